@@ -1,0 +1,1 @@
+"""Project files that are neither library, DAG nor plugin: the countries' configuration and the sandbox."""

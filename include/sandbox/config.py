@@ -1,0 +1,41 @@
+"""The sandbox's configuration: the project's own `include/countries.yaml` with what a sandbox needs otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .settings import PROJECT, SandboxSettings, write_atomically
+
+_OVERRIDES: dict[str, Any] = {
+    "fetch": {"connect_timeout": 3, "read_timeout": 4, "image_deadline": 5, "pause_between_tries": 0.3},
+    "transfer": {"connect_timeout": 5, "io_timeout": 60},
+    "alerts": {"mail_to": ["ops@example.test"]},
+    "image_base_url": "https://images.example.test/lis",
+}
+
+
+def config_path(settings: SandboxSettings) -> Path:
+    return settings.base / "countries.yaml"
+
+
+def write_config(settings: SandboxSettings, overrides: Mapping[str, Any] | None = None) -> Path:
+    """Write the sandbox's countries.yaml: defaults overridden for quick failures, then by `overrides`."""
+    config = yaml.safe_load((PROJECT / "include" / "countries.yaml").read_text(encoding="utf-8"))
+    own = {"staging": {"root": str(settings.base / "staging"), "min_free_mb": 64}}
+    for layer in (_OVERRIDES, own, overrides or {}):
+        config["defaults"] = _merge(config["defaults"], layer)
+    path = config_path(settings)
+    write_atomically(path, yaml.safe_dump(config, sort_keys=False))
+    return path
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,141 @@
+"""The sandbox as a whole: start it, stop it, ask how it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from . import process
+from .config import write_config
+from .environment import environment
+from .errors import SandboxError
+from .etl import Etl
+from .mail import Mail
+from .manifest import Manifest
+from .mariadb import MariaDb
+from .nodes import Nodes
+from .settings import COUNTRIES, NODE_NAMES, SandboxSettings, make_private_directory
+from .website import Website
+
+SERVICES = ("mariadb", *NODE_NAMES, "website", "mail")
+
+
+class ServiceStatus(NamedTuple):
+    service: str
+    running: bool
+    detail: str
+
+
+def _say_nothing(_line: str) -> None:
+    """What a caller hears who does not listen."""
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """All services of one `SandboxSettings`. Any method may be called at any time, by several processes."""
+
+    settings: SandboxSettings
+
+    @property
+    def mariadb(self) -> MariaDb:
+        return MariaDb(self.settings)
+
+    @property
+    def nodes(self) -> Nodes:
+        return Nodes(self.settings)
+
+    @property
+    def website(self) -> Website:
+        return Website(self.settings)
+
+    @property
+    def mail(self) -> Mail:
+        return Mail(self.settings)
+
+    @property
+    def etl(self) -> Etl:
+        return Etl(self.settings)
+
+    @property
+    def manifest(self) -> Manifest:
+        return Manifest(self.settings)
+
+    def environment(self) -> dict[str, str]:
+        return environment(self.settings)
+
+    def start(
+        self,
+        images: int = 0,
+        *,
+        country: str = "uk",
+        time_zone: str = "Europe/London",
+        last_day: date | None = None,
+        past_days: Sequence[date] = (),
+        services: Iterable[str] = SERVICES,
+        progress: Callable[[int, int], None] | None = None,
+        say: Callable[[str], None] = _say_nothing,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Bring the services up, then seed `country` with `images` photos (0: leave its table as it is).
+
+        `last_day` is yesterday in `time_zone` where it is not given. `say` gets a line for each service
+        started. `config` overrides the defaults of the sandbox's countries.yaml.
+        """
+        make_private_directory(self.settings.base)
+        self.settings.record()
+        write_config(self.settings, config)
+        for name in _known(services):
+            if self._start(name):
+                say(f"started {name} on port {self.settings.port(name)}")
+        if "mariadb" in services:
+            for one in COUNTRIES:
+                self.etl.create_table(one)
+        if images:
+            day = last_day or datetime.now(ZoneInfo(time_zone)).date() - timedelta(days=1)
+            self.etl.seed(
+                country,
+                images=images,
+                last_day=day,
+                time_zone=time_zone,
+                past_days=past_days,
+                progress=progress,
+            )
+
+    def stop(self, services: Iterable[str] = SERVICES, say: Callable[[str], None] = _say_nothing) -> None:
+        """End the named services (all, if none is named), and nothing else."""
+        for name in reversed(_known(services)):
+            if process.stop(self.settings, self._service(name)):
+                say(f"stopped {name}")
+
+    def status(self) -> list[ServiceStatus]:
+        rows = []
+        for name in SERVICES:
+            pid = process.running_pid(self.settings, name)
+            if pid is None:
+                rows.append(ServiceStatus(name, False, "stopped"))
+                continue
+            healthy = self._service(name).healthy()
+            detail = f"pid {pid}, port {self.settings.port(name)}" + ("" if healthy else ", does not answer")
+            rows.append(ServiceStatus(name, healthy, detail))
+        return rows
+
+    def _start(self, name: str) -> bool:
+        if name in NODE_NAMES:
+            return self.nodes[name].start()
+        return {"mariadb": self.mariadb.start, "website": self.website.start, "mail": self.mail.start}[name]()
+
+    def _service(self, name: str) -> process.Service:
+        if name in NODE_NAMES:
+            return self.nodes[name].service()
+        return {"mariadb": self.mariadb.service, "website": self.website.service, "mail": self.mail.service}[name]()
+
+
+def _known(names: Iterable[str]) -> list[str]:
+    wanted = list(names)
+    unknown = [name for name in wanted if name not in SERVICES]
+    if unknown:
+        raise SandboxError(f"no such service: {', '.join(unknown)}. The sandbox has {', '.join(SERVICES)}")
+    return [name for name in SERVICES if name in wanted]
