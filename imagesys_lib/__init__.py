@@ -1,0 +1,4 @@
+"""The ImageSys library: everything the pipeline does, with no knowledge of Airflow.
+
+Code outside ImageSys calls :mod:`imagesys_lib.interface` alone; all else is private to this project.
+"""

@@ -1,0 +1,187 @@
+"""Work on one batch: the claim, the pool, the lease and the writes that download and thumbnail share.
+
+One thread hands out images, collects results, writes them in groups and renews the lease; the others only work.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+import sqlalchemy as sa
+
+from imagesys_lib import claims, runs
+from imagesys_lib.claims import Claim
+from imagesys_lib.config import Retry
+from imagesys_lib.context import Context, Stopped
+from imagesys_lib.db.engine import NOW, Row, Session, chunks, read, write
+from imagesys_lib.db.schema import lis_images
+from imagesys_lib.hashing import lis_worker
+from imagesys_lib.reasons import Fate, ImageFault
+from imagesys_lib.states import Desired, State, move
+
+log = logging.getLogger(__name__)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+GROUP = 100
+"""Results are written in groups of this many images, or after a second."""
+
+
+def own_name() -> str:
+    """Name this process as the holder of a claim made by hand."""
+    return f"{lis_worker()}:{os.getpid()}"
+
+
+@contextmanager
+def hold(ctx: Context, batch_id: int, holder: str, done_state: str) -> Iterator[Claim]:
+    """Hold a batch while the block runs; give it back in every case, as ``done_state`` if the block ended well."""
+    claim = claims.acquire_patiently(ctx.db, batch_id, holder, ctx.config.batch.lease_seconds)
+    runs.resume(ctx.db, batch_id)
+    try:
+        yield claim
+    except BaseException:
+        claims.release(ctx.db, claim)
+        raise
+    claims.release(ctx.db, claim, done_state)
+
+
+def images_in(ctx: Context, batch_id: int, state: State) -> Sequence[Row]:
+    """Return the images of a batch that are in one state."""
+    c = lis_images.c
+    columns = (c.image_id, c.image_hash, c.image_url, c.datasource_id, c.attempts, c.desired)
+    query = sa.select(*columns).where(c.batch_id == batch_id, c.state == state.value).order_by(c.image_id)
+    return read(ctx.db, query)
+
+
+class Crew(Generic[Item, Result]):
+    """A pool of threads over the images of a held batch.
+
+    ``work`` runs in the threads and returns a result for every item, never raising for an image's own failure;
+    ``store`` runs in the calling thread with groups of results. At most twice as many items as threads are under
+    way, so memory does not grow with the batch. Raises Stopped soon after ``ctx.stop`` is set.
+    """
+
+    def __init__(
+        self,
+        ctx: Context,
+        claim: Claim,
+        threads: int,
+        work: Callable[[Item], Result],
+        store: Callable[[list[Result]], None],
+    ) -> None:
+        self._ctx, self._claim, self._work, self._store = ctx, claim, work, store
+        self._threads = threads
+        self._renew_every = claim.lease / 3
+
+    def run(self, items: Sequence[Item]) -> None:
+        """Work through ``items``."""
+        pending: set[Future[Result]] = set()
+        results: list[Result] = []
+        queue = iter(items)
+        renewed = stored = time.monotonic()
+        done_count = 0
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="imagesys")
+        try:
+            while True:
+                self._ctx.check_stop()
+                for item in queue:
+                    pending.add(pool.submit(self._work, item))
+                    if len(pending) >= 2 * self._threads:
+                        break
+                if not pending:
+                    break
+                done, pending = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
+                results += [future.result() for future in done]
+                now = time.monotonic()
+                if now - renewed > self._renew_every:
+                    claims.renew(self._ctx.db, self._claim)
+                    renewed = now
+                if len(results) >= GROUP or (results and now - stored > 1):
+                    done_count += self._flush(results)
+                    stored = now
+                    self._ctx.progress(done_count, len(items))
+        except Stopped:
+            self._flush([future.result() for future in pending if future.done() and not future.exception()])
+            raise
+        finally:
+            # Waits for nothing that is under way: the fence refuses what a straggler might still write.
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._flush(results)
+        self._ctx.progress(len(items), len(items))
+
+    def _flush(self, results: list[Result]) -> int:
+        count = len(results)
+        for group in chunks(results, GROUP):
+            self._store(group)
+        results.clear()
+        return count
+
+
+def retry_delay_hours(attempts: int, settings: Retry, jitter: float) -> float:
+    """Return when to try an image again after ``attempts`` failures: doubled each time, spread by ``jitter`` 0-1."""
+    hours = min(settings.max_hours, settings.first_hours * 2.0 ** min(attempts - 1, 20))
+    return hours * (0.75 + 0.5 * jitter)
+
+
+def store_faults(
+    ctx: Context,
+    session: Session,
+    frm: State,
+    faults: Sequence[tuple[Row, ImageFault]],
+    jitter: Callable[[], float],
+) -> None:
+    """Write failed images: each gets its reason and, if it may be tried again, its time.
+
+    An image whose files lie on the nodes (a forced remake) stays live with what it had.
+    """
+    retry = ctx.config.retry
+    rows: dict[State, list[dict[str, object]]] = {}
+    for image, fault in faults:
+        attempts = image.attempts + 1
+        state = State(fault.reason.fate.value)
+        if fault.reason.fate is Fate.RETRY and attempts >= retry.max_attempts:
+            state = State.REJECTED
+        if image.desired == Desired.PRESENT.value:
+            state = State.LIVE
+        seconds = retry_delay_hours(attempts, retry, jitter()) * 3600
+        rows.setdefault(state, []).append(
+            {
+                "b_id": image.image_id,
+                "b_reason": fault.reason.code,
+                "b_detail": fault.detail or None,
+                "b_attempts": attempts,
+                "b_seconds": round(max(seconds, fault.retry_after or 0)),
+            }
+        )
+    for state, parameters in rows.items():
+        move(
+            session,
+            state,
+            frm=(frm,),
+            where=lis_images.c.image_id == sa.bindparam("b_id"),
+            values={
+                "reason": sa.bindparam("b_reason"),
+                "detail": sa.bindparam("b_detail"),
+                "attempts": sa.bindparam("b_attempts"),
+                "next_attempt_at": sa.func.timestampadd(sa.text("SECOND"), sa.bindparam("b_seconds"), NOW),
+            },
+            rows=parameters,
+        )
+
+
+def give_back(ctx: Context, claim: Claim, frm: State, image_ids: Sequence[int], wait_seconds: float = 0) -> int:
+    """Return images to ``new`` as unattempted: another batch will take them, ``wait_seconds`` from now."""
+
+    def work(session: Session, ids: list[int]) -> int:
+        claims.guard(session, claim)
+        due = sa.func.timestampadd(sa.text("SECOND"), round(wait_seconds), NOW)
+        values = {"batch_id": None, "next_attempt_at": due}
+        return move(session, State.NEW, frm=(frm,), where=lis_images.c.image_id.in_(ids), values=values)
+
+    return sum(write(ctx.db, lambda s, ids=ids: work(s, ids)) for ids in chunks(image_ids))  # type: ignore[misc]

@@ -1,0 +1,97 @@
+"""The change log: which images' desired state changed, and which node has applied it.
+
+A change is a row of ``lis_changes``; its images are those whose ``change_id`` is that row. An image belongs to its
+newest change alone, so an older change that a node has not seen yet holds only what still matters, and the newest
+intent always wins, in whatever order changes commit or nodes apply them.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+from sqlalchemy.dialects.mysql import insert
+
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, write
+from imagesys_lib.db.schema import lis_batches, lis_change_acks, lis_changes, lis_images
+
+
+def record(session: Session) -> int:
+    """Make a change and return its id; the caller sets it on at most 1,000 images in the same transaction."""
+    return int(session.execute(sa.insert(lis_changes).values(created_at=NOW)).lastrowid)
+
+
+def _open_for(node: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a change is open and not acknowledged by ``node``."""
+    acked = (
+        sa.select(lis_change_acks.c.change_id)
+        .where(lis_change_acks.c.change_id == lis_changes.c.change_id, lis_change_acks.c.node == node)
+        .exists()
+    )
+    return sa.and_(lis_changes.c.settled_at.is_(None), ~acked)
+
+
+def pending(engine: Engine, node: str, limit: int = 100) -> list[int]:
+    """Return the oldest changes that ``node`` has not acknowledged."""
+    query = sa.select(lis_changes.c.change_id).where(_open_for(node)).order_by(lis_changes.c.change_id).limit(limit)
+    return [row.change_id for row in read(engine, query)]
+
+
+def is_pending(engine: Engine, node: str, change_id: int | None) -> bool:
+    """Say whether ``node`` has yet to apply this change."""
+    return bool(read(engine, sa.select(sa.literal(1)).where(lis_changes.c.change_id == change_id, _open_for(node))))
+
+
+def backlog(engine: Engine, node: str, run_id: str | None = None) -> int:
+    """Return how many images (of one run's batches, if given) ``node`` has yet to bring to their desired state."""
+    source: sa.FromClause = lis_changes.join(lis_images, lis_images.c.change_id == lis_changes.c.change_id)
+    where = _open_for(node)
+    if run_id is not None:
+        source = source.join(lis_batches, lis_batches.c.batch_id == lis_images.c.batch_id)
+        where &= lis_batches.c.run_id == run_id
+    return int(read(engine, sa.select(sa.func.count()).select_from(source).where(where))[0][0])
+
+
+def images_of(engine: Engine, change_ids: list[int]) -> list[Row]:
+    """Return (image_id, image_hash, state, desired, thumbs) of the images that these changes still speak of."""
+    c = lis_images.c
+    query = sa.select(c.image_id, c.image_hash, c.state, c.desired, c.thumbs).where(c.change_id.in_(change_ids))
+    return list(read(engine, query.order_by(c.image_hash)))
+
+
+def acknowledge(engine: Engine, node: str, change_ids: list[int]) -> None:
+    """Record that ``node`` has applied these changes."""
+    rows = [{"change_id": change_id, "node": node} for change_id in change_ids]
+
+    def work(session: Session) -> None:
+        statement = insert(lis_change_acks).values(acked_at=NOW)
+        session.execute(statement.on_duplicate_key_update(acked_at=lis_change_acks.c.acked_at), rows)
+
+    if rows:
+        write(engine, work)
+
+
+def ready_to_settle(engine: Engine, nodes: tuple[str, ...]) -> list[int]:
+    """Return open changes that every node has acknowledged."""
+    acks = (
+        sa.select(sa.func.count())
+        .select_from(lis_change_acks)
+        .where(lis_change_acks.c.change_id == lis_changes.c.change_id, lis_change_acks.c.node.in_(nodes))
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(lis_changes.c.change_id)
+        .where(lis_changes.c.settled_at.is_(None), acks >= len(nodes))
+        .order_by(lis_changes.c.change_id)
+        .limit(CHUNK)
+    )
+    return [row.change_id for row in read(engine, query)]
+
+
+def settle(engine: Engine, change_ids: list[int]) -> None:
+    """Close changes that every node has applied and whose staged files are gone."""
+
+    def work(session: Session) -> None:
+        session.execute(sa.update(lis_changes).where(lis_changes.c.change_id.in_(change_ids)).values(settled_at=NOW))
+
+    if change_ids:
+        write(engine, work)

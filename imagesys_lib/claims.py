@@ -1,0 +1,123 @@
+"""Claims: who works on a batch.
+
+A claim is a lease on database time and a token (``fence``) that grows at each claim. The lease starts with the
+work and is renewed while it goes on; every write checks the token in its own transaction, so that a worker that
+was given up for dead and lives on (a zombie) cannot write any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+
+from imagesys_lib.db.engine import NOW, Session, write
+from imagesys_lib.db.schema import lis_batches
+from imagesys_lib.errors import ClaimHeld, ClaimLost, UsageError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A batch held by this worker. ``lease`` is in seconds."""
+
+    batch_id: int
+    fence: int
+    holder: str
+    lease: int
+
+
+def _lease_end(seconds: int) -> sa.ColumnElement[object]:
+    return sa.func.timestampadd(sa.text("SECOND"), seconds, NOW)
+
+
+def acquire(engine: Engine, batch_id: int, holder: str, lease: int) -> Claim:
+    """Take a batch that nobody holds, whose lease has run out, or that an earlier try of ``holder`` held.
+
+    The last case is a retry: Airflow starts one only when it holds the former try for dead. Raises ClaimHeld if
+    another holder's lease is running.
+    """
+
+    def work(session: Session) -> Claim:
+        row = session.execute(
+            sa.select(
+                lis_batches.c.fence,
+                lis_batches.c.holder,
+                lis_batches.c.lease_until,
+                (lis_batches.c.lease_until > NOW).label("running"),
+            )
+            .where(lis_batches.c.batch_id == batch_id)
+            .with_for_update()
+        ).one_or_none()
+        if row is None:
+            raise UsageError(f"There is no batch {batch_id}.")
+        if row.running and row.holder != holder:
+            raise ClaimHeld(
+                f"Batch {batch_id} is held by {row.holder} until {row.lease_until} UTC.",
+                remedy="wait for its lease to run out, or clear that task.",
+            )
+        session.execute(
+            sa.update(lis_batches)
+            .where(lis_batches.c.batch_id == batch_id)
+            .values(fence=row.fence + 1, holder=holder, lease_until=_lease_end(lease), updated_at=NOW)
+        )
+        return Claim(batch_id, row.fence + 1, holder, lease)
+
+    return write(engine, work)
+
+
+def acquire_patiently(engine: Engine, batch_id: int, holder: str, lease: int) -> Claim:
+    """Like :func:`acquire`, but wait for another holder's lease to run out, at most two leases."""
+    give_up = time.monotonic() + 2 * lease
+    while True:
+        try:
+            return acquire(engine, batch_id, holder, lease)
+        except ClaimHeld as held:
+            if time.monotonic() > give_up:
+                raise
+            log.info("%s Waiting.", held.message)
+            time.sleep(min(1.0, lease / 10))
+
+
+def renew(engine: Engine, claim: Claim) -> None:
+    """Extend the lease. Raises ClaimLost if the batch was taken over."""
+
+    def work(session: Session) -> None:
+        guard(session, claim)
+        session.execute(
+            sa.update(lis_batches)
+            .where(lis_batches.c.batch_id == claim.batch_id)
+            .values(lease_until=_lease_end(claim.lease), updated_at=NOW)
+        )
+
+    write(engine, work)
+
+
+def guard(session: Session, claim: Claim) -> None:
+    """Lock the batch for this transaction and refuse to go on if the claim is not ours any more."""
+    fence = session.scalar(
+        sa.select(lis_batches.c.fence).where(lis_batches.c.batch_id == claim.batch_id).with_for_update()
+    )
+    if fence != claim.fence:
+        raise ClaimLost(
+            f"Batch {claim.batch_id} was taken over (token {claim.fence}, now {fence}); this write is refused.",
+            remedy="none: the other worker finishes it.",
+        )
+
+
+def release(engine: Engine, claim: Claim, state: str | None = None) -> None:
+    """Give the batch back, with its new state if the work is done. A lost claim is left alone."""
+
+    def work(session: Session) -> None:
+        values = {"lease_until": None, "holder": None, "updated_at": NOW, **({"state": state} if state else {})}
+        session.execute(
+            sa.update(lis_batches)
+            .where(lis_batches.c.batch_id == claim.batch_id, lis_batches.c.fence == claim.fence)
+            .values(values)
+        )
+
+    write(engine, work)

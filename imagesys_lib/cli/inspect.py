@@ -1,0 +1,227 @@
+"""Commands that look: explain, status, doctor, the checks, and the names of images."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from imagesys_lib.classify import classify as classify_image
+from imagesys_lib.cli.support import (
+    CountryArgument,
+    CountryOption,
+    JsonOption,
+    VerboseOption,
+    country_context,
+    err,
+    out,
+    plain,
+    show,
+)
+from imagesys_lib.config import load_config
+from imagesys_lib.doctor import examine
+from imagesys_lib.errors import EXIT_ENVIRONMENT, EXIT_WORK_LOST, EnvironmentFault, UsageError
+from imagesys_lib.explain import Explanation, hashes_for
+from imagesys_lib.explain import explain as explain_image
+from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash
+from imagesys_lib.nodes import NodeFault
+from imagesys_lib.stages.check import check as check_node
+from imagesys_lib.stages.check import db_scan as scan
+from imagesys_lib.status import status as country_status
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to ``app``."""
+    for command in (explain, status, doctor, check, path, classify):
+        app.command()(command)
+    app.command("hash")(hash_url)
+    app.command("fs-check")(fs_check)
+    app.command("db-scan")(db_scan)
+
+
+def _countries(country: str | None) -> list[str]:
+    return [country] if country else list(load_config())
+
+
+def explain(
+    what: Annotated[str, typer.Argument(help="A URL, an image hash or a listing id.", metavar="URL|HASH|LISTING")],
+    country: CountryOption = None,
+    nodes: Annotated[bool, typer.Option("--nodes/--no-nodes", help="Look at the files on each node.")] = True,
+    json_output: JsonOption = False,
+) -> None:
+    """Say everything known of an image or a listing: why is it not live, why is it not on a node?
+
+    Example: imagesys explain http://photos.example.com/1.jpg
+    """
+    found: list[Explanation] = []
+    for name in _countries(country):
+        try:
+            with country_context(name, "explain", json_output=True) as ctx:
+                found += [explain_image(ctx, image_hash, ask_nodes=nodes) for image_hash in hashes_for(ctx, what)]
+        except EnvironmentFault as fault:
+            if country:
+                raise
+            err.print(f"{name}: {fault}", markup=False)  # the other countries can still answer
+    if not found:
+        raise UsageError(
+            f"Nothing is known of {what!r} in {', '.join(_countries(country))}.",
+            remedy="check the spelling; a URL counts byte by byte, and is known only after ingest.",
+        )
+    if json_output:
+        sys.stdout.write(json.dumps(plain(found)) + "\n")
+        return
+    for explanation in found:
+        table = Table(
+            title=f"{explanation.country.upper()}: {explanation.verdict}", show_header=False, title_justify="left"
+        )
+        for name, text in explanation.facts:
+            table.add_row(name, text)
+        out.print(table)
+
+
+def status(country: CountryOption = None, json_output: JsonOption = False) -> None:
+    """Show how each country stands: live images, reasons, the last run, how far each node is behind.
+
+    Example: imagesys status --country uk --json
+    """
+    found = []
+    for name in _countries(country):
+        with country_context(name, "status", json_output=True) as ctx:
+            found.append(country_status(ctx))
+    if json_output:
+        sys.stdout.write(json.dumps(plain(found)) + "\n")
+        return
+    table = Table("country", "live", "not live", "last run", "nodes (images behind)")
+    for row in found:
+        others = ", ".join(f"{count} {state}" for state, count in sorted(row.states.items()) if state != "live")
+        last = (
+            f"{row.last_run['kind']} {row.last_run['state']}, {row.last_run['started_at'][:16]}"
+            if row.last_run
+            else "never"
+        )
+        nodes = ", ".join(f"{name} {node.backlog}" for name, node in row.nodes.items())
+        table.add_row(row.country, str(row.live), others or "-", last, nodes)
+    out.print(table)
+
+
+def doctor(country: CountryOption = None, json_output: JsonOption = False) -> None:
+    """Check database, ETL, nodes, disks, mail and pools, and print the remedy for whatever is wrong.
+
+    Example: imagesys doctor --country uk
+    """
+    results = []
+    for finding in examine(country):
+        results.append(finding)
+        if not json_output:
+            mark = "[green]ok[/green]  " if finding.ok else "[red]BAD[/red] "
+            out.print(mark, end="")
+            out.print(f"{finding.check}: {finding.detail}", markup=False)
+    if json_output:
+        sys.stdout.write(json.dumps(plain(results)) + "\n")
+    if not all(finding.ok for finding in results):
+        raise typer.Exit(EXIT_ENVIRONMENT)
+
+
+def fs_check(
+    country: CountryOption = None,
+    node: Annotated[str | None, typer.Option("--node", help="One node; all if not given.")] = None,
+    verbose: VerboseOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Compare the files on the nodes with the database; what is missing or wrong is marked for repair.
+
+    Example: imagesys fs-check --country uk --node n2
+    """
+    _conclude(_fs_check(country, node, verbose, json_output), json_output)
+
+
+def _fs_check(country: str | None, node: str | None, verbose: bool, json_output: bool) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    for name in _countries(country):
+        with country_context(name, "fs-check", verbose=verbose, json_output=json_output) as ctx:
+            for one in [node] if node else ctx.config.nodes:
+                try:
+                    checked = check_node(ctx, one)
+                    results[f"{name} {one}"] = {
+                        "files": checked.files,
+                        "bytes": checked.bytes,
+                        "findings": dict(checked.findings),
+                        "samples": checked.samples if verbose else {},
+                        "ok": checked.clean,
+                    }
+                except NodeFault as fault:
+                    results[f"{name} {one}"] = {"ok": False, "fault": str(fault)}
+    return results
+
+
+def db_scan(country: CountryOption = None, verbose: VerboseOption = False, json_output: JsonOption = False) -> None:
+    """Walk the whole live table and compare it with the work state.
+
+    Example: imagesys db-scan --country uk
+    """
+    _conclude(_db_scan(country, verbose, json_output), json_output)
+
+
+def _db_scan(country: str | None, verbose: bool, json_output: bool) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    for name in _countries(country):
+        with country_context(name, "db-scan", verbose=verbose, json_output=json_output) as ctx:
+            faults = scan(ctx)
+            results[f"{name} live table"] = {"findings": dict(faults), "ok": not faults}
+    return results
+
+
+def check(
+    every: Annotated[bool, typer.Option("--all", help="Both checks: fs-check and db-scan.")] = False,
+    country: CountryOption = None,
+    verbose: VerboseOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Do both checks: files against database, and the live table.
+
+    Example: imagesys check --all --country uk --verbose
+    """
+    if not every:
+        raise UsageError("Say --all for both checks, or use fs-check or db-scan.")
+    _conclude(_fs_check(country, None, verbose, json_output) | _db_scan(country, verbose, json_output), json_output)
+
+
+def _conclude(results: dict[str, Any], json_output: bool) -> None:
+    show(results, json_output)
+    if not all(result["ok"] for result in results.values()):
+        raise typer.Exit(EXIT_WORK_LOST)
+
+
+def hash_url(url: Annotated[str, typer.Argument(help="An image URL, byte by byte as the ETL has it.")]) -> None:
+    """Print the hash of a URL.
+
+    Example: imagesys hash http://photos.example.com/1.jpg
+    """
+    sys.stdout.write(lis_hash_for_url(url) + "\n")
+
+
+def path(image_hash: Annotated[str, typer.Argument(help="An image hash.", metavar="HASH")]) -> None:
+    """Print the path of a hash, below <root>/<country> and without .<n>.jpg.
+
+    Example: imagesys path 0917c1f0b2a6c6d6e5f4a3b2c1d0e9f8a7b6c5d4
+    """
+    try:
+        sys.stdout.write(lis_path_for_hash(image_hash) + "\n")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def classify(
+    image_hash: Annotated[str, typer.Argument(help="A live image.", metavar="HASH")],
+    image_class: Annotated[str, typer.Argument(help="What it shows, such as kitchen.", metavar="CLASS")],
+    country: CountryArgument = "uk",
+) -> None:
+    """Record what a person has seen on a live image.
+
+    Example: imagesys classify 0917c1f0b2a6c6d6e5f4a3b2c1d0e9f8a7b6c5d4 kitchen
+    """
+    with country_context(country, "classify") as ctx:
+        classify_image(ctx, image_hash, image_class)

@@ -1,0 +1,329 @@
+"""Commands that do a run's work by hand: the whole pipeline or one stage."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+import typer
+
+from imagesys_lib import pipeline, runs
+from imagesys_lib.cli.support import (
+    CountryArgument,
+    CountryOption,
+    DryRunOption,
+    JsonOption,
+    VerboseOption,
+    country_context,
+    out,
+    show,
+)
+from imagesys_lib.config import country_config, load_config
+from imagesys_lib.context import Context, open_context
+from imagesys_lib.db import upgrade as migrations
+from imagesys_lib.db.engine import read
+from imagesys_lib.db.schema import lis_batches, lis_images
+from imagesys_lib.errors import EXIT_WORK_LOST, EnvironmentFault, UsageError
+from imagesys_lib.intervals import UTC, backfill_instants, latest_complete_day, parse_interval
+from imagesys_lib.nodes import NodeFault
+from imagesys_lib.requeue import retry as requeue
+from imagesys_lib.runs import Kind, Run
+from imagesys_lib.stages import download as download_stage
+from imagesys_lib.stages import ingest as ingest_stage
+from imagesys_lib.stages import plan as plan_stage
+from imagesys_lib.stages import publish as publish_stage
+from imagesys_lib.stages import purge as purge_stage
+from imagesys_lib.stages import sync as sync_stage
+from imagesys_lib.stages import thumbnail as thumbnail_stage
+from imagesys_lib.stages.heal import heal as heal_stage
+from imagesys_lib.stages.report import render
+from imagesys_lib.states import State
+
+IntervalOption = Annotated[
+    str | None,
+    typer.Option("--interval", help="A/B (ISO instants) or one local day; the latest complete day if not given."),
+]
+BatchOption = Annotated[int | None, typer.Option("--batch", help="One batch by its id; all that are due if not given.")]
+NodeOption = Annotated[str | None, typer.Option("--node", help="One node; all if not given.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to ``app``."""
+    database = typer.Typer(help="The database schemas.", no_args_is_help=True)
+    database.command("upgrade")(db_upgrade)
+    app.add_typer(database, name="db")
+    for command in (run, ingest, plan, download, thumbnail, sync, publish, purge, heal, backfill, retry):
+        app.command()(command)
+
+
+def db_upgrade(country: CountryOption = None) -> None:
+    """Bring the schemas of all countries, and the shared one, to the newest version.
+
+    Example: imagesys db upgrade
+    """
+    for name in [country] if country else list(load_config()):
+        ctx = open_context(name)
+        before, after = migrations.upgrade(ctx.db, "country")
+        out.print(f"{ctx.db.url.database}: {before or 'empty'} -> {after}", markup=False)
+        if name == (country or next(iter(load_config()))):
+            before, after = migrations.upgrade(ctx.shared, "shared")
+            out.print(f"{ctx.shared.url.database}: {before or 'empty'} -> {after}", markup=False)
+        ctx.close()
+
+
+def _by_hand(ctx: Context, kind: Kind, interval: str | None) -> Run:
+    zone = ctx.config.zone
+    span = parse_interval(interval, zone) if interval else latest_complete_day(dt.datetime.now(UTC), zone)
+    return Run(f"by-hand__{dt.datetime.now(UTC).isoformat(timespec='seconds')}", kind, span)
+
+
+def run(
+    country: CountryArgument,
+    interval: IntervalOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Make the interval's live images again.")] = False,
+    verbose: VerboseOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Run the whole pipeline in the foreground, without Airflow.
+
+    Without --interval it does what the day's scheduled run does; with it, that interval alone, and nothing is purged.
+
+    Example: imagesys run uk --interval 2026-03-01
+    """
+    with country_context(country, "run", verbose=verbose, json_output=json_output) as ctx:
+        own = _by_hand(ctx, Kind.MANUAL if interval else Kind.SCHEDULED, interval)
+        own = Run(own.run_id, own.kind, own.interval, force)
+        quiet: Callable[[str], None] = (
+            (lambda _line: None) if json_output else lambda line: out.print(line, markup=False)
+        )
+        summary = pipeline.run_pipeline(ctx, own, quiet)
+    if json_output:
+        show(summary, True)
+    else:
+        out.print(render(summary), markup=False)
+    if summary.lost:
+        raise typer.Exit(EXIT_WORK_LOST)
+
+
+def ingest(
+    country: CountryArgument,
+    interval: IntervalOption = None,
+    verbose: VerboseOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Read the ETL's listings of an interval (and its look-back) into the database.
+
+    Example: imagesys ingest uk --interval 2026-03-01
+    """
+    with country_context(country, "ingest", verbose=verbose, json_output=json_output) as ctx:
+        own = _by_hand(ctx, Kind.MANUAL, interval)
+        runs.begin(ctx.db, own)
+        show(ingest_stage.ingest(ctx, own), json_output)
+
+
+def plan(country: CountryArgument, verbose: VerboseOption = False, json_output: JsonOption = False) -> None:
+    """Reserve what is due and cut it into batches.
+
+    Example: imagesys plan uk && imagesys download uk && imagesys thumbnail uk
+    """
+    with country_context(country, "plan", verbose=verbose, json_output=json_output) as ctx:
+        own = _by_hand(ctx, Kind.MANUAL, None)
+        runs.begin(ctx.db, own)
+        batches = plan_stage.plan(ctx, own)
+        if json_output:
+            show(batches, True)
+        for batch in batches:
+            if not json_output:
+                out.print(f"batch {batch.batch_id}: {batch.size} images", markup=False)
+        if not batches and not json_output:
+            out.print("No rows gained. No work to do.", markup=False)
+
+
+def _batches_with(ctx: Context, state: State) -> list[int]:
+    """Return batches that nobody holds and that have images in ``state``."""
+    b, i = lis_batches.c, lis_images.c
+    query = (
+        sa.select(b.batch_id)
+        .where(sa.exists().where(i.batch_id == b.batch_id, i.state == state.value), b.holder.is_(None))
+        .where(b.state.not_in(["released"]))
+        .order_by(b.batch_id)
+        .limit(1000)
+    )
+    return [row.batch_id for row in read(ctx.db, query)]
+
+
+def _work_batches(
+    country: str,
+    label: str,
+    state: State,
+    work: Callable[[Context, int], Any],
+    batch: int | None,
+    verbose: bool,
+    json_output: bool,
+) -> None:
+    with country_context(country, label, verbose=verbose, json_output=json_output) as ctx:
+        batches = [batch] if batch is not None else _batches_with(ctx, state)
+        if not batches and not json_output:
+            out.print("No rows gained. No work to do.", markup=False)
+        results = {batch_id: work(ctx, batch_id) for batch_id in batches}
+        show({f"batch {batch_id}": result for batch_id, result in results.items()}, json_output)
+
+
+def download(
+    country: CountryArgument,
+    batch: BatchOption = None,
+    verbose: VerboseOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Fetch the originals of planned batches.
+
+    Example: imagesys download uk --verbose
+    """
+    _work_batches(country, "download", State.RESERVED, download_stage.download, batch, verbose, json_output)
+
+
+def thumbnail(
+    country: CountryArgument,
+    batch: BatchOption = None,
+    verbose: VerboseOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Make the thumbnails of downloaded batches.
+
+    Example: imagesys thumbnail uk --batch 17
+    """
+    _work_batches(country, "thumbnail", State.DOWNLOADED, thumbnail_stage.thumbnail, batch, verbose, json_output)
+
+
+def sync(
+    country: CountryArgument,
+    node: NodeOption = None,
+    verbose: VerboseOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Bring nodes to the desired state of every image that they have not acknowledged.
+
+    Example: imagesys sync uk --node n2
+    """
+    faults: list[NodeFault] = []
+    with country_context(country, "sync", verbose=verbose, json_output=json_output) as ctx:
+        results: dict[str, Any] = {}
+        for name in [node] if node else ctx.config.nodes:
+            try:
+                results[name] = sync_stage.sync(ctx, name)
+            except NodeFault as fault:
+                faults.append(fault)
+                results[name] = str(fault)
+        show(results, json_output)
+    if faults:
+        raise typer.Exit(EXIT_WORK_LOST)
+
+
+def publish(country: CountryArgument, verbose: VerboseOption = False, json_output: JsonOption = False) -> None:
+    """Put images that a quorum of nodes holds into lis_live_images.
+
+    Example: imagesys publish uk
+    """
+    with country_context(country, "publish", verbose=verbose, json_output=json_output) as ctx:
+        show({"published": publish_stage.publish(ctx)}, json_output)
+
+
+def purge(
+    country: CountryArgument,
+    dry_run: DryRunOption = False,
+    verbose: VerboseOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Unpublish images that no listing has shown for the retention time; `sync` then deletes their files.
+
+    All listings are looked up in the ETL. A half-empty ETL, or more than the cap, purges nothing.
+
+    Example: imagesys purge uk --dry-run
+    """
+    with country_context(country, "purge", verbose=verbose, json_output=json_output) as ctx:
+        result = purge_stage.purge(ctx, dry_run=dry_run)
+        show(result, json_output)
+    if result.refused:
+        raise typer.Exit(EXIT_WORK_LOST)
+
+
+def heal(country: CountryArgument, verbose: VerboseOption = False, json_output: JsonOption = False) -> None:
+    """Release stuck batches, correct bad retries, sweep staging.
+
+    Example: imagesys heal uk
+    """
+    with country_context(country, "heal", verbose=verbose, json_output=json_output) as ctx:
+        show(heal_stage(ctx), json_output)
+
+
+def retry(
+    country: CountryArgument,
+    reason: Annotated[str | None, typer.Option("--reason", help="Only images with this reason code.")] = None,
+    datasource: Annotated[int | None, typer.Option("--datasource", help="Only this data source.")] = None,
+    dry_run: DryRunOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Queue failed, rejected and quarantined images again: the next run takes them.
+
+    Example: imagesys retry uk --reason http_403 --datasource 102
+    """
+    with country_context(country, "retry", json_output=json_output) as ctx:
+        show({"requeued": requeue(ctx, reason=reason, datasource=datasource, dry_run=dry_run)}, json_output)
+
+
+def backfill(
+    country: CountryArgument,
+    first_day: Annotated[str, typer.Argument(help="First local day, YYYY-MM-DD.")],
+    last_day: Annotated[str, typer.Argument(help="Last local day, inclusive.")],
+    force: Annotated[bool, typer.Option("--force", help="Make live images again.")] = False,
+    reprocess: Annotated[
+        str, typer.Option("--reprocess-behavior", help="Days that ran already: none, failed or completed.")
+    ] = "none",
+    dry_run: DryRunOption = False,
+) -> None:
+    """Ask Airflow for a run of each local day from FIRST_DAY to LAST_DAY.
+
+    The days are the country's own, midnight to midnight; the instants that Airflow wants are computed here.
+
+    Example: imagesys backfill uk 2026-03-01 2026-03-03
+    """
+    command = backfill_command(country, first_day, last_day, force=force, reprocess=reprocess, dry_run=dry_run)
+    out.print(
+        " ".join(command[:1] + [f"'{part}'" if " " in part or "{" in part else part for part in command[1:]]),
+        markup=False,
+    )
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+def backfill_command(
+    country: str, first_day: str, last_day: str, *, force: bool, reprocess: str, dry_run: bool
+) -> list[str]:
+    """Return the `airflow backfill create` call for inclusive local days."""
+    zone = country_config(country).zone
+    try:
+        first, last = dt.date.fromisoformat(first_day), dt.date.fromisoformat(last_day)
+    except ValueError as error:
+        raise UsageError(f"Not a day: {error}.", remedy="write days as YYYY-MM-DD.") from error
+    if reprocess not in ("none", "failed", "completed"):
+        raise UsageError(f"Unknown --reprocess-behavior {reprocess!r}: none, failed or completed.")
+    start, end = backfill_instants(first, last, zone)
+    command = [_airflow(), "backfill", "create", "--dag-id", f"imagesys_{country}"]
+    command += ["--from-date", start.isoformat(), "--to-date", end.isoformat()]
+    command += ["--reprocess-behavior", reprocess]
+    command += ["--dag-run-conf", json.dumps({"force": True})] if force else []
+    return command + (["--dry-run"] if dry_run else [])
+
+
+def _airflow() -> str:
+    beside = Path(sys.executable).with_name("airflow")
+    found = str(beside) if beside.exists() else shutil.which("airflow")
+    if found is None:
+        raise EnvironmentFault("The airflow command is not installed here.", remedy="run this where Airflow is.")
+    return found

@@ -1,0 +1,93 @@
+"""What every command shares: a country's context, progress, SIGTERM, errors and exit codes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from imagesys_lib import logs
+from imagesys_lib.context import Context, Stopped, open_context
+from imagesys_lib.errors import EXIT_WORK_LOST, ImageSysError
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+CountryArgument = Annotated[str, typer.Argument(help="Country code, such as uk.", metavar="COUNTRY")]
+CountryOption = Annotated[str | None, typer.Option("--country", help="One country; all if not given.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say each step in plain words.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")]
+
+
+@contextmanager
+def country_context(country: str, label: str, *, verbose: bool = False, json_output: bool = False) -> Iterator[Context]:
+    """Open a country for one command: progress on a terminal, plain lines elsewhere, SIGTERM gives claims back."""
+    logs.configure(label, verbose=verbose, quiet=json_output)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    with _progress(f"{country} {label}", shown=not json_output) as update:
+        ctx = open_context(country, stop=stop, progress=update)
+        try:
+            yield ctx
+        finally:
+            ctx.close()
+
+
+@contextmanager
+def _progress(label: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    if not shown or not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=max(done, total))
+
+
+def guarded(main: Callable[[], None]) -> None:
+    """Run the command line and turn the library's errors into one clear message and the documented exit code."""
+    try:
+        main()
+    except ImageSysError as error:
+        err.print(str(error), style="red", markup=False)
+        sys.exit(error.exit_code)
+    except Stopped:
+        err.print("Stopped; what was held has been given back.", markup=False)
+        sys.exit(EXIT_WORK_LOST)
+
+
+def plain(value: Any) -> Any:
+    """Return a result as JSON can hold it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if isinstance(value, int | float | str | bool | type(None)) else str(value)
+
+
+def show(value: Any, json_output: bool) -> None:
+    """Print a stage's result: JSON, or one ``name: value`` line each."""
+    if json_output:
+        sys.stdout.write(json.dumps(plain(value)) + "\n")
+        return
+    shown = plain(value)
+    if isinstance(shown, dict):
+        for name, item in shown.items():
+            out.print(f"{name.replace('_', ' ')}: {item}", markup=False)
+    else:
+        out.print(str(shown), markup=False)

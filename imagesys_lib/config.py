@@ -1,0 +1,341 @@
+"""The configuration: one typed, frozen model per country, read from ``include/countries.yaml``.
+
+The file has ``defaults`` and, under ``countries``, what differs. Everything is validated at load; all errors
+are raised at once, each with its line and path.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zoneinfo
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from imagesys_lib.errors import ConfigError, UsageError
+
+CONFIG_VARIABLE = "IMAGESYS_CONFIG"
+DEFAULT_PATH = Path(__file__).resolve().parent.parent / "include" / "countries.yaml"
+
+_SQL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63})?\Z")
+_CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
+
+Seconds = Annotated[float, Field(gt=0)]
+Days = Annotated[int, Field(ge=0, le=3650)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Size(_Model):
+    """One thumbnail size in pixels; ``crop`` fills the box exactly, ``fit`` stays inside it."""
+
+    width: Annotated[int, Field(ge=16, le=4096)]
+    height: Annotated[int, Field(ge=16, le=4096)]
+    mode: Literal["crop", "fit"]
+
+
+class ProcessDetails(_Model):
+    """How a data source's thumbnails are finished: ``sharpen`` is radius x sigma, as ImageMagick means it."""
+
+    sharpen: Annotated[str, Field(pattern=r"^\d+(\.\d+)?x\d+(\.\d+)?$")] = "0x1"
+    gamma: Annotated[float, Field(ge=0.1, le=10)] = 1.0
+    quality: Annotated[int, Field(ge=1, le=100)] = 90
+
+
+class EtlTable(_Model):
+    """Where the ETL keeps listings. Names may carry ``{country}``; ``updated_at`` is naive in ``time_zone``."""
+
+    table: str
+    listing_id: str = "listing_id"
+    datasource_id: str = "datasource_id"
+    photo_urls: str = "photo_urls"
+    updated_at: str = "updated_at"
+    time_zone: str = "UTC"
+    url_separator: Annotated[str, Field(min_length=1, max_length=8)] = ","
+
+    @field_validator("table", "listing_id", "datasource_id", "photo_urls", "updated_at")
+    @classmethod
+    def _sql_name(cls, value: str) -> str:
+        if not _SQL_NAME.match(value):
+            raise ValueError(f"{value!r} is not a table or column name (letters, digits, _)")
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        return _zone(value)
+
+
+class Fetch(_Model):
+    """How photos are fetched. Times in seconds, sizes in bytes."""
+
+    threads: Annotated[int, Field(ge=1, le=256)] = 16
+    per_host: Annotated[int, Field(ge=1, le=64)] = 6
+    connect_timeout: Seconds = 10
+    read_timeout: Seconds = 20
+    image_deadline: Seconds = 60
+    max_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
+    max_redirects: Annotated[int, Field(ge=0, le=20)] = 5
+    tries: Annotated[int, Field(ge=1, le=10)] = 3
+    pause_between_tries: Annotated[float, Field(ge=0)] = 2
+    user_agent: Annotated[str, Field(min_length=8)]
+
+
+class Retry(_Model):
+    """When a failed image is tried again: ``first_hours`` doubled per attempt up to ``max_hours``, jittered."""
+
+    first_hours: Annotated[float, Field(gt=0)] = 6
+    max_hours: Annotated[float, Field(gt=0)] = 24 * 7
+    max_attempts: Annotated[int, Field(ge=1)] = 12
+
+
+class Batching(_Model):
+    """Size of a batch in images, and how many batches one run may have (Airflow maps at most 1,024)."""
+
+    size: Annotated[int, Field(ge=1, le=100_000)] = 500
+    max_batches: Annotated[int, Field(ge=1, le=1024)] = 1000
+    lease_seconds: Annotated[int, Field(ge=2, le=3600)] = 60
+    deadline_minutes: Annotated[float, Field(gt=0)] = 120
+    failing_percent: Percent = 80
+
+
+class Staging(_Model):
+    """The worker's disk: where originals and thumbnails wait, and the floor of free space it never crosses."""
+
+    root: Path
+    min_free_mb: Annotated[int, Field(ge=0)] = 1024
+
+
+class Transfer(_Model):
+    """How files go to a node. ``bandwidth_kbps`` in KiB/s, 0 for no limit; times in seconds."""
+
+    bandwidth_kbps: Annotated[int, Field(ge=0)] = 0
+    connect_timeout: Seconds = 10
+    io_timeout: Seconds = 120
+    lock_timeout: Seconds = 1800
+    group_images: Annotated[int, Field(ge=1, le=1000)] = 1000
+
+
+class Purge(_Model):
+    """When images go. ``retention_days`` after the last listing has gone; caps in per cent."""
+
+    retention_days: Days = 30
+    cap_percent: Percent = 5
+    max_unlisted_percent: Percent = 20
+    lookup_shards: Annotated[int, Field(ge=1, le=31)] = 7
+    rotate_above: Annotated[int, Field(ge=0)] = 20_000
+
+
+class Check(_Model):
+    """Check of files against database: extra files are spared until they are ``extra_grace_hours`` old."""
+
+    extra_grace_hours: Annotated[float, Field(ge=0)] = 24
+    samples: Annotated[int, Field(ge=0, le=1000)] = 20
+
+
+class Alerts(_Model):
+    """Who is told, and when a run counts as late (minutes after it was queued)."""
+
+    mail_to: Annotated[tuple[str, ...], Field(min_length=1)]
+    deadline_minutes: Annotated[float, Field(gt=0)] = 240
+
+    @field_validator("mail_to")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            if not re.fullmatch(r"[^@\s,;<>]+@[^@\s,;<>]+", address):
+                raise ValueError(f"{address!r} is not a mail address")
+        return value
+
+
+class CountryConfig(_Model):
+    """All settings of one country."""
+
+    country: Annotated[str, Field(pattern=r"^[a-z]{2}$")]
+    name: str
+    time_zone: str
+    start: Annotated[str, Field(pattern=_CLOCK)] = "03:00"
+    look_back_hours: Annotated[float, Field(ge=0, le=24 * 31)] = 48
+    database: str
+    image_base_url: Annotated[str, Field(pattern=r"^https?://[^\s]+[^/]$")]
+    sizes: Annotated[tuple[Size, ...], Field(min_length=1, max_length=9)]
+    batch: Batching = Batching()
+    fetch: Fetch
+    retry: Retry = Retry()
+    process: ProcessDetails = ProcessDetails()
+    datasources: Mapping[int, ProcessDetails] = Field(default_factory=dict)
+    min_width: Annotated[int, Field(ge=1)] = 32
+    min_height: Annotated[int, Field(ge=1)] = 32
+    max_megapixels: Annotated[float, Field(gt=0)] = 50
+    etl: EtlTable
+    nodes: Annotated[tuple[str, ...], Field(min_length=1)]
+    quorum: Annotated[int, Field(ge=1)]
+    node_root: Path = Path("/srv/imagesys")
+    staging: Staging
+    transfer: Transfer = Transfer()
+    purge: Purge = Purge()
+    check: Check = Check()
+    alerts: Alerts
+    max_threads_running: Annotated[int, Field(ge=1)] = 64
+    owner: str = "imagesys"
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        return _zone(value)
+
+    @field_validator("nodes")
+    @classmethod
+    def _node_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        bad = [name for name in value if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name)]
+        if bad or len(set(value)) != len(value):
+            raise ValueError(f"node names must be distinct connection ids such as n1, not {list(value)}")
+        return value
+
+    @field_validator("database")
+    @classmethod
+    def _database_name(cls, value: str) -> str:
+        if not _SQL_NAME.match(value) or "." in value:
+            raise ValueError(f"{value!r} is not a database name (letters, digits, _)")
+        return value
+
+    @model_validator(mode="after")
+    def _quorum_possible(self) -> CountryConfig:
+        if self.quorum > len(self.nodes):
+            raise ValueError(f"quorum {self.quorum} is more than the {len(self.nodes)} nodes")
+        return self
+
+    @property
+    def zone(self) -> zoneinfo.ZoneInfo:
+        """The country's time zone; a run's interval is one calendar day in it."""
+        return zoneinfo.ZoneInfo(self.time_zone)
+
+    def process_details(self, datasource_id: int) -> ProcessDetails:
+        """Return how this data source's thumbnails are finished."""
+        return self.datasources.get(datasource_id, self.process)
+
+
+def _zone(value: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"{value!r} is not a time zone (IANA name such as Europe/London)") from None
+    return value
+
+
+def lis_datasource_process_details(country: str, datasource_id: int) -> ProcessDetails:
+    """Return the process details (sharpen, gamma, quality) of a data source, from the loaded configuration."""
+    return country_config(country).process_details(datasource_id)
+
+
+def config_path() -> Path:
+    """Return the configuration file in force: ``$IMAGESYS_CONFIG``, else ``include/countries.yaml``."""
+    return Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_PATH)
+
+
+def country_config(country: str) -> CountryConfig:
+    """Return one country's settings. Raises UsageError for a country that is not configured."""
+    countries = load_config(config_path())
+    if country not in countries:
+        raise UsageError(f"No country {country!r} in {config_path()}; it has {', '.join(countries)}.")
+    return countries[country]
+
+
+def load_config(path: Path | None = None) -> dict[str, CountryConfig]:
+    """Read and validate the whole file. Raises ConfigError naming every fault with its line and path."""
+    path = path or config_path()
+    try:
+        stamp = path.stat().st_mtime_ns
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot read the configuration {path}: {error.strerror}.",
+            remedy=f"create it or point {CONFIG_VARIABLE} at it.",
+        ) from error
+    return _load(path, stamp)
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, _stamp: int) -> dict[str, CountryConfig]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}", remedy="correct the line named above.") from error
+    lines = _line_numbers(node)
+    problems: list[str] = []
+    if not isinstance(raw, dict) or not isinstance(raw.get("countries"), dict) or not raw["countries"]:
+        raise ConfigError(f"{path}: a mapping `countries` with at least one country is required.")
+    problems += [
+        f"{path}:{lines.get((key,), 1)}: {key}: unknown section" for key in raw if key not in ("defaults", "countries")
+    ]
+    defaults = raw.get("defaults") or {}
+    loaded: dict[str, CountryConfig] = {}
+    for country, own in raw["countries"].items():
+        merged = _expand({**_merge(defaults, own or {}), "country": country}, str(country))
+        try:
+            loaded[country] = CountryConfig.model_validate(merged)
+        except ValidationError as error:
+            problems += [_place(path, lines, str(country), item) for item in error.errors()]
+    if problems:
+        listing = "\n  ".join(dict.fromkeys(problems))
+        raise ConfigError(
+            f"{len(dict.fromkeys(problems))} fault(s) in the configuration:\n  {listing}\n",
+            remedy="correct the lines named above.",
+        )
+    return loaded
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _expand(value: Any, country: str) -> Any:
+    """Put the country and environment variables (``${NAME:-default}``) into every string."""
+    if isinstance(value, str):
+        value = re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", lambda m: os.environ.get(m[1]) or m[2] or "", value)
+        return value.replace("{country}", country)
+    if isinstance(value, dict):
+        return {key: _expand(item, country) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, country) for item in value]
+    return value
+
+
+def _line_numbers(node: yaml.Node | None, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], int]:
+    found: dict[tuple[Any, ...], int] = {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*path, str(key.value))
+            found[here] = key.start_mark.line + 1
+            found |= _line_numbers(value, here)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            here = (*path, str(index))
+            found[here] = value.start_mark.line + 1
+            found |= _line_numbers(value, here)
+    return found
+
+
+def _place(path: Path, lines: Mapping[tuple[Any, ...], int], country: str, item: Any) -> str:
+    """Say where a fault is: under the country if it is written there, else under the defaults."""
+    where = tuple(str(part) for part in item["loc"])
+    for end in range(len(where), -1, -1):
+        for prefix in (("countries", country), ("defaults",)):
+            line = lines.get((*prefix, *where[:end]))
+            if line is not None and (end or prefix[0] == "countries"):
+                shown = ".".join((*prefix, *where))
+                return f"{path}:{line}: {shown}: {item['msg'].removeprefix('Value error, ')}"
+    return f"{path}:1: countries.{country}.{'.'.join(where)}: {item['msg']}"

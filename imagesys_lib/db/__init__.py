@@ -1,0 +1,1 @@
+"""The databases: tables, engines, transactions and migrations."""

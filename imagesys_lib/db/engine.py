@@ -1,0 +1,171 @@
+"""Engines and transactions.
+
+READ COMMITTED, because under REPEATABLE READ a claim's gap locks block ingest's inserts. Transactions are short,
+retried on deadlock and lock wait, and never stay open across network or disk work.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeAlias, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import Connection as Session
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from imagesys_lib.connections import Connection
+from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault
+
+__all__ = ["CHUNK", "NOW", "Row", "Session", "chunks", "named_lock", "open_engine", "read", "write"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Row: TypeAlias = "sa.Row[Any]"
+
+CHUNK = 1000
+"""No statement touches more rows than this."""
+
+NOW: sa.ColumnElement[Any] = sa.literal_column("UTC_TIMESTAMP(6)")
+"""The database's clock, the only one that leases and retry times know."""
+
+_TRANSIENT = frozenset({1205, 1213, 1020, 1180})  # lock wait, deadlock, changed row, commit error
+_GONE = frozenset({2002, 2003, 2006, 2013, 1040, 1053, 1152, 1158, 1159, 1160, 1161, 1927})
+_DENIED = frozenset({1044, 1045, 1049, 1142, 1698})
+_NOT_MADE = frozenset({1054, 1146})  # unknown column, no such table
+_PATIENCE = 60.0  # seconds a database may be away before a stage fails
+
+
+def open_engine(connection: Connection, schema: str, *, pool_size: int = 4) -> Engine:
+    """Make an engine for one schema. Nothing connects before the first use."""
+    url = sa.URL.create(
+        "mysql+mysqldb",
+        username=connection.login,
+        password=connection.password,
+        host=connection.host,
+        port=connection.port or 3306,
+        database=schema,
+        query={"charset": "utf8mb4"},
+    )
+    return create_engine(
+        url,
+        isolation_level="READ COMMITTED",
+        pool_size=pool_size,
+        max_overflow=4,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": 10,
+            "read_timeout": 120,
+            "write_timeout": 120,
+            "init_command": "SET SESSION time_zone='+00:00', innodb_lock_wait_timeout=15",
+        },
+    )
+
+
+def _code(error: BaseException) -> int:
+    if isinstance(error, DBAPIError) and error.orig is not None and error.orig.args:
+        first = error.orig.args[0]
+        return first if isinstance(first, int) else 0
+    return 0
+
+
+def _passing(error: BaseException) -> bool:
+    return _code(error) in _TRANSIENT | _GONE
+
+
+def write(engine: Engine, work: Callable[[Session], T]) -> T:
+    """Run ``work`` in one transaction and commit it.
+
+    Deadlocks, lock waits and lost connections are retried with jitter for a minute; ``work`` must therefore be
+    safe to repeat. Raises DatabaseUnavailable when the database stays away.
+    """
+    return _patiently(engine, lambda: _once(engine, work))
+
+
+def read(engine: Engine, statement: sa.Executable, parameters: dict[str, object] | None = None) -> Sequence[Row]:
+    """Return all rows of one bounded query, with the same patience as :func:`write`."""
+    return write(engine, lambda session: session.execute(statement, parameters or {}).all())
+
+
+def _once(engine: Engine, work: Callable[[Session], T]) -> T:
+    with engine.begin() as session:
+        return work(session)
+
+
+def _patiently(engine: Engine, attempt: Callable[[], T]) -> T:
+    where = f"{engine.url.host}:{engine.url.port}/{engine.url.database}"
+    retrying = Retrying(
+        retry=retry_if_exception(_passing),
+        wait=wait_random_exponential(multiplier=0.1, max=5),
+        stop=stop_after_delay(_PATIENCE),
+        before_sleep=before_sleep_log(log, logging.WARNING),
+        reraise=True,
+    )
+    try:
+        return retrying(attempt)
+    except (OperationalError, ProgrammingError) as error:
+        code = _code(error)
+        if code in _DENIED:
+            raise EnvironmentFault(
+                f"Database {where} refuses {engine.url.username!r}: {error.orig}.",
+                remedy="check the connection's login, password, schema and rights (`imagesys doctor`).",
+            ) from None
+        if code in _NOT_MADE:
+            raise EnvironmentFault(
+                f"Database {where} is not as it should be: {error.orig}.",
+                remedy="run `imagesys db upgrade`; if it is the ETL's table, correct `etl` in the configuration.",
+            ) from None
+        if code in _GONE:
+            raise DatabaseUnavailable(
+                f"Database {where} did not answer within {_PATIENCE:.0f} s: {error.orig}.",
+                remedy="bring it back, then clear this task; nothing is lost.",
+            ) from None
+        raise
+
+
+def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
+    """Cut ``items`` into lists of at most ``size``."""
+    source = iter(items)
+    while piece := list(islice(source, size)):
+        yield piece
+
+
+class named_lock:  # noqa: N801 - used as a context manager, like the standard library's
+    """Hold a server-wide lock (``GET_LOCK``) on a connection of its own; it frees itself if the holder dies.
+
+    ``on_wait(seconds)`` is called about every five seconds while somebody else holds it, and may raise.
+    Raises TimeoutError after ``timeout`` seconds.
+    """
+
+    def __init__(
+        self, engine: Engine, name: str, *, timeout: float, on_wait: Callable[[float], None] = lambda _: None
+    ) -> None:
+        self._engine, self._name, self._timeout, self._on_wait = engine, name[:64], timeout, on_wait
+
+    def __enter__(self) -> None:
+        started = time.monotonic()
+        self._session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            while True:
+                left = self._timeout - (time.monotonic() - started)
+                wait = max(0.0, min(5.0, left))
+                if self._session.scalar(sa.select(sa.func.get_lock(self._name, wait))) == 1:
+                    return
+                if left <= 0:
+                    raise TimeoutError(f"lock {self._name!r} was held by another worker for {self._timeout:.0f} s")
+                self._on_wait(time.monotonic() - started)
+        except BaseException:
+            self._session.invalidate()
+            self._session.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        # Invalidated rather than returned to the pool: the lock must go even where RELEASE_LOCK cannot be sent.
+        self._session.invalidate()
+        self._session.close()

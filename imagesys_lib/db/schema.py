@@ -1,0 +1,232 @@
+"""Tables, as SQLAlchemy Core sees them. The migrations make them; a test compares the two.
+
+Every instant is a naive UTC ``DATETIME(6)`` of the database's own clock. Hashes are ``CHAR(40)`` ascii.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, Column, Index, Integer, MetaData, PrimaryKeyConstraint, String, Table, Text
+from sqlalchemy.dialects.mysql import BIGINT, CHAR, DATETIME, SMALLINT, VARCHAR
+
+country_metadata = MetaData()
+shared_metadata = MetaData()
+
+_InnoDB: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
+
+
+def _hash(name: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, CHAR(40, charset="ascii", collation="ascii_bin"), nullable=nullable)
+
+
+def _code(name: str, length: int, *, nullable: bool = False) -> Column[str]:
+    return Column(name, VARCHAR(length, charset="ascii", collation="ascii_bin"), nullable=nullable)
+
+
+def _instant(name: str, *, nullable: bool = True) -> Column[object]:
+    return Column(name, DATETIME(fsp=6), nullable=nullable)
+
+
+lis_images = Table(
+    "lis_images",
+    country_metadata,
+    Column("image_id", BIGINT(unsigned=True), primary_key=True, autoincrement=True),
+    _hash("image_hash"),
+    Column("image_url", Text, nullable=False),
+    Column("datasource_id", Integer, nullable=False),
+    Column("etl_version", DATETIME(fsp=6), nullable=False, comment="updated_at of the newest listing with it"),
+    _code("state", 12),
+    _code("reason", 40, nullable=True),
+    Column("detail", String(255)),
+    Column("attempts", SMALLINT(unsigned=True), nullable=False, server_default="0"),
+    _instant("next_attempt_at", nullable=False),
+    Column("batch_id", BIGINT(unsigned=True)),
+    Column("releases", SMALLINT(unsigned=True), nullable=False, server_default="0"),
+    _code("desired", 8),
+    Column("change_id", BIGINT(unsigned=True), comment="the change that says what nodes should hold now"),
+    _hash("source_sha1", nullable=True),
+    Column("source_bytes", BIGINT(unsigned=True)),
+    Column("etag", String(255)),
+    Column("last_modified", String(64)),
+    Column("final_url", Text),
+    Column("thumbs", JSON, comment="[{n, path, width, height, bytes, sha1}]"),
+    _instant("created_at", nullable=False),
+    _instant("updated_at", nullable=False),
+    Index("ux_images_hash", "image_hash", unique=True),
+    Index("ix_images_due", "state", "next_attempt_at", "image_id"),
+    Index("ix_images_batch", "batch_id", "state"),
+    Index("ix_images_change", "change_id"),
+    **_InnoDB,
+    comment="The work state: one row per image",
+)
+
+lis_listing_images = Table(
+    "lis_listing_images",
+    country_metadata,
+    Column("listing_id", String(64), nullable=False),
+    Column("datasource_id", Integer, nullable=False),
+    _hash("image_hash"),
+    Column("position", SMALLINT(unsigned=True), nullable=False),
+    Column("etl_time", DATETIME(fsp=6), nullable=False, comment="updated_at of the listing"),
+    _instant("seen_at", nullable=False),
+    _instant("missing_since"),
+    PrimaryKeyConstraint("listing_id", "datasource_id", "image_hash"),
+    Index("ix_listing_images_hash", "image_hash"),
+    Index("ix_listing_images_time", "etl_time", "image_hash"),
+    Index("ix_listing_images_missing", "missing_since", "image_hash"),
+    **_InnoDB,
+    comment="Which listing shows which image",
+)
+
+lis_live_images = Table(
+    "lis_live_images",
+    country_metadata,
+    Column("image_url", Text, nullable=False),
+    _hash("image_hash"),
+    Column("datasource_id", Integer, nullable=False),
+    Column("image_data", JSON, nullable=False),
+    Column("insert_time", DATETIME, nullable=False),
+    Column("human_classified", SMALLINT, nullable=False, server_default="0"),
+    Column("image_class", String(64)),
+    PrimaryKeyConstraint("image_hash"),
+    **_InnoDB,
+    comment="The published images: the contract with the website",
+)
+
+lis_runs = Table(
+    "lis_runs",
+    country_metadata,
+    _code("run_id", 250),
+    _code("kind", 12),
+    Column("interval_start", DATETIME(fsp=6), nullable=False),
+    Column("interval_end", DATETIME(fsp=6), nullable=False),
+    _code("state", 12),
+    _instant("started_at", nullable=False),
+    _instant("ingested_at"),
+    _instant("finished_at"),
+    Column("summary", JSON),
+    PrimaryKeyConstraint("run_id"),
+    Index("ix_runs_started", "started_at"),
+    **_InnoDB,
+    comment="One summary a run",
+)
+
+lis_batches = Table(
+    "lis_batches",
+    country_metadata,
+    Column("batch_id", BIGINT(unsigned=True), primary_key=True, autoincrement=True),
+    _code("run_id", 250),
+    Column("seq", Integer, nullable=False, comment="order within the run, from 0"),
+    Column("size", Integer, nullable=False),
+    _code("state", 12),
+    Column("fence", Integer, nullable=False, server_default="0", comment="the claim's token: grows at each claim"),
+    Column("holder", String(255)),
+    _instant("lease_until"),
+    _instant("created_at", nullable=False),
+    _instant("updated_at", nullable=False),
+    Index("ux_batches_run", "run_id", "seq", unique=True),
+    Index("ix_batches_state", "state", "updated_at"),
+    **_InnoDB,
+    comment="Units of work, and who holds them",
+)
+
+lis_changes = Table(
+    "lis_changes",
+    country_metadata,
+    Column("change_id", BIGINT(unsigned=True), primary_key=True, autoincrement=True),
+    _instant("created_at", nullable=False),
+    _instant("settled_at"),
+    Index("ix_changes_open", "settled_at", "change_id"),
+    **_InnoDB,
+    comment="Images whose desired state changed: those whose change_id is this one",
+)
+
+lis_change_acks = Table(
+    "lis_change_acks",
+    country_metadata,
+    Column("change_id", BIGINT(unsigned=True), nullable=False),
+    _code("node", 32),
+    _instant("acked_at", nullable=False),
+    PrimaryKeyConstraint("change_id", "node"),
+    **_InnoDB,
+    comment="Which node has applied which change",
+)
+
+lis_nodes = Table(
+    "lis_nodes",
+    country_metadata,
+    _code("node", 32),
+    _instant("synced_at"),
+    _code("fault", 40, nullable=True),
+    Column("detail", String(500)),
+    _instant("updated_at", nullable=False),
+    PrimaryKeyConstraint("node"),
+    **_InnoDB,
+    comment="How each node fared when it was last synced",
+)
+
+lis_node_repairs = Table(
+    "lis_node_repairs",
+    country_metadata,
+    _code("node", 32),
+    _hash("image_hash"),
+    _code("reason", 40),
+    _instant("since", nullable=False),
+    PrimaryKeyConstraint("node", "image_hash"),
+    Index("ix_node_repairs_hash", "image_hash"),
+    **_InnoDB,
+    comment="Images whose files on a node are missing or wrong",
+)
+
+lis_node_checks = Table(
+    "lis_node_checks",
+    country_metadata,
+    Column("check_id", BIGINT(unsigned=True), primary_key=True, autoincrement=True),
+    _code("node", 32),
+    _code("run_id", 250, nullable=True),
+    _instant("checked_at", nullable=False),
+    Column("files", BIGINT(unsigned=True), nullable=False),
+    Column("bytes", BIGINT(unsigned=True), nullable=False),
+    Column("findings", JSON, nullable=False, comment="{kind: count}"),
+    Column("samples", JSON, nullable=False, comment="{kind: [path, ...]}"),
+    Index("ix_node_checks_node", "node", "check_id"),
+    **_InnoDB,
+    comment="Results of checks of files against database",
+)
+
+lis_datasources = Table(
+    "lis_datasources",
+    country_metadata,
+    Column("datasource_id", Integer, nullable=False, autoincrement=False),
+    _instant("first_seen_at", nullable=False),
+    _instant("last_seen_at", nullable=False),
+    PrimaryKeyConstraint("datasource_id"),
+    **_InnoDB,
+    comment="Data sources that the ETL has shown",
+)
+
+lis_metrics = Table(
+    "lis_metrics",
+    country_metadata,
+    _code("run_id", 250),
+    _code("name", 100),
+    Column("value", BIGINT, nullable=False),
+    _instant("measured_at", nullable=False),
+    PrimaryKeyConstraint("run_id", "name"),
+    Index("ix_metrics_name", "name", "measured_at"),
+    **_InnoDB,
+    comment="Figures of each run",
+)
+
+lis_hosts = Table(
+    "lis_hosts",
+    shared_metadata,
+    _code("host", 255),
+    _instant("not_before"),
+    _code("reason", 40, nullable=True),
+    _instant("updated_at", nullable=False),
+    PrimaryKeyConstraint("host"),
+    **_InnoDB,
+    comment="Photo hosts that asked to be left alone, for every country",
+)

@@ -1,0 +1,69 @@
+"""Errors that end a stage. Each says what happened, where, and what to do about it.
+
+An image's failure is data (see :mod:`imagesys_lib.reasons`) and never one of these.
+"""
+
+from __future__ import annotations
+
+EXIT_DONE = 0
+EXIT_WORK_LOST = 1
+EXIT_USAGE = 2
+EXIT_ENVIRONMENT = 3
+
+
+class ImageSysError(Exception):
+    """A stage cannot go on.
+
+    ``remedy`` is one sentence for whoever has to act; ``exit_code`` is what the command line returns.
+    """
+
+    exit_code = EXIT_WORK_LOST
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(f"{message} Remedy: {remedy}" if remedy else message)
+        self.message = message
+        self.remedy = remedy
+
+
+class EnvironmentFault(ImageSysError):
+    """The ground gives way: database, disk, connection, configuration. Nothing was lost."""
+
+    exit_code = EXIT_ENVIRONMENT
+
+
+class ConfigError(EnvironmentFault):
+    """The configuration is wrong; the message lists every fault with its place."""
+
+
+class ConnectionMissing(EnvironmentFault):
+    """A connection that the configuration names does not exist."""
+
+
+class DatabaseUnavailable(EnvironmentFault):
+    """The database did not answer within the bounded tries."""
+
+
+class DiskFull(EnvironmentFault):
+    """The staging disk has reached its floor; admission stops before anything is half written."""
+
+
+class UsageError(ImageSysError):
+    """The caller asked for something that does not exist."""
+
+    exit_code = EXIT_USAGE
+
+
+class BatchFailed(ImageSysError):
+    """Most of a batch failed at once: our own ground, not the images. No attempt was consumed."""
+
+
+class ClaimLost(ImageSysError):
+    """Another worker has taken this batch over; this one's late write was refused."""
+
+
+class ClaimHeld(ImageSysError):
+    """Another worker holds this batch and its lease has not run out."""
+
+
+class WorkLost(ImageSysError):
+    """A run ends with a batch unfinished or a node behind."""

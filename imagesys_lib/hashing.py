@@ -1,0 +1,52 @@
+"""Names of images: the hash of a URL, the path of a hash, and the URLs in a listing's photo column."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import socket
+
+_HASH = re.compile(r"[0-9a-f]{40}\Z")
+
+
+def lis_hash_for_url(url: str) -> str:
+    """Return the image hash: SHA-1 of the URL's UTF-8 bytes, 40 hex digits."""
+    return hashlib.sha1(url.encode("utf-8"), usedforsecurity=False).hexdigest()
+
+
+def lis_path_for_hash(image_hash: str) -> str:
+    """Return the relative path of an image without its suffix: ``h[0]/h[1]/h[2]/h[3:]``.
+
+    Raises ValueError for anything but 40 lower-case hex digits, so that no other text ever becomes a path.
+    """
+    if not _HASH.match(image_hash):
+        raise ValueError(f"not an image hash (40 lower-case hex digits): {image_hash!r}")
+    return f"{image_hash[0]}/{image_hash[1]}/{image_hash[2]}/{image_hash[3:]}"
+
+
+def thumbnail_path(country: str, image_hash: str, number: int) -> str:
+    """Return where thumbnail ``number`` (from 1) lies below a root: ``<country>/<path>.<n>.jpg``."""
+    return f"{country}/{lis_path_for_hash(image_hash)}.{number}.jpg"
+
+
+_THUMBNAIL = re.compile(r"([0-9a-f])/([0-9a-f])/([0-9a-f])/([0-9a-f]{37})\.([1-9])\.jpg\Z")
+
+
+def parse_thumbnail_path(path: str) -> tuple[str, int] | None:
+    """Return (image hash, thumbnail number) of a path below ``<root>/<country>``; None if impossible."""
+    match = _THUMBNAIL.match(path)
+    if match is None:
+        return None
+    a, b, c, rest, number = match.groups()
+    return a + b + c + rest, int(number)
+
+
+def split_photo_urls(photo_url: str, separator: str) -> tuple[str, ...]:
+    """Return the distinct URLs of a listing's photo column, in order, without white space around them."""
+    urls = (part.strip() for part in photo_url.split(separator))
+    return tuple(dict.fromkeys(url for url in urls if url))
+
+
+def lis_worker() -> str:
+    """Return the name of this worker: its host."""
+    return socket.gethostname()

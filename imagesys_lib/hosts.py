@@ -1,0 +1,37 @@
+"""Photo hosts that asked to be left alone: kept in the shared schema, so that it holds for every country."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+from sqlalchemy.dialects.mysql import insert
+
+from imagesys_lib.db.engine import NOW, chunks, read, write
+from imagesys_lib.db.schema import lis_hosts
+
+
+def paused(shared: Engine, hosts: Iterable[str]) -> dict[str, float]:
+    """Return the hosts among ``hosts`` that may not be asked now, with the seconds still to wait."""
+    found: dict[str, float] = {}
+    wait = sa.func.timestampdiff(sa.text("MICROSECOND"), NOW, lis_hosts.c.not_before) / 1e6
+    for piece in chunks(sorted(set(hosts))):
+        query = sa.select(lis_hosts.c.host, wait.label("wait")).where(
+            lis_hosts.c.host.in_(piece), lis_hosts.c.not_before > NOW
+        )
+        found |= {row.host: float(row.wait) for row in read(shared, query)}
+    return found
+
+
+def pause(shared: Engine, host: str, seconds: float, reason: str) -> None:
+    """Ask nothing of ``host`` for ``seconds``; a longer pause that is already set stays."""
+    until = sa.func.timestampadd(sa.text("SECOND"), round(seconds), NOW)
+    statement = insert(lis_hosts).values(host=host[:255], not_before=until, reason=reason, updated_at=NOW)
+    longer = sa.func.greatest(sa.func.coalesce(lis_hosts.c.not_before, until), until)
+    write(
+        shared,
+        lambda session: session.execute(
+            statement.on_duplicate_key_update(not_before=longer, reason=reason, updated_at=NOW)
+        ),
+    )

@@ -1,0 +1,89 @@
+"""What code outside ImageSys may call; everything else in this package is private to it.
+
+images = Interface("uk")
+images.lis_get_searchapi_data_for_hash("0917c1…")   # what the search API shows, or None
+images.lis_images_for_si_build("http://a/1.jpg|http://a/2.jpg")   # "0917c1…,5bd2…"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from imagesys_lib.connections import Resolver, environment_connection
+from imagesys_lib.context import open_context
+from imagesys_lib.db.engine import chunks, read
+from imagesys_lib.db.schema import lis_live_images
+from imagesys_lib.hashing import lis_hash_for_url, split_photo_urls
+
+__all__ = ["ImageData", "Interface", "Rendition"]
+
+
+@dataclass(frozen=True)
+class Rendition:
+    """One thumbnail as the website shows it; width and height in pixels."""
+
+    url: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """What the search API gives of one live image: its thumbnails by number (1 the thumb, 2 the image)."""
+
+    image_hash: str
+    renditions: Mapping[int, Rendition]
+
+
+class Interface:
+    """One country's images. Holds a small pool of database connections; ``close()`` or ``with`` ends them."""
+
+    def __init__(self, country: str, *, resolver: Resolver = environment_connection) -> None:
+        self._ctx = open_context(country, resolver=resolver)
+
+    def __enter__(self) -> Interface:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database connections."""
+        self._ctx.close()
+
+    def lis_get_searchapi_data_for_hash(self, image_hash: str) -> ImageData | None:
+        """Return the data of a live image, or None where it is not live."""
+        return self.lis_get_searchapi_data_for_hashes([image_hash]).get(image_hash)
+
+    def lis_get_searchapi_data_for_hashes(self, image_hashes: Iterable[str]) -> dict[str, ImageData]:
+        """Return the data of those of the images that are live, by hash, in the order asked for."""
+        wanted = list(dict.fromkeys(image_hashes))
+        found: dict[str, ImageData] = {}
+        live = lis_live_images.c
+        for piece in chunks(wanted):
+            query = sa.select(live.image_hash, live.image_data).where(live.image_hash.in_(piece))
+            for row in read(self._ctx.db, query):
+                found[row.image_hash] = ImageData(row.image_hash, self._renditions(row.image_data))
+        return {image_hash: found[image_hash] for image_hash in wanted if image_hash in found}
+
+    def lis_images_for_si_build(self, photo_url: str) -> str:
+        """Return the hashes of a raw listing's photo URLs, in order, live or not, separated by commas.
+
+        ``photo_url`` is the listing's photo column as the ETL holds it. A page shows the first image that is live.
+        """
+        urls = split_photo_urls(photo_url, self._ctx.config.etl.url_separator)
+        return ",".join(lis_hash_for_url(url) for url in urls)
+
+    def lis_images_for_si_builds(self, photo_urls: Iterable[str]) -> list[str]:
+        """Return :meth:`lis_images_for_si_build` of many listings, in order."""
+        return [self.lis_images_for_si_build(photo_url) for photo_url in photo_urls]
+
+    def _renditions(self, image_data: Mapping[str, Mapping[str, object]]) -> dict[int, Rendition]:
+        base = self._ctx.config.image_base_url
+        return {
+            int(number): Rendition(f"{base}/{thumb['path']}", int(str(thumb["width"])), int(str(thumb["height"])))
+            for number, thumb in sorted(image_data.items())
+        }

@@ -1,0 +1,73 @@
+"""Why an image is not live: one stable code per failure. docs/reasons.md is made from this table."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Fate(enum.Enum):
+    """What a reason means for the image."""
+
+    RETRY = "failed"  # transient: tried again at a later time
+    REJECT = "rejected"  # permanent for this URL and ETL version
+    QUARANTINE = "quarantined"  # released by hand or by new ETL data
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One row of the table: ``code`` is stored, ``help`` is shown to people."""
+
+    code: str
+    fate: Fate
+    help: str
+
+
+_TABLE = (
+    Reason("dns", Fate.RETRY, "The host name did not resolve."),
+    Reason("connect", Fate.RETRY, "The host refused or dropped the connection."),
+    Reason("tls", Fate.RETRY, "The host's certificate or TLS handshake is bad."),
+    Reason("timeout", Fate.RETRY, "No answer within the connect or read time-out."),
+    Reason("too_slow", Fate.RETRY, "The body did not arrive within the image's deadline."),
+    Reason("truncated", Fate.RETRY, "The body is shorter than announced, or the image ends early."),
+    Reason("protocol", Fate.RETRY, "The answer breaks HTTP."),
+    Reason("too_large", Fate.REJECT, "The body exceeds the size cap."),
+    Reason("redirect_loop", Fate.REJECT, "More redirects than allowed."),
+    Reason("blocked_address", Fate.REJECT, "The URL leads to an address that may not be fetched."),
+    Reason("bad_url", Fate.REJECT, "Not an http or https URL, or longer than 4,096 bytes."),
+    Reason("not_an_image", Fate.REJECT, "The bytes are no image (an HTML page, an empty body)."),
+    Reason("unsupported_format", Fate.REJECT, "An image of a format that is not accepted."),
+    Reason("too_many_pixels", Fate.REJECT, "The header announces more pixels than allowed."),
+    Reason("too_small", Fate.REJECT, "Smaller than a thumbnail is useful for."),
+    Reason("decode_error", Fate.REJECT, "The decoder could not read the image."),
+    Reason("decoder_crash", Fate.QUARANTINE, "The decoder died or hung on this image."),
+    Reason("placeholder", Fate.QUARANTINE, "The same bytes stand for many listings of one data source."),
+    Reason("poison", Fate.QUARANTINE, "Its batches were given up several times."),
+)
+
+REASONS: dict[str, Reason] = {reason.code: reason for reason in _TABLE}
+
+RETRIED_STATUSES = frozenset({408, 425, 429})
+"""Client-error statuses that say "later" (RFC 9110, 8470, 6585); every 5xx does too."""
+
+
+def reason_for(code: str) -> Reason:
+    """Return the reason of ``code``; ``http_<status>`` codes are made on the fly.
+
+    Raises KeyError for a code that is not in the table: codes are a contract.
+    """
+    if code.startswith("http_"):
+        status = int(code.removeprefix("http_"))
+        later = status in RETRIED_STATUSES or status >= 500
+        return Reason(code, Fate.RETRY if later else Fate.REJECT, f"The host answered with status {status}.")
+    return REASONS[code]
+
+
+class ImageFault(Exception):
+    """One image failed for a stable reason. ``detail`` is for people; ``retry_after`` is in seconds."""
+
+    def __init__(self, code: str, detail: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(f"{code}: {detail}" if detail else code)
+        self.reason = reason_for(code)
+        self.detail = detail[:250]
+        self.retry_after = retry_after

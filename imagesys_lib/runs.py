@@ -1,0 +1,100 @@
+"""Runs: what a run is, and the row that ``lis_runs`` keeps of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+from sqlalchemy.dialects.mysql import insert
+
+from imagesys_lib.db.engine import NOW, Row, Session, read, write
+from imagesys_lib.db.schema import lis_batches, lis_runs
+from imagesys_lib.intervals import UTC, Interval
+
+
+class Kind(str, Enum):
+    """Why a run exists. Only scheduled runs purge; backfills neither purge nor check."""
+
+    SCHEDULED = "scheduled"
+    MANUAL = "manual"
+    BACKFILL = "backfill"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a country. ``force`` makes live images of the interval again."""
+
+    run_id: str
+    kind: Kind
+    interval: Interval
+    force: bool = False
+
+
+def naive_utc(instant: dt.datetime) -> dt.datetime:
+    """Return an instant as the database stores it."""
+    return instant.astimezone(UTC).replace(tzinfo=None)
+
+
+def begin(engine: Engine, run: Run) -> None:
+    """Record that a run is under way; a cleared run begins again under the same id."""
+    statement = insert(lis_runs).values(
+        run_id=run.run_id,
+        kind=run.kind.value,
+        interval_start=naive_utc(run.interval.start),
+        interval_end=naive_utc(run.interval.end),
+        state="running",
+        started_at=NOW,
+    )
+    write(
+        engine,
+        lambda session: session.execute(statement.on_duplicate_key_update(state="running", finished_at=None)),
+    )
+
+
+def mark_ingested(engine: Engine, run: Run) -> None:
+    """Record that the ETL's rows of this run are all in; purging depends on it."""
+    _update(engine, run, {"ingested_at": NOW})
+
+
+def forget_ingest(engine: Engine, run: Run) -> None:
+    """Ingest starts over: until it has finished, the run counts as not ingested."""
+    _update(engine, run, {"ingested_at": None})
+
+
+def finish(engine: Engine, run: Run, state: str, summary: dict[str, Any]) -> None:
+    """Record how the run ended and its summary."""
+    _update(engine, run, {"state": state, "summary": summary, "finished_at": NOW})
+
+
+def resume(engine: Engine, batch_id: int) -> None:
+    """A batch of a finished run is worked on again: until its next report the run counts as under way."""
+    run_id = sa.select(lis_batches.c.run_id).where(lis_batches.c.batch_id == batch_id).scalar_subquery()
+    statement = (
+        sa.update(lis_runs)
+        .where(lis_runs.c.run_id == run_id, lis_runs.c.state != "running")
+        .values(state="running", finished_at=None)
+    )
+    write(engine, lambda session: session.execute(statement))
+
+
+def _update(engine: Engine, run: Run, values: dict[str, Any]) -> None:
+    def work(session: Session) -> None:
+        session.execute(sa.update(lis_runs).where(lis_runs.c.run_id == run.run_id).values(values))
+
+    write(engine, work)
+
+
+def load(engine: Engine, run_id: str) -> Row | None:
+    """Return a run's row, or None."""
+    rows = read(engine, sa.select(lis_runs).where(lis_runs.c.run_id == run_id))
+    return rows[0] if rows else None
+
+
+def latest(engine: Engine) -> Row | None:
+    """Return the row of the run that began last, or None."""
+    rows = read(engine, sa.select(lis_runs).order_by(lis_runs.c.started_at.desc()).limit(1))
+    return rows[0] if rows else None

@@ -1,0 +1,312 @@
+"""Check: compare the files on a node with the database (fs_check), and the live table with itself (db_scan).
+
+Both sides are read in one order and merged while they stream, so memory does not grow with the tree. Whatever
+looks wrong is looked at once more, on the node and in the database, before it counts.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.mysql import insert
+
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import CHUNK, NOW, Row, read, write
+from imagesys_lib.db.schema import (
+    lis_change_acks,
+    lis_changes,
+    lis_images,
+    lis_live_images,
+    lis_node_checks,
+    lis_node_repairs,
+)
+from imagesys_lib.hashing import parse_thumbnail_path
+from imagesys_lib.nodes import Entry, NodeSession
+from imagesys_lib.states import Desired, State
+
+log = logging.getLogger(__name__)
+
+REPAIRED_KINDS = ("missing", "wrong_size", "extra")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a node should hold of one image: size in bytes by thumbnail number; ``pending`` if not yet applied."""
+
+    image_hash: str
+    sizes: dict[int, int]
+    pending: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One difference: its kind, the path below ``<root>/<country>``, and the image it belongs to, if any."""
+
+    kind: str
+    path: str
+    image_hash: str = ""
+    mtime: float = 0.0
+
+
+@dataclass
+class Checked:
+    """What a check of one node found. ``files`` and ``bytes`` count what lies there."""
+
+    node: str
+    files: int = 0
+    bytes: int = 0
+    findings: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def clean(self) -> bool:
+        """Whether files and database agree."""
+        return not self.findings
+
+
+def compare(entries: Iterable[Entry], expected: Iterable[Expected]) -> Iterator[Finding]:
+    """Merge a node's listing with what the database expects, both in byte order of the path."""
+    wanted = iter(expected)
+    want = next(wanted, None)
+    for image_hash, group in groupby(entries, key=_hash_of):
+        if not image_hash:
+            yield from (_impossible(entry) for entry in group)
+            continue
+        while want is not None and want.image_hash < image_hash:
+            yield from _differences(want, [])
+            want = next(wanted, None)
+        if want is not None and want.image_hash == image_hash:
+            yield from _differences(want, list(group))
+            want = next(wanted, None)
+        else:
+            yield from (Finding("extra", entry.path, image_hash, entry.mtime) for entry in group)
+    while want is not None:
+        yield from _differences(want, [])
+        want = next(wanted, None)
+
+
+def _hash_of(entry: Entry) -> str:
+    parsed = parse_thumbnail_path(entry.path)
+    return parsed[0] if parsed else ""
+
+
+def _impossible(entry: Entry) -> Finding:
+    leftover = entry.path.rpartition("/")[2].startswith(".")
+    return Finding("leftover" if leftover else "impossible_name", entry.path, mtime=entry.mtime)
+
+
+def _differences(want: Expected, entries: list[Entry]) -> Iterator[Finding]:
+    if want.pending:
+        return
+    there = {parsed[1]: entry for entry in entries if (parsed := parse_thumbnail_path(entry.path))}
+    h = want.image_hash
+    for number, size in sorted(want.sizes.items()):
+        path = f"{h[0]}/{h[1]}/{h[2]}/{h[3:]}.{number}.jpg"
+        if number not in there:
+            yield Finding("missing", path, h)
+        elif there[number].size != size:
+            yield Finding("wrong_size", path, h, there[number].mtime)
+    for number in there.keys() - want.sizes.keys():
+        yield Finding("extra", there[number].path, h, there[number].mtime)
+
+
+def expected_on(ctx: Context, node_name: str, hashes: list[str] | None = None) -> Iterator[Expected]:
+    """Yield what the database expects of a node, in hash order, page by page; ``hashes`` narrows it."""
+    i = lis_images.c
+    acked = (
+        sa.select(lis_change_acks.c.change_id)
+        .where(lis_change_acks.c.change_id == i.change_id, lis_change_acks.c.node == node_name)
+        .exists()
+    )
+    unsettled = (
+        sa.select(lis_changes.c.change_id)
+        .where(lis_changes.c.change_id == i.change_id, lis_changes.c.settled_at.is_(None))
+        .exists()
+    )
+    pending = (unsettled & ~acked).label("pending")
+    after = ""
+    while True:
+        where = (i.image_hash > after) & (i.desired != Desired.NONE.value)
+        if hashes is not None:
+            where &= i.image_hash.in_(hashes)
+        query = sa.select(i.image_hash, i.desired, i.thumbs, pending).where(where).order_by(i.image_hash).limit(CHUNK)
+        rows = read(ctx.db, query)
+        for row in rows:
+            present = row.desired == Desired.PRESENT.value
+            if present or row.pending:
+                sizes = {int(thumb["n"]): int(thumb["bytes"]) for thumb in row.thumbs or ()} if present else {}
+                yield Expected(row.image_hash, sizes, bool(row.pending))
+        if len(rows) < CHUNK:
+            return
+        after = rows[-1].image_hash
+
+
+def check(ctx: Context, node_name: str, run_id: str | None = None) -> Checked:
+    """Check one node, mark what is missing or wrong for repair and keep the result in ``lis_node_checks``."""
+    result = Checked(node_name)
+    with NodeSession(ctx.node(node_name)) as node:
+
+        def counted() -> Iterator[Entry]:
+            for entry in node.listing(ctx.country):
+                ctx.check_stop()
+                result.files += 1
+                result.bytes += entry.size
+                if result.files % CHUNK == 0:
+                    ctx.progress(result.files, result.files)
+                yield entry
+
+        suspects: list[Finding] = []
+        for finding in compare(counted(), expected_on(ctx, node_name)):
+            suspects.append(finding)
+            if len(suspects) >= CHUNK:
+                _settle_suspects(ctx, node, suspects, result)
+        _settle_suspects(ctx, node, suspects, result)
+    _keep(ctx, result, run_id)
+    log.info(
+        "%s %s: %d files, %d bytes, %s",
+        ctx.country.upper(),
+        node_name,
+        result.files,
+        result.bytes,
+        dict(result.findings) or "as the database says",
+    )
+    return result
+
+
+def _settle_suspects(ctx: Context, node: NodeSession, suspects: list[Finding], result: Checked) -> None:
+    """Look at suspects again, now on both sides at once, count those that stand and mark them for repair."""
+    if not suspects:
+        return
+    confirmed = _confirm(ctx, node, suspects)
+    suspects.clear()
+    spare_until = time.time() - ctx.config.check.extra_grace_hours * 3600
+    rows = {}
+    for finding in confirmed:
+        result.findings[finding.kind] += 1
+        samples = result.samples.setdefault(finding.kind, [])
+        if len(samples) < ctx.config.check.samples:
+            samples.append(finding.path)
+        young = finding.kind == "extra" and finding.mtime > spare_until
+        if finding.kind in REPAIRED_KINDS and not young:
+            rows[finding.image_hash] = {
+                "node": node.node.name,
+                "image_hash": finding.image_hash,
+                "reason": finding.kind,
+            }
+    if rows:
+        statement = insert(lis_node_repairs).values(since=NOW)
+        statement = statement.on_duplicate_key_update(reason=statement.inserted.reason)
+        write(ctx.db, lambda session: session.execute(statement, list(rows.values())))
+
+
+def _confirm(ctx: Context, node: NodeSession, suspects: list[Finding]) -> list[Finding]:
+    """Keep the suspects that still differ: other runs push and publish while a listing streams."""
+    named = sorted({finding.image_hash for finding in suspects if finding.image_hash})
+    expected = list(expected_on(ctx, node.node.name, named))
+    entries = stat_images(node, ctx.country, named)
+    still = {(finding.kind, finding.path) for finding in compare(entries, expected)}
+    return [f for f in suspects if not f.image_hash or (f.kind, f.path) in still]
+
+
+def stat_images(node: NodeSession, country: str, hashes: Iterable[str]) -> list[Entry]:
+    """Return the files that a node has of these images, in path order."""
+    paths = [f"{h[0]}/{h[1]}/{h[2]}/{h[3:]}.{n}.jpg" for h in hashes for n in range(1, 10)]
+    if not paths:
+        return []
+    folder = shlex.quote(str(node.node.root / country))
+    output = node.run(
+        f"cd {folder} 2>/dev/null || exit 0; xargs -0 -r stat -c '%n\t%s\t%Y' -- 2>/dev/null; true",
+        data="\0".join(paths).encode(),
+    )
+    found = [line.rsplit("\t", 2) for line in output.splitlines()]
+    return sorted((Entry(path, int(size), float(mtime)) for path, size, mtime in found), key=lambda e: e.path)
+
+
+def _keep(ctx: Context, result: Checked, run_id: str | None) -> None:
+    row = {
+        "node": result.node,
+        "run_id": run_id,
+        "checked_at": NOW,
+        "files": result.files,
+        "bytes": result.bytes,
+        "findings": dict(result.findings),
+        "samples": result.samples,
+    }
+    write(ctx.db, lambda session: session.execute(sa.insert(lis_node_checks).values(row)))
+
+
+def latest_check(ctx: Context, node_name: str, run_id: str | None = None) -> Row | None:
+    """Return the newest result of a node (of one run, if given), or None."""
+    c = lis_node_checks.c
+    where = c.node == node_name
+    if run_id is not None:
+        where &= c.run_id == run_id
+    rows = read(ctx.db, sa.select(lis_node_checks).where(where).order_by(c.check_id.desc()).limit(1))
+    return rows[0] if rows else None
+
+
+def db_scan(ctx: Context) -> Counter[str]:
+    """Walk the whole live table and compare it with ``lis_images``; returns faults by kind, empty if none.
+
+    ``live_unknown``: a live row whose image is not in a live state; ``live_stale``: it shows other thumbnails than
+    the image has; ``not_published``: an image in state live without a row.
+    """
+    faults: Counter[str] = Counter()
+    live, i = lis_live_images, lis_images.c
+    joined = live.outerjoin(lis_images, i.image_hash == live.c.image_hash)
+    after = ""
+    seen = 0
+    while True:
+        query = (
+            sa.select(live.c.image_hash, live.c.image_data, i.state, i.desired, i.thumbs)
+            .select_from(joined)
+            .where(live.c.image_hash > after)
+            .order_by(live.c.image_hash)
+            .limit(CHUNK)
+        )
+        rows = read(ctx.db, query)
+        for row in rows:
+            if row.desired != Desired.PRESENT.value:
+                faults["live_unknown"] += 1
+            elif row.state == State.LIVE.value and _shown(row.image_data) != _made(row.thumbs):
+                faults["live_stale"] += 1
+        seen += len(rows)
+        ctx.progress(seen, seen)
+        if len(rows) < CHUNK:
+            break
+        after = rows[-1].image_hash
+    faults["not_published"] += _unpublished(ctx)
+    return +faults
+
+
+def _shown(image_data: dict[str, dict[str, object]]) -> set[tuple[object, object]]:
+    return {(thumb["path"], thumb["bytes"]) for thumb in image_data.values()}
+
+
+def _made(thumbs: list[dict[str, object]]) -> set[tuple[object, object]]:
+    return {(thumb["path"], thumb["bytes"]) for thumb in thumbs}
+
+
+def _unpublished(ctx: Context) -> int:
+    i, live = lis_images.c, lis_live_images.c
+    count, after = 0, 0
+    while True:
+        query = (
+            sa.select(i.image_id, live.image_hash.label("shown"))
+            .select_from(lis_images.outerjoin(lis_live_images, live.image_hash == i.image_hash))
+            .where(i.state == State.LIVE.value, i.image_id > after)
+            .order_by(i.image_id)
+            .limit(CHUNK)
+        )
+        rows = read(ctx.db, query)
+        count += sum(row.shown is None for row in rows)
+        if len(rows) < CHUNK:
+            return count
+        after = rows[-1].image_id

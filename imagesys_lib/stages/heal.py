@@ -1,0 +1,180 @@
+"""Heal: put right what earlier runs left behind (the original's Manager)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import CHUNK, NOW, Session, chunks, read, write
+from imagesys_lib.db.schema import (
+    lis_batches,
+    lis_change_acks,
+    lis_changes,
+    lis_images,
+    lis_metrics,
+    lis_node_checks,
+    lis_runs,
+)
+from imagesys_lib.runs import Run
+from imagesys_lib.stages.sync import settle
+from imagesys_lib.states import UNFINISHED, Desired, State, move
+
+log = logging.getLogger(__name__)
+
+_ABANDONED = dt.timedelta(days=2)
+_KEEP = dt.timedelta(days=30)
+_STALE_STAGING_HOURS = 48
+_POISON_AFTER = 5
+
+
+@dataclass(frozen=True)
+class Healed:
+    """What was put right: batches and images released, images found to be poison, bad retry dates, staged files."""
+
+    batches: int = 0
+    images: int = 0
+    poison: int = 0
+    bad_retries: int = 0
+    staged: int = 0
+    pruned: int = 0
+
+
+def heal(ctx: Context, run: Run | None = None) -> Healed:
+    """Release stuck batches, correct bad retries, and sweep what nobody needs any more. Safe at any time."""
+    images = poison = 0
+    stuck = check_stuck_jobs(ctx, run)
+    for batch_id in stuck:
+        released, poisoned = write(ctx.db, lambda session, b=batch_id: _release(session, b))  # type: ignore[misc]
+        images, poison = images + released, poison + poisoned
+    settle(ctx)
+    healed = Healed(len(stuck), images, poison, check_bad_retry_jobs(ctx), _sweep_staging(ctx), _prune(ctx))
+    log.info("%s: healed %s", ctx.country.upper(), healed)
+    return healed
+
+
+def check_stuck_jobs(ctx: Context, run: Run | None = None) -> list[int]:
+    """Return batches with work left that nobody holds and whose run is over, or silent for two days."""
+    b, r = lis_batches.c, lis_runs.c
+    silent = sa.func.timestampadd(sa.text("SECOND"), -round(_ABANDONED.total_seconds()), NOW)
+    over = r.state.is_(None) | (r.state != "running") | (b.updated_at < silent)
+    query = (
+        sa.select(b.batch_id)
+        .select_from(lis_batches.outerjoin(lis_runs, r.run_id == b.run_id))
+        .where(
+            b.state.not_in(["done", "released"]),
+            b.lease_until.is_(None) | (b.lease_until < NOW),
+            over,
+            b.run_id != (run.run_id if run else ""),
+        )
+        .order_by(b.batch_id)
+        .limit(CHUNK)
+    )
+    return [row.batch_id for row in read(ctx.db, query)]
+
+
+def _release(session: Session, batch_id: int) -> tuple[int, int]:
+    """Take a batch away from whoever may still be at it and queue its images; returns (images, poison)."""
+    b, i = lis_batches.c, lis_images.c
+    held = session.scalar(sa.select(b.lease_until > NOW).where(b.batch_id == batch_id).with_for_update())
+    if held:
+        return 0, 0
+    session.execute(
+        sa.update(lis_batches)
+        .where(b.batch_id == batch_id)
+        .values(fence=b.fence + 1, holder=None, lease_until=None, state="released", updated_at=NOW)
+    )
+    own = (i.batch_id == batch_id) & (i.desired != Desired.PRESENT.value)
+    free = {"batch_id": None, "next_attempt_at": NOW, "releases": i.releases + 1}
+    poison = {"reason": "poison", "detail": f"given up {_POISON_AFTER} times"}
+    poisoned = move(
+        session, State.QUARANTINED, frm=UNFINISHED, where=own & (i.releases + 1 >= _POISON_AFTER), values=poison
+    )
+    released = move(session, State.NEW, frm=UNFINISHED, where=own, values=free)
+    # A forced remake that was given up: its old thumbnails are still good.
+    released += move(session, State.LIVE, frm=UNFINISHED, where=i.batch_id == batch_id)
+    return released, poisoned
+
+
+def check_bad_retry_jobs(ctx: Context) -> int:
+    """Bring retry dates that lie beyond any back-off to now. Returns how many."""
+    i = lis_images.c
+    beyond = sa.func.timestampadd(sa.text("HOUR"), round(ctx.config.retry.max_hours * 2), NOW)
+    bad = sa.select(i.image_id).where(i.state == State.FAILED.value, i.next_attempt_at > beyond).limit(CHUNK)
+    ids = [row.image_id for row in read(ctx.db, bad)]
+    if ids:
+        statement = sa.update(lis_images).where(i.image_id.in_(ids), i.state == State.FAILED.value)
+        write(ctx.db, lambda session: session.execute(statement.values(next_attempt_at=NOW)))
+    return len(ids)
+
+
+def _prune(ctx: Context) -> int:
+    """Delete rows that only tell of long ago, at most 1,000 a table and run."""
+    old = sa.func.timestampadd(sa.text("SECOND"), -round(_KEEP.total_seconds()), NOW)
+    pruned = 0
+    c = lis_changes.c
+    ids = [
+        row.change_id
+        for row in read(ctx.db, sa.select(c.change_id).where(c.settled_at < old).order_by(c.settled_at).limit(CHUNK))
+    ]
+
+    def work(session: Session) -> int:
+        session.execute(sa.delete(lis_change_acks).where(lis_change_acks.c.change_id.in_(ids)))
+        count: int = session.execute(sa.delete(lis_changes).where(c.change_id.in_(ids))).rowcount
+        return count
+
+    if ids:
+        pruned += write(ctx.db, work)
+    for table, column, key in (
+        (lis_node_checks, lis_node_checks.c.checked_at, lis_node_checks.c.check_id),
+        (lis_metrics, lis_metrics.c.measured_at, lis_metrics.c.run_id),
+    ):
+        keys = [row[0] for row in read(ctx.db, sa.select(key).where(column < old).limit(CHUNK))]
+        if keys:
+            statement = sa.delete(table).where(key.in_(keys))
+            pruned += write(ctx.db, lambda session, s=statement: session.execute(s).rowcount)  # type: ignore[misc]
+    return pruned
+
+
+def _sweep_staging(ctx: Context) -> int:
+    """Remove staged files, two days old or more, of images that no batch and no open change needs."""
+    root = ctx.staging.settings.root
+    before = time.time() - _STALE_STAGING_HOURS * 3600
+    swept = 0
+    for kind in ("originals", "out"):
+        folder = root / kind / ctx.country
+        for some in chunks(_files_older(folder, before)):
+            hashes = {path: "".join(path.relative_to(folder).parts).split(".")[0][:40] for path in some}
+            needed = _needed(ctx, kind, sorted(set(hashes.values())))
+            for path, image_hash in hashes.items():
+                if image_hash not in needed:
+                    path.unlink(missing_ok=True)
+                    swept += 1
+    return swept
+
+
+def _files_older(folder: Path, before: float) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        if path.is_file() and path.stat().st_mtime < before:
+            yield path
+
+
+def _needed(ctx: Context, kind: str, hashes: list[str]) -> set[str]:
+    i = lis_images.c
+    query = sa.select(i.image_hash).where(i.image_hash.in_(hashes))
+    if kind == "originals":
+        query = query.where(i.state.in_([state.value for state in (*UNFINISHED, State.NEW)]))
+    else:
+        is_open = (
+            sa.select(lis_changes.c.change_id)
+            .where(lis_changes.c.change_id == i.change_id, lis_changes.c.settled_at.is_(None))
+            .exists()
+        )
+        query = query.where(is_open)
+    return {row.image_hash for row in read(ctx.db, query)}

@@ -1,0 +1,220 @@
+"""Ingest: bring the ETL's rows of an interval into ``lis_images`` and ``lis_listing_images``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.mysql import insert
+
+from imagesys_lib import runs
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import NOW, Session, chunks, read, write
+from imagesys_lib.db.schema import lis_datasources, lis_images, lis_listing_images
+from imagesys_lib.etl import Listing
+from imagesys_lib.hashing import lis_hash_for_url
+from imagesys_lib.intervals import Interval
+from imagesys_lib.runs import Kind, Run
+from imagesys_lib.states import Desired, State, move
+
+log = logging.getLogger(__name__)
+
+_RELEASED = (State.FAILED, State.REJECTED, State.QUARANTINED, State.PURGED)
+"""States that new ETL data ends: attempts are keyed on URL and ETL version."""
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What ingest did: listings read, images first seen, images released by new ETL data."""
+
+    listings: int = 0
+    new: int = 0
+    released: int = 0
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One URL as its newest listing in the page shows it; on equal times the last one read wins."""
+
+    image_hash: str
+    url: str
+    datasource_id: int
+    etl_version: dt.datetime
+
+
+def window(run: Run, look_back_hours: float) -> Interval:
+    """Return what a run reads: a backfill exactly its interval, other runs a look-back for late rows more."""
+    if run.kind is Kind.BACKFILL or not look_back_hours:
+        return run.interval
+    return run.interval.back_to(dt.timedelta(hours=look_back_hours))
+
+
+def ingest(ctx: Context, run: Run) -> Ingested:
+    """Read the run's listings page by page. Safe to repeat; raises if the ETL cannot be read to its end."""
+    runs.forget_ingest(ctx.db, run)
+    total = Ingested()
+    for page in ctx.etl.updated_in(window(run, ctx.config.look_back_hours)):
+        ctx.check_stop()
+        new, released = _store_images(ctx, page)
+        _store_listings(ctx, page)
+        total = Ingested(total.listings + len(page), total.new + new, total.released + released)
+        log.info("%s: %d listings read, %d new images", ctx.country.upper(), total.listings, total.new)
+        ctx.progress(total.listings, total.listings)
+    runs.mark_ingested(ctx.db, run)
+    if not total.listings:
+        log.warning("%s: the ETL has no rows in %s", ctx.country.upper(), run.interval)
+    return total
+
+
+def newest(page: Iterable[Listing]) -> list[_Seen]:
+    """Return each distinct URL of a page once, in hash order: one order for all keeps writers from deadlocks."""
+    seen: dict[str, _Seen] = {}
+    for listing in page:
+        for url in listing.urls:
+            image_hash = lis_hash_for_url(url)
+            known = seen.get(image_hash)
+            if known is None or listing.updated_at >= known.etl_version:
+                seen[image_hash] = _Seen(image_hash, url, listing.datasource_id, listing.updated_at)
+    return sorted(seen.values(), key=lambda item: item.image_hash)
+
+
+def _store_images(ctx: Context, page: Sequence[Listing]) -> tuple[int, int]:
+    new = released = 0
+    for piece in chunks(newest(page)):
+        added, freed = write(ctx.db, lambda session, piece=piece: _store_chunk(session, piece))  # type: ignore[misc]
+        new, released = new + added, released + freed
+    return new, released
+
+
+def _store_chunk(session: Session, piece: list[_Seen]) -> tuple[int, int]:
+    c = lis_images.c
+    known = {
+        row.image_hash: row
+        for row in session.execute(
+            sa.select(c.image_hash, c.state, c.etl_version).where(c.image_hash.in_([s.image_hash for s in piece]))
+        )
+    }
+    fresh = [seen for seen in piece if seen.image_hash not in known]
+    newer = [
+        seen for seen in piece if seen.image_hash in known and seen.etl_version > known[seen.image_hash].etl_version
+    ]
+    if fresh:
+        statement = insert(lis_images).values(
+            state=State.NEW.value,
+            desired=Desired.NONE.value,
+            next_attempt_at=NOW,
+            created_at=NOW,
+            updated_at=NOW,
+        )
+        # Another run may have inserted the same image a moment ago: then this one changes nothing.
+        statement = statement.on_duplicate_key_update(image_id=c.image_id)
+        session.execute(
+            statement,
+            [
+                {
+                    "image_hash": seen.image_hash,
+                    "image_url": seen.url,
+                    "datasource_id": seen.datasource_id,
+                    "etl_version": seen.etl_version,
+                }
+                for seen in fresh
+            ],
+        )
+    if not newer:
+        return len(fresh), 0
+    session.execute(
+        sa.update(lis_images)
+        .where(c.image_hash == sa.bindparam("b_hash"), c.etl_version < sa.bindparam("b_version"))
+        .values(etl_version=sa.bindparam("b_version"), datasource_id=sa.bindparam("b_datasource")),
+        [
+            {"b_hash": seen.image_hash, "b_version": seen.etl_version, "b_datasource": seen.datasource_id}
+            for seen in newer
+        ],
+    )
+    freed = move(
+        session,
+        State.NEW,
+        frm=_RELEASED,
+        where=c.image_hash.in_([seen.image_hash for seen in newer]),
+        values={
+            "attempts": 0,
+            "releases": 0,
+            "reason": None,
+            "detail": None,
+            "next_attempt_at": NOW,
+            "batch_id": None,
+        },
+    )
+    return len(fresh), freed
+
+
+def _store_listings(ctx: Context, page: Sequence[Listing]) -> None:
+    """Write which listing shows which image, and mark what these listings no longer show."""
+    began = read(ctx.db, sa.select(NOW))[0][0]
+    rows = [
+        {
+            "listing_id": listing.listing_id,
+            "datasource_id": listing.datasource_id,
+            "image_hash": lis_hash_for_url(url),
+            "position": position,
+            "etl_time": listing.updated_at,
+            "seen_at": began,
+        }
+        for listing in page
+        for position, url in enumerate(listing.urls)
+    ]
+    rows.sort(key=lambda row: (row["listing_id"], row["datasource_id"], row["image_hash"]))
+    for piece in chunks(rows):
+        write(ctx.db, lambda session, piece=piece: _upsert_listing_images(session, piece))  # type: ignore[misc]
+    keys = sorted({(listing.listing_id, listing.datasource_id) for listing in page})
+    for some in chunks(keys, 100):
+        mark_dropped(ctx, some, began)
+    sources = sorted({listing.datasource_id for listing in page})
+    for some_sources in chunks(sources):
+        write(ctx.db, lambda session, ids=some_sources: _note_datasources(session, ids))  # type: ignore[misc]
+
+
+def _upsert_listing_images(session: Session, rows: list[dict[str, object]]) -> None:
+    statement = insert(lis_listing_images)
+    new = statement.inserted
+    session.execute(
+        statement.on_duplicate_key_update(
+            position=new.position, etl_time=new.etl_time, seen_at=new.seen_at, missing_since=sa.null()
+        ),
+        rows,
+    )
+
+
+def mark_dropped(ctx: Context, keys: list[tuple[str, int]], before: dt.datetime) -> None:
+    """Mark images of these listings that were not seen since ``before``: the listing shows them no longer."""
+    t = lis_listing_images.c
+    query = sa.select(t.listing_id, t.datasource_id, t.image_hash).where(
+        t.listing_id.in_([listing_id for listing_id, _ in keys]), t.seen_at < before, t.missing_since.is_(None)
+    )
+    wanted = set(keys)
+    dropped = [row for row in read(ctx.db, query) if (row.listing_id, row.datasource_id) in wanted]
+    for piece in chunks(dropped):
+        statement = (
+            sa.update(lis_listing_images)
+            .where(
+                t.listing_id == sa.bindparam("b_listing"),
+                t.datasource_id == sa.bindparam("b_datasource"),
+                t.image_hash == sa.bindparam("b_hash"),
+                t.seen_at < before,
+            )
+            .values(missing_since=NOW)
+        )
+        rows = [
+            {"b_listing": row.listing_id, "b_datasource": row.datasource_id, "b_hash": row.image_hash} for row in piece
+        ]
+        write(ctx.db, lambda session, s=statement, r=rows: session.execute(s, r))  # type: ignore[misc]
+
+
+def _note_datasources(session: Session, datasource_ids: list[int]) -> None:
+    statement = insert(lis_datasources).values(first_seen_at=NOW, last_seen_at=NOW)
+    session.execute(
+        statement.on_duplicate_key_update(last_seen_at=NOW), [{"datasource_id": value} for value in datasource_ids]
+    )

@@ -1,0 +1,133 @@
+"""Plan: reserve what is due and cut it into batches.
+
+Planned again, a run gets its existing batches back in the same order, then new ones: a shorter list would make
+Airflow mark failed batches as removed and the run as green.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from imagesys_lib.config import Batching
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import CHUNK, NOW, Session, read, write
+from imagesys_lib.db.schema import lis_batches, lis_images, lis_listing_images
+from imagesys_lib.runs import Kind, Run, naive_utc
+from imagesys_lib.states import State, move
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch as a task gets it: its id, its place in the run (from 0) and its size in images."""
+
+    batch_id: int
+    seq: int
+    size: int
+
+
+def batch_size(due: int, existing: int, settings: Batching) -> int:
+    """Return how many images a batch holds: the configured size, raised so that the run's batches stay few.
+
+    Airflow maps at most ``max_map_length`` (1,024) instances and fails the task that asks for more.
+    """
+    room = max(1, settings.max_batches - existing)
+    return max(settings.size, math.ceil(due / room))
+
+
+def plan(ctx: Context, run: Run) -> list[Batch]:
+    """Return the run's batches in order, after reserving what is due now."""
+    existing = batches_of(ctx, run)
+    due = _count_due(ctx, run)
+    size = batch_size(due, len(existing), ctx.config.batch)
+    log.info("%s: %d images due, %d batches exist, batch size %d", ctx.country.upper(), due, len(existing), size)
+    seq = existing[-1].seq + 1 if existing else 0
+    while due and len(existing) < ctx.config.batch.max_batches and _make_batch(ctx, run, seq, size):
+        ctx.check_stop()
+        seq += 1
+        ctx.progress(min(due, seq * size), due)
+    planned = batches_of(ctx, run)
+    if not planned:
+        log.info("%s: no rows gained, no work to do", ctx.country.upper())
+    return planned
+
+
+def batches_of(ctx: Context, run: Run) -> list[Batch]:
+    """Return the batches that a run has, in order."""
+    c = lis_batches.c
+    rows = read(ctx.db, sa.select(c.batch_id, c.seq, c.size).where(c.run_id == run.run_id).order_by(c.seq))
+    return [Batch(row.batch_id, row.seq, row.size) for row in rows]
+
+
+def _due(run: Run) -> tuple[sa.FromClause, sa.ColumnElement[bool], tuple[State, ...]]:
+    """Return tables, condition and states of the images that a run may reserve."""
+    i, listing = lis_images.c, lis_listing_images.c
+    states: tuple[State, ...] = (State.NEW, State.FAILED)
+    table: sa.FromClause = lis_images
+    where = i.next_attempt_at <= NOW
+    if run.kind is Kind.BACKFILL or run.force:
+        start, end = naive_utc(run.interval.start), naive_utc(run.interval.end)
+        where = i.image_hash.in_(sa.select(listing.image_hash).where(listing.etl_time >= start, listing.etl_time < end))
+        if run.force:
+            own = sa.select(lis_batches.c.batch_id).where(lis_batches.c.run_id == run.run_id)
+            where &= i.batch_id.is_(None) | i.batch_id.not_in(own)  # made again once a run, not once a `plan`
+            states = (*states, State.LIVE)
+        else:
+            where &= i.next_attempt_at <= NOW
+    return table, where & i.state.in_([state.value for state in states]), states
+
+
+def _count_due(ctx: Context, run: Run) -> int:
+    table, where, _ = _due(run)
+    return int(read(ctx.db, sa.select(sa.func.count()).select_from(table).where(where))[0][0])
+
+
+def _make_batch(ctx: Context, run: Run, seq: int, size: int) -> int:
+    """Reserve up to ``size`` images, at most 1,000 in a transaction; the first one makes the batch."""
+    reserved = 0
+    batch_id: int | None = None
+    while reserved < size:
+        limit = min(CHUNK, size - reserved)
+        batch_id, gained = write(
+            ctx.db,
+            lambda session, known=batch_id, limit=limit: _reserve(session, run, seq, known, limit),  # type: ignore[misc]
+        )
+        reserved += gained
+        if gained < limit:
+            break
+    return reserved
+
+
+def _reserve(session: Session, run: Run, seq: int, batch_id: int | None, limit: int) -> tuple[int | None, int]:
+    table, where, states = _due(run)
+    ids = session.scalars(
+        sa.select(lis_images.c.image_id)
+        .select_from(table)
+        .where(where)
+        .limit(limit)
+        .with_for_update(of=lis_images, skip_locked=True)
+    ).all()
+    if not ids:
+        return batch_id, 0
+    if batch_id is None:
+        row = {
+            "run_id": run.run_id,
+            "seq": seq,
+            "size": 0,
+            "state": "planned",
+            "created_at": NOW,
+            "updated_at": NOW,
+        }
+        batch_id = int(session.execute(sa.insert(lis_batches).values(row)).lastrowid)
+    moved = move(
+        session, State.RESERVED, frm=states, where=lis_images.c.image_id.in_(ids), values={"batch_id": batch_id}
+    )
+    session.execute(
+        sa.update(lis_batches).where(lis_batches.c.batch_id == batch_id).values(size=lis_batches.c.size + moved)
+    )
+    return batch_id, moved

@@ -1,0 +1,87 @@
+"""Publish: an image goes live when a quorum of nodes holds its files."""
+
+from __future__ import annotations
+
+import logging
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.mysql import insert
+
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import CHUNK, NOW, Session, read, write
+from imagesys_lib.db.schema import lis_change_acks, lis_images, lis_live_images, lis_node_repairs
+from imagesys_lib.states import State, move
+
+log = logging.getLogger(__name__)
+
+
+def publish(ctx: Context) -> int:
+    """Put every image that a quorum of nodes holds into ``lis_live_images``. Returns how many went live."""
+    published = 0
+    after = 0
+    while ids := _holding(ctx, after):
+        ctx.check_stop()
+        published += write(ctx.db, lambda session, ids=ids: _publish(session, ids))  # type: ignore[misc]
+        after = ids[-1]
+        ctx.progress(published, published)
+    log.info("%s: %d images went live", ctx.country.upper(), published)
+    return published
+
+
+def _holding(ctx: Context, after: int) -> list[int]:
+    """Return thumbnailed images, in order after ``after``, that enough nodes hold in their newest form."""
+    i, ack, repair, nodes = lis_images.c, lis_change_acks.c, lis_node_repairs.c, ctx.config.nodes
+    acks = (
+        sa.select(sa.func.count())
+        .select_from(lis_change_acks)
+        .where(ack.change_id == i.change_id, ack.node.in_(nodes))
+        .scalar_subquery()
+    )
+    lacking = (
+        sa.select(sa.func.count())
+        .select_from(lis_node_repairs)
+        .where(repair.image_hash == i.image_hash, repair.node.in_(nodes))
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(i.image_id)
+        .where(i.state == State.THUMBNAILED.value, i.image_id > after, acks - lacking >= ctx.config.quorum)
+        .order_by(i.image_id)
+        .limit(CHUNK)
+    )
+    return [row.image_id for row in read(ctx.db, query)]
+
+
+def _publish(session: Session, ids: list[int]) -> int:
+    i = lis_images.c
+    images = session.execute(
+        sa.select(i.image_id, i.image_hash, i.image_url, i.datasource_id, i.thumbs)
+        .where(i.image_id.in_(ids), i.state == State.THUMBNAILED.value)
+        .order_by(i.image_id)
+        .with_for_update()
+    ).all()
+    if not images:
+        return 0
+    statement = insert(lis_live_images).values(insert_time=NOW)
+    new = statement.inserted
+    session.execute(
+        # What people have classified stays when an image is made again.
+        statement.on_duplicate_key_update(
+            image_data=new.image_data, datasource_id=new.datasource_id, insert_time=new.insert_time
+        ),
+        [
+            {
+                "image_url": image.image_url,
+                "image_hash": image.image_hash,
+                "datasource_id": image.datasource_id,
+                "image_data": {
+                    str(thumb["n"]): {key: thumb[key] for key in ("path", "width", "height", "bytes")}
+                    for thumb in image.thumbs
+                },
+            }
+            for image in images
+        ],
+    )
+    return move(
+        session, State.LIVE, frm=(State.THUMBNAILED,), where=i.image_id.in_([image.image_id for image in images])
+    )

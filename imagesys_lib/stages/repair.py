@@ -1,0 +1,180 @@
+"""Repair: give a node what it lacks, from staging, else from a healthy peer, else have the image made again.
+
+Extra files go only when the database, read again, still does not know them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import NOW, Row, Session, read, write
+from imagesys_lib.db.schema import lis_images, lis_live_images, lis_node_repairs
+from imagesys_lib.hashing import parse_thumbnail_path
+from imagesys_lib.nodes import NodeFault, NodeSession
+from imagesys_lib.stages.check import Expected, expected_on, stat_images
+from imagesys_lib.stages.sync import forget_repairs, node_lock, thumb_paths
+from imagesys_lib.states import Desired, State, move
+
+log = logging.getLogger(__name__)
+
+_GROUP = 500
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What was repaired: images given back to the node, extra files deleted, images to be made again."""
+
+    restored: int = 0
+    deleted: int = 0
+    requeued: int = 0
+
+    def __add__(self, other: Repaired) -> Repaired:
+        return Repaired(self.restored + other.restored, self.deleted + other.deleted, self.requeued + other.requeued)
+
+
+def repair(ctx: Context, node_name: str, *, dry_run: bool = False) -> Repaired:
+    """Work off ``lis_node_repairs`` for one node. Raises NodeFault if the node itself cannot be reached."""
+    total = Repaired()
+    if not _marked(ctx, node_name, ""):
+        return total
+    with node_lock(ctx, node_name), NodeSession(ctx.node(node_name)) as node:
+        after = ""
+        while marks := _marked(ctx, node_name, after):
+            ctx.check_stop()
+            after = marks[-1].image_hash
+            total += _Group(ctx, node, [row.image_hash for row in marks]).run(dry_run)
+            ctx.progress(total.restored + total.deleted, total.restored + total.deleted)
+    log.info(
+        "%s %s: %d images restored, %d extra files deleted, %d images to be made again%s",
+        ctx.country.upper(),
+        node_name,
+        total.restored,
+        total.deleted,
+        total.requeued,
+        " (dry run)" if dry_run else "",
+    )
+    return total
+
+
+def _marked(ctx: Context, node_name: str, after: str) -> Sequence[Row]:
+    c = lis_node_repairs.c
+    query = sa.select(c.image_hash).where(c.node == node_name, c.image_hash > after)
+    return read(ctx.db, query.order_by(c.image_hash).limit(_GROUP))
+
+
+class _Group:
+    """Up to 500 marked images of one node."""
+
+    def __init__(self, ctx: Context, node: NodeSession, hashes: list[str]) -> None:
+        self.ctx, self.node, self.hashes = ctx, node, hashes
+
+    def run(self, dry_run: bool) -> Repaired:
+        expected = {e.image_hash: e for e in expected_on(self.ctx, self.node.node.name, self.hashes)}
+        settled = [h for h, e in expected.items() if not e.pending]  # what is pending, sync will bring
+        extra = self._extra_paths(expected)
+        if dry_run:
+            return Repaired(restored=len(settled), deleted=len(extra))
+        self.node.delete(extra)
+        restored, lost = self._restore(self._rows(settled))
+        requeued = self._make_again(lost)
+        handled = set(self.hashes) - set(settled) | {row.image_hash for row in restored + lost}
+        forget_repairs(self.ctx, self.node.node.name, sorted(handled))
+        return Repaired(len(restored), len(extra), requeued)
+
+    def _extra_paths(self, expected: Mapping[str, Expected]) -> list[str]:
+        """Return the files of these images that nothing wants, as the node and the database are now."""
+        paths = []
+        for entry in stat_images(self.node, self.ctx.country, self.hashes):
+            image_hash, number = parse_thumbnail_path(entry.path) or ("", 0)
+            want = expected.get(image_hash)
+            if want is None or (not want.pending and number not in want.sizes):
+                paths.append(f"{self.ctx.country}/{entry.path}")
+        return paths
+
+    def _rows(self, hashes: list[str]) -> list[Row]:
+        c = lis_images.c
+        query = sa.select(c.image_id, c.image_hash, c.state, c.thumbs).where(c.image_hash.in_(hashes))
+        return list(read(self.ctx.db, query.order_by(c.image_hash)))
+
+    def _restore(self, images: list[Row]) -> tuple[list[Row], list[Row]]:
+        """Return the images brought back and those that no node has; the rest waits for an absent peer."""
+        staging = self.ctx.staging.out
+        restored = [image for image in images if _intact(staging, image)]
+        self._push(staging, restored)
+        left = [image for image in images if image not in restored]
+        all_peers_asked = True
+        for peer in self.ctx.config.nodes:
+            if not left or peer == self.node.node.name:
+                continue
+            try:
+                found = self._from_peer(peer, left)
+            except NodeFault as fault:
+                log.warning("%s", fault.message)
+                all_peers_asked = False
+                continue
+            restored += found
+            left = [image for image in left if image not in found]
+        return restored, left if all_peers_asked else []
+
+    def _from_peer(self, peer: str, images: list[Row]) -> list[Row]:
+        """Fetch files from a peer through this worker, keep only those whose checksums are right, and push them."""
+        root = self.ctx.staging.settings.root
+        with tempfile.TemporaryDirectory(prefix="repair-", dir=root) as folder:
+            with NodeSession(self.ctx.node(peer)) as session:
+                session.pull([path for image in images for path in thumb_paths(image)], Path(folder))
+            good = [image for image in images if _intact(Path(folder), image)]
+            self._push(Path(folder), good)
+        return good
+
+    def _push(self, source: Path, images: list[Row]) -> None:
+        self.node.push(source, [path for image in images for path in thumb_paths(image)])
+
+    def _make_again(self, images: list[Row]) -> int:
+        """No node holds these: unpublish them and queue them as new."""
+        if not images:
+            return 0
+
+        def work(session: Session) -> int:
+            i = lis_images.c
+            rows = session.execute(
+                sa.select(i.image_id, i.image_hash)
+                .where(i.image_id.in_([image.image_id for image in images]), i.state.in_(["live", "thumbnailed"]))
+                .with_for_update()
+            ).all()
+            ids = [row.image_id for row in rows]
+            hashes = [row.image_hash for row in rows]
+            session.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(hashes)))
+            values = {
+                "batch_id": None,
+                "next_attempt_at": NOW,
+                "attempts": 0,
+                "change_id": None,
+                "thumbs": None,
+                "desired": Desired.NONE.value,
+            }
+            return move(
+                session, State.NEW, frm=(State.LIVE, State.THUMBNAILED), where=i.image_id.in_(ids), values=values
+            )
+
+        log.warning("%s: %d images are on no node: they will be made again", self.ctx.country.upper(), len(images))
+        return write(self.ctx.db, work)
+
+
+def _intact(root: Path, image: Row) -> bool:
+    """Say whether all files of an image lie below ``root`` with the checksums kept from thumbnailing."""
+    for thumb in image.thumbs or ():
+        try:
+            data = (root / str(thumb["path"])).read_bytes()
+        except OSError:
+            return False
+        if hashlib.sha1(data, usedforsecurity=False).hexdigest() != thumb["sha1"]:
+            return False
+    return bool(image.thumbs)

@@ -1,0 +1,201 @@
+"""Report: one summary of a run, and the verdict whether work was lost.
+
+Judged by the database alone, so that a report made again after repairs tells the truth again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.mysql import insert
+
+from imagesys_lib import changes, runs
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import NOW, read, write
+from imagesys_lib.db.schema import lis_batches, lis_images, lis_metrics, lis_node_repairs, lis_nodes
+from imagesys_lib.runs import Run
+from imagesys_lib.stages.check import latest_check
+from imagesys_lib.states import UNFINISHED, State
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """One node after a run: images it is behind (and of them this run's), marked for repair, and what the check saw."""
+
+    node: str
+    backlog: int
+    own_backlog: int
+    marked: int
+    fault: str | None = None
+    files: int | None = None
+    bytes: int | None = None
+    missing: int | None = None
+    findings: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did, per outcome; ``lost`` names each loss with its remedy and is empty in a good run."""
+
+    country: str
+    run_id: str
+    kind: str
+    interval: str
+    images: int
+    states: dict[str, int]
+    reasons: dict[str, dict[str, int]]
+    batches: int
+    unfinished: dict[int, int]
+    nodes: dict[str, NodeState]
+    lost: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as ``lis_runs.summary`` keeps it."""
+        return asdict(self)
+
+
+def summarize(ctx: Context, run: Run, failed_tasks: Sequence[str] = ()) -> Summary:
+    """Look the run up in the database and judge it. ``failed_tasks`` are tasks that the scheduler saw fail."""
+    i, b = lis_images.c, lis_batches.c
+    own = lis_images.join(lis_batches, b.batch_id == i.batch_id)
+    query = (
+        sa.select(i.state, i.reason, sa.func.count().label("images"))
+        .select_from(own)
+        .where(b.run_id == run.run_id)
+        .group_by(i.state, i.reason)
+    )
+    states: dict[str, int] = {}
+    reasons: dict[str, dict[str, int]] = {}
+    for row in read(ctx.db, query):
+        states[row.state] = states.get(row.state, 0) + row.images
+        if row.state in (State.FAILED.value, State.REJECTED.value, State.QUARANTINED.value):
+            reasons.setdefault(row.state, {})[row.reason] = row.images
+    batches = read(ctx.db, sa.select(b.batch_id, b.seq, b.size).where(b.run_id == run.run_id).order_by(b.seq))
+    unfinished = _unfinished(ctx, run)
+    nodes = {name: _node(ctx, name, run) for name in ctx.config.nodes}
+    summary = Summary(
+        country=ctx.country,
+        run_id=run.run_id,
+        kind=run.kind.value,
+        interval=str(run.interval),
+        images=sum(row.size for row in batches),
+        states=states,
+        reasons=reasons,
+        batches=len(batches),
+        unfinished=unfinished,
+        nodes=nodes,
+        lost=[],
+    )
+    return Summary(**{**_fields(summary), "lost": losses(summary, _ingested(ctx, run), failed_tasks)})
+
+
+def _fields(summary: Summary) -> dict[str, Any]:
+    return {name: getattr(summary, name) for name in summary.__dataclass_fields__}
+
+
+def _ingested(ctx: Context, run: Run) -> bool:
+    row = runs.load(ctx.db, run.run_id)
+    return row is not None and row.ingested_at is not None
+
+
+def _unfinished(ctx: Context, run: Run) -> dict[int, int]:
+    """Return images left to do, by the sequence number of their batch."""
+    i, b = lis_images.c, lis_batches.c
+    query = (
+        sa.select(b.seq, sa.func.count().label("images"))
+        .select_from(lis_batches.join(lis_images, i.batch_id == b.batch_id))
+        .where(b.run_id == run.run_id, i.state.in_([state.value for state in UNFINISHED]))
+        .group_by(b.seq)
+        .order_by(b.seq)
+    )
+    return {row.seq: row.images for row in read(ctx.db, query)}
+
+
+def _node(ctx: Context, name: str, run: Run) -> NodeState:
+    fault = read(ctx.db, sa.select(lis_nodes.c.fault, lis_nodes.c.detail).where(lis_nodes.c.node == name))
+    marked = read(
+        ctx.db, sa.select(sa.func.count()).select_from(lis_node_repairs).where(lis_node_repairs.c.node == name)
+    )
+    checked = latest_check(ctx, name, run.run_id)
+    findings = dict(checked.findings) if checked else {}
+    return NodeState(
+        node=name,
+        backlog=changes.backlog(ctx.db, name),
+        own_backlog=changes.backlog(ctx.db, name, run.run_id),
+        marked=int(marked[0][0]),
+        fault=(fault[0].detail or fault[0].fault) if fault and fault[0].fault else None,
+        files=checked.files if checked else None,
+        bytes=checked.bytes if checked else None,
+        missing=findings.get("missing", 0) if checked else None,
+        findings=findings,
+    )
+
+
+def losses(summary: Summary, ingested: bool, failed_tasks: Sequence[str]) -> list[str]:
+    """Return what was lost, one sentence each with its remedy. Reasons of single images are never a loss."""
+    found = []
+    if not ingested:
+        found.append(
+            "The ETL's rows are not all in: ingest did not complete. Remedy: read the log of `ingest`, mend the "
+            "ETL connection, then clear `ingest` with downstream."
+        )
+    for seq, images in summary.unfinished.items():
+        found.append(
+            f"Batch {seq} is unfinished: {images} images left. Remedy: read the log of process.download[{seq}] and "
+            f"process.thumbnail[{seq}], then clear the failed one with downstream; or leave it to the next run."
+        )
+    for name, node in summary.nodes.items():
+        if node.fault or node.own_backlog:
+            cause = node.fault or f"Remedy: clear sync of {name}."
+            found.append(f"Node {name} is behind by {node.backlog} images. {cause}")
+    # Of these stages the database knows better than a task's state whether anything was lost.
+    judged = {"process.download", "process.thumbnail", "sync", "ingest"}
+    for task in failed_tasks:
+        if task.partition("[")[0] not in judged:
+            found.append(f"Task {task} failed. Remedy: read its log, then clear it with downstream.")
+    return found
+
+
+def report(ctx: Context, run: Run, failed_tasks: Sequence[str] = ()) -> Summary:
+    """Summarise a run, keep the summary and its metrics, and return it; the caller decides to fail on ``lost``."""
+    summary = summarize(ctx, run, failed_tasks)
+    runs.finish(ctx.db, run, "failed" if summary.lost else "success", summary.as_json())
+    _keep_metrics(ctx, summary)
+    log.info("%s", render(summary))
+    return summary
+
+
+def _keep_metrics(ctx: Context, summary: Summary) -> None:
+    figures = {"images": summary.images, "batches": summary.batches, "lost": len(summary.lost)}
+    figures |= {f"state.{state}": count for state, count in summary.states.items()}
+    figures |= {f"backlog.{name}": node.backlog for name, node in summary.nodes.items()}
+    rows = [{"run_id": summary.run_id, "name": name, "value": value} for name, value in figures.items()]
+    statement = insert(lis_metrics).values(measured_at=NOW)
+    statement = statement.on_duplicate_key_update(value=statement.inserted.value, measured_at=NOW)
+    write(ctx.db, lambda session: session.execute(statement, rows))
+
+
+def render(summary: Summary) -> str:
+    """Return the summary as plain text for a log or a mail."""
+    live = summary.states.get(State.LIVE.value, 0)
+    lines = [
+        f"{summary.country.upper()} {summary.kind} run {summary.run_id}, interval {summary.interval}",
+        f"  {summary.images} images in {summary.batches} batches: {live} live",
+    ]
+    for state, reasons in sorted(summary.reasons.items()):
+        told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items(), key=lambda r: -r[1]))
+        lines.append(f"  {sum(reasons.values())} {state}: {told}")
+    for name, node in summary.nodes.items():
+        seen = "not checked" if node.files is None else f"{node.files} files, {node.missing} missing"
+        lines.append(f"  {name}: {seen}, {node.backlog} images behind, {node.marked} marked for repair")
+    if summary.lost:
+        lines += ["  WORK LOST:", *(f"  - {loss}" for loss in summary.lost)]
+    else:
+        lines.append("  Nothing was lost.")
+    return "\n".join(lines)

@@ -1,0 +1,188 @@
+"""Sync: bring one node to the desired state of every image that it has not acknowledged.
+
+Under a lock per country and node. A node that cannot be reached fails at once: the change log is the retry. A
+group that fails as a whole is split, so that one bad file holds nothing up; that image is set aside for repair.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.mysql import insert
+
+from imagesys_lib import changes
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import NOW, Row, named_lock, write
+from imagesys_lib.db.schema import lis_node_repairs, lis_nodes
+from imagesys_lib.nodes import NodeFault, NodeSession, Space
+from imagesys_lib.states import Desired, State
+
+log = logging.getLogger(__name__)
+
+_NODE_FLOOR_BYTES = 256 * 1024 * 1024
+_NODE_FLOOR_INODES = 10_000
+_MOST_SET_ASIDE = 50
+_CHANGES_AT_ONCE = 10
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What a node was brought: files pushed and deleted, changes acknowledged, images set aside for repair."""
+
+    pushed: int = 0
+    deleted: int = 0
+    changes: int = 0
+    set_aside: int = 0
+
+    def __add__(self, other: Synced) -> Synced:
+        return Synced(
+            self.pushed + other.pushed,
+            self.deleted + other.deleted,
+            self.changes + other.changes,
+            self.set_aside + other.set_aside,
+        )
+
+
+def node_lock(ctx: Context, node_name: str) -> named_lock:
+    """Return the lock under which one node of one country is changed."""
+
+    def waiting(seconds: float) -> None:
+        ctx.check_stop()
+        log.info("%s %s: another run is at this node; waiting (%.0f s)", ctx.country.upper(), node_name, seconds)
+
+    name = f"imagesys.{ctx.country}.{node_name}"
+    return named_lock(ctx.db, name, timeout=ctx.config.transfer.lock_timeout, on_wait=waiting)
+
+
+def sync(ctx: Context, node_name: str) -> Synced:
+    """Bring the node up to date. Raises NodeFault naming the node, the reason and the remedy."""
+    total = Synced()
+    try:
+        with node_lock(ctx, node_name), NodeSession(ctx.node(node_name)) as node:
+            _require_space(node_name, node.prepare())
+            while change_ids := changes.pending(ctx.db, node_name, _CHANGES_AT_ONCE):
+                ctx.check_stop()
+                node.set_ready(False)
+                total += _apply(ctx, node, changes.images_of(ctx.db, change_ids))
+                changes.acknowledge(ctx.db, node_name, change_ids)
+                total += Synced(changes=len(change_ids))
+                ctx.progress(total.pushed + total.deleted, total.pushed + total.deleted)
+            node.set_ready(True)
+    except NodeFault as fault:
+        note(ctx, node_name, fault)
+        raise
+    note(ctx, node_name, None)
+    settle(ctx)
+    log.info(
+        "%s %s: %d files pushed, %d deleted, %d changes acknowledged",
+        ctx.country.upper(),
+        node_name,
+        total.pushed,
+        total.deleted,
+        total.changes,
+    )
+    return total
+
+
+def _require_space(node_name: str, space: Space) -> None:
+    if space.free_bytes < _NODE_FLOOR_BYTES:
+        raise NodeFault(node_name, "disk_full", f"{space.free_bytes >> 20} MB free, floor {_NODE_FLOOR_BYTES >> 20} MB")
+    if space.free_inodes < _NODE_FLOOR_INODES:
+        raise NodeFault(node_name, "inodes_full", f"{space.free_inodes} inodes free, floor {_NODE_FLOOR_INODES}")
+
+
+def thumb_paths(image: Row) -> list[str]:
+    """Return the paths of an image's thumbnails below a root."""
+    return [str(thumb["path"]) for thumb in image.thumbs or ()]
+
+
+def _apply(ctx: Context, node: NodeSession, images: Sequence[Row]) -> Synced:
+    """Push what should be there and is staged, delete what should not; set the rest aside for repair."""
+    present = [image for image in images if image.desired == Desired.PRESENT.value]
+    absent = [path for image in images if image.desired == Desired.ABSENT.value for path in thumb_paths(image)]
+    staged = [image for image in present if _is_staged(ctx, image)]
+    unstaged = [image for image in present if not _is_staged(ctx, image)]
+    node.delete(absent)
+    failed = _push(ctx, node, staged)
+    set_aside(ctx, node.node.name, failed, "transfer")
+    set_aside(ctx, node.node.name, unstaged, "not_staged")
+    done = {image.image_id for image in failed}
+    arrived = [image for image in staged if image.image_id not in done]
+    forget_repairs(ctx, node.node.name, [image.image_hash for image in arrived])
+    return Synced(
+        pushed=sum(len(thumb_paths(image)) for image in arrived),
+        deleted=len(absent),
+        set_aside=len(failed) + len(unstaged),
+    )
+
+
+def _is_staged(ctx: Context, image: Row) -> bool:
+    return all((ctx.staging.out / path).exists() for path in thumb_paths(image))
+
+
+def _push(ctx: Context, node: NodeSession, images: list[Row]) -> list[Row]:
+    """Push images and return those that could not be, halving a group that fails until it is one image."""
+    if not images:
+        return []
+    try:
+        node.push(ctx.staging.out, [path for image in images for path in thumb_paths(image)])
+    except NodeFault as fault:
+        if fault.reason != "transfer":
+            raise
+        log.warning("%s (%d images)", fault.message, len(images))
+        if len(images) == 1:
+            return images
+        middle = len(images) // 2
+        failed = _push(ctx, node, images[:middle])
+        if len(failed) > _MOST_SET_ASIDE:
+            raise
+        return failed + _push(ctx, node, images[middle:])
+    return []
+
+
+def set_aside(ctx: Context, node_name: str, images: Sequence[Row], reason: str) -> None:
+    """Mark that a node lacks these images, or holds them wrongly."""
+    rows = [{"node": node_name, "image_hash": image.image_hash, "reason": reason} for image in images]
+    if rows:
+        statement = insert(lis_node_repairs).values(since=NOW)
+        statement = statement.on_duplicate_key_update(reason=statement.inserted.reason)
+        write(ctx.db, lambda session: session.execute(statement, rows))
+
+
+def forget_repairs(ctx: Context, node_name: str, hashes: Sequence[str]) -> None:
+    """Clear the marks of images that a node now holds as it should."""
+    c = lis_node_repairs.c
+    if hashes:
+        statement = sa.delete(lis_node_repairs).where(c.node == node_name, c.image_hash.in_(hashes))
+        write(ctx.db, lambda session: session.execute(statement))
+
+
+def note(ctx: Context, node_name: str, fault: NodeFault | None) -> None:
+    """Remember how the node fared: report, status and explain name the cause from here."""
+    values = {
+        "fault": fault.reason if fault else None,
+        "detail": str(fault)[:500] if fault else None,
+        "updated_at": NOW,
+        **({} if fault else {"synced_at": NOW}),
+    }
+    statement = insert(lis_nodes).values(node=node_name, **values).on_duplicate_key_update(**values)
+    write(ctx.db, lambda session: session.execute(statement))
+
+
+def settle(ctx: Context) -> int:
+    """Drop the staged files of changes that every node has applied, and close them. Returns their number."""
+    settled = 0
+    finished = {State.THUMBNAILED.value, State.LIVE.value, State.PURGED.value}
+    while change_ids := changes.ready_to_settle(ctx.db, ctx.config.nodes):
+        for start in range(0, len(change_ids), _CHANGES_AT_ONCE):
+            piece = change_ids[start : start + _CHANGES_AT_ONCE]
+            for image in changes.images_of(ctx.db, piece):
+                # An image in work again (a remake) may have fresh files here already: they belong to a later change.
+                if image.state in finished:
+                    ctx.staging.drop_thumbnails(thumb_paths(image))
+            changes.settle(ctx.db, piece)
+            settled += len(piece)
+    return settled

@@ -1,0 +1,93 @@
+"""The worker's disk: originals between download and thumbnail, thumbnails until every node has them.
+
+``<root>/originals/<country>/<path>`` holds an original and ``<path>.json`` what the host said of it;
+``<root>/out/<country>/<path>.<n>.jpg`` holds thumbnails, laid out as on a node.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from imagesys_lib.config import Staging as StagingConfig
+from imagesys_lib.errors import DiskFull, EnvironmentFault
+from imagesys_lib.fetch import Fetched
+from imagesys_lib.files import write_atomically
+from imagesys_lib.hashing import lis_path_for_hash, thumbnail_path
+
+
+@dataclass(frozen=True)
+class Staging:
+    """Paths of one country below the staging root."""
+
+    settings: StagingConfig
+    country: str
+
+    @property
+    def out(self) -> Path:
+        """The tree that is copied to nodes; its first level is the country."""
+        return self.settings.root / "out"
+
+    def original(self, image_hash: str) -> Path:
+        """Where an original lies."""
+        return self.settings.root / "originals" / self.country / lis_path_for_hash(image_hash)
+
+    def thumbnail(self, image_hash: str, number: int) -> Path:
+        """Where a thumbnail lies."""
+        return self.out / thumbnail_path(self.country, image_hash, number)
+
+    def note_original(self, image_hash: str, fetched: Fetched) -> None:
+        """Write down what the host said, after the original itself: together they make a fetch complete."""
+        target = self.original(image_hash).with_suffix(".json")
+        write_atomically(target, json.dumps(asdict(fetched)).encode())
+
+    def fetched(self, image_hash: str) -> Fetched | None:
+        """Return a complete earlier fetch of this image, or None."""
+        original = self.original(image_hash)
+        try:
+            fetched = Fetched(**json.loads(original.with_suffix(".json").read_bytes()))
+            return fetched if original.stat().st_size == fetched.size else None
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def drop_original(self, image_hash: str) -> None:
+        """Remove an original and its note, the note first: alone it must never stand for a fetch."""
+        original = self.original(image_hash)
+        original.with_suffix(".json").unlink(missing_ok=True)
+        original.unlink(missing_ok=True)
+
+    def drop_thumbnails(self, paths: Iterable[str]) -> None:
+        """Remove thumbnails, given as paths below ``out``."""
+        for path in paths:
+            (self.out / path).unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """Return the free space of the staging disk."""
+        return shutil.disk_usage(self._ensure_root()).free
+
+    def require_space(self) -> None:
+        """Raise DiskFull if the disk has reached its floor; called before work is taken on."""
+        free = self.free_bytes()
+        floor = self.settings.min_free_mb * 1024 * 1024
+        if free < floor:
+            raise DiskFull(
+                f"Staging {self.settings.root} has {free >> 20} MB free, below its floor of {floor >> 20} MB.",
+                remedy="free space or bring the lagging node back, then clear this task; nothing is lost.",
+            )
+
+    def _ensure_root(self) -> Path:
+        root = self.settings.root
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EnvironmentFault(
+                f"Cannot make the staging directory {root}: {error.strerror}.",
+                remedy="create it for this user or set IMAGESYS_STAGING.",
+            ) from error
+        if not os.access(root, os.W_OK):
+            raise EnvironmentFault(f"Staging {root} is not writable.", remedy="give this user the directory.")
+        return root

@@ -1,0 +1,81 @@
+"""The life of an image: its states, and the one table of allowed transitions.
+
+Every statement that changes ``lis_images.state`` is made by :func:`move`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import sqlalchemy as sa
+
+from imagesys_lib.db.engine import NOW, Session
+from imagesys_lib.db.schema import lis_images
+
+
+class State(str, Enum):
+    """Where an image is in its life."""
+
+    NEW = "new"
+    RESERVED = "reserved"
+    DOWNLOADED = "downloaded"
+    THUMBNAILED = "thumbnailed"
+    LIVE = "live"
+    PURGED = "purged"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    QUARANTINED = "quarantined"
+
+
+class Desired(str, Enum):
+    """What the nodes should hold of an image."""
+
+    NONE = "none"  # nothing yet
+    PRESENT = "present"
+    ABSENT = "absent"
+
+
+UNFINISHED = (State.RESERVED, State.DOWNLOADED)
+"""States of an image that its batch still has to do."""
+
+_NEW, _RES, _DOWN, _THUMB, _LIVE, _PURGED, _FAIL, _REJ, _QUAR = State
+
+ALLOWED: Mapping[State, frozenset[State]] = {
+    _NEW: frozenset({_RES, _PURGED}),
+    _RES: frozenset({_DOWN, _FAIL, _REJ, _QUAR, _NEW, _LIVE}),  # new: unattempted; live: a remake failed
+    _DOWN: frozenset({_THUMB, _FAIL, _REJ, _QUAR, _NEW, _LIVE}),
+    _THUMB: frozenset({_LIVE, _NEW, _PURGED}),
+    _LIVE: frozenset({_RES, _NEW, _PURGED}),  # reserved: forced remake; new: its files are lost everywhere
+    _FAIL: frozenset({_RES, _NEW, _PURGED}),
+    _REJ: frozenset({_NEW, _PURGED}),
+    _QUAR: frozenset({_NEW, _PURGED}),
+    _PURGED: frozenset({_NEW}),
+}
+
+
+def move(
+    session: Session,
+    to: State,
+    *,
+    frm: Iterable[State],
+    where: sa.ColumnElement[bool],
+    values: Mapping[str, Any] | None = None,
+    rows: Sequence[Mapping[str, Any]] | None = None,
+) -> int:
+    """Change the state of the images that match ``where`` and are in one of the states ``frm``.
+
+    ``rows`` gives bind parameters for one execution each. Returns the number of images changed. Raises ValueError
+    for a transition that the table does not allow.
+    """
+    sources = tuple(frm)
+    for source in sources:
+        if to not in ALLOWED[source]:
+            raise ValueError(f"an image never goes from {source.value} to {to.value}")
+    statement = (
+        sa.update(lis_images)
+        .where(where, sa.or_(*(lis_images.c.state == source.value for source in sources)))
+        .values(state=to.value, updated_at=NOW, **(values or {}))
+    )
+    return session.execute(statement, rows if rows is not None else {}).rowcount

@@ -1,0 +1,87 @@
+"""Status: how a country stands, in a few figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from imagesys_lib import changes, runs
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import NOW, read
+from imagesys_lib.db.schema import lis_batches, lis_images, lis_live_images, lis_node_repairs, lis_nodes
+from imagesys_lib.stages.check import latest_check
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """One node: images it is behind, images marked for repair, its last fault and its last check."""
+
+    backlog: int
+    marked: int
+    fault: str | None
+    synced_at: str | None
+    files: int | None
+    findings: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Status:
+    """One country now. ``reasons`` counts images by state and reason; times are UTC."""
+
+    country: str
+    live: int
+    states: dict[str, int]
+    reasons: dict[str, dict[str, int]]
+    batches_held: int
+    last_run: dict[str, Any] | None
+    nodes: dict[str, NodeStatus]
+    staging_free_mb: int
+
+
+def status(ctx: Context) -> Status:
+    """Read a country's figures; nothing is changed and no node is asked."""
+    i = lis_images.c
+    query = sa.select(i.state, i.reason, sa.func.count().label("n")).group_by(i.state, i.reason)
+    states: dict[str, int] = {}
+    reasons: dict[str, dict[str, int]] = {}
+    for row in read(ctx.db, query):
+        states[row.state] = states.get(row.state, 0) + row.n
+        if row.reason and row.state in ("failed", "rejected", "quarantined"):
+            reasons.setdefault(row.state, {})[row.reason] = row.n
+    held = sa.select(sa.func.count()).select_from(lis_batches).where(lis_batches.c.lease_until > NOW)
+    last = runs.latest(ctx.db)
+    return Status(
+        country=ctx.country,
+        live=int(read(ctx.db, sa.select(sa.func.count()).select_from(lis_live_images))[0][0]),
+        states=states,
+        reasons=reasons,
+        batches_held=int(read(ctx.db, held)[0][0]),
+        last_run=None
+        if last is None
+        else {
+            "run_id": last.run_id,
+            "kind": last.kind,
+            "state": last.state,
+            "interval": f"{last.interval_start}/{last.interval_end}",
+            "started_at": str(last.started_at),
+            "finished_at": str(last.finished_at) if last.finished_at else None,
+        },
+        nodes={name: _node(ctx, name) for name in ctx.config.nodes},
+        staging_free_mb=ctx.staging.free_bytes() >> 20,
+    )
+
+
+def _node(ctx: Context, name: str) -> NodeStatus:
+    rows = read(ctx.db, sa.select(lis_nodes).where(lis_nodes.c.node == name))
+    marked = sa.select(sa.func.count()).select_from(lis_node_repairs).where(lis_node_repairs.c.node == name)
+    checked = latest_check(ctx, name)
+    return NodeStatus(
+        backlog=changes.backlog(ctx.db, name),
+        marked=int(read(ctx.db, marked)[0][0]),
+        fault=rows[0].detail if rows and rows[0].fault else None,
+        synced_at=str(rows[0].synced_at) if rows and rows[0].synced_at else None,
+        files=checked.files if checked else None,
+        findings=dict(checked.findings) if checked else {},
+    )
