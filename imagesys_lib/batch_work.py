@@ -18,9 +18,10 @@ import sqlalchemy as sa
 from imagesys_lib import claims, runs
 from imagesys_lib.claims import Claim
 from imagesys_lib.config import Retry
-from imagesys_lib.context import Context, Stopped
+from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, Row, Session, chunks, read, write
 from imagesys_lib.db.schema import lis_images
+from imagesys_lib.errors import Stopped
 from imagesys_lib.hashing import lis_worker
 from imagesys_lib.reasons import Fate, ImageFault
 from imagesys_lib.states import Desired, State, move
@@ -41,7 +42,8 @@ def own_name() -> str:
 @contextmanager
 def hold(ctx: Context, batch_id: int, holder: str, done_state: str) -> Iterator[Claim]:
     """Hold a batch while the block runs; give it back in every case, as ``done_state`` if the block ended well."""
-    claim = claims.acquire_patiently(ctx.db, batch_id, holder, ctx.config.batch.lease_seconds)
+    lease = ctx.config.batch.lease_seconds
+    claim = claims.acquire_patiently(ctx.db, batch_id, holder, lease, ctx.check_stop)
     runs.resume(ctx.db, batch_id)
     try:
         yield claim
@@ -82,6 +84,7 @@ class Crew(Generic[Item, Result]):
     def run(self, items: Sequence[Item]) -> None:
         """Work through ``items``."""
         pending: set[Future[Result]] = set()
+        done: set[Future[Result]] = set()
         results: list[Result] = []
         queue = iter(items)
         renewed = stored = time.monotonic()
@@ -97,7 +100,8 @@ class Crew(Generic[Item, Result]):
                 if not pending:
                     break
                 done, pending = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
-                results += [future.result() for future in done]
+                for future in done:
+                    results.append(future.result())
                 now = time.monotonic()
                 if now - renewed > self._renew_every:
                     claims.renew(self._ctx.db, self._claim)
@@ -107,7 +111,11 @@ class Crew(Generic[Item, Result]):
                     stored = now
                     self._ctx.progress(done_count, len(items))
         except Stopped:
-            self._flush([future.result() for future in pending if future.done() and not future.exception()])
+            # What is done is kept: a second request for the same photo would be one too many.
+            done_now = [future for future in pending | done if future.done() and not future.exception()]
+            kept = {id(result) for result in results}
+            results += [future.result() for future in done_now if id(future.result()) not in kept]
+            self._flush(results)
             raise
         finally:
             # Waits for nothing that is under way: the fence refuses what a straggler might still write.

@@ -54,8 +54,11 @@ def backlog(engine: Engine, node: str, run_id: str | None = None) -> int:
 def images_of(engine: Engine, change_ids: list[int]) -> list[Row]:
     """Return (image_id, image_hash, state, desired, thumbs) of the images that these changes still speak of."""
     c = lis_images.c
-    query = sa.select(c.image_id, c.image_hash, c.state, c.desired, c.thumbs).where(c.change_id.in_(change_ids))
-    return list(read(engine, query.order_by(c.image_hash)))
+    query = sa.select(c.image_id, c.image_hash, c.state, c.desired, c.thumbs).order_by(c.image_hash)
+    rows: list[Row] = []
+    for change_id in change_ids:  # at most 1,000 images each
+        rows += read(engine, query.where(c.change_id == change_id))
+    return rows
 
 
 def acknowledge(engine: Engine, node: str, change_ids: list[int]) -> None:

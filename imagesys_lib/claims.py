@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -70,8 +71,13 @@ def acquire(engine: Engine, batch_id: int, holder: str, lease: int) -> Claim:
     return write(engine, work)
 
 
-def acquire_patiently(engine: Engine, batch_id: int, holder: str, lease: int) -> Claim:
-    """Like :func:`acquire`, but wait for another holder's lease to run out, at most two leases."""
+def acquire_patiently(
+    engine: Engine, batch_id: int, holder: str, lease: int, check_stop: Callable[[], None] = lambda: None
+) -> Claim:
+    """Like :func:`acquire`, but wait for another holder's lease to run out, at most two leases.
+
+    ``check_stop`` is called while it waits, and may raise.
+    """
     give_up = time.monotonic() + 2 * lease
     while True:
         try:
@@ -80,6 +86,7 @@ def acquire_patiently(engine: Engine, batch_id: int, holder: str, lease: int) ->
             if time.monotonic() > give_up:
                 raise
             log.info("%s Waiting.", held.message)
+            check_stop()
             time.sleep(min(1.0, lease / 10))
 
 

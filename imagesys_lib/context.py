@@ -12,16 +12,13 @@ from sqlalchemy import Engine
 from imagesys_lib.config import CountryConfig, country_config
 from imagesys_lib.connections import Resolver, environment_connection, require
 from imagesys_lib.db.engine import open_engine
+from imagesys_lib.errors import Stopped
 from imagesys_lib.etl import Etl
 from imagesys_lib.nodes import Node, node_from_connection
 from imagesys_lib.staging import Staging
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work advances."""
-
-
-class Stopped(Exception):
-    """The stage was told to stop (SIGTERM, a cleared task); what it held was given back."""
 
 
 def no_progress(_done: int, _total: int) -> None:

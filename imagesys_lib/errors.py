@@ -67,3 +67,7 @@ class ClaimHeld(ImageSysError):
 
 class WorkLost(ImageSysError):
     """A run ends with a batch unfinished or a node behind."""
+
+
+class Stopped(Exception):
+    """The work was told to stop (SIGTERM, a cleared task); what it held was given back."""

@@ -19,9 +19,10 @@ import requests
 from urllib3 import exceptions as u3
 
 from imagesys_lib.config import Fetch
+from imagesys_lib.errors import Stopped
 from imagesys_lib.files import atomic_writer
 from imagesys_lib.reasons import ImageFault
-from imagesys_lib.transport import CHUNK, GUARD, POLL, Guard, GuardedAdapter, Stopped, fault_of
+from imagesys_lib.transport import CHUNK, GUARD, POLL, Guard, GuardedAdapter, fault_of
 
 __all__ = ["Fetched", "Fetcher", "Stopped"]
 
@@ -154,7 +155,11 @@ class Fetcher:
 
 def _checked(url: str) -> tuple[str, int]:
     """Return (host, port). Raises ImageFault ``bad_url`` for what is not a fetchable http or https URL."""
-    if len(url.encode("utf-8", "replace")) > MAX_URL_BYTES:
+    try:
+        length = len(url.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise ImageFault("bad_url", "not valid Unicode") from None
+    if length > MAX_URL_BYTES:
         raise ImageFault("bad_url", f"longer than {MAX_URL_BYTES} bytes")
     if any(ord(character) < 0x20 or ord(character) == 0x7F for character in url):
         raise ImageFault("bad_url", "control characters in the URL")

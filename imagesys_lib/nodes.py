@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from imagesys_lib.config import CountryConfig, Transfer
 from imagesys_lib.connections import Connection
@@ -281,7 +282,7 @@ class NodeSession:
         root, name = shlex.quote(str(self.node.root)), shlex.quote(folder)
         command = (
             f"cd {root} || exit 1; test -d {name} || exit 0; "
-            f"nice -n 10 find {name} -type f -printf '%P\\t%s\\t%T@\\n' | LC_ALL=C nice -n 10 sort"
+            f"nice -n 10 find {name} -type f -printf '%P\\t%s\\t%T@\\0' | LC_ALL=C nice -n 10 sort -z"
         )
         with (
             tempfile.TemporaryFile() as messages,
@@ -294,16 +295,24 @@ class NodeSession:
         ):
             if process.stdout is None:
                 raise RuntimeError("no pipe from ssh")
-            yield from _entries(process.stdout)
+            yield from _entries(_records(process.stdout))
             returncode = process.wait()
             messages.seek(0)
             if returncode != 0:
                 raise self._fault(returncode, messages.read().decode("utf-8", "replace"))
 
 
-def _entries(lines: Iterable[bytes]) -> Iterator[Entry]:
-    for line in lines:
-        path, size, mtime = line.decode("utf-8", "surrogateescape").rstrip("\n").rsplit("\t", 2)
+def _records(stream: IO[bytes]) -> Iterator[bytes]:
+    """Cut a stream at its zero bytes: a file name may hold any other."""
+    rest = b""
+    while block := stream.read(64 * 1024):
+        *records, rest = (rest + block).split(b"\0")
+        yield from records
+
+
+def _entries(records: Iterable[bytes]) -> Iterator[Entry]:
+    for record in records:
+        path, size, mtime = record.decode("utf-8", "backslashreplace").rsplit("\t", 2)
         yield Entry(path, int(size), float(mtime))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from dataclasses import dataclass
 
 
@@ -71,3 +72,31 @@ class ImageFault(Exception):
         self.reason = reason_for(code)
         self.detail = detail[:250]
         self.retry_after = retry_after
+
+
+_INTRO = """# Reasons
+
+Why an image is not live: one stable code per failure, kept in `lis_images.reason`. Made by `make docs` from
+`imagesys_lib/reasons.py`.
+
+- **failed**: transient. Tried a few times inside its batch, then again by later runs with growing pauses.
+- **rejected**: permanent for this URL and ETL version. Taken up again when the ETL changes a listing that shows it, or
+  by `imagesys retry`.
+- **quarantined**: set aside until somebody releases it with `imagesys retry`, or the ETL changes its listing.
+
+| code | becomes | meaning |
+| --- | --- | --- |
+"""
+
+
+def as_markdown() -> str:
+    """Return docs/reasons.md."""
+    lines = [f"| `{reason.code}` | {reason.fate.value} | {reason.help} |" for reason in _TABLE]
+    lines.append(
+        "| `http_<status>` | rejected; failed for 408, 425, 429 and 5xx | The host answered with that status. |"
+    )
+    return _INTRO + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_markdown())

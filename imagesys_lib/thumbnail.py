@@ -163,8 +163,8 @@ def _orientation(image: ImageFile.ImageFile, kind: str) -> int:
         return 1  # Pillow turns TIFF itself as it loads
     try:
         value = image.getexif().get(_ORIENTATION, 1)
-    except (ValueError, TypeError, KeyError, IndexError, SyntaxError, struct.error, UserWarning):
-        return 1  # UserWarning is Pillow's "Corrupt EXIF data" where warnings are errors
+    except (ValueError, TypeError, KeyError, IndexError, SyntaxError, struct.error):
+        return 1
     return value if value in _UPRIGHT else 1
 
 

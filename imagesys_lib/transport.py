@@ -24,14 +24,11 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from imagesys_lib.config import Fetch
+from imagesys_lib.errors import Stopped
 from imagesys_lib.reasons import ImageFault
 
 CHUNK = 64 * 1024
 POLL = 0.25  # seconds between looks at `stop` while something waits
-
-
-class Stopped(Exception):
-    """The caller set ``stop``: this image was not attempted to its end and counts no attempt."""
 
 
 class Guard:
@@ -41,6 +38,7 @@ class Guard:
         self.settings = settings
         self.stop = stop
         self.deadline = time.monotonic() + settings.image_deadline
+        self.answer: http.client.HTTPResponse | None = None
 
     def remaining(self) -> float:
         """Return the seconds left (above 0). Raises Stopped, or ImageFault ``too_slow`` at the deadline."""
@@ -90,11 +88,23 @@ class _GuardedAnswer(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         owner: io.RawIOBase = self.fp.detach()
-        self.fp = io.BufferedReader(_GuardedSocket(sock, owner, GUARD.get()), CHUNK)
+        guard = GUARD.get()
+        guard.answer = self
+        self.fp = io.BufferedReader(_GuardedSocket(sock, owner, guard), CHUNK)
 
 
 class _GuardedConnection(HTTPConnection):
     response_class = _GuardedAnswer
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 itself does
+        try:
+            return super().getresponse()
+        except u3.HTTPError:
+            # urllib3 drops an answer whose headers it rejects without closing it: the socket would stay open.
+            answer = GUARD.get().answer
+            if answer is not None:
+                answer.close()
+            raise
 
     def _new_conn(self) -> socket.socket:
         """Connect to the first address that answers; urllib3's own grants each address the whole time-out.
@@ -147,7 +157,7 @@ class GuardedAdapter(HTTPAdapter):
 # First match wins, over the whole chain of causes.
 _CODES: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
     ("dns", (socket.gaierror,)),
-    ("timeout", (TimeoutError, u3.TimeoutError, requests.Timeout)),
+    ("timeout", (TimeoutError, u3.ReadTimeoutError)),
     ("tls", (ssl.SSLError, u3.SSLError)),
     ("truncated", (u3.IncompleteRead, http.client.IncompleteRead)),
     ("connect", (ConnectionError, u3.NewConnectionError)),
@@ -159,13 +169,18 @@ _CODES: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
 
 def fault_of(error: BaseException, host: str, *, in_body: bool = False) -> ImageFault:
     """Return what a network error means for the image; ``in_body`` once an answer had begun."""
+    # requests' exceptions are OSErrors too, but only wrap what happened.
+    chain = [cause for cause in _causes(error) if not _only_wraps(cause)]
     for code, kinds in _CODES:
-        for cause in _causes(error):
-            # requests' exceptions are OSErrors too, but only wrap what happened.
-            if isinstance(cause, kinds) and not (kinds == (OSError,) and isinstance(cause, requests.RequestException)):
-                broken_off = in_body and code == "connect"
-                return ImageFault("truncated" if broken_off else code, f"{host}: {_words(cause)}")
+        found = [cause for cause in chain if isinstance(cause, kinds)]
+        if found:
+            broken_off = in_body and code == "connect"
+            return ImageFault("truncated" if broken_off else code, f"{host}: {_words(found[-1])}")
     return ImageFault("protocol", f"{host}: {type(error).__name__}")
+
+
+def _only_wraps(error: BaseException) -> bool:
+    return isinstance(error, requests.RequestException) and not isinstance(error, ValueError)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -12,6 +12,7 @@ python=${PYTHON:-python3}
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=no
 root=
+purpose=${1:-run} # `tests` also brings what only tests need
 
 say() { printf 'bootstrap: %s\n' "$*"; }
 
@@ -47,6 +48,7 @@ missing_packages() {
     { has gcc || has cc; } || echo "gcc libc6-dev"
     has_python_header || echo python3-dev
     has_pip || can_make_venv || echo python3-venv
+    [ "$purpose" != tests ] || has docker-compose || echo docker-compose
 }
 
 # Older releases have the two MariaDB packages under versioned names only (Ubuntu 22.04: mariadb-server-core-10.6).

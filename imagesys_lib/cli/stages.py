@@ -28,7 +28,7 @@ from imagesys_lib.cli.support import (
 from imagesys_lib.config import country_config, load_config
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db import upgrade as migrations
-from imagesys_lib.db.engine import read
+from imagesys_lib.db.engine import NOW, read
 from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import EXIT_WORK_LOST, EnvironmentFault, UsageError
 from imagesys_lib.intervals import UTC, backfill_instants, latest_complete_day, parse_interval
@@ -147,11 +147,12 @@ def plan(country: CountryArgument, verbose: VerboseOption = False, json_output: 
 
 
 def _batches_with(ctx: Context, state: State) -> list[int]:
-    """Return batches that nobody holds and that have images in ``state``."""
+    """Return batches that nobody holds (any more) and that have images in ``state``."""
     b, i = lis_batches.c, lis_images.c
     query = (
         sa.select(b.batch_id)
-        .where(sa.exists().where(i.batch_id == b.batch_id, i.state == state.value), b.holder.is_(None))
+        .where(sa.exists().where(i.batch_id == b.batch_id, i.state == state.value))
+        .where(b.holder.is_(None) | (b.lease_until < NOW))
         .where(b.state.not_in(["released"]))
         .order_by(b.batch_id)
         .limit(1000)

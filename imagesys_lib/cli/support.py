@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from imagesys_lib import logs
-from imagesys_lib.context import Context, Stopped, open_context
-from imagesys_lib.errors import EXIT_WORK_LOST, ImageSysError
+from imagesys_lib.context import Context, open_context
+from imagesys_lib.errors import EXIT_WORK_LOST, ImageSysError, Stopped
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
+from stat import S_ISREG
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import insert
@@ -75,21 +76,32 @@ def compare(entries: Iterable[Entry], expected: Iterable[Expected]) -> Iterator[
     """Merge a node's listing with what the database expects, both in byte order of the path."""
     wanted = iter(expected)
     want = next(wanted, None)
-    for image_hash, group in groupby(entries, key=_hash_of):
-        if not image_hash:
-            yield from (_impossible(entry) for entry in group)
-            continue
+    strange: list[Finding] = []  # may lie between two files of one image, so it must not cut its group
+    for image_hash, group in groupby(_possible(entries, strange), key=_hash_of):
+        there = list(group)
+        yield from strange
+        strange.clear()
         while want is not None and want.image_hash < image_hash:
             yield from _differences(want, [])
             want = next(wanted, None)
         if want is not None and want.image_hash == image_hash:
-            yield from _differences(want, list(group))
+            yield from _differences(want, there)
             want = next(wanted, None)
         else:
-            yield from (Finding("extra", entry.path, image_hash, entry.mtime) for entry in group)
+            yield from (Finding("extra", entry.path, image_hash, entry.mtime) for entry in there)
+    yield from strange
     while want is not None:
         yield from _differences(want, [])
         want = next(wanted, None)
+
+
+def _possible(entries: Iterable[Entry], strange: list[Finding]) -> Iterator[Entry]:
+    """Yield the entries that can be thumbnails; findings of the others go into ``strange``."""
+    for entry in entries:
+        if parse_thumbnail_path(entry.path):
+            yield entry
+        else:
+            strange.append(_impossible(entry))
 
 
 def _hash_of(entry: Entry) -> str:
@@ -222,11 +234,13 @@ def stat_images(node: NodeSession, country: str, hashes: Iterable[str]) -> list[
         return []
     folder = shlex.quote(str(node.node.root / country))
     output = node.run(
-        f"cd {folder} 2>/dev/null || exit 0; xargs -0 -r stat -c '%n\t%s\t%Y' -- 2>/dev/null; true",
+        # %f: a directory in a file's place is no file.
+        f"cd {folder} 2>/dev/null || exit 0; xargs -0 -r stat -c '%n\t%s\t%Y\t%f' -- 2>/dev/null; true",
         data="\0".join(paths).encode(),
     )
-    found = [line.rsplit("\t", 2) for line in output.splitlines()]
-    return sorted((Entry(path, int(size), float(mtime)) for path, size, mtime in found), key=lambda e: e.path)
+    found = [line.rsplit("\t", 3) for line in output.splitlines()]
+    regular = [Entry(path, int(size), float(mtime)) for path, size, mtime, mode in found if S_ISREG(int(mode, 16))]
+    return sorted(regular, key=lambda entry: entry.path)
 
 
 def _keep(ctx: Context, result: Checked, run_id: str | None) -> None:

@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from imagesys_lib import claims, hosts
-from imagesys_lib.batch_work import Crew, give_back, hold, images_in, own_name, store_faults
+from imagesys_lib.batch_work import GROUP, Crew, give_back, hold, images_in, own_name, store_faults
 from imagesys_lib.claims import Claim
-from imagesys_lib.context import Context, Stopped
-from imagesys_lib.db.engine import Row, Session, write
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import Row, Session, chunks, write
 from imagesys_lib.db.schema import lis_images
-from imagesys_lib.errors import BatchFailed
+from imagesys_lib.errors import BatchFailed, Stopped
 from imagesys_lib.fetch import Fetched, Fetcher
 from imagesys_lib.reasons import Fate, ImageFault
 from imagesys_lib.states import State, move
@@ -93,6 +93,7 @@ class _Batch:
 
     def run(self) -> Downloaded:
         ctx, batch_id = self.ctx, self.claim.batch_id
+        ctx.staging.require_space()
         images = images_in(ctx, batch_id, State.RESERVED)
         log.info("%s batch %d: doing a chunk of work (size %d)", ctx.country.upper(), batch_id, len(images))
         todo = self._without_paused_hosts(self._adopt(images))
@@ -123,7 +124,8 @@ class _Batch:
         found = {image.image_id: self.ctx.staging.fetched(image.image_hash) for image in images}
         outcomes = [_Outcome(image, found[image.image_id]) for image in images if found[image.image_id]]
         if outcomes:
-            self._store(outcomes)
+            for group in chunks(outcomes, GROUP):
+                self._store(group)
             self.adopted, self.fetched = len(outcomes), 0
             log.info(
                 "%s batch %d: %d adopted from staging", self.ctx.country.upper(), self.claim.batch_id, self.adopted
@@ -196,12 +198,12 @@ class _Batch:
     def _store_final(self, outcomes: Sequence[_Outcome]) -> None:
         """Write what failed in every round."""
 
-        def work(session: Session) -> None:
+        def work(session: Session, group: list[_Outcome]) -> None:
             claims.guard(session, self.claim)
-            store_faults(self.ctx, session, State.RESERVED, _faults(outcomes), random.random)
+            store_faults(self.ctx, session, State.RESERVED, _faults(group), random.random)
 
-        if outcomes:
-            write(self.ctx.db, work)
+        for group in chunks(outcomes, GROUP):
+            write(self.ctx.db, lambda session, group=group: work(session, group))  # type: ignore[misc]
 
 
 _KEPT = ("source_sha1", "source_bytes", "etag", "last_modified", "final_url")

@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,8 +162,9 @@ def _sweep_staging(ctx: Context) -> int:
 
 def _files_older(folder: Path, before: float) -> Iterator[Path]:
     for path in folder.rglob("*"):
-        if path.is_file() and path.stat().st_mtime < before:
-            yield path
+        with suppress(FileNotFoundError):  # another run's worker may have finished with it
+            if path.is_file() and path.stat().st_mtime < before:
+                yield path
 
 
 def _needed(ctx: Context, kind: str, hashes: list[str]) -> set[str]:

@@ -58,8 +58,10 @@ def ingest(ctx: Context, run: Run) -> Ingested:
     total = Ingested()
     for page in ctx.etl.updated_in(window(run, ctx.config.look_back_hours)):
         ctx.check_stop()
-        new, released = _store_images(ctx, page)
+        # Listings first: a purge at the same moment either sees that an image is shown again, or has ended before
+        # the image is looked at here.
         _store_listings(ctx, page)
+        new, released = _store_images(ctx, page)
         total = Ingested(total.listings + len(page), total.new + new, total.released + released)
         log.info("%s: %d listings read, %d new images", ctx.country.upper(), total.listings, total.new)
         ctx.progress(total.listings, total.listings)
@@ -99,7 +101,10 @@ def _store_chunk(session: Session, piece: list[_Seen]) -> tuple[int, int]:
     }
     fresh = [seen for seen in piece if seen.image_hash not in known]
     newer = [
-        seen for seen in piece if seen.image_hash in known and seen.etl_version > known[seen.image_hash].etl_version
+        seen
+        for seen in piece
+        if (row := known.get(seen.image_hash))
+        and (seen.etl_version > row.etl_version or row.state == State.PURGED.value)  # purged, and shown again
     ]
     if fresh:
         statement = insert(lis_images).values(

@@ -31,21 +31,22 @@ def publish(ctx: Context) -> int:
 def _holding(ctx: Context, after: int) -> list[int]:
     """Return thumbnailed images, in order after ``after``, that enough nodes hold in their newest form."""
     i, ack, repair, nodes = lis_images.c, lis_change_acks.c, lis_node_repairs.c, ctx.config.nodes
-    acks = (
+    lacking = (
+        sa.select(repair.node)
+        .where(repair.node == ack.node, repair.image_hash == i.image_hash)
+        .correlate(lis_change_acks, lis_images)
+        .exists()
+    )
+    holding = (
         sa.select(sa.func.count())
         .select_from(lis_change_acks)
-        .where(ack.change_id == i.change_id, ack.node.in_(nodes))
-        .scalar_subquery()
-    )
-    lacking = (
-        sa.select(sa.func.count())
-        .select_from(lis_node_repairs)
-        .where(repair.image_hash == i.image_hash, repair.node.in_(nodes))
+        .where(ack.change_id == i.change_id, ack.node.in_(nodes), ~lacking)
+        .correlate(lis_images)
         .scalar_subquery()
     )
     query = (
         sa.select(i.image_id)
-        .where(i.state == State.THUMBNAILED.value, i.image_id > after, acks - lacking >= ctx.config.quorum)
+        .where(i.state == State.THUMBNAILED.value, i.image_id > after, holding >= ctx.config.quorum)
         .order_by(i.image_id)
         .limit(CHUNK)
     )

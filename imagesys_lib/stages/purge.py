@@ -266,9 +266,14 @@ def _still_gone(ctx: Context, rows: Sequence[Row], dry_run: bool) -> list[Row]:
 def purge_images(session: Session, hashes: Sequence[str], cutoff: dt.datetime) -> int:
     """Unpublish images and put their deletion into the change log; at most 1,000 at a time. Returns how many."""
     i, t = lis_images.c, lis_listing_images.c
+    shown = (
+        sa.select(t.image_hash)
+        .where(t.image_hash == i.image_hash, t.missing_since.is_(None) | (t.missing_since > cutoff))
+        .exists()
+    )
     images = session.execute(
         sa.select(i.image_id, i.image_hash, i.desired)
-        .where(i.image_hash.in_(hashes), i.state.in_([state.value for state in _IDLE]))
+        .where(i.image_hash.in_(hashes), i.state.in_([state.value for state in _IDLE]), ~shown)
         .order_by(i.image_id)
         .with_for_update()
     ).all()

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib import changes
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import NOW, Row, named_lock, write
+from imagesys_lib.db.engine import NOW, Row, chunks, named_lock, write
 from imagesys_lib.db.schema import lis_node_repairs, lis_nodes
 from imagesys_lib.nodes import NodeFault, NodeSession, Space
 from imagesys_lib.states import Desired, State
@@ -66,7 +67,8 @@ def sync(ctx: Context, node_name: str) -> Synced:
             while change_ids := changes.pending(ctx.db, node_name, _CHANGES_AT_ONCE):
                 ctx.check_stop()
                 node.set_ready(False)
-                total += _apply(ctx, node, changes.images_of(ctx.db, change_ids))
+                for images in chunks(changes.images_of(ctx.db, change_ids), ctx.config.transfer.group_images):
+                    total += _apply(ctx, node, images)
                 changes.acknowledge(ctx.db, node_name, change_ids)
                 total += Synced(changes=len(change_ids))
                 ctx.progress(total.pushed + total.deleted, total.pushed + total.deleted)
@@ -106,7 +108,7 @@ def _apply(ctx: Context, node: NodeSession, images: Sequence[Row]) -> Synced:
     staged = [image for image in present if _is_staged(ctx, image)]
     unstaged = [image for image in present if not _is_staged(ctx, image)]
     node.delete(absent)
-    failed = _push(ctx, node, staged)
+    failed = push(node, ctx.staging.out, staged)
     set_aside(ctx, node.node.name, failed, "transfer")
     set_aside(ctx, node.node.name, unstaged, "not_staged")
     done = {image.image_id for image in failed}
@@ -123,12 +125,12 @@ def _is_staged(ctx: Context, image: Row) -> bool:
     return all((ctx.staging.out / path).exists() for path in thumb_paths(image))
 
 
-def _push(ctx: Context, node: NodeSession, images: list[Row]) -> list[Row]:
-    """Push images and return those that could not be, halving a group that fails until it is one image."""
+def push(node: NodeSession, source: Path, images: list[Row]) -> list[Row]:
+    """Push images from below ``source`` and return those that could not be, halving a group that fails until it is one image."""
     if not images:
         return []
     try:
-        node.push(ctx.staging.out, [path for image in images for path in thumb_paths(image)])
+        node.push(source, [path for image in images for path in thumb_paths(image)])
     except NodeFault as fault:
         if fault.reason != "transfer":
             raise
@@ -136,10 +138,10 @@ def _push(ctx: Context, node: NodeSession, images: list[Row]) -> list[Row]:
         if len(images) == 1:
             return images
         middle = len(images) // 2
-        failed = _push(ctx, node, images[:middle])
+        failed = push(node, source, images[:middle])
         if len(failed) > _MOST_SET_ASIDE:
             raise
-        return failed + _push(ctx, node, images[middle:])
+        return failed + push(node, source, images[middle:])
     return []
 
 

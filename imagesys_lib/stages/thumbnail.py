@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from imagesys_lib import changes, claims
 from imagesys_lib.batch_work import Crew, give_back, hold, images_in, own_name, store_faults
 from imagesys_lib.claims import Claim
-from imagesys_lib.context import Context, Stopped
+from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, Session, write
 from imagesys_lib.db.schema import lis_images
+from imagesys_lib.errors import Stopped
 from imagesys_lib.files import write_atomically
 from imagesys_lib.hashing import thumbnail_path
 from imagesys_lib.reasons import ImageFault
@@ -96,7 +97,7 @@ class _Batch:
         }
 
     def _store(self, outcomes: list[_Outcome]) -> None:
-        self.ctx.staging.require_space()
+        # Not held up by the floor of free space: each image made frees an original many times its size.
         made = [outcome for outcome in outcomes if outcome.thumbs is not None]
         faults = [(outcome.image, outcome.fault) for outcome in outcomes if outcome.fault]
         lost = [outcome.image.image_id for outcome in outcomes if outcome.thumbs is None and not outcome.fault]

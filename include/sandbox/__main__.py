@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from . import SERVICES, Sandbox, SandboxError, SandboxSettings
+from .airflow import airflow_of
 
 EXIT_STOPPED = 1
 EXIT_ENVIRONMENT = 3
@@ -40,6 +41,8 @@ def start(sandbox: Sandbox, options: argparse.Namespace) -> int:
 
 
 def stop(sandbox: Sandbox, options: argparse.Namespace) -> int:
+    if not options.service:
+        airflow_of(sandbox).stop(say=print)
     sandbox.stop(options.service or SERVICES, say=print)
     return 0
 
@@ -55,7 +58,7 @@ def status(sandbox: Sandbox, options: argparse.Namespace) -> int:
 
 
 def env(sandbox: Sandbox, options: argparse.Namespace) -> int:
-    values = sandbox.environment()
+    values = airflow_of(sandbox).environment()
     if options.json:
         print(json.dumps(values, indent=2))
     else:
@@ -88,13 +91,13 @@ def _parser() -> argparse.ArgumentParser:
     starting.add_argument("--time-zone", default="Europe/London", help="of that country (default: Europe/London)")
     starting.set_defaults(command=start)
 
-    stopping = commands.add_parser("stop", help="stop all services, or those named; nothing else is touched")
+    stopping = commands.add_parser("stop", help="stop Airflow and all services, or those named, and nothing else")
     stopping.add_argument("service", nargs="*", choices=[*SERVICES, []], metavar="SERVICE", help=", ".join(SERVICES))
     stopping.set_defaults(command=stop)
 
     for name, command, text in (
         ("status", status, "what runs; exit code 1 when a service is down"),
-        ("env", env, 'the connections as shell exports: eval "$(python -m include.sandbox env)"'),
+        ("env", env, 'settings and connections as shell exports: eval "$(python -m include.sandbox env)"'),
     ):
         sub = commands.add_parser(name, help=text)
         sub.add_argument("--json", action="store_true")

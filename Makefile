@@ -1,0 +1,48 @@
+# Everything a developer or a new user does. Each target installs what it needs first; all it makes lies in .local/.
+PYTHON_LOCAL := .local/venv/bin/python
+SANDBOX := $(PYTHON_LOCAL) -m include.sandbox
+
+.PHONY: help setup demo down test test-all lint format bench docs lock compose-check
+
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+setup: ## Install what is missing (Debian or Ubuntu, as root or with sudo)
+	@scripts/bootstrap.sh
+
+demo: setup ## Start everything on loopback and run country uk through the real scheduler (DEMO_IMAGES=500)
+	@$(PYTHON_LOCAL) -m include.sandbox.demo
+
+down: ## Stop what `make demo` started, and nothing else
+	@if [ -x $(PYTHON_LOCAL) ]; then $(SANDBOX) stop; else echo "nothing was started from here"; fi
+
+test: ## Every test that needs no browser, Docker engine or mount
+	@scripts/bootstrap.sh tests
+	@$(PYTHON_LOCAL) -m pytest
+
+test-all: test ## The same and, as they come, the browser, mount, compose and long tests
+
+lint: setup ## Format, lint, types, and who may import whom
+	@.local/venv/bin/ruff format --check --quiet .
+	@.local/venv/bin/ruff check --quiet .
+	@.local/venv/bin/mypy
+	@.local/venv/bin/lint-imports --no-cache | tail -n 3
+	@$(PYTHON_LOCAL) -m imagesys_lib.reasons | diff -u docs/reasons.md - || { echo "docs/reasons.md is stale: make docs"; exit 1; }
+
+format: setup ## Put the code into form
+	@.local/venv/bin/ruff format --quiet .
+	@.local/venv/bin/ruff check --fix --quiet .
+
+bench: setup ## Measure the daily run
+	@$(PYTHON_LOCAL) -m benchmarks.daily_run
+
+docs: setup ## Make the pages that are made from code
+	@$(PYTHON_LOCAL) -m imagesys_lib.reasons > docs/reasons.md
+
+lock: setup ## Resolve requirements.txt anew
+	@.local/tools/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
+		requirements.txt -o requirements.lock
+
+compose-check: ## Check docker-compose.yml
+	@scripts/bootstrap.sh tests
+	@docker-compose --env-file include/docker/compose.env.example config --quiet && echo "docker-compose.yml is sound"

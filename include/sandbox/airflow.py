@@ -1,0 +1,472 @@
+"""Airflow as real processes on this machine: API server, scheduler, DAG processor and triggerer, with its own home.
+
+Everything is configured by environment variables, so that no configuration file of the machine has a say; secrets
+are made once and kept in base/secrets. DAGs are paused when they first appear: nothing runs before it is asked for.
+
+An un-paused DAG starts its latest scheduled run by itself, at once, if its start time has come.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from . import process
+from .config import config_path
+from .environment import environment as connections
+from .errors import SandboxError
+from .sandbox import Sandbox
+from .settings import LOOPBACK, PROJECT, SandboxSettings, make_private_directory, write_atomically
+
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+USER = "admin"
+POOLS = {"imagesys_download": 2, "imagesys_thumbnail": 2}
+
+_PORT_OFFSET = 6
+_SETUP_SECONDS = 180
+_HEALTH_KEYS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
+
+
+@dataclass(frozen=True)
+class AirflowServices:
+    """Airflow for one sandbox. `config` is the ImageSys configuration that its tasks read."""
+
+    settings: SandboxSettings
+    config: Path = PROJECT / "include" / "countries.yaml"
+    dags: Path = PROJECT / "dags"
+    extra_environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        return self.settings.base / "airflow"
+
+    @property
+    def staging(self) -> Path:
+        return self.settings.base / "staging"
+
+    @property
+    def port(self) -> int:
+        return self.settings.port_base + _PORT_OFFSET
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def password_file(self) -> Path:
+        """JSON, user name -> password (0600): the simple auth manager's own file."""
+        return self.home / "passwords.json"
+
+    @property
+    def password(self) -> str:
+        return self.settings.secret("airflow-admin")
+
+    def api(self) -> AirflowApi:
+        """A client that is logged in."""
+        return AirflowApi(self.url, USER, self.password)
+
+    def environment(self) -> dict[str, str]:
+        """What every Airflow process, and whoever calls Airflow's command line, must have."""
+        settings: dict[str, dict[str, object]] = {
+            "core": {
+                "executor": "LocalExecutor",
+                "parallelism": 4,
+                "load_examples": False,
+                "dags_folder": self.dags,
+                "plugins_folder": PROJECT / "plugins",
+                "dags_are_paused_at_creation": True,
+                "fernet_key": self._fernet_key(),
+                "auth_manager": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
+                "simple_auth_manager_users": f"{USER}:admin",
+                "simple_auth_manager_passwords_file": self.password_file,
+                "execution_api_server_url": f"{self.url}/execution/",
+                "hostname_callable": "socket.gethostname",  # getfqdn may ask a name server, and wait for it
+                "min_serialized_dag_update_interval": 5,
+            },
+            "database": {"sql_alchemy_conn": f"sqlite:///{self.home / 'airflow.db'}"},
+            "api": {
+                "host": LOOPBACK,
+                "port": self.port,
+                "base_url": self.url,
+                "secret_key": self.settings.secret("airflow-api"),
+            },
+            "api_auth": {"jwt_secret": self.settings.secret("airflow-jwt")},
+            "scheduler": {
+                "scheduler_idle_sleep_time": 0.3,
+                "scheduler_heartbeat_sec": 2,
+                "job_heartbeat_sec": 2,
+                "task_instance_heartbeat_timeout": 30,
+                "task_instance_heartbeat_timeout_detection_interval": 5,
+                "trigger_timeout_check_interval": 5,
+            },
+            "dag_processor": {
+                "refresh_interval": 15,
+                "min_file_process_interval": 15,
+                "print_stats_interval": 300,
+            },
+            "triggerer": {"job_heartbeat_sec": 2},
+            "workers": {"min_heartbeat_interval": 2},
+            "logging": {"base_log_folder": self.home / "logs"},
+            "usage_data_collection": {"enabled": False},
+        }
+        variables = {
+            f"AIRFLOW__{section.upper()}__{name.upper()}": str(value)
+            for section, values in settings.items()
+            for name, value in values.items()
+        }
+        return {
+            **connections(self.settings),
+            "AIRFLOW_HOME": str(self.home),
+            **variables,
+            "IMAGESYS_CONFIG": str(self.config),
+            "IMAGESYS_STAGING": str(self.staging),
+            "PYTHONSAFEPATH": "1",  # the caller's directory must not shadow a library
+            **self.extra_environment,
+        }
+
+    def start(self, say: Callable[[str], None] = lambda _line: None) -> None:
+        """Bring Airflow up and wait until all four components report that they are well."""
+        make_private_directory(self.settings.base)
+        make_private_directory(self.home)
+        self._prepare()
+        api_server, *others = (self.service(name) for name in COMPONENTS)
+        self._start_together((api_server, *others), say)
+
+    def stop(self, say: Callable[[str], None] = lambda _line: None) -> None:
+        """End all four, and the tasks that they run; nothing else."""
+        records = {name: process.read_record(self.settings, self._record_name(name)) for name in COMPONENTS}
+        # The scheduler would wait for its tasks, and they might run for hours.
+        for name in reversed(COMPONENTS):
+            record = records[name]
+            if name == "scheduler" and record and record.running:
+                _end_session(record, sparing_the_leader=True)
+            if process.stop(self.settings, self.service(name)):
+                say(f"stopped airflow {name}")
+            if record:
+                _end_session(record)
+
+    def healthy(self) -> bool:
+        """Whether all four run and report that they are well."""
+        return all(process.running_pid(self.settings, self._record_name(name)) for name in COMPONENTS) and all(
+            self.service(name).healthy() for name in COMPONENTS
+        )
+
+    def cli(self, *arguments: str, seconds: float = 120) -> str:
+        """Call Airflow's command line in this home and return what it prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", *arguments],
+            env={**os.environ, **self.environment()},
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise SandboxError(f"airflow {' '.join(arguments)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return done.stdout
+
+    def service(self, name: str) -> process.Service:
+        """One component as a daemon of the sandbox."""
+        pid_file = self.home / f"{name}.pid"
+        skip_logs = ("--skip-serve-logs",) if name in ("scheduler", "triggerer") else ()
+        return process.Service(
+            name=self._record_name(name),
+            argv=(sys.executable, "-m", "airflow", name, *skip_logs, "--pid", str(pid_file)),
+            marker=f"-m airflow {name} {' '.join((*skip_logs, '--pid', str(pid_file)))}",
+            addresses=((LOOPBACK, self.port),) if name == "api-server" else (),
+            healthy=self._api_answers if name == "api-server" else lambda: self._reports(name),
+            environment=self.environment(),
+            start_seconds=180.0,
+            stop_seconds=15.0,
+        )
+
+    @staticmethod
+    def _record_name(name: str) -> str:
+        return f"airflow-{name}"
+
+    def _prepare(self) -> None:
+        """Make home, password file, metadata database and pools; a second call finds them and returns at once."""
+        write_atomically(self.password_file, json.dumps({USER: self.password}) + "\n", 0o600)
+        self.staging.mkdir(parents=True, exist_ok=True)
+        wanted = json.dumps({"airflow": version("apache-airflow"), "pools": POOLS})
+        done = self.home / "prepared.json"
+        if done.exists() and done.read_text() == wanted and (self.home / "airflow.db").exists():
+            return
+        with process.file_lock(self.settings.run_dir / "airflow-setup.lock"):
+            result = subprocess.run(
+                [sys.executable, "-m", "include.sandbox.airflow"],
+                env={**os.environ, **self.environment(), "PYTHONPATH": str(PROJECT)},
+                cwd=PROJECT,
+                capture_output=True,
+                text=True,
+                timeout=_SETUP_SECONDS,
+                check=False,
+            )
+            if result.returncode != 0:
+                raise SandboxError(
+                    f"Airflow's database could not be made:\n{result.stdout[-3000:]}{result.stderr[-3000:]}"
+                )
+            write_atomically(done, wanted)
+
+    def _start_together(self, services: Sequence[process.Service], say: Callable[[str], None]) -> None:
+        """All at once, since each spends seconds on its imports."""
+        errors: list[BaseException] = []
+
+        def start(service: process.Service) -> None:
+            try:
+                if process.start(self.settings, service):
+                    say(f"started {service.name.replace('-', ' ', 1)}")
+            except BaseException as error:  # noqa: BLE001 - a thread's error belongs to the caller
+                errors.append(error)
+
+        threads = [threading.Thread(target=start, args=(service,), daemon=True) for service in services]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if errors:
+            self.stop()
+            raise errors[0]
+
+    def _fernet_key(self) -> str:
+        """Fernet wants 32 bytes in base64; our secrets are text of that length and more."""
+        return base64.urlsafe_b64encode(self.settings.secret("airflow-fernet").encode()[:32]).decode()
+
+    def _api_answers(self) -> bool:
+        return bool(self._health())
+
+    def _reports(self, name: str) -> bool:
+        """Whether the process that runs now, not its predecessor, has reported that it is well."""
+        record = process.read_record(self.settings, self._record_name(name))
+        if record is None or not record.running:
+            return False
+        part = self._health().get(_HEALTH_KEYS[name]) or {}
+        beat = part.get(f"latest_{_HEALTH_KEYS[name]}_heartbeat")
+        with contextlib.suppress(psutil.NoSuchProcess):
+            born = psutil.Process(record.pid).create_time()
+            return part.get("status") == "healthy" and bool(beat) and _instant(beat) >= born
+        return False
+
+    def _health(self) -> dict[str, Any]:
+        try:
+            answer = _session().get(f"{self.url}/api/v2/monitor/health", timeout=5)
+            return dict(answer.json()) if answer.ok else {}
+        except (requests.RequestException, ValueError):
+            return {}
+
+
+def _instant(text: str) -> float:
+    return dt.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # a proxy of the machine has nothing to do with loopback
+    return session
+
+
+def _end_session(record: process.Record, *, sparing_the_leader: bool = False) -> None:
+    """End what a daemon started. Each daemon leads a session of its own, and its tasks stay in it.
+
+    The kernel gives no new process the number of a session that still has members, so a match is never a stranger.
+    """
+    leader = process.start_time_of(record.pid)
+    if leader is not None and leader != record.start_time:
+        return  # the session has ended and its number belongs to somebody else
+    for number, patience in ((signal.SIGTERM, 6.0), (signal.SIGKILL, 5.0)):
+        members = [p for p in _members(record.pid) if not (sparing_the_leader and p.pid == record.pid)]
+        if sparing_the_leader:
+            members = [p for p in members if _is_task(p)]
+        for member in members:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.send_signal(number)
+        psutil.wait_procs(members, timeout=patience)
+
+
+def _members(session: int) -> list[psutil.Process]:
+    found = []
+    for one in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(one.pid) == session:
+                found.append(one)
+    return found
+
+
+def _is_task(one: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(one.cmdline()).startswith("airflow worker -- ") and "LocalExecutor" not in one.cmdline()[-1]
+    return False
+
+
+def airflow_of(sandbox: Sandbox) -> AirflowServices:
+    """The Airflow of a sandbox, with the sandbox's own configuration."""
+    return AirflowServices(sandbox.settings, config=config_path(sandbox.settings))
+
+
+class AirflowApi:
+    """A small client of Airflow's REST API, for the demo and the tests."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self.url = url
+        self._user, self._password = user, password
+        self._session = _session()
+
+    def call(self, method: str, path: str, body: object = None, **params: object) -> Any:
+        """Call `/api/v2/<path>`; logs in where needed. Raises SandboxError with the server's own words."""
+        for attempt in (1, 2):
+            if "Authorization" not in self._session.headers:
+                self._log_in()
+            answer = self._session.request(
+                method, f"{self.url}/api/v2/{path}", json=body, params=params or None, timeout=30
+            )
+            if answer.status_code == requests.codes.unauthorized and attempt == 1:
+                del self._session.headers["Authorization"]
+                continue
+            break
+        if not answer.ok:
+            raise SandboxError(f"{method} {path}: {answer.status_code} {answer.text[:1000]}")
+        return answer.json() if answer.content else None
+
+    def _log_in(self) -> None:
+        credentials = {"username": self._user, "password": self._password}
+        answer = self._session.post(f"{self.url}/auth/token", json=credentials, timeout=30)
+        if not answer.ok:
+            raise SandboxError(f"Airflow refuses user {self._user}: {answer.status_code} {answer.text[:300]}")
+        self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def dags(self) -> list[dict[str, Any]]:
+        return list(self.call("GET", "dags", limit=100)["dags"])
+
+    def import_errors(self) -> list[dict[str, Any]]:
+        return list(self.call("GET", "importErrors")["import_errors"])
+
+    def wait_for_dag(self, dag_id: str, seconds: float = 60) -> None:
+        """Wait until the DAG processor has read it."""
+        self._wait(lambda: any(dag["dag_id"] == dag_id for dag in self.dags()), f"DAG {dag_id}", seconds)
+
+    def pause(self, dag_id: str, *, paused: bool = True) -> None:
+        self.call("PATCH", f"dags/{dag_id}", {"is_paused": paused})
+
+    def unpause(self, dag_id: str) -> None:
+        """Let it run; its latest scheduled run then starts by itself."""
+        self.pause(dag_id, paused=False)
+
+    def trigger(
+        self,
+        dag_id: str,
+        *,
+        conf: Mapping[str, object] | None = None,
+        interval: tuple[dt.datetime, dt.datetime] | None = None,
+        run_id: str | None = None,
+    ) -> str:
+        """Start a manual run, without dates unless `interval` is given, and return its id."""
+        body: dict[str, object] = {"logical_date": None, "conf": dict(conf or {})}
+        if interval:
+            start, end = (instant.isoformat() for instant in interval)
+            body |= {"logical_date": start, "data_interval_start": start, "data_interval_end": end}
+        if run_id:
+            body["dag_run_id"] = run_id
+        return str(self.call("POST", f"dags/{dag_id}/dagRuns", body)["dag_run_id"])
+
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """All runs, newest first."""
+        return list(self.call("GET", f"dags/{dag_id}/dagRuns", limit=100, order_by="-run_after")["dag_runs"])
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        return dict(self.call("GET", f"dags/{dag_id}/dagRuns/{run_id}"))
+
+    def wait_for_run(self, dag_id: str, run_id: str, seconds: float = 300) -> dict[str, Any]:
+        """Wait until the run has ended and return it."""
+        ended = ("success", "failed")
+        self._wait(lambda: self.run(dag_id, run_id)["state"] in ended, f"the end of run {run_id}", seconds)
+        return self.run(dag_id, run_id)
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """All task instances of a run, mapped ones each by itself."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.call("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances", limit=100, offset=len(found))
+            found += page["task_instances"]
+            if not page["task_instances"] or len(found) >= page["total_entries"]:
+                return found
+
+    def states(self, dag_id: str, run_id: str) -> dict[str, str]:
+        """State of each task instance by its name, ``task`` or ``task[map index]``."""
+        return {_name(one): str(one["state"]) for one in self.task_instances(dag_id, run_id)}
+
+    def clear(
+        self, dag_id: str, run_id: str, tasks: Iterable[str | tuple[str, int]], *, downstream: bool = True
+    ) -> list[str]:
+        """Clear tasks (names, or names with a map index) and return the names of all that will run again."""
+        body = {
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": [task if isinstance(task, str) else list(task) for task in tasks],
+            "include_downstream": downstream,
+            "only_failed": False,
+            "reset_dag_runs": True,
+        }
+        return [_name(one) for one in self.call("POST", f"dags/{dag_id}/clearTaskInstances", body)["task_instances"]]
+
+    def log(self, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1, try_number: int = 1) -> str:
+        """The log of one try, one line each event."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
+        content = self.call("GET", path, map_index=map_index, full_content=True)["content"]
+        return "\n".join(_line(event) for event in content)
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1, key: str = "return_value") -> Any:
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
+        return self.call("GET", path, map_index=map_index, deserialize=True)["value"]
+
+    @staticmethod
+    def _wait(ready: Callable[[], bool], what: str, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if time.monotonic() > deadline:
+                raise SandboxError(f"waited {seconds:.0f} s for {what} in vain")
+            time.sleep(0.5)
+
+
+def _name(instance: Mapping[str, Any]) -> str:
+    index = instance.get("map_index", -1)
+    return str(instance["task_id"]) if index is None or index < 0 else f"{instance['task_id']}[{index}]"
+
+
+def _line(event: object) -> str:
+    if not isinstance(event, Mapping):
+        return str(event)
+    rest = " ".join(str(event[key]) for key in ("error_detail",) if event.get(key))
+    return f"{event.get('timestamp') or ''} {event.get('level') or ''} {event.get('event')} {rest}".strip()
+
+
+def _set_up() -> None:
+    """Make the metadata database and the pools in one process: Airflow's imports take seconds each time."""
+    from airflow.cli.cli_parser import get_parser  # noqa: PLC0415 - only this process needs Airflow itself
+
+    parser: argparse.ArgumentParser = get_parser()
+    commands = [["db", "migrate"]]
+    commands += [["pools", "set", name, str(slots), "ImageSys"] for name, slots in POOLS.items()]
+    for command in commands:
+        arguments = parser.parse_args(command)
+        arguments.func(arguments)
+
+
+if __name__ == "__main__":
+    _set_up()
