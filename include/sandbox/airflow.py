@@ -107,7 +107,8 @@ class AirflowServices:
                 "base_url": self.url,
                 "secret_key": self.settings.secret("airflow-api"),
             },
-            "api_auth": {"jwt_secret": self.settings.secret("airflow-jwt")},
+            # HS512 asks for 64 characters and more; one of our secrets has 32
+            "api_auth": {"jwt_secret": "".join(self.settings.secret(f"airflow-jwt-{n}") for n in (1, 2))},
             "scheduler": {
                 "scheduler_idle_sleep_time": 0.3,
                 "scheduler_heartbeat_sec": 2,

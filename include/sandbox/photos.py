@@ -127,8 +127,8 @@ def recipe_for(index: int, seed: int | str, originals: Sequence[Original], force
     # enlarging it.
     zoom = rng.uniform(min(1.0, max(0.55, 0.9 * width / full[0])), 1.0)
     crop_width, crop_height = full[0] * zoom, full[1] * zoom
-    left = rng.uniform(0, original.width - crop_width)
-    top = rng.uniform(0, original.height - crop_height)
+    left = rng.uniform(0, max(0.0, original.width - crop_width))  # rounding can make the crop a hair too large
+    top = rng.uniform(0, max(0.0, original.height - crop_height))
     contrast, brightness = rng.uniform(0.88, 1.15), rng.uniform(-18, 18)
     return Recipe(
         index=index,
