@@ -100,8 +100,8 @@ class Crew(Generic[Item, Result]):
                 if not pending:
                     break
                 done, pending = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
-                for future in done:
-                    results.append(future.result())
+                while done:
+                    results.append(done.pop().result())
                 now = time.monotonic()
                 if now - renewed > self._renew_every:
                     claims.renew(self._ctx.db, self._claim)
@@ -112,9 +112,7 @@ class Crew(Generic[Item, Result]):
                     self._ctx.progress(done_count, len(items))
         except Stopped:
             # What is done is kept: a second request for the same photo would be one too many.
-            done_now = [future for future in pending | done if future.done() and not future.exception()]
-            kept = {id(result) for result in results}
-            results += [future.result() for future in done_now if id(future.result()) not in kept]
+            results += [f.result() for f in pending | done if f.done() and not f.exception()]
             self._flush(results)
             raise
         finally:

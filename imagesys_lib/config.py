@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from imagesys_lib.errors import ConfigError, UsageError
 
@@ -207,11 +207,13 @@ class CountryConfig(_Model):
             raise ValueError(f"{value!r} is not a database name (letters, digits, _)")
         return value
 
-    @model_validator(mode="after")
-    def _quorum_possible(self) -> CountryConfig:
-        if self.quorum > len(self.nodes):
-            raise ValueError(f"quorum {self.quorum} is more than the {len(self.nodes)} nodes")
-        return self
+    @field_validator("quorum")
+    @classmethod
+    def _quorum_possible(cls, value: int, info: ValidationInfo) -> int:
+        nodes = info.data.get("nodes")  # missing where they are wrong themselves
+        if nodes is not None and value > len(nodes):
+            raise ValueError(f"quorum {value} is more than the {len(nodes)} nodes")
+        return value
 
     @property
     def zone(self) -> zoneinfo.ZoneInfo:
@@ -279,6 +281,15 @@ def _load(path: Path, _stamp: int) -> dict[str, CountryConfig]:
     ]
     defaults = raw.get("defaults") or {}
     loaded: dict[str, CountryConfig] = {}
+    for place, section in (
+        (("defaults",), defaults),
+        *((("countries", str(k)), v) for k, v in raw["countries"].items()),
+    ):
+        if section is not None and not isinstance(section, dict):
+            shown = ".".join(place)
+            problems.append(f"{path}:{lines.get(place, 1)}: {shown}: must be a mapping of settings")
+    if problems:
+        raise _fault(problems)
     for country, own in raw["countries"].items():
         merged = _expand({**_merge(defaults, own or {}), "country": country}, str(country))
         try:
@@ -286,12 +297,16 @@ def _load(path: Path, _stamp: int) -> dict[str, CountryConfig]:
         except ValidationError as error:
             problems += [_place(path, lines, str(country), item) for item in error.errors()]
     if problems:
-        listing = "\n  ".join(dict.fromkeys(problems))
-        raise ConfigError(
-            f"{len(dict.fromkeys(problems))} fault(s) in the configuration:\n  {listing}\n",
-            remedy="correct the lines named above.",
-        )
+        raise _fault(problems)
     return loaded
+
+
+def _fault(problems: list[str]) -> ConfigError:
+    distinct = list(dict.fromkeys(problems))
+    listing = "\n  ".join(distinct)
+    return ConfigError(
+        f"{len(distinct)} fault(s) in the configuration:\n  {listing}\n", remedy="correct the lines named above."
+    )
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

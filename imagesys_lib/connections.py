@@ -60,7 +60,7 @@ def _from_json(conn_id: str, raw: Mapping[str, Any]) -> Connection:
         login=raw.get("login") or "",
         password=raw.get("password") or "",
         schema=raw.get("schema") or "",
-        extra=json.loads(extra) if isinstance(extra, str) else dict(extra),
+        extra=dict((json.loads(extra) if isinstance(extra, str) else extra) or {}),
     )
 
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from imagesys_lib.config import CountryConfig, config_path, load_config
 from imagesys_lib.connections import require
 from imagesys_lib.context import Context, open_context
-from imagesys_lib.db.engine import read
+from imagesys_lib.db.engine import probe, read
 from imagesys_lib.db.upgrade import current_version, head_version
 from imagesys_lib.errors import ConfigError, EnvironmentFault, ImageSysError
 from imagesys_lib.nodes import NodeSession
@@ -80,6 +80,7 @@ def _country(config: CountryConfig) -> Iterator[Finding]:
 
 def _schema(ctx: Context, kind: str) -> str:
     engine = ctx.db if kind == "country" else ctx.shared
+    probe(engine)
     version, head = current_version(engine), head_version(kind)
     if version != head:
         raise EnvironmentFault(
@@ -92,6 +93,7 @@ def _schema(ctx: Context, kind: str) -> str:
 
 def _etl(ctx: Context) -> str:
     table = ctx.config.etl
+    probe(ctx.etl.engine)
     name = table.table if "." in table.table else f"{ctx.etl.engine.url.database}.{table.table}"
     inspector = sa.inspect(ctx.etl.engine)
     schema, _, bare = table.table.rpartition(".")

@@ -40,7 +40,8 @@ def hashes_for(ctx: Context, what: str) -> list[str]:
         candidates = [lis_hash_for_url(what.strip())]
     else:
         t = lis_listing_images.c
-        query = sa.select(t.image_hash).where(t.listing_id == what).order_by(t.position).limit(_MOST_OF_A_LISTING)
+        shown = sa.select(t.image_hash).join(lis_images, lis_images.c.image_hash == t.image_hash)
+        query = shown.where(t.listing_id == what).order_by(t.position).limit(_MOST_OF_A_LISTING)
         return [row.image_hash for row in read(ctx.db, query)]
     known = read(ctx.db, sa.select(lis_images.c.image_hash).where(lis_images.c.image_hash.in_(candidates)))
     return [row.image_hash for row in known]

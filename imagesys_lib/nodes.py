@@ -36,6 +36,7 @@ _REMEDIES = {
     "disk_full": "free space on {node}, then clear its sync task; it catches up from the change log.",
     "timeout": "look at {node}'s load and network, then clear its sync task.",
     "interrupted": "clear the sync task of {node}.",
+    "busy": "another run is at {node} and brings it up to date; clear its sync task if that run has failed.",
     "transfer": "read the message above, mend {node}, then clear its sync task.",
 }
 

@@ -44,6 +44,17 @@ def run_pipeline(ctx: Context, run: Run, say: Say = log.info) -> Summary:
             failed.append(task)
 
     runs.begin(ctx.db, run)
+    try:
+        return _stages(ctx, run, say, failed, passing)
+    except BaseException as error:
+        # A run that counted as under way for ever would keep the next one from taking its batches over.
+        runs.finish(ctx.db, run, "failed", {"error": str(error)})
+        raise
+
+
+def _stages(
+    ctx: Context, run: Run, say: Say, failed: list[str], passing: Callable[..., AbstractContextManager[None]]
+) -> Summary:
     say(f"heal: {heal(ctx, run)}")
     say(f"ingest: {ingest(ctx, run)}")
     batches = plan(ctx, run)

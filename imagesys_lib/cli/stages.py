@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from imagesys_lib.context import Context, open_context
 from imagesys_lib.db import upgrade as migrations
 from imagesys_lib.db.engine import NOW, read
 from imagesys_lib.db.schema import lis_batches, lis_images
-from imagesys_lib.errors import EXIT_WORK_LOST, EnvironmentFault, UsageError
+from imagesys_lib.errors import EXIT_DONE, EXIT_WORK_LOST, EnvironmentFault, ImageSysError, UsageError
 from imagesys_lib.intervals import UTC, backfill_instants, latest_complete_day, parse_interval
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.requeue import retry as requeue
@@ -296,11 +297,15 @@ def backfill(
     Example: imagesys backfill uk 2026-03-01 2026-03-03
     """
     command = backfill_command(country, first_day, last_day, force=force, reprocess=reprocess, dry_run=dry_run)
-    out.print(
-        " ".join(command[:1] + [f"'{part}'" if " " in part or "{" in part else part for part in command[1:]]),
-        markup=False,
-    )
-    raise typer.Exit(subprocess.run(command, check=False).returncode)
+    out.print(shlex.join(command), markup=False)
+    done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+    if "AlreadyRunningBackfill" in done.stderr:
+        raise ImageSysError(
+            f"A backfill of imagesys_{country} is still open.",
+            remedy="wait for it (Airflow closes one within half a minute after its last run), or cancel it in the UI.",
+        )
+    sys.stderr.write(done.stderr)
+    raise typer.Exit(EXIT_WORK_LOST if done.returncode else EXIT_DONE)
 
 
 def backfill_command(

@@ -21,7 +21,7 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_
 from imagesys_lib.connections import Connection
 from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault
 
-__all__ = ["CHUNK", "NOW", "Row", "Session", "chunks", "named_lock", "open_engine", "read", "write"]
+__all__ = ["CHUNK", "NOW", "Row", "Session", "chunks", "named_lock", "open_engine", "probe", "read", "write"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -88,6 +88,11 @@ def write(engine: Engine, work: Callable[[Session], T]) -> T:
     return _patiently(engine, lambda: _once(engine, work))
 
 
+def probe(engine: Engine) -> None:
+    """Connect once, without patience. Raises as :func:`write` does."""
+    _patiently(engine, lambda: _once(engine, lambda session: session.execute(sa.select(1))), patience=0)
+
+
 def read(engine: Engine, statement: sa.Executable, parameters: dict[str, object] | None = None) -> Sequence[Row]:
     """Return all rows of one bounded query, with the same patience as :func:`write`."""
     return write(engine, lambda session: session.execute(statement, parameters or {}).all())
@@ -98,12 +103,13 @@ def _once(engine: Engine, work: Callable[[Session], T]) -> T:
         return work(session)
 
 
-def _patiently(engine: Engine, attempt: Callable[[], T]) -> T:
+def _patiently(engine: Engine, attempt: Callable[[], T], patience: float | None = None) -> T:
+    patience = _PATIENCE if patience is None else patience
     where = f"{engine.url.host}:{engine.url.port}/{engine.url.database}"
     retrying = Retrying(
         retry=retry_if_exception(_passing),
         wait=wait_random_exponential(multiplier=0.1, max=5),
-        stop=stop_after_delay(_PATIENCE),
+        stop=stop_after_delay(patience),
         before_sleep=before_sleep_log(log, logging.WARNING),
         reraise=True,
     )
@@ -122,8 +128,9 @@ def _patiently(engine: Engine, attempt: Callable[[], T]) -> T:
                 remedy="run `imagesys db upgrade`; if it is the ETL's table, correct `etl` in the configuration.",
             ) from None
         if code in _GONE:
+            within = f" within {patience:.0f} s" if patience else ""
             raise DatabaseUnavailable(
-                f"Database {where} did not answer within {_PATIENCE:.0f} s: {error.orig}.",
+                f"Database {where} did not answer{within}: {error.orig}.",
                 remedy="bring it back, then clear this task; nothing is lost.",
             ) from None
         raise
@@ -139,7 +146,7 @@ def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
 class named_lock:  # noqa: N801 - used as a context manager, like the standard library's
     """Hold a server-wide lock (``GET_LOCK``) on a connection of its own; it frees itself if the holder dies.
 
-    ``on_wait(seconds)`` is called about every five seconds while somebody else holds it, and may raise.
+    ``on_wait(seconds)`` is called about every two seconds while somebody else holds it, and may raise.
     Raises TimeoutError after ``timeout`` seconds.
     """
 
@@ -154,7 +161,7 @@ class named_lock:  # noqa: N801 - used as a context manager, like the standard l
         try:
             while True:
                 left = self._timeout - (time.monotonic() - started)
-                wait = max(0.0, min(5.0, left))
+                wait = max(0.0, min(2.0, left))
                 if self._session.scalar(sa.select(sa.func.get_lock(self._name, wait))) == 1:
                     return
                 if left <= 0:

@@ -64,7 +64,8 @@ lis_images = Table(
 lis_listing_images = Table(
     "lis_listing_images",
     country_metadata,
-    Column("listing_id", String(64), nullable=False),
+    # Compared byte by byte: under a collation that folds case, a listing could hide another, and be purged for it.
+    Column("listing_id", VARCHAR(64, charset="utf8mb4", collation="utf8mb4_bin"), nullable=False),
     Column("datasource_id", Integer, nullable=False),
     _hash("image_hash"),
     Column("position", SMALLINT(unsigned=True), nullable=False),

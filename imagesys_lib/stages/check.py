@@ -198,7 +198,7 @@ def _settle_suspects(ctx: Context, node: NodeSession, suspects: list[Finding], r
         return
     confirmed = _confirm(ctx, node, suspects)
     suspects.clear()
-    spare_until = time.time() - ctx.config.check.extra_grace_hours * 3600
+    spare_until = spared_from(ctx)
     rows = {}
     for finding in confirmed:
         result.findings[finding.kind] += 1
@@ -216,6 +216,11 @@ def _settle_suspects(ctx: Context, node: NodeSession, suspects: list[Finding], r
         statement = insert(lis_node_repairs).values(since=NOW)
         statement = statement.on_duplicate_key_update(reason=statement.inserted.reason)
         write(ctx.db, lambda session: session.execute(statement, list(rows.values())))
+
+
+def spared_from(ctx: Context) -> float:
+    """Return the mtime from which on an extra file is spared: its upload may be under way."""
+    return time.time() - ctx.config.check.extra_grace_hours * 3600
 
 
 def _confirm(ctx: Context, node: NodeSession, suspects: list[Finding]) -> list[Finding]:
@@ -304,8 +309,8 @@ def _shown(image_data: dict[str, dict[str, object]]) -> set[tuple[object, object
     return {(thumb["path"], thumb["bytes"]) for thumb in image_data.values()}
 
 
-def _made(thumbs: list[dict[str, object]]) -> set[tuple[object, object]]:
-    return {(thumb["path"], thumb["bytes"]) for thumb in thumbs}
+def _made(thumbs: list[dict[str, object]] | None) -> set[tuple[object, object]]:
+    return {(thumb["path"], thumb["bytes"]) for thumb in thumbs or ()}
 
 
 def _unpublished(ctx: Context) -> int:

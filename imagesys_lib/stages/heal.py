@@ -49,13 +49,13 @@ class Healed:
 
 def heal(ctx: Context, run: Run | None = None) -> Healed:
     """Release stuck batches, correct bad retries, and sweep what nobody needs any more. Safe at any time."""
-    images = poison = 0
-    stuck = check_stuck_jobs(ctx, run)
-    for batch_id in stuck:
+    batches = images = poison = 0
+    for batch_id in check_stuck_jobs(ctx, run):
         released, poisoned = write(ctx.db, lambda session, b=batch_id: _release(session, b))  # type: ignore[misc]
         images, poison = images + released, poison + poisoned
+        batches += 1 if released or poisoned else 0  # one of which every image had failed is closed without a word
     settle(ctx)
-    healed = Healed(len(stuck), images, poison, check_bad_retry_jobs(ctx), _sweep_staging(ctx), _prune(ctx))
+    healed = Healed(batches, images, poison, check_bad_retry_jobs(ctx), _sweep_staging(ctx), _prune(ctx))
     log.info("%s: healed %s", ctx.country.upper(), healed)
     return healed
 

@@ -19,8 +19,8 @@ from imagesys_lib.db.engine import NOW, Row, Session, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images, lis_node_repairs
 from imagesys_lib.hashing import parse_thumbnail_path
 from imagesys_lib.nodes import NodeFault, NodeSession
-from imagesys_lib.stages.check import Expected, expected_on, stat_images
-from imagesys_lib.stages.sync import forget_repairs, node_lock, thumb_paths
+from imagesys_lib.stages.check import Expected, expected_on, spared_from, stat_images
+from imagesys_lib.stages.sync import forget_repairs, node_lock, push, thumb_paths
 from imagesys_lib.states import Desired, State, move
 
 log = logging.getLogger(__name__)
@@ -90,12 +90,14 @@ class _Group:
         return Repaired(len(restored), len(extra), requeued)
 
     def _extra_paths(self, expected: Mapping[str, Expected]) -> list[str]:
-        """Return the files of these images that nothing wants, as the node and the database are now."""
+        """Return the old files of these images that nothing wants, as the node and the database are now."""
         paths = []
+        spared = spared_from(self.ctx)
         for entry in stat_images(self.node, self.ctx.country, self.hashes):
             image_hash, number = parse_thumbnail_path(entry.path) or ("", 0)
             want = expected.get(image_hash)
-            if want is None or (not want.pending and number not in want.sizes):
+            unwanted = want is None or (not want.pending and number not in want.sizes)
+            if unwanted and entry.mtime <= spared:
                 paths.append(f"{self.ctx.country}/{entry.path}")
         return paths
 
@@ -107,35 +109,41 @@ class _Group:
     def _restore(self, images: list[Row]) -> tuple[list[Row], list[Row]]:
         """Return the images brought back and those that no node has; the rest waits for an absent peer."""
         staging = self.ctx.staging.out
-        restored = [image for image in images if _intact(staging, image)]
-        self._push(staging, restored)
-        left = [image for image in images if image not in restored]
+        staged = [image for image in images if _intact(staging, image)]
+        restored = self._push(staging, staged)
+        left = [image for image in images if image not in staged]
         all_peers_asked = True
         for peer in self.ctx.config.nodes:
             if not left or peer == self.node.node.name:
                 continue
             try:
-                found = self._from_peer(peer, left)
+                found, arrived = self._from_peer(peer, left)
             except NodeFault as fault:
+                if fault.node == self.node.node.name:
+                    raise
                 log.warning("%s", fault.message)
                 all_peers_asked = False
                 continue
-            restored += found
+            restored += arrived
             left = [image for image in left if image not in found]
         return restored, left if all_peers_asked else []
 
-    def _from_peer(self, peer: str, images: list[Row]) -> list[Row]:
-        """Fetch files from a peer through this worker, keep only those whose checksums are right, and push them."""
+    def _from_peer(self, peer: str, images: list[Row]) -> tuple[list[Row], list[Row]]:
+        """Fetch files from a peer through this worker and push those whose checksums are right.
+
+        Returns the images that the peer has intact, and those of them that arrived.
+        """
         root = self.ctx.staging.settings.root
         with tempfile.TemporaryDirectory(prefix="repair-", dir=root) as folder:
             with NodeSession(self.ctx.node(peer)) as session:
                 session.pull([path for image in images for path in thumb_paths(image)], Path(folder))
             good = [image for image in images if _intact(Path(folder), image)]
-            self._push(Path(folder), good)
-        return good
+            return good, self._push(Path(folder), good)
 
-    def _push(self, source: Path, images: list[Row]) -> None:
-        self.node.push(source, [path for image in images for path in thumb_paths(image)])
+    def _push(self, source: Path, images: list[Row]) -> list[Row]:
+        """Push images and return those that arrived; the others keep their marks."""
+        failed = push(self.node, source, images)
+        return [image for image in images if image not in failed]
 
     def _make_again(self, images: list[Row]) -> int:
         """No node holds these: unpublish them and queue them as new."""

@@ -7,7 +7,8 @@ group that fails as a whole is split, so that one bad file holds nothing up; tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,15 +48,21 @@ class Synced:
         )
 
 
-def node_lock(ctx: Context, node_name: str) -> named_lock:
-    """Return the lock under which one node of one country is changed."""
+@contextmanager
+def node_lock(ctx: Context, node_name: str) -> Iterator[None]:
+    """Hold the lock under which one node of one country is changed. Raises NodeFault if another run keeps it."""
 
     def waiting(seconds: float) -> None:
         ctx.check_stop()
         log.info("%s %s: another run is at this node; waiting (%.0f s)", ctx.country.upper(), node_name, seconds)
 
     name = f"imagesys.{ctx.country}.{node_name}"
-    return named_lock(ctx.db, name, timeout=ctx.config.transfer.lock_timeout, on_wait=waiting)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(named_lock(ctx.db, name, timeout=ctx.config.transfer.lock_timeout, on_wait=waiting))
+        except TimeoutError as error:
+            raise NodeFault(node_name, "busy", str(error)) from None
+        yield
 
 
 def sync(ctx: Context, node_name: str) -> Synced:
@@ -126,7 +133,7 @@ def _is_staged(ctx: Context, image: Row) -> bool:
 
 
 def push(node: NodeSession, source: Path, images: list[Row]) -> list[Row]:
-    """Push images from below ``source`` and return those that could not be, halving a group that fails until it is one image."""
+    """Push images from below ``source``; return those that could not be, halving a group that fails down to one."""
     if not images:
         return []
     try:

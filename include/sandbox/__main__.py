@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from . import SERVICES, Sandbox, SandboxError, SandboxSettings
-from .airflow import airflow_of
 
 EXIT_STOPPED = 1
 EXIT_ENVIRONMENT = 3
@@ -42,7 +41,7 @@ def start(sandbox: Sandbox, options: argparse.Namespace) -> int:
 
 def stop(sandbox: Sandbox, options: argparse.Namespace) -> int:
     if not options.service:
-        airflow_of(sandbox).stop(say=print)
+        sandbox.airflow.stop(say=print)
     sandbox.stop(options.service or SERVICES, say=print)
     return 0
 
@@ -58,7 +57,7 @@ def status(sandbox: Sandbox, options: argparse.Namespace) -> int:
 
 
 def env(sandbox: Sandbox, options: argparse.Namespace) -> int:
-    values = airflow_of(sandbox).environment()
+    values = sandbox.airflow.environment()
     if options.json:
         print(json.dumps(values, indent=2))
     else:

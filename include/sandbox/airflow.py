@@ -29,10 +29,9 @@ import psutil
 import requests
 
 from . import process
-from .config import config_path
 from .environment import environment as connections
 from .errors import SandboxError
-from .sandbox import Sandbox
+from .postgres import Postgres
 from .settings import LOOPBACK, PROJECT, SandboxSettings, make_private_directory, write_atomically
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -56,6 +55,10 @@ class AirflowServices:
     @property
     def home(self) -> Path:
         return self.settings.base / "airflow"
+
+    @property
+    def database(self) -> Postgres:
+        return Postgres(self.settings)
 
     @property
     def staging(self) -> Path:
@@ -100,7 +103,7 @@ class AirflowServices:
                 "hostname_callable": "socket.gethostname",  # getfqdn may ask a name server, and wait for it
                 "min_serialized_dag_update_interval": 5,
             },
-            "database": {"sql_alchemy_conn": f"sqlite:///{self.home / 'airflow.db'}"},
+            "database": {"sql_alchemy_conn": self.database.url},
             "api": {
                 "host": LOOPBACK,
                 "port": self.port,
@@ -138,6 +141,8 @@ class AirflowServices:
             **variables,
             "IMAGESYS_CONFIG": str(self.config),
             "IMAGESYS_STAGING": str(self.staging),
+            # Airflow's own reading of plugins/.airflowignore would warn at the head of every task's log
+            "PYTHONWARNINGS": "ignore:GitWildMatchPattern:DeprecationWarning",
             "PYTHONSAFEPATH": "1",  # the caller's directory must not shadow a library
             **self.extra_environment,
         }
@@ -147,21 +152,34 @@ class AirflowServices:
         make_private_directory(self.settings.base)
         make_private_directory(self.home)
         self._prepare()
-        api_server, *others = (self.service(name) for name in COMPONENTS)
-        self._start_together((api_server, *others), say)
+
+        def start(name: str) -> None:
+            if process.start(self.settings, self.service(name)):
+                say(f"started airflow {name}")
+
+        try:
+            self._together(start, COMPONENTS)
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self, say: Callable[[str], None] = lambda _line: None) -> None:
         """End all four, and the tasks that they run; nothing else."""
-        records = {name: process.read_record(self.settings, self._record_name(name)) for name in COMPONENTS}
-        # The scheduler would wait for its tasks, and they might run for hours.
-        for name in reversed(COMPONENTS):
-            record = records[name]
-            if name == "scheduler" and record and record.running:
-                _end_session(record, sparing_the_leader=True)
-            if process.stop(self.settings, self.service(name)):
-                say(f"stopped airflow {name}")
-            if record:
-                _end_session(record)
+        scheduler = process.read_record(self.settings, self._record_name("scheduler"))
+        if scheduler and scheduler.running:
+            _end_session(scheduler, _is_task)  # else it would wait for them, and they might run for hours
+        api_server, *others = COMPONENTS
+        for names in (others, [api_server]):  # what ends still reports to the API server
+            self._together(lambda name: self._stop_one(name, say), names)
+        if self.database.stop():
+            say("stopped postgres")
+
+    def _stop_one(self, name: str, say: Callable[[str], None]) -> None:
+        record = process.read_record(self.settings, self._record_name(name))
+        if process.stop(self.settings, self.service(name)):
+            say(f"stopped airflow {name}")
+        if record:
+            _end_session(record, lambda _one: True)
 
     def healthy(self) -> bool:
         """Whether all four run and report that they are well."""
@@ -195,7 +213,7 @@ class AirflowServices:
             healthy=self._api_answers if name == "api-server" else lambda: self._reports(name),
             environment=self.environment(),
             start_seconds=180.0,
-            stop_seconds=15.0,
+            stop_seconds=5.0 if name == "triggerer" else 15.0,  # it waits for itself; what it does, it resumes
         )
 
     @staticmethod
@@ -206,9 +224,11 @@ class AirflowServices:
         """Make home, password file, metadata database and pools; a second call finds them and returns at once."""
         write_atomically(self.password_file, json.dumps({USER: self.password}) + "\n", 0o600)
         self.staging.mkdir(parents=True, exist_ok=True)
+        fresh = not self.database.data_dir.exists()
+        self.database.start()
         wanted = json.dumps({"airflow": version("apache-airflow"), "pools": POOLS})
         done = self.home / "prepared.json"
-        if done.exists() and done.read_text() == wanted and (self.home / "airflow.db").exists():
+        if done.exists() and done.read_text() == wanted and not fresh:
             return
         with process.file_lock(self.settings.run_dir / "airflow-setup.lock"):
             result = subprocess.run(
@@ -226,24 +246,23 @@ class AirflowServices:
                 )
             write_atomically(done, wanted)
 
-    def _start_together(self, services: Sequence[process.Service], say: Callable[[str], None]) -> None:
-        """All at once, since each spends seconds on its imports."""
+    @staticmethod
+    def _together(work: Callable[[str], object], names: Sequence[str]) -> None:
+        """Do the same for several components at once, since each takes seconds; raise the first error."""
         errors: list[BaseException] = []
 
-        def start(service: process.Service) -> None:
+        def one(name: str) -> None:
             try:
-                if process.start(self.settings, service):
-                    say(f"started {service.name.replace('-', ' ', 1)}")
+                work(name)
             except BaseException as error:  # noqa: BLE001 - a thread's error belongs to the caller
                 errors.append(error)
 
-        threads = [threading.Thread(target=start, args=(service,), daemon=True) for service in services]
+        threads = [threading.Thread(target=one, args=(name,), daemon=True) for name in names]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         if errors:
-            self.stop()
             raise errors[0]
 
     def _fernet_key(self) -> str:
@@ -283,18 +302,16 @@ def _session() -> requests.Session:
     return session
 
 
-def _end_session(record: process.Record, *, sparing_the_leader: bool = False) -> None:
+def _end_session(daemon: process.Record, wanted: Callable[[psutil.Process], bool]) -> None:
     """End what a daemon started. Each daemon leads a session of its own, and its tasks stay in it.
 
     The kernel gives no new process the number of a session that still has members, so a match is never a stranger.
     """
-    leader = process.start_time_of(record.pid)
-    if leader is not None and leader != record.start_time:
+    leader = process.start_time_of(daemon.pid)
+    if leader is not None and leader != daemon.start_time:
         return  # the session has ended and its number belongs to somebody else
     for number, patience in ((signal.SIGTERM, 6.0), (signal.SIGKILL, 5.0)):
-        members = [p for p in _members(record.pid) if not (sparing_the_leader and p.pid == record.pid)]
-        if sparing_the_leader:
-            members = [p for p in members if _is_task(p)]
+        members = [one for one in _members(daemon.pid) if wanted(one)]
         for member in members:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.send_signal(number)
@@ -311,14 +328,11 @@ def _members(session: int) -> list[psutil.Process]:
 
 
 def _is_task(one: psutil.Process) -> bool:
+    """Whether a process runs a task, by the title that Airflow gives it; its executor's workers are called alike."""
     with contextlib.suppress(psutil.Error):
-        return " ".join(one.cmdline()).startswith("airflow worker -- ") and "LocalExecutor" not in one.cmdline()[-1]
+        title = " ".join(one.cmdline())
+        return title.startswith("airflow worker -- ") and "LocalExecutor" not in title
     return False
-
-
-def airflow_of(sandbox: Sandbox) -> AirflowServices:
-    """The Airflow of a sandbox, with the sandbox's own configuration."""
-    return AirflowServices(sandbox.settings, config=config_path(sandbox.settings))
 
 
 class AirflowApi:

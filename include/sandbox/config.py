@@ -22,12 +22,21 @@ def config_path(settings: SandboxSettings) -> Path:
     return settings.base / "countries.yaml"
 
 
-def write_config(settings: SandboxSettings, overrides: Mapping[str, Any] | None = None) -> Path:
-    """Write the sandbox's countries.yaml: defaults overridden for quick failures, then by `overrides`."""
+def write_config(
+    settings: SandboxSettings,
+    overrides: Mapping[str, Any] | None = None,
+    countries: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Path:
+    """Write the sandbox's countries.yaml: defaults overridden for quick failures, then by `overrides`.
+
+    `countries` overrides single countries.
+    """
     config = yaml.safe_load((PROJECT / "include" / "countries.yaml").read_text(encoding="utf-8"))
     own = {"staging": {"root": str(settings.base / "staging"), "min_free_mb": 64}}
     for layer in (_OVERRIDES, own, overrides or {}):
         config["defaults"] = _merge(config["defaults"], layer)
+    for country, layer in (countries or {}).items():
+        config["countries"][country] = _merge(config["countries"][country], layer)
     path = config_path(settings)
     write_atomically(path, yaml.safe_dump(config, sort_keys=False))
     return path

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 from rich.table import Table
 
-from .airflow import USER, AirflowApi, AirflowServices, airflow_of
+from .airflow import USER, AirflowApi, AirflowServices
 from .errors import SandboxError
 from .sandbox import Sandbox
 from .settings import NODE_NAMES, PROJECT, SandboxSettings, write_atomically
@@ -59,7 +59,7 @@ def main() -> int:
     try:
         images = _images_wanted()
         sandbox = Sandbox(SandboxSettings.from_environment())
-        airflow = airflow_of(sandbox)
+        airflow = sandbox.airflow
         _start(sandbox, airflow, images)
         before = figures(sandbox)
         api = airflow.api()

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from . import process
-from .config import write_config
+from .airflow import AirflowServices
+from .config import config_path, write_config
 from .environment import environment
 from .errors import SandboxError
 from .etl import Etl
@@ -62,6 +63,11 @@ class Sandbox:
     @property
     def manifest(self) -> Manifest:
         return Manifest(self.settings)
+
+    @property
+    def airflow(self) -> AirflowServices:
+        """Airflow with the sandbox's own configuration; started and stopped by itself."""
+        return AirflowServices(self.settings, config=config_path(self.settings))
 
     def environment(self) -> dict[str, str]:
         return environment(self.settings)

@@ -110,7 +110,11 @@ def upgrade() -> None:
     op.create_index("ux_images_hash", "lis_images", ["image_hash"], unique=True)
     op.create_table(
         "lis_listing_images",
-        sa.Column("listing_id", sa.String(length=64), nullable=False),
+        sa.Column(
+            "listing_id",
+            mysql.VARCHAR(charset="utf8mb4", collation="utf8mb4_bin", length=64),
+            nullable=False,
+        ),
         sa.Column("datasource_id", sa.Integer(), nullable=False),
         sa.Column("image_hash", mysql.CHAR(charset="ascii", collation="ascii_bin", length=40), nullable=False),
         sa.Column("position", mysql.SMALLINT(unsigned=True), nullable=False),

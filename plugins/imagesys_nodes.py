@@ -1,0 +1,169 @@
+"""Operators for frontend nodes, each for one node of one country. Mapped over n1, n2, n3.
+
+A node in trouble fails its own ``sync``, at once and with one message; its later tasks skip and name it.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import paramiko
+import sqlalchemy as sa
+from airflow.providers.ssh.hooks.ssh import SSHHook
+from airflow.providers.ssh.operators.ssh import SSHOperator
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from imagesys_operators import CountryOperator, Job
+
+from imagesys_lib import changes
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import read
+from imagesys_lib.db.schema import lis_nodes
+from imagesys_lib.errors import ImageSysError
+from imagesys_lib.nodes import NodeFault, classify, parse_space, prepare_command
+from imagesys_lib.runs import Kind
+from imagesys_lib.stages.check import check
+from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.sync import Synced, note, sync
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context as TaskContext
+
+_PREPARE_SECONDS = 300
+_CONNECT_TRIES = 2  # sshd may turn one away in a crowd (MaxStartups); the hook waits a few seconds in between
+
+
+def fault_of(ctx: Context, node: str) -> str:
+    """Return why a node is behind, or ""."""
+    c = lis_nodes.c
+    rows = read(ctx.db, sa.select(c.fault, c.detail).where(c.node == node, c.fault.is_not(None)))
+    return str(rows[0].detail or rows[0].fault) if rows else ""
+
+
+def as_node_fault(node: str, error: Exception) -> NodeFault:
+    """Tell what an error of the SSH provider means for the node, with the library's reasons and remedies."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, paramiko.BadHostKeyException) or "not found in known_hosts" in text:
+        return NodeFault(node, "host_key", text)
+    if isinstance(error, (paramiko.AuthenticationException, FileNotFoundError, PermissionError)):
+        return NodeFault(node, "auth", text)
+    if "command timed out" in text:
+        return NodeFault(node, "timeout", text)
+    if isinstance(error, (OSError, paramiko.SSHException)):
+        return NodeFault(node, "unreachable", text)
+    return NodeFault(node, "transfer", text)
+
+
+class NodeOperator(CountryOperator):
+    """One node of one country. ``node`` is the id of its ssh connection."""
+
+    template_fields: Sequence[str] = ("node",)
+
+    def __init__(self, *, node: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.node = node
+
+    @property
+    def instance_name(self) -> str:
+        """The node's name."""
+        return self.node if isinstance(self.node, str) else ""
+
+    def skip_unfit(self, job: Job) -> None:
+        """Raise AirflowSkipException, naming the node and why, where there is nothing to look at."""
+        if job.run.kind is Kind.BACKFILL:
+            raise AirflowSkipException(f"{self.node}: a backfill run purges and checks nothing")
+        fault = fault_of(job.ctx, self.node)
+        if fault:
+            raise AirflowSkipException(f"{self.node} is behind, its sync failed: {fault}")
+
+
+class SyncNodeOperator(NodeOperator, SSHOperator):
+    """Readies the node with a command (SSHOperator), then brings it up to date with rsync.
+
+    Both go over the same Airflow connection: host, port, user, key and the known host key come from it alone.
+    ``only_if_pending``: end at once where the node has nothing to apply.
+    """
+
+    template_fields: Sequence[str] = ("node", *SSHOperator.template_fields)
+    overwrite_rtif_after_execution = True  # the command depends on the connection, so it is known only then
+
+    def __init__(self, *, only_if_pending: bool = False, **kwargs: Any) -> None:
+        super().__init__(cmd_timeout=_PREPARE_SECONDS, **kwargs)
+        self.only_if_pending = only_if_pending
+
+    @cached_property
+    def ssh_hook(self) -> SSHHook:
+        """The SSH provider's connection to the node."""
+        return SSHHook(
+            ssh_conn_id=self.node,
+            conn_timeout=self.conn_timeout,
+            cmd_timeout=_PREPARE_SECONDS,
+            banner_timeout=self.banner_timeout,
+            auth_timeout=self.conn_timeout,
+            conn_retry_attempts=_CONNECT_TRIES,
+        )
+
+    def work(self, job: Job) -> Any:
+        """Ready and sync the node. Raises NodeFault, which ``lis_nodes`` then remembers."""
+        if self.only_if_pending:
+            self.skip_unfit(job)
+            if not changes.backlog(job.ctx.db, self.node):
+                return Synced()
+        self._prepare(job.ctx, job.context)
+        try:
+            return sync(job.ctx, self.node)
+        except NodeFault:
+            job.ctx.check_stop()  # a cleared task takes its ssh along: that is no fault of the node's
+            raise
+
+    def _prepare(self, ctx: Context, context: TaskContext) -> None:
+        node = ctx.node(self.node)
+        self.ssh_conn_id = self.node
+        self.command = prepare_command(node.root)
+        self.conn_timeout = round(node.transfer.connect_timeout)
+        try:
+            output = SSHOperator.execute(self, context)
+        except (ImageSysError, OSError, ValueError, paramiko.SSHException, AirflowException) as error:
+            ctx.check_stop()
+            fault = error if isinstance(error, NodeFault) else as_node_fault(self.node, error)
+            note(ctx, self.node, fault)
+            raise fault from None
+        space = parse_space(b64decode(output).decode("utf-8", "replace"))
+        self.log.info("%s has %d MB free", self.node, space.free_bytes >> 20)
+
+    def raise_for_status(self, exit_status: int, stderr: bytes, context: TaskContext | None = None) -> None:  # noqa: ARG002
+        """Raise NodeFault where the command failed; its output is too small for XCom to know of it."""
+        if exit_status != 0:
+            text = stderr.decode("utf-8", "replace").strip()
+            raise NodeFault(self.node, classify(exit_status, text), text[-500:] or f"exit code {exit_status}")
+
+    def on_kill(self) -> None:
+        """Stop, and close the connection if there is one (asking for one here would make it)."""
+        self.stop_event.set()
+        hook = self.__dict__.get("ssh_hook")
+        if hook is not None and hook.client is not None:
+            hook.client.close()
+
+
+class CheckNodeOperator(NodeOperator):
+    """Compares the files on the node with the database and marks differences for repair."""
+
+    def work(self, job: Job) -> Any:
+        """See :func:`imagesys_lib.stages.check.check`."""
+        self.skip_unfit(job)
+        found = check(job.ctx, self.node, job.run.run_id)
+        return {"files": found.files, "bytes": found.bytes, "findings": dict(found.findings)}
+
+
+class RepairNodeOperator(NodeOperator):
+    """Gives the node what the check missed, and checks again what it changed, so that the report tells the end."""
+
+    def work(self, job: Job) -> Any:
+        """See :func:`imagesys_lib.stages.repair.repair`."""
+        self.skip_unfit(job)
+        repaired = repair(job.ctx, self.node)
+        if repaired.restored or repaired.deleted or repaired.requeued:
+            check(job.ctx, self.node, job.run.run_id)
+        return repaired

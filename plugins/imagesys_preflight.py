@@ -1,0 +1,42 @@
+"""Preflight: is the ground sound? Better one clear message now than a dozen half-told ones in an hour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from imagesys_lib import runs
+from imagesys_lib.context import Context
+from imagesys_lib.db.upgrade import current_version, head_version
+from imagesys_lib.errors import ConnectionMissing, EnvironmentFault
+from imagesys_lib.runs import Run
+
+
+def preflight(ctx: Context, run: Run) -> dict[str, str]:
+    """Check connections, schemas and disk, and open the run's row. Raises EnvironmentFault naming the remedy."""
+    _check_connections(ctx)
+    for schema, kind in ((ctx.db, "country"), (ctx.shared, "shared")):
+        now, needed = current_version(schema), head_version(kind)
+        if now != needed:
+            raise EnvironmentFault(
+                f"Schema {schema.url.database} on {schema.url.host} is at version {now}, this code needs {needed}.",
+                remedy="run `imagesys db upgrade`, then clear preflight with downstream.",
+            )
+    runs.begin(ctx.db, run)
+    ctx.staging.require_space()
+    return {"interval": str(run.interval), "kind": run.kind.value}
+
+
+def _check_connections(ctx: Context) -> None:
+    """Look every connection up and tell of all faults at once. Nothing connects yet."""
+    checks: list[Callable[[], object]] = [lambda: ctx.db, lambda: ctx.shared, lambda: ctx.etl]
+    checks += [lambda name=name: ctx.node(name) for name in ctx.config.nodes]
+    faults: list[EnvironmentFault] = []
+    for check in checks:
+        try:
+            check()
+        except EnvironmentFault as fault:
+            faults.append(fault)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise ConnectionMissing(f"{len(faults)} connections are not usable: " + " ".join(map(str, faults)))

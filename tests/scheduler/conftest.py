@@ -1,0 +1,141 @@
+"""A running Airflow of its own for these tests: real scheduler, workers, triggerer and DAG processor over a sandbox.
+
+Each scenario has a country to itself, so that one's nodes, rows and runs never meet another's.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from include.sandbox import ManifestEntry, Sandbox, SandboxSettings
+from include.sandbox.airflow import AirflowApi, AirflowServices
+from include.sandbox.config import write_config
+from include.sandbox.settings import PROJECT
+
+PORT_BASE = int(os.environ.get("IMAGESYS_SCHEDULER_TEST_PORT_BASE", "18800"))
+BATCH = 20
+
+QUICK: dict[str, Any] = {
+    "batch": {"size": BATCH, "lease_seconds": 10},
+    "fetch": {"pause_between_tries": 0.1, "image_deadline": 4, "read_timeout": 3, "connect_timeout": 2},
+}
+COUNTRIES: dict[str, dict[str, Any]] = {
+    "fr": {"alerts": {"mail_to": ["ops@example.test"], "deadline_minutes": 0.1}, "fetch": {"threads": 2}},
+    "es": {"fetch": {"threads": 2}},
+}
+
+
+@dataclass(frozen=True)
+class Live:
+    """The running system, and looks at every place where its work shows."""
+
+    sandbox: Sandbox
+    airflow: AirflowServices
+    api: AirflowApi
+
+    def seed(self, country: str, zone: str, images: int, **options: Any) -> dict[str, ManifestEntry]:
+        """Fill a country's ETL table with yesterday's photos (in its own time zone)."""
+        return self.sandbox.etl.seed(
+            country, images=images, last_day=yesterday(zone), time_zone=zone, spread_days=1, **options
+        )
+
+    def start_daily(self, country: str) -> str:
+        """Unpause the country's DAG and return the id of the run that the schedule then starts, if it is due yet."""
+        dag_id = f"imagesys_{country}"
+        self.api.wait_for_dag(dag_id, 120)
+        self.api.unpause(dag_id)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for run in self.api.runs(dag_id):
+                if run["run_type"] == "scheduled":
+                    return str(run["dag_run_id"])
+            time.sleep(0.5)
+        raise AssertionError(f"{dag_id} has no scheduled run a minute after it was unpaused")
+
+    def rows(self, country: str, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Ask a country's schema."""
+        connect = self.sandbox.mariadb.connect
+        with connect("imagesys", f"imagesys_{country}") as connection, connection.cursor() as cursor:
+            cursor.execute(query, values)
+            return list(cursor.fetchall())
+
+    def live_urls(self, country: str) -> set[str]:
+        """What the website shows."""
+        return {row[0] for row in self.rows(country, "SELECT image_url FROM lis_live_images")}
+
+    def trees(self, country: str) -> dict[str, dict[str, str]]:
+        """Every file of the country on every node, with its checksum."""
+        return {name: checksums(self.sandbox.nodes[name].root / country) for name in ("n1", "n2", "n3")}
+
+    def wait_until(self, what: str, ready: Callable[[], Any], seconds: float = 60) -> Any:
+        """Return what ``ready`` returns once it is true."""
+        deadline = time.monotonic() + seconds
+        while not (value := ready()):
+            assert time.monotonic() < deadline, f"waited {seconds} s for {what} in vain"
+            time.sleep(0.1)
+        return value
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the console script as ops would."""
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("imagesys")), *arguments],
+            env={**os.environ, **self.airflow.environment()},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+
+def yesterday(zone: str) -> dt.date:
+    """Return the last complete local day."""
+    return dt.datetime.now(ZoneInfo(zone)).date() - dt.timedelta(days=1)
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file below a folder, by relative path."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def expected_live(entries: dict[str, ManifestEntry]) -> set[str]:
+    """Return the URLs that the site serves properly."""
+    return {url for url, entry in entries.items() if entry.expects_live}
+
+
+@pytest.fixture(scope="session")
+def live() -> Iterator[Live]:
+    """Everything running; started anew for the session and stopped at its end."""
+    settings = SandboxSettings(base=PROJECT / ".local" / "tests" / "scheduler", port_base=PORT_BASE)
+    sandbox = Sandbox(settings)
+    airflow = sandbox.airflow
+    airflow.stop()
+    sandbox.stop()
+    shutil.rmtree(settings.base, ignore_errors=True)
+    try:
+        sandbox.start()
+        write_config(settings, QUICK, COUNTRIES)
+        found = Live(sandbox, airflow, airflow.api())
+        done = found.command("db", "upgrade")
+        assert done.returncode == 0, done.stderr
+        airflow.start()
+        yield found
+    finally:
+        airflow.stop()
+        sandbox.stop()
