@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import IO
 
 from imagesys_lib.config import CountryConfig, Transfer
 from imagesys_lib.connections import Connection
-from imagesys_lib.errors import EnvironmentFault, ImageSysError
+from imagesys_lib.errors import EXIT_ENVIRONMENT, EnvironmentFault, ImageSysError, Stopped
+
+_POLL = 0.5  # seconds between looks at `stop` while a command runs
 
 
 class NodeFault(ImageSysError):
@@ -25,6 +28,8 @@ class NodeFault(ImageSysError):
 
     def __init__(self, node: str, reason: str, detail: str) -> None:
         self.node, self.reason = node, reason
+        if reason in _WRONG_SETUP:
+            self.exit_code = EXIT_ENVIRONMENT
         super().__init__(f"Node {node}: {reason}: {detail}", remedy=_REMEDIES[reason].format(node=node))
 
 
@@ -39,6 +44,8 @@ _REMEDIES = {
     "busy": "another run is at {node} and brings it up to date; clear its sync task if that run has failed.",
     "transfer": "read the message above, mend {node}, then clear its sync task.",
 }
+
+_WRONG_SETUP = frozenset({"host_key", "auth"})  # no waiting helps: somebody must correct a connection or a node
 
 _MESSAGES = (  # what ssh and rsync say, in lower case; the first match counts
     ("host key verification failed", "host_key"),
@@ -134,11 +141,13 @@ class Space:
 class NodeSession:
     """One ssh connection to a node, shared by every command and transfer of a stage.
 
-    Raises NodeFault on entry if the node cannot be reached or its host key is not the known one.
+    Raises NodeFault on entry if the node cannot be reached or its host key is not the known one, and Stopped soon
+    after ``stop`` is set.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, stop: threading.Event | None = None) -> None:
         self.node = node
+        self._stop = stop
         self._folder = tempfile.TemporaryDirectory(prefix="imagesys-ssh-")
         self._config = Path(self._folder.name) / "config"
 
@@ -204,27 +213,44 @@ class NodeSession:
 
     def _call(
         self, command: list[str], *, data: bytes | None = None, ok: tuple[int, ...] = (0,), detached: bool = False
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Run one command. A detached child keeps stderr open for ever, so its messages go through a file."""
+    ) -> bytes:
+        """Run one command and return its output.
+
+        A detached child keeps stderr open for ever, so its messages go through a file.
+        """
         with tempfile.TemporaryFile() as messages:
-            done = subprocess.run(
+            with subprocess.Popen(
                 command,
-                input=data,
-                stdin=subprocess.DEVNULL if data is None else None,
+                stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
                 stdout=subprocess.DEVNULL if detached else subprocess.PIPE,
                 stderr=messages,
-                check=False,
-            )
+            ) as process:
+                output = self._output(process, data)
             messages.seek(0)
             stderr = messages.read().decode("utf-8", "replace")
-        if done.returncode not in ok:
-            raise self._fault(done.returncode, stderr)
-        return done
+        if process.returncode not in ok:
+            raise self._fault(process.returncode, stderr)
+        return output
+
+    def _output(self, process: subprocess.Popen[bytes], data: bytes | None) -> bytes:
+        """Wait for a command, but not longer than until ``stop`` is set: a transfer may take many minutes."""
+        while True:
+            try:
+                return process.communicate(data, timeout=_POLL)[0] or b""
+            except subprocess.TimeoutExpired:
+                data = None  # communicate goes on where it was
+                if self._stop is not None and self._stop.is_set():
+                    process.terminate()
+                    raise Stopped from None
+            except BaseException:
+                process.kill()
+                raise
 
     def run(self, command: str, *, data: bytes | None = None) -> str:
         """Run a shell command on the node and return its output. Raises NodeFault if it fails."""
-        done = self._call(["ssh", "-F", str(self._config), self.node.name, command], data=data)
-        return (done.stdout or b"").decode("utf-8", "replace")
+        return self._call(["ssh", "-F", str(self._config), self.node.name, command], data=data).decode(
+            "utf-8", "replace"
+        )
 
     def prepare(self) -> Space:
         """Make the node's own folders, sweep old leftovers and return what is free."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 
 from imagesys_lib import runs
@@ -79,10 +80,13 @@ def _stages(
 
 
 def _sync(ctx: Context, say: Say, passing: Callable[..., AbstractContextManager[None]]) -> list[str]:
-    """Sync every node; return those that were reached."""
-    reached = []
-    for node in ctx.config.nodes:
+    """Sync all nodes at once; return those that were reached."""
+
+    def attempt(node: str) -> str | None:
         with passing(f"sync[{node}]", NodeFault):
             say(f"sync {node}: {sync(ctx, node)}")
-            reached.append(node)
-    return reached
+            return node
+        return None
+
+    with ThreadPoolExecutor(len(ctx.config.nodes)) as pool:
+        return [node for node in pool.map(attempt, ctx.config.nodes) if node]

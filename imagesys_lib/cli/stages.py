@@ -82,7 +82,7 @@ def db_upgrade(country: CountryOption = None) -> None:
 def _by_hand(ctx: Context, kind: Kind, interval: str | None) -> Run:
     zone = ctx.config.zone
     span = parse_interval(interval, zone) if interval else latest_complete_day(dt.datetime.now(UTC), zone)
-    return Run(f"by-hand__{dt.datetime.now(UTC).isoformat(timespec='seconds')}", kind, span)
+    return Run(f"by-hand__{dt.datetime.now(UTC).isoformat(timespec='microseconds')}", kind, span)
 
 
 def run(
@@ -225,7 +225,7 @@ def sync(
                 results[name] = str(fault)
         show(results, json_output)
     if faults:
-        raise typer.Exit(EXIT_WORK_LOST)
+        raise typer.Exit(max(fault.exit_code for fault in faults))
 
 
 def publish(country: CountryArgument, verbose: VerboseOption = False, json_output: JsonOption = False) -> None:

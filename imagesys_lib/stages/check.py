@@ -163,7 +163,7 @@ def expected_on(ctx: Context, node_name: str, hashes: list[str] | None = None) -
 def check(ctx: Context, node_name: str, run_id: str | None = None) -> Checked:
     """Check one node, mark what is missing or wrong for repair and keep the result in ``lis_node_checks``."""
     result = Checked(node_name)
-    with NodeSession(ctx.node(node_name)) as node:
+    with NodeSession(ctx.node(node_name), ctx.stop) as node:
 
         def counted() -> Iterator[Entry]:
             for entry in node.listing(ctx.country):

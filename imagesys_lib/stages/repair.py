@@ -45,7 +45,7 @@ def repair(ctx: Context, node_name: str, *, dry_run: bool = False) -> Repaired:
     total = Repaired()
     if not _marked(ctx, node_name, ""):
         return total
-    with node_lock(ctx, node_name), NodeSession(ctx.node(node_name)) as node:
+    with node_lock(ctx, node_name), NodeSession(ctx.node(node_name), ctx.stop) as node:
         after = ""
         while marks := _marked(ctx, node_name, after):
             ctx.check_stop()
@@ -135,7 +135,7 @@ class _Group:
         """
         root = self.ctx.staging.settings.root
         with tempfile.TemporaryDirectory(prefix="repair-", dir=root) as folder:
-            with NodeSession(self.ctx.node(peer)) as session:
+            with NodeSession(self.ctx.node(peer), self.ctx.stop) as session:
                 session.pull([path for image in images for path in thumb_paths(image)], Path(folder))
             good = [image for image in images if _intact(Path(folder), image)]
             return good, self._push(Path(folder), good)

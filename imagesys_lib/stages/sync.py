@@ -69,7 +69,7 @@ def sync(ctx: Context, node_name: str) -> Synced:
     """Bring the node up to date. Raises NodeFault naming the node, the reason and the remedy."""
     total = Synced()
     try:
-        with node_lock(ctx, node_name), NodeSession(ctx.node(node_name)) as node:
+        with node_lock(ctx, node_name), NodeSession(ctx.node(node_name), ctx.stop) as node:
             _require_space(node_name, node.prepare())
             while change_ids := changes.pending(ctx.db, node_name, _CHANGES_AT_ONCE):
                 ctx.check_stop()

@@ -1,0 +1,37 @@
+"""Imports the libraries that every task needs once, in the process that tasks are forked from.
+
+Airflow loads plugins before it forks its workers. Without this each of a run's tasks would import paramiko, requests
+and the rest by itself: half a second of processor time a task. Our own modules stay out, so that a task always runs
+the code that is on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from importlib import import_module
+from typing import Any
+
+from airflow.plugins_manager import AirflowPlugin
+
+_LIBRARIES = (
+    "airflow.providers.mysql.hooks.mysql",
+    "airflow.providers.smtp.hooks.smtp",
+    "airflow.providers.ssh.operators.ssh",
+    "PIL.Image",
+    "requests",
+    "sqlalchemy.dialects.mysql",
+    "yaml",
+)
+
+
+class PreloadPlugin(AirflowPlugin):
+    """Imports them when it is loaded; what is missing, the task that needs it will name."""
+
+    name = "imagesys_preload"
+
+    @classmethod
+    def on_load(cls, *_args: Any, **_kwargs: Any) -> None:
+        """Called by Airflow once in each process that loads plugins."""
+        for library in _LIBRARIES:
+            with contextlib.suppress(ImportError):
+                import_module(library)

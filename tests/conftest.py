@@ -1,0 +1,74 @@
+"""What every suite shares: one running sandbox for the session, and a world made empty for each test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from imagesys_lib.context import open_context
+from imagesys_lib.db.upgrade import upgrade
+from include.sandbox import ManifestEntry, Sandbox, SandboxSettings
+from include.sandbox.settings import PROJECT
+from tests.world import COUNTRY, World
+
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+"""With `-n 2` each worker has a sandbox of its own."""
+
+PORT_BASE = int(os.environ.get("IMAGESYS_TEST_PORT_BASE", "18700")) + 20 * WORKER
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if {"sandbox", "world"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.sandbox)
+
+
+def make_anew(*engines: sa.Engine) -> None:
+    """Drop what an earlier session has left and make the schemas empty."""
+    for engine in engines:
+        server = sa.create_engine(engine.url.set(database=""))
+        with server.begin() as session:
+            session.exec_driver_sql(f"DROP SCHEMA IF EXISTS {engine.url.database}")
+            session.exec_driver_sql(f"CREATE SCHEMA {engine.url.database} CHARACTER SET utf8mb4")
+        server.dispose()
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """All services, with the schemas of uk and of all countries migrated; stopped at the end."""
+    base = PROJECT / ".local" / "tests" / ("sandbox" if WORKER == 0 else f"sandbox-{WORKER}")
+    sandbox = Sandbox(SandboxSettings(base=base, port_base=PORT_BASE))
+    sandbox.stop()  # what a killed session has left
+    for stale in ("web", "snapshot", "mail", "staging", "log"):
+        shutil.rmtree(sandbox.settings.base / stale, ignore_errors=True)
+    try:
+        sandbox.start()
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in sandbox.environment().items():
+                patch.setenv(name, value)
+            ctx = open_context(COUNTRY)
+            make_anew(ctx.db, ctx.shared)
+            upgrade(ctx.db, "country")
+            upgrade(ctx.shared, "shared")
+            ctx.close()
+        yield sandbox
+    finally:
+        sandbox.stop()
+
+
+@pytest.fixture
+def world(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """An empty world: no listings, no rows, no files."""
+    world = World(sandbox, monkeypatch)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def live(world: World) -> dict[str, ManifestEntry]:
+    """Forty photos that are live on three nodes, by URL."""
+    return world.with_live_photos()

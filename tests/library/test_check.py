@@ -1,0 +1,220 @@
+"""Check and repair: every difference between files and database named, and put right from where the truth still is."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from imagesys_lib.db.engine import write
+from imagesys_lib.db.schema import lis_images, lis_node_checks, lis_node_repairs
+from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
+from imagesys_lib.nodes import NodeFault, NodeSession
+from imagesys_lib.stages.check import check, db_scan, latest_check, stat_images
+from imagesys_lib.stages.purge import purge_images
+from imagesys_lib.stages.repair import Repaired, repair
+from imagesys_lib.stages.sync import sync
+from include.sandbox import ManifestEntry
+from tests.world import NODES, World
+
+Entries = dict[str, ManifestEntry]
+
+
+@pytest.fixture
+def paths(live: Entries) -> list[str]:
+    """The live files, below a node's root, in order."""
+    return sorted(thumbnail_path("uk", lis_hash_for_url(url), n) for url in live for n in (1, 2))
+
+
+def age(file: Path, hours: float) -> None:
+    os.utime(file, (time.time() - hours * 3600,) * 2)
+
+
+def stray(world: World, node: str, below: str, hours: float) -> Path:
+    file = world.root(node) / "uk" / below
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"stray")
+    age(file, hours)
+    return file
+
+
+def marked(world: World) -> set[tuple[str, str]]:
+    return {(row.node, row.reason) for row in world.rows(sa.select(lis_node_repairs))}
+
+
+def test_every_difference_is_named_and_repaired_and_nothing_else_is_touched(world: World, paths: list[str]) -> None:
+    good = world.equal_trees()
+    root = world.root("n2")
+    (root / paths[0]).unlink()
+    with (root / paths[5]).open("ab") as file:
+        file.write(b"x")
+    (root / paths[9]).write_bytes(b"")
+    h = "f" * 40
+    old = stray(world, "n2", f"f/f/f/{h[3:]}.1.jpg", 48)
+    young = stray(world, "n2", f"f/f/f/{h[3:]}.2.jpg", 1)
+    strange = [
+        stray(world, "n2", below, 48)
+        for below in ("README", "f/f/f/line\nbreak.jpg", "f/f/f/tab\t.jpg", "f/f/f/\udcff.jpg", paths[3][3:] + ".bak")
+    ]
+    leftover = stray(world, "n2", "f/f/f/.x.1.jpg.Ab12Cd", 48)
+
+    found = check(world.ctx, "n2", "run-1")
+    assert found.findings == {"missing": 1, "wrong_size": 2, "extra": 2, "impossible_name": 5, "leftover": 1}
+    assert found.files == 80 - 1 + 2 + 5 + 1
+    assert found.samples["missing"] == [paths[0].removeprefix("uk/")]
+    assert found.samples["wrong_size"] == [paths[5].removeprefix("uk/"), paths[9].removeprefix("uk/")]
+    assert "README" in found.samples["impossible_name"]
+    row = latest_check(world.ctx, "n2", "run-1")
+    assert (row.findings, row.samples) == (dict(found.findings), found.samples)
+
+    assert repair(world.ctx, "n2", dry_run=True).restored >= 2
+    assert not (root / paths[0]).exists()
+    done = repair(world.ctx, "n2")
+    assert (done.deleted, done.requeued) == (1, 0)
+    assert {path: digest for path, digest in world.tree("n2").items() if path in good} == good
+    assert not old.exists()
+    assert young.exists()  # spared: an upload may be under way
+    assert all(file.exists() for file in (*strange, leftover))  # named, never deleted
+    assert marked(world) == set()
+    for name in ("n1", "n3"):
+        assert world.tree(name) == good
+        assert check(world.ctx, name).clean
+
+    age(young, 48)
+    check(world.ctx, "n2")
+    repair(world.ctx, "n2")
+    assert not young.exists()
+    assert check(world.ctx, "n2").findings.keys() == {"impossible_name", "leftover"}
+
+
+def test_a_file_is_brought_back_only_from_a_peer_whose_copy_is_right(world: World, paths: list[str]) -> None:
+    good = world.equal_trees()
+    (world.root("n1") / paths[0]).unlink()
+    broken = world.root("n2") / paths[0]
+    broken.write_bytes(bytes(len(broken.read_bytes())))  # the same size, other bytes
+    check(world.ctx, "n1")
+    assert repair(world.ctx, "n1") == Repaired(restored=1)
+    assert world.tree("n1") == good
+
+
+def test_staging_is_the_first_place_to_look(world: World, paths: list[str]) -> None:
+    good = world.equal_trees()
+    number_two = paths[0].replace(".1.jpg", ".2.jpg")
+    for path in (paths[0], number_two):
+        kept = world.staging / "out" / path
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes((world.root("n1") / path).read_bytes())
+    for name in NODES:
+        (world.root(name) / paths[0]).unlink()
+    for name in ("n2", "n3"):
+        world.sandbox.nodes.stop_node(name)
+    check(world.ctx, "n1")
+    assert repair(world.ctx, "n1") == Repaired(restored=1)
+    assert world.tree("n1") == good
+
+
+def test_an_image_that_no_node_has_is_unpublished_and_made_again(world: World, live: Entries, paths: list[str]) -> None:
+    good = world.equal_trees()
+    for name in NODES:
+        (world.root(name) / paths[0]).unlink()
+        check(world.ctx, name)
+    h = paths[0][3:].replace("/", "")[:40]
+    url = next(url for url in live if lis_hash_for_url(url) == h)
+    assert repair(world.ctx, "n1") == Repaired(requeued=1)
+    assert url not in world.live()
+    assert world.images()[url].state == "new"
+    for name in ("n2", "n3"):
+        repair(world.ctx, name)
+    world.forget_requests()
+    assert world.pipeline().lost == []
+    assert sum(world.requests().values()) == 1
+    assert url in world.live()
+    assert world.equal_trees() == good
+    assert marked(world) == set()
+
+
+def test_while_a_peer_is_away_nothing_is_given_up(world: World, live: Entries, paths: list[str]) -> None:
+    for name in ("n1", "n2"):
+        (world.root(name) / paths[0]).unlink()
+    world.sandbox.nodes.stop_node("n3")
+    check(world.ctx, "n1")
+    assert repair(world.ctx, "n1") == Repaired()
+    assert marked(world) == {("n1", "missing")}
+    assert world.live().keys() == live.keys()
+    world.sandbox.nodes.start_node("n3")
+    assert repair(world.ctx, "n1") == Repaired(restored=1)
+
+
+def test_a_node_that_comes_back_empty_is_refilled_and_nothing_is_purged(world: World, live: Entries) -> None:
+    good = world.equal_trees()
+    for path in world.root("n2").rglob("*.jpg"):
+        path.unlink()
+    assert check(world.ctx, "n2").findings == {"missing": 80}
+    assert repair(world.ctx, "n2").restored == 40
+    assert world.equal_trees() == good
+    assert world.live().keys() == live.keys()
+    (world.root("n3") / "uk").rename(world.root("n3") / "elsewhere")
+    found = check(world.ctx, "n3")
+    assert (found.files, found.findings) == (0, {"missing": 80})
+
+
+def test_what_sync_has_still_to_do_is_not_counted_as_wrong(world: World, live: Entries) -> None:
+    h = lis_hash_for_url(next(iter(live)))
+    world.sql("DELETE FROM lis_listing_images WHERE image_hash = :h", h=h)
+    now = world.scalar(sa.select(sa.func.utc_timestamp(6)))
+    assert write(world.ctx.db, lambda session: purge_images(session, [h], now)) == 1
+    assert all(check(world.ctx, name).clean for name in NODES)
+    sync(world.ctx, "n1")
+    assert check(world.ctx, "n1").clean
+    # Once applied, a file that stays is extra.
+    file = stray(world, "n1", thumbnail_path("uk", h, 1)[3:], 48)
+    assert check(world.ctx, "n1").findings == {"extra": 1}
+    assert repair(world.ctx, "n1").deleted == 1
+    assert not file.exists()
+
+
+def test_only_what_is_regular_counts_as_a_file(world: World, live: Entries) -> None:
+    h = "e" * 40
+    folder = world.root("n1") / "uk" / "e/e/e"
+    folder.mkdir(parents=True)
+    (folder / f"{h[3:]}.1.jpg").mkdir()
+    (folder / f"{h[3:]}.2.jpg").symlink_to("/etc/passwd")
+    (folder / f"{h[3:]}.3.jpg").touch()
+    with NodeSession(world.ctx.node("n1")) as node:
+        assert [entry.path[-6:] for entry in stat_images(node, "uk", [h])] == [".3.jpg"]
+        assert len(list(node.listing("uk"))) == 81
+        assert list(node.listing("de")) == []
+
+
+def test_a_node_that_cannot_be_reached_is_a_fault_not_a_finding(world: World, live: Entries) -> None:
+    world.sandbox.nodes.stop_node("n2")
+    with pytest.raises(NodeFault, match="unreachable"):
+        check(world.ctx, "n2")
+    assert (
+        world.rows(sa.select(lis_node_checks).where(lis_node_checks.c.node == "n2", lis_node_checks.c.run_id.is_(None)))
+        == []
+    )
+    world.sql("INSERT INTO lis_node_repairs VALUES ('n2', :h, 'missing', UTC_TIMESTAMP(6))", h="a" * 40)
+    with pytest.raises(NodeFault, match="unreachable"):
+        repair(world.ctx, "n2")
+
+
+def test_the_scan_of_the_live_table_finds_planted_faults(world: World, live: Entries) -> None:
+    assert db_scan(world.ctx) == {}
+    a, b, c, d = (lis_hash_for_url(url) for url in list(live)[:4])
+    world.sql("DELETE FROM lis_images WHERE image_hash = :h", h=a)
+    world.sql("UPDATE lis_images SET desired = 'absent', state = 'purged' WHERE image_hash = :h", h=b)
+    world.sql("DELETE FROM lis_live_images WHERE image_hash = :h", h=c)
+    world.sql("UPDATE lis_live_images SET image_data = '{}' WHERE image_hash = :h", h=d)
+    assert db_scan(world.ctx) == {"live_unknown": 2, "not_published": 1, "live_stale": 1}
+
+
+def test_a_live_image_without_thumbnails_in_its_row_is_stale_not_a_crash(world: World, live: Entries) -> None:
+    world.write_all(
+        world.ctx.db,
+        [sa.update(lis_images).where(lis_images.c.image_url == next(iter(live))).values(thumbs=sa.null())],
+    )
+    assert db_scan(world.ctx) == {"live_stale": 1}
