@@ -180,7 +180,9 @@ class StageOperator(CountryOperator):
         self.stage = stage
 
     def work(self, job: Job) -> Any:
-        """Call the stage of that name."""
+        """Call the stage of that name. A backfill skips its purge, and with it all that follows from it."""
+        if self.stage == "purge" and job.run.kind is Kind.BACKFILL:
+            raise AirflowSkipException("a backfill run purges and checks nothing")
         function = getattr(import_module(f"imagesys_lib.stages.{self.stage}"), self.stage)
         if self.stage == "publish":
             return {"published": function(job.ctx)}

@@ -136,7 +136,7 @@ class _Builder:
 def build_daily(config: CountryConfig) -> DAG:
     """Return the DAG of one country."""
     build = _Builder(config)
-    task, always = build.task, TriggerRule.ALL_DONE
+    task, always, unskipped = build.task, TriggerRule.ALL_DONE, TriggerRule.NONE_SKIPPED
 
     with build.dag() as dag:
         preflight = PreflightOperator(**task("preflight"))
@@ -154,9 +154,10 @@ def build_daily(config: CountryConfig) -> DAG:
         @task_group(group_id="verify", prefix_group_id=False, tooltip="Each node by itself: delete, check, repair")
         def verify(node: Any) -> None:
             each = {"node": node, "map_index_template": _NAME}
-            purge_node = SyncNodeOperator(only_if_pending=True, **each, **task("purge_node", rule=always))
-            check = CheckNodeOperator(**each, **task("check", rule=always))
-            repair = RepairNodeOperator(**each, **task("repair", rule=TriggerRule.NONE_FAILED))
+            # A backfill skips `purge` and a node in trouble its `purge_node`: what follows is skipped without a process.
+            purge_node = SyncNodeOperator(only_if_pending=True, **each, **task("purge_node", rule=unskipped))
+            check = CheckNodeOperator(**each, **task("check", rule=unskipped))
+            repair = RepairNodeOperator(**each, **task("repair"))
             purge_node >> check >> repair
 
         sync = SyncNodeOperator.partial(map_index_template=_NAME, **task("sync", rule=always)).expand(node=build.nodes)

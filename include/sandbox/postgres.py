@@ -121,4 +121,6 @@ def _as_nobody() -> tuple[str, ...]:
     if setpriv is None:
         raise SandboxError("setpriv is missing: apt-get install util-linux")
     identity = (f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups")
-    return (setpriv, *identity, "--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+    rights = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+    # initdb asks access(2) for its server, which forgets such rights unless this bit is set (capabilities(7)).
+    return (setpriv, *identity, *rights, "--securebits=+no_setuid_fixup")
