@@ -154,7 +154,7 @@ def build_daily(config: CountryConfig) -> DAG:
         @task_group(group_id="verify", prefix_group_id=False, tooltip="Each node by itself: delete, check, repair")
         def verify(node: Any) -> None:
             each = {"node": node, "map_index_template": _NAME}
-            # A backfill skips `purge` and a node in trouble its `purge_node`: what follows is skipped without a process.
+            # A backfill skips `purge`, a node in trouble its `purge_node`: what follows then needs no process.
             purge_node = SyncNodeOperator(only_if_pending=True, **each, **task("purge_node", rule=unskipped))
             check = CheckNodeOperator(**each, **task("check", rule=unskipped))
             repair = RepairNodeOperator(**each, **task("repair"))

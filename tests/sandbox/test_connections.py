@@ -46,9 +46,7 @@ def ssh(sandbox: Sandbox, name: str, known_hosts: Path, *command: str) -> list[s
 @pytest.mark.parametrize("name", ["n1", "n2", "n3"])
 def test_a_node_is_reached_with_its_verified_host_key(sandbox: Sandbox, name: str) -> None:
     root = connection(sandbox, name.upper())["extra"]["root"]
-    command = ssh(
-        sandbox, name, known_hosts_file(sandbox.settings), "test", "-d", root, "&&", "rsync", "--version"
-    )
+    command = ssh(sandbox, name, known_hosts_file(sandbox.settings), "test", "-d", root, "&&", "rsync", "--version")
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert result.returncode == 0, result.stderr
     assert "rsync" in result.stdout
@@ -57,9 +55,7 @@ def test_a_node_is_reached_with_its_verified_host_key(sandbox: Sandbox, name: st
 def test_a_wrong_host_key_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
     wrong = tmp_path / "known_hosts"
     wrong.write_text(f"[127.0.0.1]:{sandbox.nodes['n1'].port} {sandbox.nodes['n2'].host_key}\n")
-    result = subprocess.run(
-        ssh(sandbox, "n1", wrong, "true"), capture_output=True, text=True, timeout=30, check=False
-    )
+    result = subprocess.run(ssh(sandbox, "n1", wrong, "true"), capture_output=True, text=True, timeout=30, check=False)
     assert result.returncode == 255
     assert "Host key verification failed" in result.stderr
 

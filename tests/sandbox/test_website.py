@@ -41,9 +41,7 @@ def test_every_proper_url_serves_its_photo_as_described(seeded: Seeded, client: 
     assert all(part in spellings for part in ("?x=1&y=%20", "garden%20view", "%C3%A7", "%3F"))
 
 
-@pytest.mark.parametrize(
-    ("kind", "status"), [("missing", 404), ("gone", 410), ("forbidden", 403), ("always_500", 500)]
-)
+@pytest.mark.parametrize(("kind", "status"), [("missing", 404), ("gone", 410), ("forbidden", 403), ("always_500", 500)])
 def test_refused_urls_answer_with_their_status(
     seeded: Seeded, client: requests.Session, kind: str, status: int
 ) -> None:
@@ -135,9 +133,7 @@ def test_requests_are_counted_from_an_offset(sandbox: Sandbox, seeded: Seeded, c
     assert line["bytes"] == Path(entry.file).stat().st_size
 
 
-def test_the_delay_is_changed_while_the_site_runs(
-    sandbox: Sandbox, seeded: Seeded, client: requests.Session
-) -> None:
+def test_the_delay_is_changed_while_the_site_runs(sandbox: Sandbox, seeded: Seeded, client: requests.Session) -> None:
     url = of_kind(seeded, "missing").url
     try:
         sandbox.website.set_delay(400)

@@ -26,7 +26,7 @@ from include.sandbox.config import write_config
 from include.sandbox.settings import PROJECT
 
 PORT_BASE = int(os.environ.get("IMAGESYS_SCHEDULER_TEST_PORT_BASE", "18800"))
-BATCH = 20
+BATCH = 50
 
 QUICK: dict[str, Any] = {
     "batch": {"size": BATCH, "lease_seconds": 10},
@@ -34,7 +34,7 @@ QUICK: dict[str, Any] = {
 }
 COUNTRIES: dict[str, dict[str, Any]] = {
     "fr": {"alerts": {"mail_to": ["ops@example.test"], "deadline_minutes": 0.1}, "fetch": {"threads": 2}},
-    "es": {"fetch": {"threads": 2}},
+    "es": {"fetch": {"threads": 2}, "batch": {"size": 20}},
 }
 
 

@@ -1,0 +1,143 @@
+"""The DAGs as Airflow reads them: complete, without errors, quickly parsed, and each task by the house's rules."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from imagesys_lib.config import load_config
+from include.sandbox.settings import PROJECT
+
+TASKS = {
+    "preflight",
+    "heal",
+    "ingest",
+    "plan",
+    "process.download",
+    "process.thumbnail",
+    "sync",
+    "publish",
+    "purge",
+    "purge_node",
+    "check",
+    "repair",
+    "report",
+}
+
+
+@pytest.fixture(scope="module")
+def dags(airflow_database: None) -> dict[str, Any]:
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(PROJECT / "dags"))
+    assert bag.import_errors == {}
+    return dict(bag.dags)
+
+
+def test_there_is_one_dag_a_country_and_no_other(dags: dict[str, Any]) -> None:
+    assert set(dags) == {f"imagesys_{country}" for country in load_config()}
+    assert len(dags) == 9
+
+
+def test_every_dag_has_exactly_the_tasks_of_the_contract(dags: dict[str, Any]) -> None:
+    assert {dag_id: set(dag.task_dict) for dag_id, dag in dags.items()} == dict.fromkeys(dags, TASKS)
+
+
+def test_report_is_the_only_leaf(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        assert [task.task_id for task in dag.leaves] == ["report"]
+
+
+def test_dags_keep_the_rules(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        assert dag.catchup is False
+        assert dag.max_active_runs == 1
+        assert "imagesys" in dag.tags
+        assert len(dag.doc_md) > 500
+        assert "$" not in dag.doc_md
+        assert dag.has_on_failure_callback or dag.on_failure_callback
+        assert len(dag.deadline) == 1
+
+
+def test_every_task_has_owner_retries_timeout_manual_and_backoff(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        for task in dag.task_dict.values():
+            arguments = getattr(task, "partial_kwargs", {}) or {}
+
+            def of(name: str, task: Any = task, arguments: dict[str, Any] = arguments) -> Any:
+                return arguments.get(name, getattr(task, name, None))
+
+            assert of("owner") == "imagesys", task.task_id
+            assert of("retries") == 3, task.task_id
+            assert of("retry_exponential_backoff"), task.task_id
+            assert dt.timedelta(0) < of("execution_timeout") <= dt.timedelta(hours=6), task.task_id
+            assert len(of("doc_md")) > 100, task.task_id
+            assert "$" not in of("doc_md"), task.task_id
+
+
+def test_batches_run_in_their_pools_thumbnails_first(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        download, thumbnail = dag.task_dict["process.download"], dag.task_dict["process.thumbnail"]
+        assert (download.pool, thumbnail.pool) == ("imagesys_download", "imagesys_thumbnail")
+        assert thumbnail.priority_weight > download.priority_weight
+
+
+def test_mapped_instances_are_named(dags: dict[str, Any]) -> None:
+    dag = dags["imagesys_uk"]
+    for task_id in ("process.download", "process.thumbnail", "purge_node", "check", "repair"):
+        assert "instance_name" in dag.task_dict[task_id].map_index_template
+    assert "instance_name" in dag.task_dict["sync"].partial_kwargs["map_index_template"]
+
+
+def test_a_backfill_yields_to_the_daily_run() -> None:
+    from types import SimpleNamespace
+
+    from imagesys_priority import DailyFirst
+
+    task = SimpleNamespace(priority_weight=30)
+    weigh = DailyFirst().get_weight
+    daily = weigh(SimpleNamespace(run_id="scheduled__2026-03-01", task=task))
+    assert daily > weigh(SimpleNamespace(run_id="backfill__2026-03-01", task=task)) == 30
+
+
+def test_parsing_nine_dags_takes_less_time_than_importing_airflow(airflow_database: None) -> None:
+    program = f"""
+import time
+began = time.process_time()
+import airflow.dag_processing.dagbag, airflow.sdk, airflow.models.dagrun
+imported = time.process_time() - began
+from airflow.dag_processing.dagbag import DagBag
+from airflow.plugins_manager import get_timetables_plugins
+get_timetables_plugins()  # plugins are Airflow's own start-up, as in the DAG processor
+began = time.process_time()
+bag = DagBag({str(PROJECT / "dags")!r})
+print(len(bag.dags), imported, time.process_time() - began)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=dict(os.environ), capture_output=True, text=True, timeout=120, check=True
+    )
+    found = re.search(r"^9 ([\d.]+) ([\d.]+)$", done.stdout, re.MULTILINE)
+    assert found, done.stdout + done.stderr
+    assert float(found[2]) < float(found[1])
+
+
+def test_parsing_asks_neither_database_nor_network() -> None:
+    program = f"""
+import socket, sys
+sys.path[:0] = [{str(PROJECT / "plugins")!r}, {str(PROJECT / "dags")!r}]
+def refuse(*_args, **_kwargs): raise AssertionError('a socket was opened at parse time')
+import imagesys_pipeline
+socket.socket.connect = refuse
+import imagesys_daily
+print(len(imagesys_daily.dags))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=dict(os.environ), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.strip().endswith("9"), done.stderr

@@ -1,0 +1,155 @@
+"""A whole DAG run over the sandbox by ``dag.test()``, and the node operators against real sshd."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from typing import Any
+from unittest.mock import MagicMock
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import read
+from imagesys_lib.db.schema import lis_nodes
+from imagesys_lib.nodes import NodeFault
+from imagesys_lib.stages.download import download
+from imagesys_lib.stages.ingest import ingest
+from imagesys_lib.stages.plan import plan
+from imagesys_lib.stages.thumbnail import thumbnail
+from include.sandbox.settings import PROJECT
+from tests.world import DAY, World
+
+pytestmark = pytest.mark.usefixtures("airflow_database")
+LONDON = ZoneInfo("Europe/London")
+
+
+@pytest.fixture
+def uk(world: World) -> Any:
+    """The DAG of uk, read with the world's configuration."""
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    bag = DagBag(str(PROJECT / "dags"))
+    assert bag.import_errors == {}
+    dag = bag.dags["imagesys_uk"]
+    # Airflow 3.3.2's dag.test() looks a deadline up by an id that only a scheduler's DAG has; tests/scheduler covers it.
+    dag.deadline = None
+    sync_bag_to_db(bag, "dags-folder", None)
+    return dag
+
+
+@pytest.mark.filterwarnings("default")  # Airflow warns of its own
+def test_the_daily_run_makes_every_good_photo_live(world: World, uk: Any) -> None:
+    entries = world.seed(60, broken_share=0.1)
+
+    run = uk.test(logical_date=dt.datetime.combine(DAY + dt.timedelta(days=1), dt.time(3), tzinfo=LONDON))
+
+    assert run.state == "success"
+    live = {url for url, entry in entries.items() if entry.expects_live}
+    assert set(world.live()) == live
+    trees = world.trees()
+    assert trees["n1"] == trees["n2"] == trees["n3"]
+    assert len(trees["n1"]) == 2 * len(live)
+
+
+def make_thumbnails(world: World) -> None:
+    """Bring the seeded photos as far as staging."""
+    run = world.run()
+    ingest(world.ctx, run)
+    for batch in plan(world.ctx, run):
+        download(world.ctx, batch.batch_id)
+        thumbnail(world.ctx, batch.batch_id)
+
+
+def context_of(task: Any) -> dict[str, Any]:
+    """As much of Airflow's context as an operator asks for."""
+    ti = MagicMock(dag_id="imagesys_uk", run_id="manual__1", task_id=task.task_id, map_index=0, try_number=1)
+    ti.xcom_pull.return_value = {"kind": "manual"}
+    start = dt.datetime.combine(DAY, dt.time(), tzinfo=LONDON)
+    dag_run = MagicMock(
+        run_id="manual__1",
+        run_type="manual",
+        data_interval_start=start,
+        data_interval_end=start + dt.timedelta(days=1),
+    )
+    return {"ti": ti, "task_instance": ti, "dag_run": dag_run, "params": {}, "dag": MagicMock()}
+
+
+def sync_operator(node: str) -> Any:
+    from imagesys_nodes import SyncNodeOperator
+
+    return SyncNodeOperator(task_id="sync", country="uk", node=node)
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_sync_operator_readies_and_fills_a_node_over_its_ssh_connection(world: World) -> None:
+    entries = world.seed(10)
+    make_thumbnails(world)
+    task = sync_operator("n1")
+
+    result = task.execute(context_of(task))
+
+    assert result["pushed"] == 2 * len(entries)
+    assert (world.root("n1") / ".imagesys" / "ready").exists()
+    assert len(world.trees()["n1"]) == 2 * len(entries)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_wrong_host_key_is_refused_before_anything_is_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.seed(5)
+    make_thumbnails(world)
+    connection = json.loads(os.environ["AIRFLOW_CONN_N2"])
+    connection["extra"]["host_key"] = world.sandbox.nodes["n1"].host_key
+    monkeypatch.setenv("AIRFLOW_CONN_N2", json.dumps(connection))
+    task = sync_operator("n2")
+
+    with pytest.raises(NodeFault) as fault:
+        task.execute(context_of(task))
+
+    assert fault.value.reason == "host_key"
+    assert "update host_key of connection n2" in str(fault.value)
+    assert world.trees()["n2"] == {}
+    assert remembered_fault(world.ctx, "n2") == "host_key"
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_node_that_is_down_fails_at_once_and_its_later_tasks_skip_and_name_it(world: World) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+    from imagesys_nodes import CheckNodeOperator
+
+    world.seed(5)
+    make_thumbnails(world)
+    world.sandbox.nodes.stop_node("n2")
+    task = sync_operator("n2")
+
+    with pytest.raises(NodeFault, match="n2: unreachable"):
+        task.execute(context_of(task))
+
+    assert remembered_fault(world.ctx, "n2") == "unreachable"
+    check = CheckNodeOperator(task_id="check", country="uk", node="n2")
+    with pytest.raises(AirflowSkipException, match="n2 is behind"):
+        check.execute(context_of(check))
+
+
+def remembered_fault(ctx: Context, node: str) -> str:
+    """What lis_nodes says of a node."""
+    return str(read(ctx.db, lis_nodes.select().where(lis_nodes.c.node == node))[0].fault)
+
+
+def test_preflight_names_every_missing_connection_and_its_remedy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from imagesys_operators import PreflightOperator
+
+    from imagesys_lib.errors import ConnectionMissing
+
+    monkeypatch.delenv("AIRFLOW_CONN_ETL")
+    monkeypatch.delenv("AIRFLOW_CONN_N3")
+    task = PreflightOperator(task_id="preflight", country="uk")
+
+    with pytest.raises(ConnectionMissing) as fault:
+        task.execute(context_of(task))
+
+    assert "'etl_uk' or 'etl'" in str(fault.value)
+    assert "'n3'" in str(fault.value)
+    assert "AIRFLOW_CONN_N3" in str(fault.value)
