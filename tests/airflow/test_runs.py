@@ -34,7 +34,7 @@ def uk(world: World) -> Any:
     bag = DagBag(str(PROJECT / "dags"))
     assert bag.import_errors == {}
     dag = bag.dags["imagesys_uk"]
-    # Airflow 3.3.2's dag.test() looks a deadline up by an id that only a scheduler's DAG has; tests/scheduler covers it.
+    # Airflow 3.3.2's dag.test() looks a deadline up by an id that a scheduler's DAG alone has: see tests/scheduler.
     dag.deadline = None
     sync_bag_to_db(bag, "dags-folder", None)
     return dag
