@@ -93,10 +93,8 @@ class Crew(Generic[Item, Result]):
         try:
             while True:
                 self._ctx.check_stop()
-                for item in queue:
+                while len(pending) < 2 * self._threads and (item := next(queue, None)) is not None:
                     pending.add(pool.submit(self._work, item))
-                    if len(pending) >= 2 * self._threads:
-                        break
                 if not pending:
                     break
                 done, pending = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)

@@ -276,7 +276,7 @@ def failed_message(facts: RunFacts, failures: Sequence[Failure], reason: str) ->
     """Return the mail about a failed run: what was lost, how to run it again, and each failed task."""
     verdicts = [failure for failure in failures if failure.kind == WorkLost.__name__]
     causes = [f for f in failures if f not in verdicts and f.kind != PreflightMissing.__name__]
-    lost = [line.removeprefix("- ") for verdict in verdicts for line in verdict.message.splitlines()]
+    lost = [line for verdict in verdicts for line in verdict.message.splitlines()]
     told = {_told(failure): failure.log_url for failure in causes[:_SHOWN_FAILURES]}
     more = len(causes) - len(told)
     tasks = (*told, *([f"... and {more} more"] if more > 0 else []))

@@ -247,7 +247,7 @@ class ReportOperator(CountryOperator):
         stages = import_module("imagesys_lib.stages.report")
         summary = stages.report(job.ctx, job.run, [failure.name for failure in failures])
         if summary.lost:
-            raise WorkLost("\n".join([f"{len(summary.lost)} losses in this run:", *(f"- {x}" for x in summary.lost)]))
+            raise WorkLost("\n".join(summary.lost))
         return {
             "images": summary.images,
             "live": summary.states.get("live", 0),

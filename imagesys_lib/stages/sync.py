@@ -70,10 +70,12 @@ def sync(ctx: Context, node_name: str) -> Synced:
     total = Synced()
     try:
         with node_lock(ctx, node_name), NodeSession(ctx.node(node_name), ctx.stop) as node:
-            _require_space(node_name, node.prepare())
+            space = node.prepare()
+            if changes.pending(ctx.db, node_name, 1):
+                node.set_ready(False)  # until it has caught up, also where the next line refuses
+            _require_space(node_name, space)
             while change_ids := changes.pending(ctx.db, node_name, _CHANGES_AT_ONCE):
                 ctx.check_stop()
-                node.set_ready(False)
                 for images in chunks(changes.images_of(ctx.db, change_ids), ctx.config.transfer.group_images):
                     total += _apply(ctx, node, images)
                 changes.acknowledge(ctx.db, node_name, change_ids)

@@ -20,7 +20,8 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 from rich.table import Table
 
-from .airflow import USER, AirflowApi, AirflowServices
+from .airflow import USER, AirflowServices
+from .airflow_api import AirflowApi
 from .errors import SandboxError
 from .sandbox import Sandbox
 from .settings import NODE_NAMES, PROJECT, SandboxSettings, write_atomically

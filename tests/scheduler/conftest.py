@@ -21,7 +21,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from include.sandbox import ManifestEntry, Sandbox, SandboxSettings
-from include.sandbox.airflow import AirflowApi, AirflowServices
+from include.sandbox.airflow import AirflowServices
+from include.sandbox.airflow_api import AirflowApi
 from include.sandbox.config import write_config
 from include.sandbox.settings import PROJECT
 
