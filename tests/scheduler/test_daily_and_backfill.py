@@ -116,8 +116,9 @@ def test_clearing_a_task_repeats_no_finished_work(
 ) -> None:
     api = uk.live.api
     batches = api.xcom(DAG_ID, uk.daily, "plan")
-    assert [batch["seq"] for batch in batches] == list(range(2))
-    assert {batch["size"] for batch in batches} == {BATCH}
+    # At least its own two; whatever the backfills had just ingested when it planned comes on top.
+    assert [batch["seq"] for batch in batches] == list(range(len(batches)))
+    assert [batch["size"] for batch in batches[:2]] == [BATCH, BATCH]
     tries = {name: one["try_number"] for name, one in instances(uk)}
     before, offset = uk.snapshot(), uk.live.sandbox.website.log_offset()
 
@@ -146,4 +147,4 @@ def instances(uk: Country) -> list[tuple[str, dict[str, Any]]]:
 
 def reruns_by_mapping(cleared: list[str]) -> set[str]:
     """Clearing `plan` clears the mapped tasks too; the answer lists some of them only once they are expanded."""
-    return {f"{name}[{index}]" for name in cleared for index in range(3) if "[" not in name}
+    return {f"{name}[{index}]" for name in cleared for index in range(6) if "[" not in name}
