@@ -44,7 +44,7 @@ def fault_of(ctx: Context, node: str) -> str:
 
 def as_node_fault(node: str, error: Exception) -> NodeFault:
     """Tell what an error of the SSH provider means for the node, with the library's reasons and remedies."""
-    text = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {error}.".replace("..", ".")
     if isinstance(error, paramiko.BadHostKeyException) or "not found in known_hosts" in text:
         return NodeFault(node, "host_key", text)
     if isinstance(error, (paramiko.AuthenticationException, FileNotFoundError, PermissionError)):

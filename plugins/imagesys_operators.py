@@ -241,8 +241,8 @@ class ReportOperator(CountryOperator):
         if ground or not ti.xcom_pull(task_ids=PREFLIGHT):
             cause = ground.message if ground else "it did not succeed."
             raise WorkLost(
-                f"Nothing was done, preflight failed: {cause}",
-                remedy="mend that, then clear preflight with downstream; the next run does the same work.",
+                f"Nothing was done, preflight failed: {cause} Then clear `preflight` with downstream; or leave it to "
+                "the next run, which does the same work."
             )
         stages = import_module("imagesys_lib.stages.report")
         summary = stages.report(job.ctx, job.run, [failure.name for failure in failures])
