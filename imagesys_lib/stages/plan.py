@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from imagesys_lib.config import Batching
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Session, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Session, named_lock, read, write
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_listing_images
 from imagesys_lib.runs import Kind, Run, naive_utc
 from imagesys_lib.states import State, move
 
 log = logging.getLogger(__name__)
+
+_LOCK_SECONDS = 600.0
+_PATIENCE, _PAUSE = 50, 0.2  # looks at rows that somebody else has locked, and the seconds in between
 
 
 @dataclass(frozen=True)
@@ -42,19 +46,37 @@ def batch_size(due: int, existing: int, settings: Batching) -> int:
 
 def plan(ctx: Context, run: Run) -> list[Batch]:
     """Return the run's batches in order, after reserving what is due now."""
+    # One planner a country at a time: while it looks for its rows, a planner holds locks on rows that it will not take,
+    # and another one, which skips what is locked, would leave rows of its own behind.
+    lock = named_lock(
+        ctx.db, f"imagesys.{ctx.country}.plan", timeout=_LOCK_SECONDS, on_wait=lambda _seconds: ctx.check_stop()
+    )
+    with lock:
+        _reserve_due(ctx, run)
+    planned = batches_of(ctx, run)
+    if not planned:
+        log.info("%s: no rows gained, no work to do", ctx.country.upper())
+    return planned
+
+
+def _reserve_due(ctx: Context, run: Run) -> None:
+    """Make batches until nothing is due. Rows that another writer holds for a moment are waited for."""
     existing = batches_of(ctx, run)
     due = _count_due(ctx, run)
     size = batch_size(due, len(existing), ctx.config.batch)
     log.info("%s: %d images due, %d batches exist, batch size %d", ctx.country.upper(), due, len(existing), size)
     seq = existing[-1].seq + 1 if existing else 0
-    while due and len(existing) < ctx.config.batch.max_batches and _make_batch(ctx, run, seq, size):
+    patience = _PATIENCE
+    while due and seq < ctx.config.batch.max_batches and patience:
         ctx.check_stop()
-        seq += 1
-        ctx.progress(min(due, seq * size), due)
-    planned = batches_of(ctx, run)
-    if not planned:
-        log.info("%s: no rows gained, no work to do", ctx.country.upper())
-    return planned
+        if _make_batch(ctx, run, seq, size):
+            seq += 1
+            ctx.progress(min(due, seq * size), due)
+        elif not _count_due(ctx, run):
+            return
+        else:
+            patience -= 1
+            time.sleep(_PAUSE)
 
 
 def batches_of(ctx: Context, run: Run) -> list[Batch]:
