@@ -16,7 +16,7 @@ from imagesys_lib.errors import ClaimHeld, ClaimLost, Stopped, UsageError
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.states import State, move
-from tests.world import World, in_threads
+from tests.world import World, in_threads, wait_for
 
 
 @pytest.fixture
@@ -44,15 +44,24 @@ def test_planners_at_once_reserve_disjoint_images_and_leave_none(world: World) -
         assert [batch.seq for batch in one] == list(range(len(one)))
 
 
-def test_a_locked_row_is_skipped_not_waited_for(world: World) -> None:
+def test_a_locked_row_holds_up_no_other_and_is_taken_once_it_is_free(world: World) -> None:
     world.new_images(10)
-    with world.ctx.db.connect() as other:
-        other.execute(sa.select(lis_images.c.image_id).where(lis_images.c.image_id > 0).limit(4).with_for_update())
-        started = time.monotonic()
-        assert sum(batch.size for batch in plan(world.ctx, world.run())) == 6
-        assert time.monotonic() - started < 5
-        other.rollback()
-    assert sum(batch.size for batch in plan(world.ctx, world.run())) == 4
+    planner, run = world.context(), world.run()
+
+    def free_once_the_others_are_taken() -> None:
+        with world.ctx.db.connect() as other:
+            other.execute(sa.select(lis_images.c.image_id).where(lis_images.c.image_id > 0).limit(4).with_for_update())
+            locked.set()
+            wait_for(lambda: world.count() == {"reserved": 6, "new": 4}, "the other six", 8)
+            other.rollback()
+
+    locked = threading.Event()
+
+    def plan_then() -> int:
+        assert locked.wait(5)
+        return sum(batch.size for batch in plan(planner, run))
+
+    assert in_threads(free_once_the_others_are_taken, plan_then)[1] == 10
 
 
 def test_a_held_batch_is_refused_to_others_until_its_lease_runs_out(world: World, batch: int) -> None:
