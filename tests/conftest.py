@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -41,7 +44,24 @@ def make_anew(*engines: sa.Engine) -> None:
 def sandbox() -> Iterator[Sandbox]:
     """All services, with the schemas of uk and of all countries migrated; stopped at the end."""
     base = PROJECT / ".local" / "tests" / ("sandbox" if WORKER == 0 else f"sandbox-{WORKER}")
-    sandbox = Sandbox(SandboxSettings(base=base, port_base=PORT_BASE))
+    with only_session(base):
+        yield from running(Sandbox(SandboxSettings(base=base, port_base=PORT_BASE)))
+
+
+@contextlib.contextmanager
+def only_session(base: Path) -> Iterator[None]:
+    """Refuse to start beside another session: each empties the world that the other is looking at."""
+    base.parent.mkdir(parents=True, exist_ok=True)
+    with base.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.exit(f"another test session is using {base}; wait for it", returncode=3)
+        yield
+
+
+def running(sandbox: Sandbox) -> Iterator[Sandbox]:
+    """Start everything anew, and stop it at the end."""
     sandbox.stop()  # what a killed session has left
     for stale in ("web", "snapshot", "mail", "staging", "log"):
         shutil.rmtree(sandbox.settings.base / stale, ignore_errors=True)
