@@ -19,7 +19,7 @@ from imagesys_lib import claims, runs
 from imagesys_lib.claims import Claim
 from imagesys_lib.config import Retry
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import NOW, Row, Session, chunks, read, write
+from imagesys_lib.db.engine import Row, Session, chunks, from_now, read, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.errors import Stopped
 from imagesys_lib.hashing import lis_worker
@@ -173,7 +173,7 @@ def store_faults(
                 "reason": sa.bindparam("b_reason"),
                 "detail": sa.bindparam("b_detail"),
                 "attempts": sa.bindparam("b_attempts"),
-                "next_attempt_at": sa.func.timestampadd(sa.text("SECOND"), sa.bindparam("b_seconds"), NOW),
+                "next_attempt_at": from_now(sa.bindparam("b_seconds")),
             },
             rows=parameters,
         )
@@ -184,8 +184,7 @@ def give_back(ctx: Context, claim: Claim, frm: State, image_ids: Sequence[int], 
 
     def work(session: Session, ids: list[int]) -> int:
         claims.guard(session, claim)
-        due = sa.func.timestampadd(sa.text("SECOND"), round(wait_seconds), NOW)
-        values = {"batch_id": None, "next_attempt_at": due}
+        values = {"batch_id": None, "next_attempt_at": from_now(round(wait_seconds))}
         return move(session, State.NEW, frm=(frm,), where=lis_images.c.image_id.in_(ids), values=values)
 
     return sum(write(ctx.db, lambda s, ids=ids: work(s, ids)) for ids in chunks(image_ids))  # type: ignore[misc]

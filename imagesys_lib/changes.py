@@ -7,6 +7,8 @@ intent always wins, in whatever order changes commit or nodes apply them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
@@ -20,14 +22,21 @@ def record(session: Session) -> int:
     return int(session.execute(sa.insert(lis_changes).values(created_at=NOW)).lastrowid)
 
 
+def is_open(change_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """Return the condition that a change is not settled: some node has yet to apply it."""
+    c = lis_changes.c
+    return sa.select(c.change_id).where(c.change_id == change_id, c.settled_at.is_(None)).exists()
+
+
+def acknowledged_by(node: str, change_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """Return the condition that ``node`` has acknowledged a change."""
+    c = lis_change_acks.c
+    return sa.select(c.change_id).where(c.change_id == change_id, c.node == node).exists()
+
+
 def _open_for(node: str) -> sa.ColumnElement[bool]:
     """Return the condition that a change is open and not acknowledged by ``node``."""
-    acked = (
-        sa.select(lis_change_acks.c.change_id)
-        .where(lis_change_acks.c.change_id == lis_changes.c.change_id, lis_change_acks.c.node == node)
-        .exists()
-    )
-    return sa.and_(lis_changes.c.settled_at.is_(None), ~acked)
+    return sa.and_(lis_changes.c.settled_at.is_(None), ~acknowledged_by(node, lis_changes.c.change_id))
 
 
 def pending(engine: Engine, node: str, limit: int = 100) -> list[int]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from imagesys_lib.db.engine import NOW, Session, write
+from imagesys_lib.db.engine import NOW, Session, from_now, write
 from imagesys_lib.db.schema import lis_batches
 from imagesys_lib.errors import ClaimHeld, ClaimLost, UsageError
 
@@ -30,10 +30,6 @@ class Claim:
     fence: int
     holder: str
     lease: int
-
-
-def _lease_end(seconds: int) -> sa.ColumnElement[object]:
-    return sa.func.timestampadd(sa.text("SECOND"), seconds, NOW)
 
 
 def acquire(engine: Engine, batch_id: int, holder: str, lease: int) -> Claim:
@@ -64,7 +60,7 @@ def acquire(engine: Engine, batch_id: int, holder: str, lease: int) -> Claim:
         session.execute(
             sa.update(lis_batches)
             .where(lis_batches.c.batch_id == batch_id)
-            .values(fence=row.fence + 1, holder=holder, lease_until=_lease_end(lease), updated_at=NOW)
+            .values(fence=row.fence + 1, holder=holder, lease_until=from_now(lease), updated_at=NOW)
         )
         return Claim(batch_id, row.fence + 1, holder, lease)
 
@@ -98,7 +94,7 @@ def renew(engine: Engine, claim: Claim) -> None:
         session.execute(
             sa.update(lis_batches)
             .where(lis_batches.c.batch_id == claim.batch_id)
-            .values(lease_until=_lease_end(claim.lease), updated_at=NOW)
+            .values(lease_until=from_now(claim.lease), updated_at=NOW)
         )
 
     write(engine, work)

@@ -18,7 +18,7 @@ from imagesys_lib.config import CountryConfig, config_path, load_config
 from imagesys_lib.connections import require
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db.engine import probe, read
-from imagesys_lib.db.upgrade import current_version, head_version
+from imagesys_lib.db.upgrade import require_current
 from imagesys_lib.errors import ConfigError, EnvironmentFault, ImageSysError
 from imagesys_lib.nodes import NodeSession
 
@@ -81,12 +81,7 @@ def _country(config: CountryConfig) -> Iterator[Finding]:
 def _schema(ctx: Context, kind: str) -> str:
     engine = ctx.db if kind == "country" else ctx.shared
     probe(engine)
-    version, head = current_version(engine), head_version(kind)
-    if version != head:
-        raise EnvironmentFault(
-            f"Schema {engine.url.database} is at version {version or 'none'}, this code needs {head}.",
-            remedy="run `imagesys db upgrade`.",
-        )
+    version = require_current(engine, kind)
     server = read(engine, sa.select(sa.func.version()))[0][0]
     return f"{engine.url.database} at version {version}, server {server}"
 

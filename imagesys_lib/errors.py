@@ -65,6 +65,10 @@ class ClaimHeld(ImageSysError):
     """Another worker holds this batch and its lease has not run out."""
 
 
+class LockHeld(ImageSysError, TimeoutError):
+    """Another worker kept a lock for longer than anybody should wait."""
+
+
 class WorkLost(ImageSysError):
     """A run ends with a batch unfinished or a node behind."""
 

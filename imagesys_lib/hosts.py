@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib.db.engine import NOW, chunks, read, write
+from imagesys_lib.db.engine import NOW, chunks, from_now, read, write
 from imagesys_lib.db.schema import lis_hosts
 
 
@@ -34,7 +34,7 @@ def paused(shared: Engine, hosts: Iterable[str]) -> dict[str, float]:
 
 def pause(shared: Engine, host: str, seconds: float, reason: str) -> None:
     """Ask nothing of ``host`` for ``seconds``; a longer pause that is already set stays."""
-    until = sa.func.timestampadd(sa.text("SECOND"), round(seconds), NOW)
+    until = from_now(round(seconds))
     statement = insert(lis_hosts).values(host=_key(host), not_before=until, reason=reason, updated_at=NOW)
     longer = sa.func.greatest(sa.func.coalesce(lis_hosts.c.not_before, until), until)
     write(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, read, write
+from imagesys_lib.db.engine import CHUNK, read, write
 from imagesys_lib.db.schema import lis_images
-from imagesys_lib.states import State, move
+from imagesys_lib.states import CLEAN_SLATE, State, move
 
 _STATES = (State.FAILED, State.REJECTED, State.QUARANTINED)
 
@@ -25,18 +25,10 @@ def retry(ctx: Context, *, reason: str | None = None, datasource: int | None = N
         query = sa.select(i.image_id).where(where, i.image_id > after).order_by(i.image_id).limit(CHUNK)
         ids = [row.image_id for row in read(ctx.db, query)]
         if ids and not dry_run:
-            values = {
-                "attempts": 0,
-                "releases": 0,
-                "reason": None,
-                "detail": None,
-                "batch_id": None,
-                "next_attempt_at": NOW,
-            }
             count += write(
                 ctx.db,
-                lambda session, ids=ids, v=values: move(  # type: ignore[misc]
-                    session, State.NEW, frm=_STATES, where=i.image_id.in_(ids), values=v
+                lambda session, ids=ids: move(  # type: ignore[misc]
+                    session, State.NEW, frm=_STATES, where=i.image_id.in_(ids), values=CLEAN_SLATE
                 ),
             )
         elif dry_run:

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imagesys_lib.db.engine import NOW, Session
+from imagesys_lib.db.engine import NOW, Row, Session
 from imagesys_lib.db.schema import lis_images
 
 
@@ -40,6 +40,16 @@ class Desired(str, Enum):
 UNFINISHED = (State.RESERVED, State.DOWNLOADED)
 """States of an image that its batch still has to do."""
 
+CLEAN_SLATE: Mapping[str, Any] = {
+    "attempts": 0,
+    "releases": 0,
+    "reason": None,
+    "detail": None,
+    "batch_id": None,
+    "next_attempt_at": NOW,
+}
+"""Values of an image that starts anew, as if it had never been tried."""
+
 _NEW, _RES, _DOWN, _THUMB, _LIVE, _PURGED, _FAIL, _REJ, _QUAR = State
 
 ALLOWED: Mapping[State, frozenset[State]] = {
@@ -53,6 +63,17 @@ ALLOWED: Mapping[State, frozenset[State]] = {
     _QUAR: frozenset({_NEW, _PURGED}),
     _PURGED: frozenset({_NEW}),
 }
+
+
+def tally(rows: Iterable[Row]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """Add up rows of (state, reason, images): images by state, and of those that are not to be live by reason."""
+    states: dict[str, int] = {}
+    reasons: dict[str, dict[str, int]] = {}
+    for row in rows:
+        states[row.state] = states.get(row.state, 0) + row.images
+        if row.state in (State.FAILED.value, State.REJECTED.value, State.QUARANTINED.value):
+            reasons.setdefault(row.state, {})[row.reason] = row.images
+    return states, reasons
 
 
 def move(

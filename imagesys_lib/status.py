@@ -7,11 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes, runs
+from imagesys_lib import node_records, runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, read
-from imagesys_lib.db.schema import lis_batches, lis_images, lis_live_images, lis_node_repairs, lis_nodes
-from imagesys_lib.stages.check import latest_check
+from imagesys_lib.db.schema import lis_batches, lis_images, lis_live_images
+from imagesys_lib.states import tally
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,8 @@ class Status:
 def status(ctx: Context) -> Status:
     """Read a country's figures; nothing is changed and no node is asked."""
     i = lis_images.c
-    query = sa.select(i.state, i.reason, sa.func.count().label("n")).group_by(i.state, i.reason)
-    states: dict[str, int] = {}
-    reasons: dict[str, dict[str, int]] = {}
-    for row in read(ctx.db, query):
-        states[row.state] = states.get(row.state, 0) + row.n
-        if row.reason and row.state in ("failed", "rejected", "quarantined"):
-            reasons.setdefault(row.state, {})[row.reason] = row.n
+    query = sa.select(i.state, i.reason, sa.func.count().label("images")).group_by(i.state, i.reason)
+    states, reasons = tally(read(ctx.db, query))
     held = sa.select(sa.func.count()).select_from(lis_batches).where(lis_batches.c.lease_until > NOW)
     last = runs.latest(ctx.db)
     return Status(
@@ -74,14 +69,12 @@ def status(ctx: Context) -> Status:
 
 
 def _node(ctx: Context, name: str) -> NodeStatus:
-    rows = read(ctx.db, sa.select(lis_nodes).where(lis_nodes.c.node == name))
-    marked = sa.select(sa.func.count()).select_from(lis_node_repairs).where(lis_node_repairs.c.node == name)
-    checked = latest_check(ctx, name)
+    known = node_records.record(ctx.db, name)
     return NodeStatus(
-        backlog=changes.backlog(ctx.db, name),
-        marked=int(read(ctx.db, marked)[0][0]),
-        fault=rows[0].detail if rows and rows[0].fault else None,
-        synced_at=str(rows[0].synced_at) if rows and rows[0].synced_at else None,
-        files=checked.files if checked else None,
-        findings=dict(checked.findings) if checked else {},
+        backlog=known.backlog,
+        marked=known.marked,
+        fault=known.fault or None,
+        synced_at=known.synced_at,
+        files=known.checked.files if known.checked else None,
+        findings=dict(known.checked.findings) if known.checked else {},
     )

@@ -11,35 +11,25 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import paramiko
-import sqlalchemy as sa
 from airflow.providers.ssh.hooks.ssh import SSHHook
 from airflow.providers.ssh.operators.ssh import SSHOperator
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 from imagesys_operators import CountryOperator, Job
 
-from imagesys_lib import changes
+from imagesys_lib import changes, node_records
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import read
-from imagesys_lib.db.schema import lis_nodes
 from imagesys_lib.errors import ImageSysError
 from imagesys_lib.nodes import NodeFault, classify, parse_space, prepare_command
 from imagesys_lib.runs import Kind
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.repair import repair
-from imagesys_lib.stages.sync import Synced, note, sync
+from imagesys_lib.stages.sync import Synced, sync
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
 
 _PREPARE_SECONDS = 300
 _CONNECT_TRIES = 2  # sshd may turn one away in a crowd (MaxStartups); the hook waits a few seconds in between
-
-
-def fault_of(ctx: Context, node: str) -> str:
-    """Return why a node is behind, or ""."""
-    c = lis_nodes.c
-    rows = read(ctx.db, sa.select(c.fault, c.detail).where(c.node == node, c.fault.is_not(None)))
-    return str(rows[0].detail or rows[0].fault) if rows else ""
 
 
 def as_node_fault(node: str, error: Exception) -> NodeFault:
@@ -74,7 +64,7 @@ class NodeOperator(CountryOperator):
         """Raise AirflowSkipException, naming the node and why, where there is nothing to look at."""
         if job.run.kind is Kind.BACKFILL:
             raise AirflowSkipException(f"{self.node}: a backfill run purges and checks nothing")
-        fault = fault_of(job.ctx, self.node)
+        fault = node_records.fault_of(job.ctx.db, self.node)
         if fault:
             raise AirflowSkipException(f"{self.node} is behind, its sync failed: {fault}")
 
@@ -128,7 +118,7 @@ class SyncNodeOperator(NodeOperator, SSHOperator):
         except (ImageSysError, OSError, ValueError, paramiko.SSHException, AirflowException) as error:
             ctx.check_stop()
             fault = error if isinstance(error, NodeFault) else as_node_fault(self.node, error)
-            note(ctx, self.node, fault)
+            node_records.note(ctx.db, self.node, fault)
             raise fault from None
         space = parse_space(b64decode(output).decode("utf-8", "replace"))
         self.log.info("%s has %d MB free", self.node, space.free_bytes >> 20)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from imagesys_lib import runs
 from imagesys_lib.context import Context
-from imagesys_lib.db.upgrade import current_version, head_version
+from imagesys_lib.db.upgrade import require_current
 from imagesys_lib.errors import ConnectionMissing, EnvironmentFault
 from imagesys_lib.runs import Run
 
@@ -15,12 +15,7 @@ def preflight(ctx: Context, run: Run) -> dict[str, str]:
     """Check connections, schemas and disk, and open the run's row. Raises EnvironmentFault naming the remedy."""
     _check_connections(ctx)
     for schema, kind in ((ctx.db, "country"), (ctx.shared, "shared")):
-        now, needed = current_version(schema), head_version(kind)
-        if now != needed:
-            raise EnvironmentFault(
-                f"Schema {schema.url.database} on {schema.url.host} is at version {now}, this code needs {needed}.",
-                remedy="run `imagesys db upgrade`, then clear preflight with downstream.",
-            )
+        require_current(schema, kind)
     runs.begin(ctx.db, run)
     ctx.staging.require_space()
     return {"interval": str(run.interval), "kind": run.kind.value}

@@ -69,20 +69,21 @@ def db_upgrade(country: CountryOption = None) -> None:
 
     Example: imagesys db upgrade
     """
-    for name in [country] if country else list(load_config()):
+    names = [country] if country else list(load_config())
+    for name in names:
         ctx = open_context(name)
         before, after = migrations.upgrade(ctx.db, "country")
         out.print(f"{ctx.db.url.database}: {before or 'empty'} -> {after}", markup=False)
-        if name == (country or next(iter(load_config()))):
+        if name == names[0]:
             before, after = migrations.upgrade(ctx.shared, "shared")
             out.print(f"{ctx.shared.url.database}: {before or 'empty'} -> {after}", markup=False)
         ctx.close()
 
 
-def _by_hand(ctx: Context, kind: Kind, interval: str | None) -> Run:
+def _by_hand(ctx: Context, kind: Kind, interval: str | None, *, force: bool = False) -> Run:
     zone = ctx.config.zone
     span = parse_interval(interval, zone) if interval else latest_complete_day(dt.datetime.now(UTC), zone)
-    return Run(f"by-hand__{dt.datetime.now(UTC).isoformat(timespec='microseconds')}", kind, span)
+    return Run(f"by-hand__{dt.datetime.now(UTC).isoformat(timespec='microseconds')}", kind, span, force)
 
 
 def run(
@@ -94,17 +95,15 @@ def run(
 ) -> None:
     """Run the whole pipeline in the foreground, without Airflow.
 
-    Without --interval it does what the day's scheduled run does; with it, that interval alone, and nothing is purged.
+    Without --interval it does what the day's scheduled run does; with it, that interval is read, whatever is due is
+    done, and nothing is purged.
 
     Example: imagesys run uk --interval 2026-03-01
     """
     with country_context(country, "run", verbose=verbose, json_output=json_output) as ctx:
-        own = _by_hand(ctx, Kind.MANUAL if interval else Kind.SCHEDULED, interval)
-        own = Run(own.run_id, own.kind, own.interval, force)
-        quiet: Callable[[str], None] = (
-            (lambda _line: None) if json_output else lambda line: out.print(line, markup=False)
-        )
-        summary = pipeline.run_pipeline(ctx, own, quiet)
+        own = _by_hand(ctx, Kind.MANUAL if interval else Kind.SCHEDULED, interval, force=force)
+        say: Callable[[str], None] = (lambda _line: None) if json_output else lambda line: out.print(line, markup=False)
+        summary = pipeline.run_pipeline(ctx, own, say)
     if json_output:
         show(summary, True)
     else:

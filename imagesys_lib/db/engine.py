@@ -19,9 +19,21 @@ from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from imagesys_lib.connections import Connection
-from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault
+from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault, LockHeld
 
-__all__ = ["CHUNK", "NOW", "Row", "Session", "chunks", "named_lock", "open_engine", "probe", "read", "write"]
+__all__ = [
+    "CHUNK",
+    "NOW",
+    "Row",
+    "Session",
+    "chunks",
+    "from_now",
+    "named_lock",
+    "open_engine",
+    "probe",
+    "read",
+    "write",
+]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -33,11 +45,17 @@ CHUNK = 1000
 NOW: sa.ColumnElement[Any] = sa.literal_column("UTC_TIMESTAMP(6)")
 """The database's clock, the only one that leases and retry times know."""
 
+
 _TRANSIENT = frozenset({1205, 1213, 1020, 1180})  # lock wait, deadlock, changed row, commit error
 _GONE = frozenset({2002, 2003, 2006, 2013, 1040, 1053, 1152, 1158, 1159, 1160, 1161, 1927})
 _DENIED = frozenset({1044, 1045, 1049, 1142, 1698})
 _NOT_MADE = frozenset({1054, 1146})  # unknown column, no such table
 _PATIENCE = 60.0  # seconds a database may be away before a stage fails
+
+
+def from_now(seconds: int | sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Return the instant so many seconds (negative: ago) from now, by the database's clock."""
+    return sa.func.timestampadd(sa.text("SECOND"), seconds, NOW)
 
 
 def open_engine(connection: Connection, schema: str, *, pool_size: int = 4) -> Engine:
@@ -147,7 +165,7 @@ class named_lock:  # noqa: N801 - used as a context manager, like the standard l
     """Hold a server-wide lock (``GET_LOCK``) on a connection of its own; it frees itself if the holder dies.
 
     ``on_wait(seconds)`` is called about every two seconds while somebody else holds it, and may raise.
-    Raises TimeoutError after ``timeout`` seconds.
+    Raises LockHeld after ``timeout`` seconds.
     """
 
     def __init__(
@@ -165,7 +183,10 @@ class named_lock:  # noqa: N801 - used as a context manager, like the standard l
                 if self._session.scalar(sa.select(sa.func.get_lock(self._name, wait))) == 1:
                     return
                 if left <= 0:
-                    raise TimeoutError(f"lock {self._name!r} was held by another worker for {self._timeout:.0f} s")
+                    raise LockHeld(
+                        f"lock {self._name!r} was held by another worker for {self._timeout:.0f} s",
+                        remedy="wait for the run that holds it, or clear its task; nothing is lost.",
+                    )
                 self._on_wait(time.monotonic() - started)
         except BaseException:
             self._session.invalidate()

@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 from imagesys_lib.db.engine import named_lock, write
+from imagesys_lib.errors import EnvironmentFault
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -42,6 +43,18 @@ def current_version(engine: Engine) -> str | None:
 def head_version(kind: str) -> str | None:
     """Return the newest version this code knows."""
     return ScriptDirectory.from_config(_config(kind)).get_current_head()
+
+
+def require_current(engine: Engine, kind: str) -> str | None:
+    """Return the schema's version. Raises EnvironmentFault where it is not the newest that this code knows."""
+    version, head = current_version(engine), head_version(kind)
+    if version != head:
+        raise EnvironmentFault(
+            f"Schema {engine.url.database} on {engine.url.host} is at version {version or 'none'}, this code needs "
+            f"{head}.",
+            remedy="run `imagesys db upgrade`.",
+        )
+    return version
 
 
 def tables(engine: Engine) -> set[str]:

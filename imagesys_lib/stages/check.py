@@ -16,18 +16,11 @@ from itertools import groupby
 from stat import S_ISREG
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.mysql import insert
 
+from imagesys_lib import changes, node_records
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Row, read, write
-from imagesys_lib.db.schema import (
-    lis_change_acks,
-    lis_changes,
-    lis_images,
-    lis_live_images,
-    lis_node_checks,
-    lis_node_repairs,
-)
+from imagesys_lib.db.engine import CHUNK, NOW, read, write
+from imagesys_lib.db.schema import lis_images, lis_live_images, lis_node_checks
 from imagesys_lib.hashing import parse_thumbnail_path
 from imagesys_lib.nodes import Entry, NodeSession
 from imagesys_lib.states import Desired, State
@@ -132,17 +125,7 @@ def _differences(want: Expected, entries: list[Entry]) -> Iterator[Finding]:
 def expected_on(ctx: Context, node_name: str, hashes: list[str] | None = None) -> Iterator[Expected]:
     """Yield what the database expects of a node, in hash order, page by page; ``hashes`` narrows it."""
     i = lis_images.c
-    acked = (
-        sa.select(lis_change_acks.c.change_id)
-        .where(lis_change_acks.c.change_id == i.change_id, lis_change_acks.c.node == node_name)
-        .exists()
-    )
-    unsettled = (
-        sa.select(lis_changes.c.change_id)
-        .where(lis_changes.c.change_id == i.change_id, lis_changes.c.settled_at.is_(None))
-        .exists()
-    )
-    pending = (unsettled & ~acked).label("pending")
+    pending = (changes.is_open(i.change_id) & ~changes.acknowledged_by(node_name, i.change_id)).label("pending")
     after = ""
     while True:
         where = (i.image_hash > after) & (i.desired != Desired.NONE.value)
@@ -199,7 +182,7 @@ def _settle_suspects(ctx: Context, node: NodeSession, suspects: list[Finding], r
     confirmed = _confirm(ctx, node, suspects)
     suspects.clear()
     spare_until = spared_from(ctx)
-    rows = {}
+    marks: dict[str, str] = {}
     for finding in confirmed:
         result.findings[finding.kind] += 1
         samples = result.samples.setdefault(finding.kind, [])
@@ -207,15 +190,8 @@ def _settle_suspects(ctx: Context, node: NodeSession, suspects: list[Finding], r
             samples.append(finding.path)
         young = finding.kind == "extra" and finding.mtime > spare_until
         if finding.kind in REPAIRED_KINDS and not young:
-            rows[finding.image_hash] = {
-                "node": node.node.name,
-                "image_hash": finding.image_hash,
-                "reason": finding.kind,
-            }
-    if rows:
-        statement = insert(lis_node_repairs).values(since=NOW)
-        statement = statement.on_duplicate_key_update(reason=statement.inserted.reason)
-        write(ctx.db, lambda session: session.execute(statement, list(rows.values())))
+            marks[finding.image_hash] = finding.kind
+    node_records.mark(ctx.db, node.node.name, marks)
 
 
 def spared_from(ctx: Context) -> float:
@@ -259,16 +235,6 @@ def _keep(ctx: Context, result: Checked, run_id: str | None) -> None:
         "samples": result.samples,
     }
     write(ctx.db, lambda session: session.execute(sa.insert(lis_node_checks).values(row)))
-
-
-def latest_check(ctx: Context, node_name: str, run_id: str | None = None) -> Row | None:
-    """Return the newest result of a node (of one run, if given), or None."""
-    c = lis_node_checks.c
-    where = c.node == node_name
-    if run_id is not None:
-        where &= c.run_id == run_id
-    rows = read(ctx.db, sa.select(lis_node_checks).where(where).order_by(c.check_id.desc()).limit(1))
-    return rows[0] if rows else None
 
 
 def db_scan(ctx: Context) -> Counter[str]:

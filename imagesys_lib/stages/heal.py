@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import time
 from collections.abc import Iterator
@@ -12,8 +11,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from imagesys_lib import changes
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Session, chunks, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Session, chunks, from_now, read, write
 from imagesys_lib.db.schema import (
     lis_batches,
     lis_change_acks,
@@ -29,8 +29,8 @@ from imagesys_lib.states import UNFINISHED, Desired, State, move
 
 log = logging.getLogger(__name__)
 
-_ABANDONED = dt.timedelta(days=2)
-_KEEP = dt.timedelta(days=30)
+_ABANDONED_SECONDS = 2 * 86_400
+_KEEP_SECONDS = 30 * 86_400
 _STALE_STAGING_HOURS = 48
 _POISON_AFTER = 5
 
@@ -63,7 +63,7 @@ def heal(ctx: Context, run: Run | None = None) -> Healed:
 def check_stuck_jobs(ctx: Context, run: Run | None = None) -> list[int]:
     """Return batches with work left that nobody holds and whose run is over, or silent for two days."""
     b, r = lis_batches.c, lis_runs.c
-    silent = sa.func.timestampadd(sa.text("SECOND"), -round(_ABANDONED.total_seconds()), NOW)
+    silent = from_now(-_ABANDONED_SECONDS)
     over = r.state.is_(None) | (r.state != "running") | (b.updated_at < silent)
     query = (
         sa.select(b.batch_id)
@@ -106,7 +106,7 @@ def _release(session: Session, batch_id: int) -> tuple[int, int]:
 def check_bad_retry_jobs(ctx: Context) -> int:
     """Bring retry dates that lie beyond any back-off to now. Returns how many."""
     i = lis_images.c
-    beyond = sa.func.timestampadd(sa.text("HOUR"), round(ctx.config.retry.max_hours * 2), NOW)
+    beyond = from_now(round(ctx.config.retry.max_hours * 2 * 3600))
     bad = sa.select(i.image_id).where(i.state == State.FAILED.value, i.next_attempt_at > beyond).limit(CHUNK)
     ids = [row.image_id for row in read(ctx.db, bad)]
     if ids:
@@ -117,7 +117,7 @@ def check_bad_retry_jobs(ctx: Context) -> int:
 
 def _prune(ctx: Context) -> int:
     """Delete rows that only tell of long ago, at most 1,000 a table and run."""
-    old = sa.func.timestampadd(sa.text("SECOND"), -round(_KEEP.total_seconds()), NOW)
+    old = from_now(-_KEEP_SECONDS)
     pruned = 0
     c = lis_changes.c
     ids = [
@@ -173,10 +173,5 @@ def _needed(ctx: Context, kind: str, hashes: list[str]) -> set[str]:
     if kind == "originals":
         query = query.where(i.state.in_([state.value for state in (*UNFINISHED, State.NEW)]))
     else:
-        is_open = (
-            sa.select(lis_changes.c.change_id)
-            .where(lis_changes.c.change_id == i.change_id, lis_changes.c.settled_at.is_(None))
-            .exists()
-        )
-        query = query.where(is_open)
+        query = query.where(changes.is_open(i.change_id))
     return {row.image_hash for row in read(ctx.db, query)}

@@ -18,7 +18,7 @@ from imagesys_lib.etl import Listing
 from imagesys_lib.hashing import lis_hash_for_url
 from imagesys_lib.intervals import Interval
 from imagesys_lib.runs import Kind, Run
-from imagesys_lib.states import Desired, State, move
+from imagesys_lib.states import CLEAN_SLATE, Desired, State, move
 
 log = logging.getLogger(__name__)
 
@@ -144,14 +144,7 @@ def _store_chunk(session: Session, piece: list[_Seen]) -> tuple[int, int]:
         State.NEW,
         frm=_RELEASED,
         where=c.image_hash.in_([seen.image_hash for seen in newer]),
-        values={
-            "attempts": 0,
-            "releases": 0,
-            "reason": None,
-            "detail": None,
-            "next_attempt_at": NOW,
-            "batch_id": None,
-        },
+        values=CLEAN_SLATE,
     )
     return len(fresh), freed
 

@@ -86,27 +86,27 @@ def batches_of(ctx: Context, run: Run) -> list[Batch]:
     return [Batch(row.batch_id, row.seq, row.size) for row in rows]
 
 
-def _due(run: Run) -> tuple[sa.FromClause, sa.ColumnElement[bool], tuple[State, ...]]:
-    """Return tables, condition and states of the images that a run may reserve."""
+def _due(run: Run) -> tuple[sa.ColumnElement[bool], tuple[State, ...]]:
+    """Return the condition and the states of the images that a run may reserve."""
     i, listing = lis_images.c, lis_listing_images.c
     states: tuple[State, ...] = (State.NEW, State.FAILED)
-    table: sa.FromClause = lis_images
-    where = i.next_attempt_at <= NOW
+    where: list[sa.ColumnElement[bool]] = []
     if run.kind is Kind.BACKFILL or run.force:
         start, end = naive_utc(run.interval.start), naive_utc(run.interval.end)
-        where = i.image_hash.in_(sa.select(listing.image_hash).where(listing.etl_time >= start, listing.etl_time < end))
-        if run.force:
-            own = sa.select(lis_batches.c.batch_id).where(lis_batches.c.run_id == run.run_id)
-            where &= i.batch_id.is_(None) | i.batch_id.not_in(own)  # made again once a run, not once a `plan`
-            states = (*states, State.LIVE)
-        else:
-            where &= i.next_attempt_at <= NOW
-    return table, where & i.state.in_([state.value for state in states]), states
+        own_rows = sa.select(listing.image_hash).where(listing.etl_time >= start, listing.etl_time < end)
+        where.append(i.image_hash.in_(own_rows))
+    if run.force:
+        own = sa.select(lis_batches.c.batch_id).where(lis_batches.c.run_id == run.run_id)
+        where.append(i.batch_id.is_(None) | i.batch_id.not_in(own))  # made again once a run, not once a `plan`
+        states = (*states, State.LIVE)
+    else:
+        where.append(i.next_attempt_at <= NOW)
+    return sa.and_(*where, i.state.in_([state.value for state in states])), states
 
 
 def _count_due(ctx: Context, run: Run) -> int:
-    table, where, _ = _due(run)
-    return int(read(ctx.db, sa.select(sa.func.count()).select_from(table).where(where))[0][0])
+    where, _ = _due(run)
+    return int(read(ctx.db, sa.select(sa.func.count()).select_from(lis_images).where(where))[0][0])
 
 
 def _make_batch(ctx: Context, run: Run, seq: int, size: int) -> int:
@@ -126,13 +126,9 @@ def _make_batch(ctx: Context, run: Run, seq: int, size: int) -> int:
 
 
 def _reserve(session: Session, run: Run, seq: int, batch_id: int | None, limit: int) -> tuple[int | None, int]:
-    table, where, states = _due(run)
+    where, states = _due(run)
     ids = session.scalars(
-        sa.select(lis_images.c.image_id)
-        .select_from(table)
-        .where(where)
-        .limit(limit)
-        .with_for_update(of=lis_images, skip_locked=True)
+        sa.select(lis_images.c.image_id).where(where).limit(limit).with_for_update(of=lis_images, skip_locked=True)
     ).all()
     if not ids:
         return batch_id, 0

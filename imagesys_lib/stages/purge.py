@@ -204,22 +204,30 @@ def _purge_candidates(ctx: Context, found: _LookUp, dry_run: bool) -> Purged:
     return Purged(found.looked_up, len(found.missing), len(hashes), purged)
 
 
+def _shown(image_hash: sa.ColumnElement[str], cutoff: dt.datetime) -> sa.ColumnElement[bool]:
+    """Return the condition that some listing shows an image, or has shown it since ``cutoff``."""
+    other = lis_listing_images.alias("other").c
+    own = other.image_hash == image_hash
+    return (
+        sa.select(other.image_hash).where(own, other.missing_since.is_(None) | (other.missing_since > cutoff)).exists()
+    )
+
+
 def _unlisted(ctx: Context, cutoff: dt.datetime, dry_run: bool) -> Iterator[list[Row]]:
     """Yield pages of (image_hash, state) of idle images whose every listing has been missing since ``cutoff``."""
     t, i = lis_listing_images.c, lis_images.c
-    other = lis_listing_images.alias("other")
-    shown = (
-        sa.select(other.c.image_hash)
-        .where(other.c.image_hash == t.image_hash, other.c.missing_since.is_(None) | (other.c.missing_since > cutoff))
-        .exists()
-    )
     after: sa.ColumnElement[bool] = sa.true()
     seen: set[str] = set()
     while True:
         query = (
             sa.select(t.missing_since, t.image_hash, t.listing_id, t.datasource_id, i.state)
             .select_from(lis_listing_images.join(lis_images, i.image_hash == t.image_hash))
-            .where(t.missing_since <= cutoff, after, ~shown, i.state.in_([state.value for state in _IDLE]))
+            .where(
+                t.missing_since <= cutoff,
+                after,
+                ~_shown(i.image_hash, cutoff),
+                i.state.in_([state.value for state in _IDLE]),
+            )
             .order_by(t.missing_since, t.image_hash, t.listing_id, t.datasource_id)
             .limit(CHUNK)
         )
@@ -266,14 +274,9 @@ def _still_gone(ctx: Context, rows: Sequence[Row], dry_run: bool) -> list[Row]:
 def purge_images(session: Session, hashes: Sequence[str], cutoff: dt.datetime) -> int:
     """Unpublish images and put their deletion into the change log; at most 1,000 at a time. Returns how many."""
     i, t = lis_images.c, lis_listing_images.c
-    shown = (
-        sa.select(t.image_hash)
-        .where(t.image_hash == i.image_hash, t.missing_since.is_(None) | (t.missing_since > cutoff))
-        .exists()
-    )
     images = session.execute(
         sa.select(i.image_id, i.image_hash, i.desired)
-        .where(i.image_hash.in_(hashes), i.state.in_([state.value for state in _IDLE]), ~shown)
+        .where(i.image_hash.in_(hashes), i.state.in_([state.value for state in _IDLE]), ~_shown(i.image_hash, cutoff))
         .order_by(i.image_id)
         .with_for_update()
     ).all()

@@ -8,19 +8,20 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 
+from imagesys_lib import node_records
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, Row, Session, read, write
-from imagesys_lib.db.schema import lis_images, lis_live_images, lis_node_repairs
+from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.hashing import parse_thumbnail_path
 from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.stages.check import Expected, expected_on, spared_from, stat_images
-from imagesys_lib.stages.sync import forget_repairs, node_lock, push, thumb_paths
+from imagesys_lib.stages.sync import node_lock, push, thumb_paths
 from imagesys_lib.states import Desired, State, move
 
 log = logging.getLogger(__name__)
@@ -43,14 +44,14 @@ class Repaired:
 def repair(ctx: Context, node_name: str, *, dry_run: bool = False) -> Repaired:
     """Work off ``lis_node_repairs`` for one node. Raises NodeFault if the node itself cannot be reached."""
     total = Repaired()
-    if not _marked(ctx, node_name, ""):
+    if not node_records.marked_after(ctx.db, node_name, "", 1):
         return total
     with node_lock(ctx, node_name), NodeSession(ctx.node(node_name), ctx.stop) as node:
         after = ""
-        while marks := _marked(ctx, node_name, after):
+        while hashes := node_records.marked_after(ctx.db, node_name, after, _GROUP):
             ctx.check_stop()
-            after = marks[-1].image_hash
-            total += _Group(ctx, node, [row.image_hash for row in marks]).run(dry_run)
+            after = hashes[-1]
+            total += _Group(ctx, node, hashes).run(dry_run)
             ctx.progress(total.restored + total.deleted, total.restored + total.deleted)
     log.info(
         "%s %s: %d images restored, %d extra files deleted, %d images to be made again%s",
@@ -62,12 +63,6 @@ def repair(ctx: Context, node_name: str, *, dry_run: bool = False) -> Repaired:
         " (dry run)" if dry_run else "",
     )
     return total
-
-
-def _marked(ctx: Context, node_name: str, after: str) -> Sequence[Row]:
-    c = lis_node_repairs.c
-    query = sa.select(c.image_hash).where(c.node == node_name, c.image_hash > after)
-    return read(ctx.db, query.order_by(c.image_hash).limit(_GROUP))
 
 
 class _Group:
@@ -86,7 +81,7 @@ class _Group:
         restored, lost = self._restore(self._rows(settled))
         requeued = self._make_again(lost)
         handled = set(self.hashes) - set(settled) | {row.image_hash for row in restored + lost}
-        forget_repairs(self.ctx, self.node.node.name, sorted(handled))
+        node_records.unmark(self.ctx.db, self.node.node.name, sorted(handled))
         return Repaired(len(restored), len(extra), requeued)
 
     def _extra_paths(self, expected: Mapping[str, Expected]) -> list[str]:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib import changes, runs
+from imagesys_lib import changes, node_records, runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, read, write
-from imagesys_lib.db.schema import lis_batches, lis_images, lis_metrics, lis_node_repairs, lis_nodes
+from imagesys_lib.db.schema import lis_batches, lis_images, lis_metrics
 from imagesys_lib.runs import Run
-from imagesys_lib.stages.check import latest_check
-from imagesys_lib.states import UNFINISHED, State
+from imagesys_lib.states import UNFINISHED, State, tally
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +69,7 @@ def summarize(ctx: Context, run: Run, failed_tasks: Sequence[str] = ()) -> Summa
         .where(b.run_id == run.run_id)
         .group_by(i.state, i.reason)
     )
-    states: dict[str, int] = {}
-    reasons: dict[str, dict[str, int]] = {}
-    for row in read(ctx.db, query):
-        states[row.state] = states.get(row.state, 0) + row.images
-        if row.state in (State.FAILED.value, State.REJECTED.value, State.QUARANTINED.value):
-            reasons.setdefault(row.state, {})[row.reason] = row.images
+    states, reasons = tally(read(ctx.db, query))
     batches = read(ctx.db, sa.select(b.batch_id, b.seq, b.size).where(b.run_id == run.run_id).order_by(b.seq))
     unfinished = _unfinished(ctx, run)
     nodes = {name: _node(ctx, name, run) for name in ctx.config.nodes}
@@ -92,11 +86,7 @@ def summarize(ctx: Context, run: Run, failed_tasks: Sequence[str] = ()) -> Summa
         nodes=nodes,
         lost=[],
     )
-    return Summary(**{**_fields(summary), "lost": losses(summary, _ingested(ctx, run), failed_tasks)})
-
-
-def _fields(summary: Summary) -> dict[str, Any]:
-    return {name: getattr(summary, name) for name in summary.__dataclass_fields__}
+    return replace(summary, lost=losses(summary, _ingested(ctx, run), failed_tasks))
 
 
 def _ingested(ctx: Context, run: Run) -> bool:
@@ -118,18 +108,15 @@ def _unfinished(ctx: Context, run: Run) -> dict[int, int]:
 
 
 def _node(ctx: Context, name: str, run: Run) -> NodeState:
-    fault = read(ctx.db, sa.select(lis_nodes.c.fault, lis_nodes.c.detail).where(lis_nodes.c.node == name))
-    marked = read(
-        ctx.db, sa.select(sa.func.count()).select_from(lis_node_repairs).where(lis_node_repairs.c.node == name)
-    )
-    checked = latest_check(ctx, name, run.run_id)
+    known = node_records.record(ctx.db, name, run.run_id)
+    checked = known.checked
     findings = dict(checked.findings) if checked else {}
     return NodeState(
         node=name,
-        backlog=changes.backlog(ctx.db, name),
+        backlog=known.backlog,
         own_backlog=changes.backlog(ctx.db, name, run.run_id),
-        marked=int(marked[0][0]),
-        fault=(fault[0].detail or fault[0].fault) if fault and fault[0].fault else None,
+        marked=known.marked,
+        fault=known.fault or None,
         files=checked.files if checked else None,
         bytes=checked.bytes if checked else None,
         missing=findings.get("missing", 0) if checked else None,

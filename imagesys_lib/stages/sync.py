@@ -12,13 +12,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.mysql import insert
-
-from imagesys_lib import changes
+from imagesys_lib import changes, node_records
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import NOW, Row, chunks, named_lock, write
-from imagesys_lib.db.schema import lis_node_repairs, lis_nodes
+from imagesys_lib.db.engine import Row, chunks, named_lock
+from imagesys_lib.errors import LockHeld
 from imagesys_lib.nodes import NodeFault, NodeSession, Space
 from imagesys_lib.states import Desired, State
 
@@ -60,8 +57,8 @@ def node_lock(ctx: Context, node_name: str) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             stack.enter_context(named_lock(ctx.db, name, timeout=ctx.config.transfer.lock_timeout, on_wait=waiting))
-        except TimeoutError as error:
-            raise NodeFault(node_name, "busy", str(error)) from None
+        except LockHeld as held:
+            raise NodeFault(node_name, "busy", held.message) from None
         yield
 
 
@@ -83,9 +80,9 @@ def sync(ctx: Context, node_name: str) -> Synced:
                 ctx.progress(total.pushed + total.deleted, total.pushed + total.deleted)
             node.set_ready(True)
     except NodeFault as fault:
-        note(ctx, node_name, fault)
+        node_records.note(ctx.db, node_name, fault)
         raise
-    note(ctx, node_name, None)
+    node_records.note(ctx.db, node_name, None)
     settle(ctx)
     log.info(
         "%s %s: %d files pushed, %d deleted, %d changes acknowledged",
@@ -118,11 +115,11 @@ def _apply(ctx: Context, node: NodeSession, images: Sequence[Row]) -> Synced:
     unstaged = [image for image in present if not _is_staged(ctx, image)]
     node.delete(absent)
     failed = push(node, ctx.staging.out, staged)
-    set_aside(ctx, node.node.name, failed, "transfer")
-    set_aside(ctx, node.node.name, unstaged, "not_staged")
+    marks = {image.image_hash: "transfer" for image in failed} | {image.image_hash: "not_staged" for image in unstaged}
+    node_records.mark(ctx.db, node.node.name, marks)
     done = {image.image_id for image in failed}
     arrived = [image for image in staged if image.image_id not in done]
-    forget_repairs(ctx, node.node.name, [image.image_hash for image in arrived])
+    node_records.unmark(ctx.db, node.node.name, [image.image_hash for image in arrived])
     return Synced(
         pushed=sum(len(thumb_paths(image)) for image in arrived),
         deleted=len(absent),
@@ -154,42 +151,12 @@ def push(node: NodeSession, source: Path, images: list[Row]) -> list[Row]:
     return []
 
 
-def set_aside(ctx: Context, node_name: str, images: Sequence[Row], reason: str) -> None:
-    """Mark that a node lacks these images, or holds them wrongly."""
-    rows = [{"node": node_name, "image_hash": image.image_hash, "reason": reason} for image in images]
-    if rows:
-        statement = insert(lis_node_repairs).values(since=NOW)
-        statement = statement.on_duplicate_key_update(reason=statement.inserted.reason)
-        write(ctx.db, lambda session: session.execute(statement, rows))
-
-
-def forget_repairs(ctx: Context, node_name: str, hashes: Sequence[str]) -> None:
-    """Clear the marks of images that a node now holds as it should."""
-    c = lis_node_repairs.c
-    if hashes:
-        statement = sa.delete(lis_node_repairs).where(c.node == node_name, c.image_hash.in_(hashes))
-        write(ctx.db, lambda session: session.execute(statement))
-
-
-def note(ctx: Context, node_name: str, fault: NodeFault | None) -> None:
-    """Remember how the node fared: report, status and explain name the cause from here."""
-    values = {
-        "fault": fault.reason if fault else None,
-        "detail": str(fault)[:500] if fault else None,
-        "updated_at": NOW,
-        **({} if fault else {"synced_at": NOW}),
-    }
-    statement = insert(lis_nodes).values(node=node_name, **values).on_duplicate_key_update(**values)
-    write(ctx.db, lambda session: session.execute(statement))
-
-
 def settle(ctx: Context) -> int:
     """Drop the staged files of changes that every node has applied, and close them. Returns their number."""
     settled = 0
     finished = {State.THUMBNAILED.value, State.LIVE.value, State.PURGED.value}
     while change_ids := changes.ready_to_settle(ctx.db, ctx.config.nodes):
-        for start in range(0, len(change_ids), _CHANGES_AT_ONCE):
-            piece = change_ids[start : start + _CHANGES_AT_ONCE]
+        for piece in chunks(change_ids, _CHANGES_AT_ONCE):
             for image in changes.images_of(ctx.db, piece):
                 # An image in work again (a remake) may have fresh files here already: they belong to a later change.
                 if image.state in finished:

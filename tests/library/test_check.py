@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_images, lis_node_checks, lis_node_repairs
 from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
+from imagesys_lib.node_records import latest_check
 from imagesys_lib.nodes import NodeFault, NodeSession
-from imagesys_lib.stages.check import check, db_scan, latest_check, stat_images
+from imagesys_lib.stages.check import check, db_scan, stat_images
 from imagesys_lib.stages.purge import purge_images
 from imagesys_lib.stages.repair import Repaired, repair
 from imagesys_lib.stages.sync import sync
@@ -67,7 +68,7 @@ def test_every_difference_is_named_and_repaired_and_nothing_else_is_touched(worl
     assert found.samples["missing"] == [paths[0].removeprefix("uk/")]
     assert found.samples["wrong_size"] == [paths[5].removeprefix("uk/"), paths[9].removeprefix("uk/")]
     assert "README" in found.samples["impossible_name"]
-    row = latest_check(world.ctx, "n2", "run-1")
+    row = latest_check(world.ctx.db, "n2", "run-1")
     assert (row.findings, row.samples) == (dict(found.findings), found.samples)
 
     assert repair(world.ctx, "n2", dry_run=True).restored >= 2
