@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError, ValidationInfo, field_validator
 
 from imagesys_lib.errors import ConfigError, UsageError
 
@@ -28,6 +28,8 @@ _CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 Seconds = Annotated[float, Field(gt=0)]
 Days = Annotated[int, Field(ge=0, le=3650)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+HttpStatus = Annotated[int, Field(ge=400, le=599)]
+StatusMeaning = Literal["gone", "unknown"]
 
 
 class _Model(BaseModel):
@@ -48,6 +50,12 @@ class ProcessDetails(_Model):
     sharpen: Annotated[str, Field(pattern=r"^\d+(\.\d+)?x\d+(\.\d+)?$")] = "0x1"
     gamma: Annotated[float, Field(ge=0.1, le=10)] = 1.0
     quality: Annotated[int, Field(ge=1, le=100)] = 90
+
+
+class DataSource(ProcessDetails):
+    """What holds for one data source alone: how its thumbnails are finished, what its hosts' statuses mean."""
+
+    statuses: Mapping[HttpStatus, StatusMeaning] = Field(default_factory=dict)
 
 
 class EtlTable(_Model):
@@ -74,19 +82,75 @@ class EtlTable(_Model):
         return _zone(value)
 
 
-class Fetch(_Model):
-    """How photos are fetched. Times in seconds, sizes in bytes."""
+class HostLimits(_Model):
+    """How hard one host may be asked: requests in flight over all workers, and optionally requests a second."""
 
-    threads: Annotated[int, Field(ge=1, le=256)] = 16
+    per_host: Annotated[int, Field(ge=1, le=64)]
+    rate: Annotated[float, Field(gt=0, le=1000)] | None = None
+
+
+class Breaker(_Model):
+    """When a host or data source is left alone: after so many failures, for a time that doubles up to a most.
+
+    A host's breaker opens after ``failures`` requests in a row that it failed, a data source's when
+    ``source_percent`` of at least ``source_images`` images failed within ``window_hours``. Times in seconds.
+    """
+
+    failures: Annotated[int, Field(ge=2, le=1000)] = 10
+    first_seconds: Seconds = 60
+    max_seconds: Seconds = 6 * 3600
+    source_percent: Percent = 95
+    source_images: Annotated[int, Field(ge=1)] = 200
+    window_hours: Annotated[float, Field(gt=0)] = 24
+
+
+class Fetch(_Model):
+    """How photos are fetched. Times in seconds, sizes in bytes, speeds in bytes a second.
+
+    ``statuses`` says what an HTTP status means: ``gone`` (rejected) or ``unknown`` (tried again later).
+    ``allowed_addresses`` are networks that may be asked although they are not public. ``proxy`` is a URL;
+    without it no proxy is used, whatever the environment says (the original's ``noproxy``).
+    """
+
+    in_flight: Annotated[int, Field(ge=1, le=512)] = 64
     per_host: Annotated[int, Field(ge=1, le=64)] = 6
+    rate: Annotated[float, Field(gt=0, le=1000)] | None = None
+    hosts: Mapping[str, HostLimits] = Field(default_factory=dict)
+    breaker: Breaker = Breaker()
     connect_timeout: Seconds = 10
     read_timeout: Seconds = 20
     image_deadline: Seconds = 60
+    min_speed: Annotated[int, Field(ge=0)] = 1024
     max_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     max_redirects: Annotated[int, Field(ge=0, le=20)] = 5
     tries: Annotated[int, Field(ge=1, le=10)] = 3
     pause_between_tries: Annotated[float, Field(ge=0)] = 2
+    max_retry_after_hours: Annotated[float, Field(gt=0)] = 24
+    network_patience: Annotated[float, Field(ge=0)] = 300
+    allowed_addresses: tuple[IPvAnyNetwork, ...] = ()
+    proxy: Annotated[str, Field(pattern=r"^(https?|socks5h?)://[^\s]+$")] | None = None
+    statuses: Mapping[HttpStatus, StatusMeaning] = Field(default_factory=dict)
     user_agent: Annotated[str, Field(min_length=8)]
+
+    def limits(self, host: str) -> HostLimits:
+        """Return what holds for one host, ``name`` or ``name:port`` in lower case."""
+        own = self.hosts.get(host) or self.hosts.get(host.rpartition(":")[0])
+        return own or HostLimits(per_host=self.per_host, rate=self.rate)
+
+
+class Thumbnailing(_Model):
+    """How thumbnails are made. ``processes`` decode at once, each within ``memory_mb`` and ``seconds`` an image.
+
+    ``encoder``: ``lean`` spends time on fewer bytes, ``fast`` does not. ``siblings`` are made beside each JPEG.
+    The same bytes on more than ``placeholder_listings`` listings of one data source are a placeholder (0: never).
+    """
+
+    encoder: Literal["lean", "fast"] = "lean"
+    siblings: tuple[Literal["webp", "avif"], ...] = ()
+    processes: Annotated[int, Field(ge=1, le=256)] | None = None
+    memory_mb: Annotated[int, Field(ge=128, le=65536)] = 768
+    seconds: Seconds = 20
+    placeholder_listings: Annotated[int, Field(ge=0)] = 50
 
 
 class Retry(_Model):
@@ -171,7 +235,8 @@ class CountryConfig(_Model):
     fetch: Fetch
     retry: Retry = Retry()
     process: ProcessDetails = ProcessDetails()
-    datasources: Mapping[int, ProcessDetails] = Field(default_factory=dict)
+    datasources: Mapping[int, DataSource] = Field(default_factory=dict)
+    thumbnail: Thumbnailing = Thumbnailing()
     min_width: Annotated[int, Field(ge=1)] = 32
     min_height: Annotated[int, Field(ge=1)] = 32
     max_megapixels: Annotated[float, Field(gt=0)] = 50
@@ -223,6 +288,11 @@ class CountryConfig(_Model):
     def process_details(self, datasource_id: int) -> ProcessDetails:
         """Return how this data source's thumbnails are finished."""
         return self.datasources.get(datasource_id, self.process)
+
+    def status_meaning(self, datasource_id: int, status: int) -> StatusMeaning | None:
+        """Return what a status means from this data source; None where nobody has said."""
+        own = self.datasources.get(datasource_id)
+        return (own.statuses.get(status) if own else None) or self.fetch.statuses.get(status)
 
 
 def _zone(value: str) -> str:

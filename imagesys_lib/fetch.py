@@ -45,7 +45,7 @@ class Fetched:
 
 
 class Fetcher:
-    """Fetches photos; one object serves ``settings.threads`` threads at once. Use it in a ``with`` block.
+    """Fetches photos; one object serves ``settings.in_flight`` threads at once. Use it in a ``with`` block.
 
     It takes no proxy, netrc or CA bundle from the environment, keeps no cookies (one image's answer must not
     depend on another's), verifies TLS, and holds at most ``settings.per_host`` requests in flight per host.
@@ -63,7 +63,7 @@ class Fetcher:
         self._session.headers.update(
             {"User-Agent": settings.user_agent, "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
         )
-        adapter = GuardedAdapter(pool_connections=64, pool_maxsize=settings.threads, max_retries=0)
+        adapter = GuardedAdapter(pool_connections=64, pool_maxsize=settings.in_flight, max_retries=0)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
 

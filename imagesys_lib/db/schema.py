@@ -28,6 +28,11 @@ def _instant(name: str, *, nullable: bool = True) -> Column[object]:
     return Column(name, DATETIME(fsp=6), nullable=nullable)
 
 
+def _trips() -> Column[int]:
+    comment = "times in a row that the breaker opened; 0: closed"
+    return Column("trips", SMALLINT(unsigned=True), nullable=False, server_default="0", comment=comment)
+
+
 lis_images = Table(
     "lis_images",
     country_metadata,
@@ -51,12 +56,14 @@ lis_images = Table(
     Column("last_modified", String(64)),
     Column("final_url", Text),
     Column("thumbs", JSON, comment="[{n, path, width, height, bytes, sha1}]"),
+    Column("recipe", CHAR(16, charset="ascii", collation="ascii_bin"), comment="what the thumbnails were made with"),
     _instant("created_at", nullable=False),
     _instant("updated_at", nullable=False),
     Index("ux_images_hash", "image_hash", unique=True),
     Index("ix_images_due", "state", "next_attempt_at", "image_id"),
     Index("ix_images_batch", "batch_id", "state"),
     Index("ix_images_change", "change_id"),
+    Index("ix_images_source", "source_sha1", "datasource_id"),
     **_InnoDB,
     comment="The work state: one row per image",
 )
@@ -202,6 +209,11 @@ lis_datasources = Table(
     Column("datasource_id", Integer, nullable=False, autoincrement=False),
     _instant("first_seen_at", nullable=False),
     _instant("last_seen_at", nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0", comment="images since window_at"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    _instant("window_at"),
+    _instant("not_before"),
+    _trips(),
     PrimaryKeyConstraint("datasource_id"),
     **_InnoDB,
     comment="Data sources that the ETL has shown",
@@ -227,6 +239,15 @@ lis_hosts = Table(
     _instant("not_before"),
     _code("reason", 40, nullable=True),
     _instant("updated_at", nullable=False),
+    Column(
+        "failures",
+        SMALLINT(unsigned=True),
+        nullable=False,
+        server_default="0",
+        comment="requests in a row that the host failed",
+    ),
+    _trips(),
+    Column("next_at", DATETIME(fsp=6), comment="the next request's turn"),
     PrimaryKeyConstraint("host"),
     **_InnoDB,
     comment="Photo hosts that asked to be left alone, for every country",

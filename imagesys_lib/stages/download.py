@@ -101,7 +101,7 @@ class _Batch:
             self.fetcher = fetcher
             for round_number in range(1, self.settings.tries + 1):
                 self.again = []
-                Crew(ctx, self.claim, self.settings.threads, self._fetch, self._store).run(todo)
+                Crew(ctx, self.claim, self.settings.in_flight, self._fetch, self._store).run(todo)
                 if not self.again or round_number == self.settings.tries:
                     break
                 todo = [outcome.image for outcome in self.again]

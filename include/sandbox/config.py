@@ -11,7 +11,13 @@ import yaml
 from .settings import PROJECT, SandboxSettings, write_atomically
 
 _OVERRIDES: dict[str, Any] = {
-    "fetch": {"connect_timeout": 3, "read_timeout": 4, "image_deadline": 5, "pause_between_tries": 0.3},
+    "fetch": {
+        "connect_timeout": 3,
+        "read_timeout": 4,
+        "image_deadline": 5,
+        "pause_between_tries": 0.3,
+        "allowed_addresses": ["127.0.0.0/8"],  # the sandbox's own web site
+    },
     "transfer": {"connect_timeout": 5, "io_timeout": 60},
     "alerts": {"mail_to": ["ops@example.test"]},
     "image_base_url": "https://images.example.test/lis",

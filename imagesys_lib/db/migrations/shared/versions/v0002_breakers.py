@@ -1,0 +1,39 @@
+"""Breakers and rates of hosts."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import mysql
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column(
+        "lis_hosts",
+        sa.Column(
+            "failures",
+            mysql.SMALLINT(unsigned=True),
+            server_default="0",
+            nullable=False,
+            comment="requests in a row that the host failed",
+        ),
+    )
+    op.add_column(
+        "lis_hosts",
+        sa.Column(
+            "trips",
+            mysql.SMALLINT(unsigned=True),
+            server_default="0",
+            nullable=False,
+            comment="times in a row that the breaker opened; 0: closed",
+        ),
+    )
+    op.add_column(
+        "lis_hosts", sa.Column("next_at", mysql.DATETIME(fsp=6), nullable=True, comment="the next request's turn")
+    )
+
+
+def downgrade() -> None:
+    for column in ("next_at", "trips", "failures"):
+        op.drop_column("lis_hosts", column)
