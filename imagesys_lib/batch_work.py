@@ -1,6 +1,6 @@
-"""Work on one batch: the claim, the pool, the lease and the writes that download and thumbnail share.
+"""Work on one batch: the claim, the lease and the writes that download and thumbnail share.
 
-One thread hands out images, collects results, writes them in groups and renews the lease; the others only work.
+One thread hands out images, collects results, writes them in groups and renews the lease; others only work.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -56,50 +56,51 @@ def hold(ctx: Context, batch_id: int, holder: str, done_state: str) -> Iterator[
 def images_in(ctx: Context, batch_id: int, state: State) -> Sequence[Row]:
     """Return the images of a batch that are in one state."""
     c = lis_images.c
-    columns = (c.image_id, c.image_hash, c.image_url, c.datasource_id, c.attempts, c.desired)
-    query = sa.select(*columns).where(c.batch_id == batch_id, c.state == state.value).order_by(c.image_id)
+    what = (c.image_id, c.image_hash, c.image_url, c.datasource_id, c.attempts, c.desired)
+    known = (c.recipe, c.source_sha1, c.etag, c.last_modified)
+    query = sa.select(*what, *known).where(c.batch_id == batch_id, c.state == state.value).order_by(c.image_id)
     return read(ctx.db, query)
 
 
 class Crew(Generic[Item, Result]):
-    """A pool of threads over the images of a held batch.
+    """Works through the images of a held batch with the help of others, threads or processes.
 
-    ``work`` runs in the threads and returns a result for every item, never raising for an image's own failure;
-    ``store`` runs in the calling thread with groups of results. At most twice as many items as threads are under
-    way, so memory does not grow with the batch. Raises Stopped soon after ``ctx.stop`` is set.
+    ``submit`` hands a piece of work over and returns a future of its results: one for every image in it, never an
+    image's own failure as an exception. ``store`` runs in the calling thread with groups of results. At most
+    ``at_once`` pieces are under way, so memory does not grow with the batch. Raises Stopped soon after ``ctx.stop`` is
+    set; whoever owns the helpers ends them.
     """
 
     def __init__(
         self,
         ctx: Context,
         claim: Claim,
-        threads: int,
-        work: Callable[[Item], Result],
+        at_once: int,
+        submit: Callable[[Item], Future[list[Result]]],
         store: Callable[[list[Result]], None],
     ) -> None:
-        self._ctx, self._claim, self._work, self._store = ctx, claim, work, store
-        self._threads = threads
+        self._ctx, self._claim, self._submit, self._store = ctx, claim, submit, store
+        self._at_once = at_once
         self._renew_every = claim.lease / 3
 
-    def run(self, items: Sequence[Item]) -> None:
-        """Work through ``items``."""
-        pending: set[Future[Result]] = set()
-        done: set[Future[Result]] = set()
+    def run(self, pieces: Iterable[Item], images: int) -> None:
+        """Work through ``pieces``, ``images`` in all."""
+        pending: set[Future[list[Result]]] = set()
+        done: set[Future[list[Result]]] = set()
         results: list[Result] = []
-        queue = iter(items)
+        queue = iter(pieces)
         renewed = stored = time.monotonic()
         done_count = 0
-        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="imagesys")
         try:
             while True:
                 self._ctx.check_stop()
-                while len(pending) < 2 * self._threads and (item := next(queue, None)) is not None:
-                    pending.add(pool.submit(self._work, item))
+                while len(pending) < self._at_once and (piece := next(queue, None)) is not None:
+                    pending.add(self._submit(piece))
                 if not pending:
                     break
                 done, pending = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
                 while done:
-                    results.append(done.pop().result())
+                    results += done.pop().result()
                 now = time.monotonic()
                 if now - renewed > self._renew_every:
                     claims.renew(self._ctx.db, self._claim)
@@ -107,17 +108,16 @@ class Crew(Generic[Item, Result]):
                 if len(results) >= GROUP or (results and now - stored > 1):
                     done_count += self._flush(results)
                     stored = now
-                    self._ctx.progress(done_count, len(items))
+                    self._ctx.progress(done_count, images)
         except Stopped:
-            # What is done is kept: a second request for the same photo would be one too many.
-            results += [f.result() for f in pending | done if f.done() and not f.exception()]
+            # What is done is kept: to do it again would be once too many.
+            for future in pending | done:
+                if future.done() and not future.cancelled() and not future.exception():
+                    results += future.result()
             self._flush(results)
             raise
-        finally:
-            # Waits for nothing that is under way: the fence refuses what a straggler might still write.
-            pool.shutdown(wait=False, cancel_futures=True)
         self._flush(results)
-        self._ctx.progress(len(items), len(items))
+        self._ctx.progress(images, images)
 
     def _flush(self, results: list[Result]) -> int:
         count = len(results)

@@ -168,7 +168,6 @@ class Batching(_Model):
     max_batches: Annotated[int, Field(ge=1, le=1024)] = 1000
     lease_seconds: Annotated[int, Field(ge=2, le=3600)] = 60
     deadline_minutes: Annotated[float, Field(gt=0)] = 120
-    failing_percent: Percent = 80
 
 
 class Staging(_Model):

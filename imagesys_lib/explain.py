@@ -111,7 +111,11 @@ def _original(image: Row) -> str:
 
 def _thumbnails(image: Row) -> str:
     thumbs: Sequence[dict[str, Any]] = image.thumbs or ()
-    return ", ".join(f"{t['n']}: {t['width']}x{t['height']}, {t['bytes']} bytes" for t in thumbs) or "none"
+    shown = (
+        f"{t['n']}{'.' + t['format'] if 'format' in t else ''}: {t['width']}x{t['height']}, {t['bytes']} bytes"
+        for t in thumbs
+    )
+    return ", ".join(shown) or "none"
 
 
 def _listings(ctx: Context, image_hash: str) -> list[tuple[str, str]]:

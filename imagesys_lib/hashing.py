@@ -24,21 +24,30 @@ def lis_path_for_hash(image_hash: str) -> str:
     return f"{image_hash[0]}/{image_hash[1]}/{image_hash[2]}/{image_hash[3:]}"
 
 
-def thumbnail_path(country: str, image_hash: str, number: int) -> str:
-    """Return where thumbnail ``number`` (from 1) lies below a root: ``<country>/<path>.<n>.jpg``."""
-    return f"{country}/{lis_path_for_hash(image_hash)}.{number}.jpg"
+THUMBNAIL_SUFFIXES = ("jpg", "webp", "avif")
+"""What a thumbnail's file may end in: the JPEG, and the siblings that a configuration may ask for beside it."""
 
 
-_THUMBNAIL = re.compile(r"([0-9a-f])/([0-9a-f])/([0-9a-f])/([0-9a-f]{37})\.([1-9])\.jpg\Z")
+def thumbnail_stem(country: str, image_hash: str) -> str:
+    """Return what all files of an image begin with, below a root: ``<country>/<path>``."""
+    return f"{country}/{lis_path_for_hash(image_hash)}"
 
 
-def parse_thumbnail_path(path: str) -> tuple[str, int] | None:
-    """Return (image hash, thumbnail number) of a path below ``<root>/<country>``; None if impossible."""
+def thumbnail_path(country: str, image_hash: str, number: int, suffix: str = "jpg") -> str:
+    """Return where thumbnail ``number`` (from 1) lies below a root: ``<country>/<path>.<n>.<suffix>``."""
+    return f"{thumbnail_stem(country, image_hash)}.{number}.{suffix}"
+
+
+_THUMBNAIL = re.compile(r"([0-9a-f])/([0-9a-f])/([0-9a-f])/([0-9a-f]{37})\.[1-9]\.(?:jpg|webp|avif)\Z")
+
+
+def parse_thumbnail_path(path: str) -> tuple[str, str] | None:
+    """Return (image hash, end such as ``1.jpg``) of a path below ``<root>/<country>``; None if impossible."""
     match = _THUMBNAIL.match(path)
     if match is None:
         return None
-    a, b, c, rest, number = match.groups()
-    return a + b + c + rest, int(number)
+    a, b, c, rest = match.groups()
+    return a + b + c + rest, path[match.end(4) + 1 :]
 
 
 def split_photo_urls(photo_url: str, separator: str) -> tuple[str, ...]:

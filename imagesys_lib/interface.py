@@ -32,7 +32,7 @@ class Rendition:
 
 @dataclass(frozen=True)
 class ImageData:
-    """What the search API gives of one live image: its thumbnails by number (1 the thumb, 2 the image)."""
+    """What the search API gives of one live image: its JPEGs by number (1 the thumb, 2 the image)."""
 
     image_hash: str
     renditions: Mapping[int, Rendition]
@@ -86,4 +86,5 @@ class Interface:
         return {
             int(number): Rendition(f"{base}/{thumb['path']}", int(str(thumb["width"])), int(str(thumb["height"])))
             for number, thumb in sorted(image_data.items())
+            if number.isdigit()  # siblings in other formats are "1.webp" and the like
         }

@@ -1,22 +1,24 @@
 """The worker's disk: originals between download and thumbnail, thumbnails until every node has them.
 
 ``<root>/originals/<country>/<path>`` holds an original and ``<path>.json`` what the host said of it;
-``<root>/out/<country>/<path>.<n>.jpg`` holds thumbnails, laid out as on a node.
+``<root>/out/<country>/<path>.<n>.<suffix>`` holds thumbnails, laid out as on a node.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from imagesys_lib.config import Staging as StagingConfig
 from imagesys_lib.errors import DiskFull, EnvironmentFault
 from imagesys_lib.fetch import Fetched
-from imagesys_lib.files import write_atomically
+from imagesys_lib.files import link_atomically, write_atomically
 from imagesys_lib.hashing import lis_path_for_hash, thumbnail_path
 
 
@@ -59,6 +61,33 @@ class Staging:
         original = self.original(image_hash)
         original.with_suffix(".json").unlink(missing_ok=True)
         original.unlink(missing_ok=True)
+
+    def has(self, path: str, size: int) -> bool:
+        """Say whether a thumbnail, given as a path below ``out``, is there with so many bytes."""
+        try:
+            return (self.out / path).stat().st_size == size
+        except FileNotFoundError:
+            return False
+
+    def copy_thumbnails(self, thumbs: Iterable[Mapping[str, Any]], image_hash: str) -> list[dict[str, Any]] | None:
+        """Give an image the staged thumbnails of another one; returns its own rows, None if they are not intact.
+
+        The files are hard links: nothing ever changes a staged file in place.
+        """
+        rows = []
+        for thumb in thumbs:
+            have = self.out / str(thumb["path"])
+            suffix = str(thumb.get("format", "jpg"))
+            path = thumbnail_path(self.country, image_hash, int(thumb["n"]), suffix)
+            try:
+                data = have.read_bytes()
+                if hashlib.sha1(data, usedforsecurity=False).hexdigest() != thumb["sha1"]:
+                    return None
+                link_atomically(have, self.out / path)
+            except FileNotFoundError:
+                return None
+            rows.append({**thumb, "path": path})
+        return rows or None
 
     def drop_thumbnails(self, paths: Iterable[str]) -> None:
         """Remove thumbnails, given as paths below ``out``."""

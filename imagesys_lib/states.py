@@ -56,8 +56,8 @@ ALLOWED: Mapping[State, frozenset[State]] = {
     _NEW: frozenset({_RES, _PURGED}),
     _RES: frozenset({_DOWN, _FAIL, _REJ, _QUAR, _NEW, _LIVE}),  # new: unattempted; live: a remake failed
     _DOWN: frozenset({_THUMB, _FAIL, _REJ, _QUAR, _NEW, _LIVE}),
-    _THUMB: frozenset({_LIVE, _NEW, _PURGED}),
-    _LIVE: frozenset({_RES, _NEW, _PURGED}),  # reserved: forced remake; new: its files are lost everywhere
+    _THUMB: frozenset({_LIVE, _NEW, _PURGED, _QUAR}),  # quarantined: its original is found to be a placeholder
+    _LIVE: frozenset({_RES, _NEW, _PURGED, _QUAR}),  # reserved: forced remake; new: its files are lost everywhere
     _FAIL: frozenset({_RES, _NEW, _PURGED}),
     _REJ: frozenset({_NEW, _PURGED}),
     _QUAR: frozenset({_NEW, _PURGED}),

@@ -106,9 +106,9 @@ def write(engine: Engine, work: Callable[[Session], T]) -> T:
     return _patiently(engine, lambda: _once(engine, work))
 
 
-def probe(engine: Engine) -> None:
-    """Connect once, without patience. Raises as :func:`write` does."""
-    _patiently(engine, lambda: _once(engine, lambda session: session.execute(sa.select(1))), patience=0)
+def probe(engine: Engine, *, patience: float | None = 0) -> None:
+    """Connect, within ``patience`` seconds (None: the usual minute). Raises as :func:`write` does."""
+    _patiently(engine, lambda: _once(engine, lambda session: session.execute(sa.select(1))), patience)
 
 
 def read(engine: Engine, statement: sa.Executable, parameters: dict[str, object] | None = None) -> Sequence[Row]:

@@ -63,7 +63,7 @@ lis_images = Table(
     Index("ix_images_due", "state", "next_attempt_at", "image_id"),
     Index("ix_images_batch", "batch_id", "state"),
     Index("ix_images_change", "change_id"),
-    Index("ix_images_source", "source_sha1", "datasource_id"),
+    Index("ix_images_source", "source_sha1", "datasource_id", "state"),
     **_InnoDB,
     comment="The work state: one row per image",
 )
@@ -219,6 +219,18 @@ lis_datasources = Table(
     comment="Data sources that the ETL has shown",
 )
 
+lis_placeholders = Table(
+    "lis_placeholders",
+    country_metadata,
+    _hash("source_sha1"),
+    Column("datasource_id", Integer, nullable=False, autoincrement=False),
+    Column("listings", Integer, nullable=False, comment="how many showed it when it was found out"),
+    _instant("found_at", nullable=False),
+    PrimaryKeyConstraint("source_sha1", "datasource_id"),
+    **_InnoDB,
+    comment="Originals that stand for many listings of one data source",
+)
+
 lis_metrics = Table(
     "lis_metrics",
     country_metadata,
@@ -248,7 +260,9 @@ lis_hosts = Table(
     ),
     _trips(),
     Column("next_at", DATETIME(fsp=6), comment="the next request's turn"),
+    _instant("answered_at"),
     PrimaryKeyConstraint("host"),
+    Index("ix_hosts_answered", "answered_at"),
     **_InnoDB,
-    comment="Photo hosts that asked to be left alone, for every country",
+    comment="What is remembered of photo hosts, for every country",
 )

@@ -21,7 +21,7 @@ from imagesys_lib import changes, node_records
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images, lis_node_checks
-from imagesys_lib.hashing import parse_thumbnail_path
+from imagesys_lib.hashing import THUMBNAIL_SUFFIXES, lis_path_for_hash, parse_thumbnail_path
 from imagesys_lib.nodes import Entry, NodeSession
 from imagesys_lib.states import Desired, State
 
@@ -32,10 +32,10 @@ REPAIRED_KINDS = ("missing", "wrong_size", "extra")
 
 @dataclass(frozen=True)
 class Expected:
-    """What a node should hold of one image: size in bytes by thumbnail number; ``pending`` if not yet applied."""
+    """What a node should hold of one image: bytes by path end (``1.jpg``); ``pending`` if not yet applied."""
 
     image_hash: str
-    sizes: dict[int, int]
+    sizes: dict[str, int]
     pending: bool = False
 
 
@@ -112,14 +112,14 @@ def _differences(want: Expected, entries: list[Entry]) -> Iterator[Finding]:
         return
     there = {parsed[1]: entry for entry in entries if (parsed := parse_thumbnail_path(entry.path))}
     h = want.image_hash
-    for number, size in sorted(want.sizes.items()):
-        path = f"{h[0]}/{h[1]}/{h[2]}/{h[3:]}.{number}.jpg"
-        if number not in there:
+    for end, size in sorted(want.sizes.items()):
+        path = f"{lis_path_for_hash(h)}.{end}"
+        if end not in there:
             yield Finding("missing", path, h)
-        elif there[number].size != size:
-            yield Finding("wrong_size", path, h, there[number].mtime)
-    for number in there.keys() - want.sizes.keys():
-        yield Finding("extra", there[number].path, h, there[number].mtime)
+        elif there[end].size != size:
+            yield Finding("wrong_size", path, h, there[end].mtime)
+    for end in there.keys() - want.sizes.keys():
+        yield Finding("extra", there[end].path, h, there[end].mtime)
 
 
 def expected_on(ctx: Context, node_name: str, hashes: list[str] | None = None) -> Iterator[Expected]:
@@ -136,7 +136,8 @@ def expected_on(ctx: Context, node_name: str, hashes: list[str] | None = None) -
         for row in rows:
             present = row.desired == Desired.PRESENT.value
             if present or row.pending:
-                sizes = {int(thumb["n"]): int(thumb["bytes"]) for thumb in row.thumbs or ()} if present else {}
+                thumbs = row.thumbs or () if present else ()
+                sizes = {f"{thumb['n']}.{thumb.get('format', 'jpg')}": int(thumb["bytes"]) for thumb in thumbs}
                 yield Expected(row.image_hash, sizes, bool(row.pending))
         if len(rows) < CHUNK:
             return
@@ -210,7 +211,8 @@ def _confirm(ctx: Context, node: NodeSession, suspects: list[Finding]) -> list[F
 
 def stat_images(node: NodeSession, country: str, hashes: Iterable[str]) -> list[Entry]:
     """Return the files that a node has of these images, in path order."""
-    paths = [f"{h[0]}/{h[1]}/{h[2]}/{h[3:]}.{n}.jpg" for h in hashes for n in range(1, 10)]
+    ends = [f"{number}.{suffix}" for number in range(1, 10) for suffix in THUMBNAIL_SUFFIXES]
+    paths = [f"{lis_path_for_hash(image_hash)}.{end}" for image_hash in hashes for end in ends]
     if not paths:
         return []
     folder = shlex.quote(str(node.node.root / country))

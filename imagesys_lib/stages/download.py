@@ -1,78 +1,64 @@
 """Download: fetch the originals of one batch to staging.
 
 A transient failure is tried again a few times inside the batch (a retry tomorrow is a day lost), later with a
-retry time in the database. What an earlier, killed try had fetched is adopted, not fetched again.
+retry time in the database. What an earlier, killed try had fetched is adopted, not fetched again. What the batch may
+not or cannot ask for in its time goes back as unattempted.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from imagesys_lib import claims, hosts
-from imagesys_lib.batch_work import GROUP, Crew, give_back, hold, images_in, own_name, store_faults
+from imagesys_lib import claims, datasources, placeholders
+from imagesys_lib.batch_work import GROUP, give_back, hold, images_in, own_name, store_faults
 from imagesys_lib.claims import Claim
+from imagesys_lib.config import StatusMeaning
 from imagesys_lib.context import Context
+from imagesys_lib.datasources import Tally
 from imagesys_lib.db.engine import Row, Session, chunks, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.errors import BatchFailed, Stopped
-from imagesys_lib.fetch import Fetched, Fetcher
+from imagesys_lib.fetch import Fetched, Fetcher, Job, NotModified, Outcome, Unattempted, host_of
+from imagesys_lib.ground import SILENCE
+from imagesys_lib.hosts import SharedGate
 from imagesys_lib.reasons import Fate, ImageFault
-from imagesys_lib.states import State, move
+from imagesys_lib.recipe import recipe
+from imagesys_lib.states import Desired, State, move
 
 log = logging.getLogger(__name__)
 
-_OUR_GROUND = frozenset({"dns", "connect", "timeout"})
-"""Reasons that, when most of a batch has them at once, speak of our own network."""
-
-_FEWEST_TO_JUDGE = 20
+_POLL = 0.25  # seconds
+_OUTAGE_PAUSE = (5.0, 30.0)  # seconds our own network is given at first, and at most, before it is looked at again
+_MEANINGS: dict[StatusMeaning, Fate] = {"gone": Fate.REJECT, "unknown": Fate.RETRY}
 
 
 @dataclass(frozen=True)
 class Downloaded:
-    """What became of a batch: images fetched, adopted from an earlier try, failed by reason, and given back."""
+    """What became of a batch: images fetched, adopted from an earlier try, failed by reason, and given back.
+
+    ``unchanged`` are live images of a forced run that their hosts say are as they were (status 304).
+    """
 
     fetched: int
     adopted: int
     failed: dict[str, int]
     given_back: int
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    image: Row
-    fetched: Fetched | None = None
-    fault: ImageFault | None = None
-    wait: int = 0  # seconds before an image that was not attempted may be taken again
-
-
-def host_of(url: str) -> str:
-    """Return the host and port of a URL, the key under which a host is left alone."""
-    try:
-        return urlsplit(url).netloc.rpartition("@")[2].lower()
-    except ValueError:
-        return ""
-
-
-def ground_gave_way(failed: Counter[str], attempted: int, percent: float) -> bool:
-    """Say whether so much of a batch failed to connect that the fault must be ours."""
-    ours = sum(count for reason, count in failed.items() if reason in _OUR_GROUND)
-    return attempted >= _FEWEST_TO_JUDGE and ours * 100 > percent * attempted
+    unchanged: int = 0
+    placeholders: int = 0
 
 
 def download(ctx: Context, batch_id: int, holder: str | None = None) -> Downloaded:
     """Fetch what the batch has not fetched yet.
 
-    Raises BatchFailed when most of it failed to connect at once (no attempt is consumed), DiskFull before the
-    staging disk is full, ClaimHeld or ClaimLost when another worker has the batch.
+    Raises BatchFailed when nothing at all can be reached for ``fetch.network_patience`` seconds (no attempt is
+    consumed), DiskFull before the staging disk is full, ClaimHeld or ClaimLost when another worker has the batch.
     """
     if not images_in(ctx, batch_id, State.RESERVED):
         log.info("%s batch %d: nothing left to download", ctx.country.upper(), batch_id)
@@ -81,146 +67,250 @@ def download(ctx: Context, batch_id: int, holder: str | None = None) -> Download
         return _Batch(ctx, claim).run()
 
 
+def with_meaning(fault: ImageFault, meaning: StatusMeaning | None) -> ImageFault:
+    """Return a failure as its data source's status map reads it."""
+    if meaning is None:
+        return fault
+    fault.reason = replace(fault.reason, fate=_MEANINGS[meaning])
+    return fault
+
+
+def tries_again(fault: ImageFault) -> bool:
+    """Say whether another try within the batch makes sense: the fault passes by itself, and soon.
+
+    Not where a host drips (each try costs a whole deadline), names a time, or refuses without saying for how long.
+    """
+    code = fault.reason.code
+    refused = code.startswith("http_4") and code not in ("http_408", "http_425", "http_429")
+    return fault.reason.fate is Fate.RETRY and fault.retry_after is None and code != "too_slow" and not refused
+
+
 class _Batch:
     def __init__(self, ctx: Context, claim: Claim) -> None:
         self.ctx, self.claim = ctx, claim
         self.settings = ctx.config.fetch
-        self.deadline = time.monotonic() + ctx.config.batch.deadline_minutes * 60
-        self.fetched = self.adopted = self.given_back = 0
-        self.again: list[_Outcome] = []  # transient faults of the current round
-        self.later: list[_Outcome] = []  # transient faults that another try now would only repeat
-        self.quiet: dict[str, float] = {}  # hosts that asked to be left alone, until when (monotonic)
+        self.label = f"{ctx.country.upper()} batch {claim.batch_id}"
+        self.began = self.renewed = self.stored = time.monotonic()
+        self.deadline = self.began + ctx.config.batch.deadline_minutes * 60
+        self.images: dict[int, Row] = {}
+        self.tries: Counter[int] = Counter()
+        self.silent: dict[int, ImageFault] = {}  # no answer, and not known yet whose fault that is
+        self.last: dict[int, ImageFault] = {}  # what is being tried again
+        self.outage_since: float | None = None
+        self.outages = 0
+        self.results: list[tuple[Row, Fetched | NotModified | ImageFault]] = []
+        self.waits: dict[int, list[int]] = defaultdict(list)  # seconds: images that go back unattempted
+        self.fetched = self.adopted = self.unchanged = self.given_back = 0
+        self.failed: Counter[str] = Counter()
+        self.tallies: dict[int, Tally] = defaultdict(Tally)
 
     def run(self) -> Downloaded:
-        ctx, batch_id = self.ctx, self.claim.batch_id
+        ctx = self.ctx
         ctx.staging.require_space()
-        images = images_in(ctx, batch_id, State.RESERVED)
-        log.info("%s batch %d: doing a chunk of work (size %d)", ctx.country.upper(), batch_id, len(images))
-        todo = self._without_paused_hosts(self._adopt(images))
-        with Fetcher(self.settings, ctx.stop) as fetcher:
-            self.fetcher = fetcher
-            for round_number in range(1, self.settings.tries + 1):
-                self.again = []
-                Crew(ctx, self.claim, self.settings.in_flight, self._fetch, self._store).run(todo)
-                if not self.again or round_number == self.settings.tries:
-                    break
-                todo = [outcome.image for outcome in self.again]
-                log.info("%s batch %d: trying %d images again", ctx.country.upper(), batch_id, len(todo))
-                self._pause(self.settings.pause_between_tries * 2 ** (round_number - 1))
-        failed = Counter(o.fault.reason.code for o in self.again + self.later if o.fault)
-        if ground_gave_way(failed, len(images), ctx.config.batch.failing_percent):
+        images = images_in(ctx, self.claim.batch_id, State.RESERVED)
+        log.info("%s: doing a chunk of work (size %d)", self.label, len(images))
+        self.images = {image.image_id: image for image in images}
+        todo = self._without_bad_sources(self._adopt(images))
+        with (
+            SharedGate(ctx.shared, self.settings, self.claim.lease) as self.gate,
+            Fetcher(self.settings, self.gate, ctx.stop) as self.fetcher,
+        ):
+            self.gate.prepare({host_of(image.image_url) for image in todo})
+            for image in todo:
+                self.fetcher.add(self._job(image))
+            try:
+                self._loop()
+            except Stopped:
+                self._flush()  # what is done is kept: a second request for the same photo would be one too many
+                raise
+            self._flush()
+            self.gate.write_back()
+        datasources.note(ctx.db, self.tallies, self.settings.breaker)
+        done = Downloaded(
+            self.fetched,
+            self.adopted,
+            dict(self.failed),
+            self.given_back,
+            self.unchanged,
+            self._set_placeholders_aside(),
+        )
+        log.info("%s: %d fetched, %d failed, %s", self.label, self.fetched, sum(self.failed.values()), done)
+        return done
+
+    def _loop(self) -> None:
+        while self.fetcher.busy or self.silent:
+            if time.monotonic() > self.deadline:
+                for job in self.fetcher.drain():
+                    self._unattempted(job.key, 0)
+            for outcome in self.fetcher.poll(_POLL):
+                self._take(outcome)
+            self.gate.refresh()
+            self._judge_ground()
+            now = time.monotonic()
+            if now - self.renewed > self.claim.lease / 3:
+                claims.renew(self.ctx.db, self.claim)
+                self.renewed = now
+            if len(self.results) >= GROUP or now - self.stored > 1:
+                self._flush()
+
+    def _take(self, outcome: Outcome) -> None:
+        image, result = self.images[outcome.job.key], outcome.result
+        if isinstance(result, Unattempted):
+            self._unattempted(image.image_id, result.wait)
+        elif not isinstance(result, ImageFault):
+            if isinstance(result, Fetched):
+                self.ctx.staging.note_original(image.image_hash, result)
+            self._end(image, result)
+        elif result.reason.code in SILENCE:
+            self.tries[image.image_id] += 1
+            self.silent[image.image_id] = result
+        else:
+            self.tries[image.image_id] += 1
+            self._fault(image, result)
+
+    def _fault(self, image: Row, fault: ImageFault) -> None:
+        if fault.reason.code.startswith("http_"):
+            status = int(fault.reason.code.removeprefix("http_"))
+            fault = with_meaning(fault, self.ctx.config.status_meaning(image.datasource_id, status))
+        tried = self.tries[image.image_id]
+        if tries_again(fault) and tried < self.settings.tries and time.monotonic() < self.deadline:
+            self.last[image.image_id] = fault
+            pause = self.settings.pause_between_tries * 2 ** (tried - 1) * random.uniform(0.75, 1.25)
+            self.fetcher.add(self._job(image), after=pause)
+        else:
+            self._end(image, fault)
+
+    def _unattempted(self, image_id: int, wait: float) -> None:
+        """Give an image back; one that had failed before in this batch ends with that."""
+        if image_id in self.last:
+            self._end(self.images[image_id], self.last[image_id])
+        else:
+            self.waits[round(wait)].append(image_id)
+
+    def _end(self, image: Row, result: Fetched | NotModified | ImageFault) -> None:
+        tally, failed = self.tallies[image.datasource_id], isinstance(result, ImageFault)
+        self.tallies[image.datasource_id] = Tally(tally.attempts + 1, tally.failures + failed)
+        self.results.append((image, result))
+
+    # Our own network
+
+    def _judge_ground(self) -> None:
+        """Find out whose fault a silence is: a host's, and then it counts, or our own, and then the batch waits."""
+        if not self.silent:
+            return
+        ground = self.gate.ground
+        if ground.gave_way and not self.gate.ground_holds():
+            self._wait_out_outage()
+        elif not ground.is_doubtful or not self.fetcher.busy:
+            self.outage_since, self.outages = None, 0
+            silent, self.silent = self.silent, {}
+            for image_id, fault in silent.items():
+                self._fault(self.images[image_id], fault)
+
+    def _wait_out_outage(self) -> None:
+        now = time.monotonic()
+        self.outage_since = self.outage_since or now
+        patience = min(self.settings.network_patience, self.deadline - self.outage_since)
+        if now - self.outage_since >= patience:
+            counts = dict(Counter(fault.reason.code for fault in self.silent.values()))
             raise BatchFailed(
-                f"{sum(failed.values())} of {len(images)} images of batch {batch_id} failed at once ({dict(failed)}).",
+                f"Batch {self.claim.batch_id} reaches no host at all ({counts}), nor any that answered lately.",
                 remedy="check this worker's network and resolver, then clear this task; no attempt was consumed.",
             )
-        self._store_final(self.again + self.later)
-        log.info(
-            "%s batch %d: %d fetched, %d failed", ctx.country.upper(), batch_id, self.fetched, sum(failed.values())
-        )
-        return Downloaded(self.fetched, self.adopted, dict(failed), self.given_back)
+        pause = min(_OUTAGE_PAUSE[0] * 2**self.outages, _OUTAGE_PAUSE[1], patience)
+        self.outages += 1
+        log.warning("%s: no host can be reached, our own network is at fault: pausing %.0f s", self.label, pause)
+        self.gate.forgive()
+        self.fetcher.hold(pause)
+        for image_id in self.silent:
+            self.tries[image_id] -= 1
+            self.fetcher.add(self._job(self.images[image_id]))
+        self.silent.clear()
+
+    # The database and the staging disk
+
+    def _job(self, image: Row) -> Job:
+        """Return what to fetch; only if it has changed, where the thumbnails there are would come out the same."""
+        target = self.ctx.staging.original(image.image_hash)
+        same = image.desired == Desired.PRESENT.value and image.recipe == recipe(self.ctx.config, image.datasource_id)
+        known = {"etag": image.etag or "", "last_modified": image.last_modified or ""} if same else {}
+        return Job(image.image_id, image.image_url, target, **known)
 
     def _adopt(self, images: Sequence[Row]) -> list[Row]:
         """Take over what a killed try had fetched but not written to the database."""
         found = {image.image_id: self.ctx.staging.fetched(image.image_hash) for image in images}
-        outcomes = [_Outcome(image, found[image.image_id]) for image in images if found[image.image_id]]
-        if outcomes:
-            for group in chunks(outcomes, GROUP):
-                self._store(group)
-            self.adopted, self.fetched = len(outcomes), 0
-            log.info(
-                "%s batch %d: %d adopted from staging", self.ctx.country.upper(), self.claim.batch_id, self.adopted
-            )
+        self.results = [(image, fetched) for image in images if (fetched := found[image.image_id])]
+        if self.results:
+            self.adopted = len(self.results)
+            self._flush()
+            self.fetched = 0
+            log.info("%s: %d adopted from staging", self.label, self.adopted)
         return [image for image in images if not found[image.image_id]]
 
-    def _without_paused_hosts(self, images: list[Row]) -> list[Row]:
-        waits = hosts.paused(self.ctx.shared, (host_of(image.image_url) for image in images))
-        for host, seconds in waits.items():
-            ids = [image.image_id for image in images if host_of(image.image_url) == host]
-            self.given_back += give_back(self.ctx, self.claim, State.RESERVED, ids, seconds)
-            log.info("%s asked to be left alone for %.0f s more: %d images wait", host, seconds, len(ids))
-        return [image for image in images if host_of(image.image_url) not in waits]
+    def _without_bad_sources(self, images: list[Row]) -> list[Row]:
+        """Give back what an open breaker of a data source keeps from being asked; half open, a trickle stays."""
+        standings = datasources.standings(self.ctx.db, (image.datasource_id for image in images))
+        passed: Counter[int] = Counter()
+        todo = []
+        for image in images:
+            standing = standings.get(image.datasource_id)
+            allowed = datasources.allowance(standing)
+            if standing and allowed is not None and passed[image.datasource_id] >= allowed:
+                self.waits[round(max(standing.wait, self.settings.breaker.first_seconds))].append(image.image_id)
+            else:
+                passed[image.datasource_id] += 1
+                todo.append(image)
+        for datasource_id, standing in standings.items():
+            log.warning("%s: data source %d is %s", self.label, datasource_id, standing.position.value)
+        return todo
 
-    def _pause(self, seconds: float) -> None:
-        """Wait between rounds, with the lease alive."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.ctx.check_stop()
-            time.sleep(min(0.2, max(0.0, end - time.monotonic())))
-        claims.renew(self.ctx.db, self.claim)
-
-    def _fetch(self, image: Row) -> _Outcome:
-        if self.ctx.stop.is_set():
-            raise Stopped
-        now = time.monotonic()
-        host = host_of(image.image_url)
-        if now > self.deadline or self.quiet.get(host, 0) > now:
-            return _Outcome(image, wait=max(0, math.ceil(self.quiet.get(host, 0) - now)))
-        staging = self.ctx.staging
-        try:
-            fetched = self.fetcher.fetch(image.image_url, staging.original(image.image_hash))
-        except ImageFault as fault:
-            if fault.retry_after:
-                self.quiet[host] = now + fault.retry_after
-                hosts.pause(self.ctx.shared, host, fault.retry_after, fault.reason.code)
-            return _Outcome(image, fault=fault)
-        staging.note_original(image.image_hash, fetched)
-        return _Outcome(image, fetched)
-
-    def _store(self, outcomes: list[_Outcome]) -> None:
-        self.ctx.staging.require_space()
-        done = [outcome for outcome in outcomes if outcome.fetched]
-        final = [outcome for outcome in outcomes if outcome.fault and outcome.fault.reason.fate is not Fate.RETRY]
-        unattempted = [outcome for outcome in outcomes if not outcome.fetched and not outcome.fault]
-        transient = [o for o in outcomes if o.fault and o.fault.reason.fate is Fate.RETRY]
-        self.again += [o for o in transient if not _only_later(o)]
-        self.later += [o for o in transient if _only_later(o)]
-
-        def work(session: Session) -> None:
-            claims.guard(session, self.claim)
-            if done:
-                move(
-                    session,
-                    State.DOWNLOADED,
-                    frm=(State.RESERVED,),
-                    where=lis_images.c.image_id == sa.bindparam("b_id"),
-                    values={key: sa.bindparam(f"b_{key}") for key in _KEPT},
-                    rows=[{"b_id": outcome.image.image_id, **_kept(outcome.fetched)} for outcome in done],
-                )
-            store_faults(self.ctx, session, State.RESERVED, _faults(final), random.random)
-
-        if done or final:
-            write(self.ctx.db, work)
-        for wait in {outcome.wait for outcome in unattempted}:
-            ids = [outcome.image.image_id for outcome in unattempted if outcome.wait == wait]
+    def _flush(self) -> None:
+        """Write results in groups, fenced by the claim."""
+        results, self.results = self.results, []
+        for group in chunks(results, GROUP):
+            self.ctx.staging.require_space()
+            write(self.ctx.db, lambda session, group=group: self._write(session, group))  # type: ignore[misc]
+            for _, result in group:
+                self.fetched += isinstance(result, Fetched)
+                self.unchanged += isinstance(result, NotModified)
+                if isinstance(result, ImageFault):
+                    self.failed[result.reason.code] += 1
+        waits, self.waits = self.waits, defaultdict(list)
+        for wait, ids in waits.items():
             self.given_back += give_back(self.ctx, self.claim, State.RESERVED, ids, wait)
-        self.fetched += len(done)
+        self.stored = time.monotonic()
+        if results:
+            done = self.fetched + self.unchanged + sum(self.failed.values())
+            self.ctx.progress(done, len(self.images))
 
-    def _store_final(self, outcomes: Sequence[_Outcome]) -> None:
-        """Write what failed in every round."""
+    def _write(self, session: Session, group: list[tuple[Row, Fetched | NotModified | ImageFault]]) -> None:
+        claims.guard(session, self.claim)
+        done = [{"b_id": image.image_id, **_kept(r)} for image, r in group if isinstance(r, Fetched)]
+        same = [image.image_id for image, result in group if isinstance(result, NotModified)]
+        if done:
+            where = lis_images.c.image_id == sa.bindparam("b_id")
+            values: dict[str, object] = {key: sa.bindparam(f"b_{key}") for key in _KEPT}
+            move(session, State.DOWNLOADED, frm=(State.RESERVED,), where=where, values=values, rows=done)
+        if same:
+            fine = {"reason": None, "detail": None, "attempts": 0}
+            move(session, State.LIVE, frm=(State.RESERVED,), where=lis_images.c.image_id.in_(same), values=fine)
+        faults = [(image, result) for image, result in group if isinstance(result, ImageFault)]
+        store_faults(self.ctx, session, State.RESERVED, faults, random.random)
 
-        def work(session: Session, group: list[_Outcome]) -> None:
-            claims.guard(session, self.claim)
-            store_faults(self.ctx, session, State.RESERVED, _faults(group), random.random)
-
-        for group in chunks(outcomes, GROUP):
-            write(self.ctx.db, lambda session, group=group: work(session, group))  # type: ignore[misc]
+    def _set_placeholders_aside(self) -> int:
+        most = self.ctx.config.thumbnail.placeholder_listings
+        if not most:
+            return 0
+        placeholders.find_out(self.ctx.db, self.claim.batch_id, most)
+        hashes = placeholders.quarantine(self.ctx.db, self.claim, most)
+        for image_hash in hashes:
+            self.ctx.staging.drop_original(image_hash)
+        return len(hashes)
 
 
 _KEPT = ("source_sha1", "source_bytes", "etag", "last_modified", "final_url")
 
 
-def _kept(fetched: Fetched | None) -> dict[str, object]:
-    if fetched is None:
-        raise ValueError("nothing was fetched")
+def _kept(fetched: Fetched) -> dict[str, object]:
     values = (fetched.sha1, fetched.size, fetched.etag[:255], fetched.last_modified[:64], fetched.final_url)
     return {f"b_{key}": value for key, value in zip(_KEPT, values, strict=True)}
-
-
-def _only_later(outcome: _Outcome) -> bool:
-    """A host that drips costs a whole deadline a try, and one that names a time wants no sooner request."""
-    fault = outcome.fault
-    return fault is not None and (fault.reason.code == "too_slow" or fault.retry_after is not None)
-
-
-def _faults(outcomes: Sequence[_Outcome]) -> list[tuple[Row, ImageFault]]:
-    return [(outcome.image, outcome.fault) for outcome in outcomes if outcome.fault]

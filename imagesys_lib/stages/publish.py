@@ -7,6 +7,7 @@ import logging
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import insert
 
+from imagesys_lib import placeholders
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Session, read, write
 from imagesys_lib.db.schema import lis_change_acks, lis_images, lis_live_images, lis_node_repairs
@@ -16,7 +17,12 @@ log = logging.getLogger(__name__)
 
 
 def publish(ctx: Context) -> int:
-    """Put every image that a quorum of nodes holds into ``lis_live_images``. Returns how many went live."""
+    """Put every image that a quorum of nodes holds into ``lis_live_images``. Returns how many went live.
+
+    Placeholders that were found out since leave it first.
+    """
+    if most := ctx.config.thumbnail.placeholder_listings:
+        placeholders.unpublish(ctx.db, most)
     published = 0
     after = 0
     while ids := _holding(ctx, after):
@@ -76,7 +82,10 @@ def _publish(session: Session, ids: list[int]) -> int:
                 "image_hash": image.image_hash,
                 "datasource_id": image.datasource_id,
                 "image_data": {
-                    str(thumb["n"]): {key: thumb[key] for key in ("path", "width", "height", "bytes")}
+                    # "1" and "2" are what the website knows; a sibling is "1.webp".
+                    ".".join(str(thumb[key]) for key in ("n", "format") if key in thumb): {
+                        key: thumb[key] for key in ("path", "width", "height", "bytes")
+                    }
                     for thumb in image.thumbs
                 },
             }

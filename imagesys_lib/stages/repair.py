@@ -89,9 +89,9 @@ class _Group:
         paths = []
         spared = spared_from(self.ctx)
         for entry in stat_images(self.node, self.ctx.country, self.hashes):
-            image_hash, number = parse_thumbnail_path(entry.path) or ("", 0)
+            image_hash, end = parse_thumbnail_path(entry.path) or ("", "")
             want = expected.get(image_hash)
-            unwanted = want is None or (not want.pending and number not in want.sizes)
+            unwanted = want is None or (not want.pending and end not in want.sizes)
             if unwanted and entry.mtime <= spared:
                 paths.append(f"{self.ctx.country}/{entry.path}")
         return paths

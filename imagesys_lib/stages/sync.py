@@ -128,7 +128,8 @@ def _apply(ctx: Context, node: NodeSession, images: Sequence[Row]) -> Synced:
 
 
 def _is_staged(ctx: Context, image: Row) -> bool:
-    return all((ctx.staging.out / path).exists() for path in thumb_paths(image))
+    """Say whether all files of an image are staged, whole: they are not forced to disk, so a power cut may cut them."""
+    return all(ctx.staging.has(str(thumb["path"]), int(thumb["bytes"])) for thumb in image.thumbs or ())
 
 
 def push(node: NodeSession, source: Path, images: list[Row]) -> list[Row]:
@@ -154,7 +155,7 @@ def push(node: NodeSession, source: Path, images: list[Row]) -> list[Row]:
 def settle(ctx: Context) -> int:
     """Drop the staged files of changes that every node has applied, and close them. Returns their number."""
     settled = 0
-    finished = {State.THUMBNAILED.value, State.LIVE.value, State.PURGED.value}
+    finished = {State.THUMBNAILED.value, State.LIVE.value, State.PURGED.value, State.QUARANTINED.value}
     while change_ids := changes.ready_to_settle(ctx.db, ctx.config.nodes):
         for piece in chunks(change_ids, _CHANGES_AT_ONCE):
             for image in changes.images_of(ctx.db, piece):

@@ -1,46 +1,54 @@
-"""Thumbnail: make the thumbnails of one batch's originals and put them into the change log."""
+"""Thumbnail: make the thumbnails of one batch's originals and put them into the change log.
+
+The same bytes are decoded once: images whose originals and recipes are equal share their thumbnails, in the batch and
+with images whose thumbnails are still staged.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from imagesys_lib import changes, claims
 from imagesys_lib.batch_work import Crew, give_back, hold, images_in, own_name, store_faults
 from imagesys_lib.claims import Claim
+from imagesys_lib.config import CountryConfig
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import Row, Session, write
+from imagesys_lib.db.engine import Row, Session, chunks, read, write
 from imagesys_lib.db.schema import lis_images
-from imagesys_lib.errors import Stopped
-from imagesys_lib.files import write_atomically
-from imagesys_lib.hashing import thumbnail_path
+from imagesys_lib.hashing import thumbnail_stem
 from imagesys_lib.reasons import ImageFault
+from imagesys_lib.recipe import recipe
 from imagesys_lib.states import Desired, State, move
-from imagesys_lib.thumbnail import Limits, Thumbnail, create_thumbnails_of_image
+from imagesys_lib.thumbnail.jobs import Job, Limits, Made, Making, PlainSize
+from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 
 log = logging.getLogger(__name__)
+
+_AHEAD = 2  # chunks a process: one at work, one waiting
 
 
 @dataclass(frozen=True)
 class Thumbnailed:
-    """What became of a batch: images made, failed by reason, and sent back for another download."""
+    """What became of a batch: images made, failed by reason, sent back for another download; of those made, shared."""
 
     made: int
     failed: dict[str, int]
     given_back: int
+    shared: int = 0
 
 
 @dataclass(frozen=True)
 class _Outcome:
     image: Row
-    thumbs: list[dict[str, object]] | None = None
+    thumbs: list[dict[str, Any]] | None = None
     fault: ImageFault | None = None
 
 
@@ -53,48 +61,125 @@ def thumbnail(ctx: Context, batch_id: int, holder: str | None = None) -> Thumbna
         return _Batch(ctx, claim).run()
 
 
+def making(config: CountryConfig, datasource_id: int) -> Making:
+    """Return how a data source's thumbnails are made, in the plain words of the decoding processes."""
+    details = config.process_details(datasource_id)
+    return Making(
+        sizes=tuple(PlainSize(size.width, size.height, size.mode) for size in config.sizes),
+        sharpen=details.sharpen,
+        gamma=details.gamma,
+        quality=details.quality,
+        encoder=config.thumbnail.encoder,
+        siblings=config.thumbnail.siblings,
+        limits=Limits(
+            max_pixels=round(config.max_megapixels * 1_000_000),
+            min_width=config.min_width,
+            min_height=config.min_height,
+        ),
+    )
+
+
 class _Batch:
     def __init__(self, ctx: Context, claim: Claim) -> None:
         self.ctx, self.claim = ctx, claim
-        self.made = self.given_back = 0
+        self.made = self.given_back = self.shared = 0
         self.failed: Counter[str] = Counter()
-        self.limits = Limits(
-            max_pixels=round(ctx.config.max_megapixels * 1_000_000),
-            min_width=ctx.config.min_width,
-            min_height=ctx.config.min_height,
-        )
+        self.makings: dict[int, Making] = {}
+        self.recipes: dict[int, str] = {}
+        self.groups: dict[int, list[Row]] = {}  # by image_id of the one that is decoded: all with the same bytes
 
     def run(self) -> Thumbnailed:
         images = images_in(self.ctx, self.claim.batch_id, State.DOWNLOADED)
         label = f"{self.ctx.country.upper()} batch {self.claim.batch_id}"
         log.info("%s: making thumbnails of %d images", label, len(images))
-        Crew(self.ctx, self.claim, os.cpu_count() or 1, self._make, self._store).run(images)
-        log.info("%s: %d made, %d failed", label, self.made, sum(self.failed.values()))
-        return Thumbnailed(self.made, dict(self.failed), self.given_back)
+        for datasource_id in {image.datasource_id for image in images}:
+            self.makings[datasource_id] = making(self.ctx.config, datasource_id)
+            self.recipes[datasource_id] = recipe(self.ctx.config, datasource_id)
+        left = self._share_staged(images)
+        self._group(left)
+        jobs = [self._job(group[0]) for group in self.groups.values()]
+        settings = self.ctx.config.thumbnail
+        processes = min(settings.processes or len(os.sched_getaffinity(0)), -(-len(jobs) // CHUNK))
+        if jobs:
+            with Decoders(processes, settings.memory_mb, settings.seconds) as decoders:
+                crew = Crew(self.ctx, self.claim, _AHEAD * processes, decoders.submit, self._store_made)
+                crew.run(chunks(jobs, CHUNK), len(jobs))
+        log.info(
+            "%s: %d made, %d of them from the same bytes as another image, %d failed",
+            label,
+            self.made,
+            self.shared,
+            sum(self.failed.values()),
+        )
+        return Thumbnailed(self.made, dict(self.failed), self.given_back, self.shared)
 
-    def _make(self, image: Row) -> _Outcome:
-        if self.ctx.stop.is_set():
-            raise Stopped
-        source = self.ctx.staging.original(image.image_hash)
-        if not source.exists():
-            return _Outcome(image)
-        details = self.ctx.config.process_details(image.datasource_id)
-        try:
-            made = create_thumbnails_of_image(source, self.ctx.config.sizes, details, self.limits)
-        except ImageFault as fault:
-            return _Outcome(image, fault=fault)
-        return _Outcome(image, [self._write(image.image_hash, thumb) for thumb in made])
+    def _share_staged(self, images: Sequence[Row]) -> list[Row]:
+        """Give images the staged thumbnails of others that were made from the same bytes; return the rest."""
+        left = []
+        for some in chunks(images):
+            known = self._staged(some)
+            found = []
+            for image in some:
+                thumbs = known.get((image.source_sha1, self.recipes[image.datasource_id]))
+                rows = self.ctx.staging.copy_thumbnails(thumbs, image.image_hash) if thumbs else None
+                if rows:
+                    found.append(_Outcome(image, rows))
+                else:
+                    left.append(image)
+            if found:
+                self.shared += len(found)
+                self._store(found)
+        return left
 
-    def _write(self, image_hash: str, thumb: Thumbnail) -> dict[str, object]:
-        write_atomically(self.ctx.staging.thumbnail(image_hash, thumb.number), thumb.data)
-        return {
-            "n": thumb.number,
-            "path": thumbnail_path(self.ctx.country, image_hash, thumb.number),
-            "width": thumb.width,
-            "height": thumb.height,
-            "bytes": len(thumb.data),
-            "sha1": hashlib.sha1(thumb.data, usedforsecurity=False).hexdigest(),
-        }
+    def _staged(self, images: Sequence[Row]) -> Mapping[tuple[str, str], list[dict[str, Any]]]:
+        """Return the thumbnails of finished images by the original's SHA-1 and the recipe; at most 1,000 images."""
+        c = lis_images.c
+        finished = (State.THUMBNAILED.value, State.LIVE.value)
+        query = sa.select(c.source_sha1, c.recipe, c.thumbs).where(
+            c.source_sha1.in_(sorted({image.source_sha1 for image in images if image.source_sha1})),
+            c.datasource_id.in_(sorted(self.recipes)),
+            c.state.in_(finished),
+            c.recipe.in_(sorted(set(self.recipes.values()))),
+            changes.is_open(c.change_id),  # the thumbnails of others are not staged any more
+        )
+        return {(row.source_sha1, row.recipe): row.thumbs for row in read(self.ctx.db, query) if row.thumbs}
+
+    def _group(self, images: Sequence[Row]) -> None:
+        """Put images of the same bytes and recipe together, so that one is decoded for all."""
+        first: dict[tuple[str, str], int] = {}
+        lost = []
+        for image in images:
+            if not self.ctx.staging.original(image.image_hash).exists():
+                lost.append(_Outcome(image))
+                continue
+            same = (image.source_sha1 or image.image_hash, self.recipes[image.datasource_id])
+            self.groups.setdefault(first.setdefault(same, image.image_id), []).append(image)
+        for some in chunks(lost):
+            self._store(some)
+
+    def _job(self, image: Row) -> Job:
+        staging = self.ctx.staging
+        return Job(
+            key=image.image_id,
+            source=staging.original(image.image_hash),
+            root=staging.out,
+            stem=thumbnail_stem(self.ctx.country, image.image_hash),
+            making=self.makings[image.datasource_id],
+        )
+
+    def _store_made(self, results: list[Made]) -> None:
+        for some in chunks([outcome for made in results for outcome in self._outcomes(made)]):
+            self._store(some)
+
+    def _outcomes(self, made: Made) -> Iterator[_Outcome]:
+        """Yield what a decoded image's result means for it and for those that share its bytes."""
+        decoded, *others = self.groups.pop(made.key)
+        fault = ImageFault(made.code, made.detail) if made.code else None
+        yield _Outcome(decoded, list(made.thumbs) or None, fault)
+        for image in others:
+            rows = self.ctx.staging.copy_thumbnails(made.thumbs, image.image_hash)
+            self.shared += rows is not None
+            yield _Outcome(image, rows, fault)
 
     def _store(self, outcomes: list[_Outcome]) -> None:
         # Not held up by the floor of free space: each image made frees an original many times its size.
@@ -128,11 +213,19 @@ class _Batch:
                 "desired": Desired.PRESENT.value,
                 "change_id": changes.record(session),
                 "thumbs": sa.bindparam("b_thumbs", type_=sa.JSON),
+                "recipe": sa.bindparam("b_recipe"),
                 "reason": None,
                 "detail": None,
                 "attempts": 0,
             },
-            rows=[{"b_id": outcome.image.image_id, "b_thumbs": outcome.thumbs} for outcome in made],
+            rows=[
+                {
+                    "b_id": outcome.image.image_id,
+                    "b_thumbs": outcome.thumbs,
+                    "b_recipe": self.recipes[outcome.image.datasource_id],
+                }
+                for outcome in made
+            ],
         )
         if moved != len(made):
             raise RuntimeError(f"{len(made)} images were made but {moved} were waiting for it")

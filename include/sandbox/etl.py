@@ -6,7 +6,7 @@ removals, disasters).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -49,6 +49,7 @@ class Etl:
         per_past_day: int = 20,
         seed: int = 0,
         broken_share: float = 0.06,
+        repeat: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> dict[str, ManifestEntry]:
         """Fill the table and the web site; returns the manifest of this seeding by URL.
@@ -56,7 +57,8 @@ class Etl:
         `images` distinct URLs lie on `last_day` and the `spread_days - 1` days before it, `per_past_day` more
         on each of `past_days`. The same arguments give the same rows, files and URLs, and repair what was
         changed meanwhile. Other arguments with the same `seed` replace its rows; another `seed` adds rows
-        beside them.
+        beside them. With `repeat` the URLs show the JPEGs among the first so many photos of seed 0 in turn,
+        each with bytes of its own: tens of thousands of images without as many photographs to make.
         """
         zone = ZoneInfo(time_zone) if isinstance(time_zone, str) else time_zone
         make_plan = partial(plan, country, zone=zone, port=self.settings.port("website"), broken_share=broken_share)
@@ -72,7 +74,8 @@ class Etl:
         for one in plans:
             done = len(entries)
             report = (lambda made, _, done=done: progress(done + made, total)) if progress else None
-            entries += self._with_photos(one, report)
+            made = self._repeated(one, country, repeat, report) if repeat else self._made(one, report)
+            entries += _entries(one, made, marked=bool(repeat))
         with file_lock(self.settings.run_dir / f"etl-{country}.lock"):
             Manifest(self.settings).write(
                 country, seed, entries
@@ -149,8 +152,9 @@ class Etl:
         """The disaster of an ETL that stopped half-way: every second listing goes; returns how many went."""
         return self.remove(country, [listing.listing_id for listing in self.listings(country)[1::2]])
 
-    def _with_photos(self, one: Plan, progress: Callable[[int, int], None] | None) -> list[ManifestEntry]:
-        made = photos.generate(
+    def _made(self, one: Plan, progress: Callable[[int, int], None] | None) -> dict[int, photos.Photo]:
+        """A photo of its own for each address that shows one, by the address's index."""
+        return photos.generate(
             len(one.addresses),
             one.namespace,
             self.settings.photo_cache,
@@ -158,30 +162,18 @@ class Etl:
             forced={address.index: "png" for address in one.addresses if address.kind == "png_as_jpeg"},
             progress=progress,
         )
-        shown: dict[str, list[Listing]] = {}
-        for listing in one.listings:
-            for url in dict.fromkeys(listing.photo_urls):
-                shown.setdefault(url, []).append(listing)
-        entries = []
-        for address in one.addresses:
-            photo = made.get(address.index)
-            listings = shown[address.url]
-            entries.append(
-                ManifestEntry(
-                    url=address.url,
-                    kind=address.kind,
-                    file=str(photo.file) if photo else "",
-                    media_type=photo.media_type if photo else "",
-                    width=photo.width if photo else 0,
-                    height=photo.height if photo else 0,
-                    photo_class=photo.photo_class if photo else "",
-                    original=photo.original if photo else "",
-                    listing_ids=tuple(listing.listing_id for listing in listings),
-                    datasource_ids=tuple(dict.fromkeys(listing.datasource_id for listing in listings)),
-                    local_day=one.days[listings[0].listing_id].isoformat(),
-                )
-            )
-        return entries
+
+    def _repeated(
+        self, one: Plan, country: str, count: int, progress: Callable[[int, int], None] | None
+    ) -> dict[int, photos.Photo]:
+        """The JPEGs among the first `count` photos of the country's seed 0, in turn, by the address's index."""
+        made = photos.generate(count, f"{country}-0", self.settings.photo_cache, progress=progress)
+        jpegs = [photo for photo in made.values() if photo.media_type == "image/jpeg"]
+        return {
+            address.index: jpegs[address.index % len(jpegs)]
+            for address in one.addresses
+            if address.kind in KINDS_WITH_PHOTO
+        }
 
     def _replace(self, country: str, prefix: str, listings: Sequence[Listing]) -> None:
         self.create_table(country)
@@ -210,3 +202,31 @@ class Etl:
             connection.commit()
         finally:
             connection.close()  # without a commit the server rolls back
+
+
+def _entries(one: Plan, made: Mapping[int, photos.Photo], *, marked: bool) -> list[ManifestEntry]:
+    shown: dict[str, list[Listing]] = {}
+    for listing in one.listings:
+        for url in dict.fromkeys(listing.photo_urls):
+            shown.setdefault(url, []).append(listing)
+    entries = []
+    for address in one.addresses:
+        photo = made.get(address.index)
+        listings = shown[address.url]
+        entries.append(
+            ManifestEntry(
+                url=address.url,
+                kind=address.kind,
+                file=str(photo.file) if photo else "",
+                media_type=photo.media_type if photo else "",
+                width=photo.width if photo else 0,
+                height=photo.height if photo else 0,
+                photo_class=photo.photo_class if photo else "",
+                original=photo.original if photo else "",
+                listing_ids=tuple(listing.listing_id for listing in listings),
+                datasource_ids=tuple(dict.fromkeys(listing.datasource_id for listing in listings)),
+                local_day=one.days[listings[0].listing_id].isoformat(),
+                marked=marked,
+            )
+        )
+    return entries

@@ -44,7 +44,7 @@ class ManifestEntry:
     date.
 
     `datasource_ids` and `listing_ids` are those seeded, in order; later changes of the ETL table do not show
-    here.
+    here. A `marked` one is a JPEG that other URLs show too: a comment in it makes its bytes this URL's own.
     """
 
     url: str
@@ -58,6 +58,7 @@ class ManifestEntry:
     listing_ids: tuple[str, ...]
     datasource_ids: tuple[int, ...]
     local_day: str
+    marked: bool = False
 
     @property
     def target(self) -> str:

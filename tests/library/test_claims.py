@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +20,14 @@ from imagesys_lib.stages.download import download
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.states import State, move
 from tests.world import World, in_threads, wait_for
+
+
+@contextlib.contextmanager
+def threads(number: int, work: Callable[[int], int]) -> Iterator[Callable[[int], Future[list[int]]]]:
+    """What a crew hands its pieces to: each is one image."""
+    with ThreadPoolExecutor(number) as pool:
+        yield lambda item: pool.submit(lambda: [work(item)])
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 @pytest.fixture
@@ -160,8 +171,8 @@ def test_what_was_done_is_stored_when_the_stage_is_stopped(world: World, batch: 
         done.append(item)
         return item
 
-    with pytest.raises(Stopped):
-        Crew(ctx, claim, 2, work, stored.extend).run(range(10))
+    with pytest.raises(Stopped), threads(2, work) as submit:
+        Crew(ctx, claim, 4, submit, stored.extend).run(range(10), 10)
     assert sorted(stored) == sorted(done)
 
 
@@ -183,7 +194,8 @@ def test_memory_does_not_grow_with_the_batch(world: World, batch: int) -> None:
         return item
 
     stored: list[int] = []
-    Crew(world.ctx, claim, 4, work, stored.extend).run(Items(range(1000)))
+    with threads(4, work) as submit:
+        Crew(world.ctx, claim, 8, submit, stored.extend).run(Items(range(1000)), 1000)
     assert sorted(stored) == list(range(1000))
 
 
@@ -191,7 +203,7 @@ def test_a_zombie_crew_stops_at_its_next_renewal(world: World, batch: int) -> No
     claim = claims.acquire(world.ctx.db, batch, "worker-a", 1)
     claims.acquire(world.ctx.db, batch, "worker-a", 60)
     started = time.monotonic()
-    with pytest.raises(ClaimLost):
-        Crew(world.ctx, claim, 1, lambda item: time.sleep(0.1) or item, lambda _: None).run(range(100))
+    with pytest.raises(ClaimLost), threads(1, lambda item: time.sleep(0.1) or item) as submit:
+        Crew(world.ctx, claim, 2, submit, lambda _: None).run(range(100), 100)
     assert time.monotonic() - started < 3
     assert len(images_in(world.ctx, batch, State.RESERVED)) == 10

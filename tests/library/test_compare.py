@@ -17,8 +17,8 @@ def hash_of(number: int) -> str:
     return hashlib.sha1(str(number).encode(), usedforsecurity=False).hexdigest()
 
 
-def path_of(image_hash: str, number: int) -> str:
-    return f"{lis_path_for_hash(image_hash)}.{number}.jpg"
+def path_of(image_hash: str, end: str) -> str:
+    return f"{lis_path_for_hash(image_hash)}.{end}"
 
 
 def in_order(entries: list[Entry]) -> list[Entry]:
@@ -31,8 +31,8 @@ def judged(entries: list[Entry], expected: list[Expected]) -> set[tuple[str, str
     wanted = {e.image_hash: e for e in expected}
     found = set()
     for e in expected:
-        for number, size in e.sizes.items() if not e.pending else ():
-            path = path_of(e.image_hash, number)
+        for end, size in e.sizes.items() if not e.pending else ():
+            path = path_of(e.image_hash, end)
             if path not in there:
                 found.add(("missing", path))
             elif there[path].size != size:
@@ -56,7 +56,9 @@ def random_world(seed: int) -> tuple[list[Entry], list[Expected]]:
         h = hash_of(rng.randrange(10**6) if rng.random() < 0.9 else number)
         if any(e.image_hash == h for e in expected):
             continue
-        sizes = {n: rng.randrange(1, 9999) for n in range(1, rng.choice([2, 3, 3, 3, 10]))}
+        ends = [f"{n}.jpg" for n in range(1, rng.choice([2, 3, 3, 3, 10]))]
+        ends += [end.replace("jpg", rng.choice(["webp", "avif"])) for end in ends if rng.random() < 0.3]
+        sizes = {end: rng.randrange(1, 9999) for end in ends}
         if rng.random() < 0.9:
             expected.append(Expected(h, {} if rng.random() < 0.05 else sizes, rng.random() < 0.1))
         for n, size in sizes.items():
@@ -87,23 +89,27 @@ def test_random_trees_are_judged_as_by_brute_force(block: int) -> None:
 
 
 def test_equal_trees_have_no_findings() -> None:
-    expected = sorted((Expected(hash_of(n), {1: 10, 2: 20}) for n in range(500)), key=lambda e: e.image_hash)
+    expected = sorted(
+        (Expected(hash_of(n), {"1.jpg": 10, "2.jpg": 20}) for n in range(500)), key=lambda e: e.image_hash
+    )
     entries = in_order([Entry(path_of(e.image_hash, n), s, 1.0) for e in expected for n, s in e.sizes.items()])
     assert list(compare(entries, expected)) == []
 
 
 def test_a_strange_name_between_two_files_of_an_image_hides_neither() -> None:
     h = hash_of(1)
-    paths = [path_of(h, 1), path_of(h, 1) + ".bak", path_of(h, 2)]
+    paths = [path_of(h, "1.jpg"), path_of(h, "1.jpg") + ".bak", path_of(h, "2.jpg")]
     assert paths == sorted(paths)
     entries = [Entry(path, 7, 1.0) for path in paths]
-    assert list(compare(entries, [Expected(h, {1: 7, 2: 7})])) == [Finding("impossible_name", paths[1], mtime=1.0)]
+    assert list(compare(entries, [Expected(h, {"1.jpg": 7, "2.jpg": 7})])) == [
+        Finding("impossible_name", paths[1], mtime=1.0)
+    ]
 
 
 def test_an_image_whose_change_is_not_applied_yet_is_nobodys_fault() -> None:
     h = hash_of(1)
-    entries = [Entry(path_of(h, 1), 7, 1.0)]
-    assert list(compare(entries, [Expected(h, {1: 9, 2: 9}, pending=True)])) == []
+    entries = [Entry(path_of(h, "1.jpg"), 7, 1.0)]
+    assert list(compare(entries, [Expected(h, {"1.jpg": 9, "2.jpg": 9}, pending=True)])) == []
     assert list(compare(entries, [Expected(h, {}, pending=True)])) == []  # to be deleted
     assert [f.kind for f in compare(entries, [])] == ["extra"]
 
@@ -117,12 +123,12 @@ def test_neither_side_is_read_ahead_of_the_other() -> None:
         for h in hashes:
             taken["entries"] += 1
             assert taken["entries"] - taken["expected"] < 5
-            yield Entry(path_of(h, 1), 8, 1.0)
+            yield Entry(path_of(h, "1.jpg"), 8, 1.0)
 
     def expected() -> Iterator[Expected]:
         for h in hashes:
             taken["expected"] += 1
             assert taken["expected"] - taken["entries"] < 5
-            yield Expected(h, {1: 9})
+            yield Expected(h, {"1.jpg": 9})
 
     assert sum(1 for finding in compare(entries(), expected()) if finding.kind == "wrong_size") == 2000

@@ -131,8 +131,8 @@ TRANSITIONS = {
     "new": "reserved purged",
     "reserved": "downloaded failed rejected quarantined new live",
     "downloaded": "thumbnailed failed rejected quarantined new live",
-    "thumbnailed": "live new purged",
-    "live": "reserved new purged",
+    "thumbnailed": "live new purged quarantined",
+    "live": "reserved new purged quarantined",
     "failed": "reserved new purged",
     "rejected": "new purged",
     "quarantined": "new purged",
@@ -373,7 +373,7 @@ def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:
     world.seed(40)
     filled(world)
     ctx = world.reconfigure(purge={"max_unlisted_percent": 100, "cap_percent": 100, "retention_days": 0})
-    with explained(ctx.db, ctx.etl.engine) as statements:
+    with explained(ctx.db, ctx.etl.engine, ctx.shared) as statements:
         run = world.run()
         ingest(ctx, run)
         plan(ctx, run)

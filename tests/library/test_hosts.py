@@ -1,188 +1,278 @@
-"""Foreign hosts that ask for patience, and ground of our own that gives way."""
+"""Politeness to hosts over all workers: places, pauses, breakers and rates in the shared schema."""
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib import hosts, runs
+from imagesys_lib.config import Fetch
 from imagesys_lib.db.schema import lis_hosts
-from imagesys_lib.errors import EXIT_ENVIRONMENT, BatchFailed, DiskFull
-from imagesys_lib.stages.download import Downloaded, download
-from imagesys_lib.stages.ingest import ingest
-from imagesys_lib.stages.plan import plan
-from imagesys_lib.stages.report import report
-from imagesys_lib.stages.thumbnail import thumbnail
-from tests.library.images import encoded, quarters
-from tests.world import World
+from imagesys_lib.hosts import SharedGate, pause, paused, store
+from imagesys_lib.hosts.gate import PATIENCE
+from imagesys_lib.hosts.places import Places
+from imagesys_lib.reasons import ImageFault
+from tests.world import World, wait_for
 
-
-class Busy(ThreadingHTTPServer):
-    """A host that answers 429 or 503 with Retry-After for as long as ``status`` says, then with a photo."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.status, self.retry_after, self.asked = 429, "30", 0
-        self.photo = encoded(quarters(200, 150), "JPEG")
-
-    def url(self, number: int) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/{number}.jpg"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Busy
-
-    def do_GET(self) -> None:
-        self.server.asked += 1
-        body = self.server.photo if self.server.status == 200 else b""
-        self.send_response(self.server.status)
-        if self.server.status != 200:
-            self.send_header("Retry-After", self.server.retry_after)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Stay silent."""
+HOST = "img.example"
+Gates = Callable[..., SharedGate]
 
 
 @pytest.fixture
-def busy() -> Iterator[Busy]:
-    server = Busy()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def gates(world: World) -> Iterator[Gates]:
+    """Make gates as workers of their own would have, each with a connection of its own."""
+    made: list[SharedGate] = []
+
+    def make(**fetch: Any) -> SharedGate:
+        settings = Fetch(user_agent="ImageSys-test/1", **{"per_host": 3, **fetch})
+        made.append(SharedGate(world.context().shared, settings))
+        return made[-1]
+
+    yield make
+    for gate in made:
+        gate.__exit__(None, None, None)
 
 
-def planned(world: World, *urls: str) -> int:
-    world.put("a", *urls)
-    run = world.run()
-    runs.begin(world.ctx.db, run)
-    ingest(world.ctx, run)
-    return plan(world.ctx, run)[0].batch_id
+def admitted(gate: SharedGate, asked: int, host: str = HOST) -> int:
+    return sum(gate.admit(host).go for _ in range(asked))
 
 
-@pytest.mark.parametrize(("status", "text", "seconds"), [(429, "30", 30), (503, "120", 120), (503, "99999999", 86400)])
-def test_a_host_that_names_a_time_is_left_alone_until_then(
-    world: World, busy: Busy, status: int, text: str, seconds: int
-) -> None:
-    busy.status, busy.retry_after = status, text
-    world.reconfigure(fetch={"threads": 1})
-    batch = planned(world, *map(busy.url, range(10)))
-    done = download(world.ctx, batch)
-    assert busy.asked == 1
-    assert done == Downloaded(0, 0, {f"http_{status}": 1}, 9)
-    host = f"127.0.0.1:{busy.server_address[1]}"
-    left = hosts.paused(world.ctx.shared, [host, "elsewhere"])
-    assert list(left) == [host]
-    assert seconds - 10 < left[host] <= seconds
-    rows = world.images().values()
-    assert Counter((row.state, row.reason, row.attempts) for row in rows) == {
-        ("failed", f"http_{status}", 1): 1,
-        ("new", None, 0): 9,
-    }
-    assert plan(world.ctx, world.run()) == []  # none is due before its time
+def fail(gate: SharedGate, times: int, code: str = "http_500", host: str = HOST) -> None:
+    for _ in range(times):
+        assert gate.admit(host).go
+        gate.left(host, ImageFault(code))
 
-    # A later batch asks nothing either, even where its images are due.
-    world.sql("UPDATE lis_images SET next_attempt_at = '2026-01-01'")
-    again = plan(world.ctx, world.run())[0].batch_id
-    assert download(world.ctx, again).given_back == 10
-    assert busy.asked == 1
-    world.write_all(world.ctx.shared, [sa.update(lis_hosts).values(not_before=sa.func.utc_timestamp(6))])
-    world.sql("UPDATE lis_images SET next_attempt_at = '2026-01-01'")
-    busy.status = 200
-    assert download(world.ctx, plan(world.ctx, world.run())[0].batch_id).fetched == 10
+
+def elapse(world: World) -> None:
+    """Let every pause be over."""
+    past = sa.func.timestampadd(sa.text("SECOND"), -1, sa.func.utc_timestamp(6))
+    world.write_all(world.ctx.shared, [sa.update(lis_hosts).values(not_before=past)])
+
+
+def row(world: World, host: str = HOST) -> Any:
+    with world.ctx.shared.begin() as session:
+        return session.execute(sa.select(lis_hosts).where(lis_hosts.c.host == host)).one_or_none()
+
+
+# Places
+
+
+def test_the_limit_of_a_host_holds_over_all_workers(gates: Gates) -> None:
+    one, other = gates(), gates()
+    assert admitted(one, 2) == 2
+    assert admitted(other, 5) == 1
+    assert admitted(one, 5) == 0
+    assert admitted(one, 5, "elsewhere.example") == 3
+    other.left(HOST, None)
+    assert admitted(other, 1) == 1
+
+
+def test_a_host_has_the_limit_that_the_configuration_gives_it(gates: Gates) -> None:
+    gate = gates(hosts={"slow.example": {"per_host": 1}})
+    assert admitted(gate, 5, "slow.example") == 1
+    assert admitted(gate, 5, "slow.example:8080") == 1
+    assert admitted(gate, 5, HOST) == 3
+
+
+def test_a_worker_that_holds_all_places_hands_half_of_them_to_one_that_waits(gates: Gates) -> None:
+    one, other = gates(per_host=4), gates(per_host=4)
+    assert admitted(one, 9) == 4
+    assert admitted(other, 1) == 0  # waits now
+
+    def exchange() -> bool:
+        if one.admit(HOST).go:
+            one.left(HOST, None)
+        one.left(HOST, None)  # one of its requests ends, it asks for the next
+        one.admit(HOST)
+        return other.admit(HOST).go
+
+    wait_for(exchange, "a place", 5)
+
+
+def test_places_without_work_are_given_back(gates: Gates) -> None:
+    one, other = gates(), gates()
+    assert admitted(one, 3) == 3
+    for _ in range(3):
+        one.left(HOST, None)
+
+    def freed() -> bool:
+        one.admit("elsewhere.example")
+        return admitted(other, 3) > 0
+
+    wait_for(freed, "idle places", 6)
+
+
+def test_a_worker_that_is_killed_frees_its_places_at_once(world: World) -> None:
+    code = (
+        "import time; from imagesys_lib.context import open_context; from imagesys_lib.hosts.places import Places\n"
+        f"places = Places(open_context('uk').shared); print([places.take('{HOST}', 2) for _ in range(3)], flush=True)\n"
+        "time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout
+        assert child.stdout.readline().strip() == "[True, True, False]"
+        with Places(world.ctx.shared) as places:
+            assert not places.take(HOST, 2)
+            child.kill()
+            child.wait()
+            wait_for(lambda: places.take(HOST, 2), "the place of a dead worker", 5)
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_places_survive_the_loss_of_their_connection(world: World) -> None:
+    with Places(world.ctx.shared) as places, Places(world.context().shared) as other:
+        assert places.take(HOST, 1)
+        assert places._session is not None
+        connection_id = places._session.scalar(sa.select(sa.func.connection_id()))
+        world.write_all(world.ctx.shared, [sa.text(f"KILL {connection_id}")])
+        wait_for(lambda: other.take(HOST, 1), "the place", 5)
+        assert not places.take("elsewhere.example", 1)  # notices the loss
+        assert places.held(HOST) == 0
+        assert places.take("elsewhere.example", 1)
+        assert not places.take(HOST, 1)
+
+
+# Pauses
+
+
+def test_a_pause_that_one_worker_is_told_of_stops_the_host_for_all(world: World, gates: Gates) -> None:
+    one, other = gates(), gates()
+    assert admitted(other, 1) == 1
+    assert admitted(one, 1) == 1
+    one.left(HOST, ImageFault("http_429", retry_after=120))
+    admission = one.admit(HOST)
+    assert admission.give_up
+    assert 118 < admission.wait <= 120
+    wait_for(lambda: other.admit(HOST).give_up, "the news", 3)
+    assert gates().admit(HOST).give_up
+    assert 110 < paused(world.ctx.shared, [HOST])[HOST] <= 120
+
+
+def test_a_short_pause_is_waited_out(gates: Gates) -> None:
+    gate = gates()
+    assert admitted(gate, 1) == 1
+    gate.left(HOST, ImageFault("http_503", retry_after=PATIENCE - 1))
+    admission = gate.admit(HOST)
+    assert not admission.go
+    assert not admission.give_up
+    assert admission.wait > PATIENCE - 2
 
 
 def test_a_longer_pause_is_not_cut_short_by_a_shorter_one(world: World) -> None:
-    hosts.pause(world.ctx.shared, "a.example", 300, "http_429")
-    hosts.pause(world.ctx.shared, "a.example", 5, "http_503")
-    assert 290 < hosts.paused(world.ctx.shared, ["a.example"])["a.example"] <= 300
+    pause(world.ctx.shared, "a.example", 300, "http_429")
+    pause(world.ctx.shared, "a.example", 5, "http_503")
+    assert 290 < paused(world.ctx.shared, ["a.example", "other"])["a.example"] <= 300
 
 
-def test_a_host_with_letters_of_any_alphabet_stops_no_batch(world: World) -> None:
-    hosts.pause(world.ctx.shared, "größe.example", 60, "http_429")
-    hosts.pause(world.ctx.shared, "x" * 300, 60, "http_429")
-    assert set(hosts.paused(world.ctx.shared, ["größe.example", "x" * 300, "other"])) == {"größe.example", "x" * 300}
-    batch = planned(world, "http://größe.invalid./1.jpg", "http://xn--gre-6ka8o.invalid./1.jpg", "http://☃🏠/1.jpg")
-    done = download(world.ctx, batch)
-    assert sum(done.failed.values()) + done.given_back <= 3
-    assert "reserved" not in world.count()
+def test_a_host_may_be_of_any_alphabet_and_length(world: World) -> None:
+    for host in ("größe.example", "x" * 300):
+        pause(world.ctx.shared, host, 60, "http_429")
+    assert set(paused(world.ctx.shared, ["größe.example", "x" * 300, "other"])) == {"größe.example", "x" * 300}
 
 
-def test_a_batch_of_which_most_cannot_connect_fails_and_consumes_no_attempt(world: World) -> None:
-    batch = planned(world, *(f"http://127.0.0.1:9/{n}.jpg" for n in range(25)))
-    with pytest.raises(BatchFailed, match=r"25 of 25 images .*'connect': 25.*check this worker's network") as caught:
-        download(world.ctx, batch)
-    assert caught.value.exit_code == 1
-    rows = world.images().values()
-    assert {(row.state, row.attempts, row.batch_id) for row in rows} == {("reserved", 0, batch)}
-    summary = report(world.ctx, runs.Run("test-1", runs.Kind.SCHEDULED, world.run().interval))
-    assert "Batch 0 is unfinished: 25 images left" in summary.lost[0]
+# Breakers
 
 
-def test_a_few_hosts_that_refuse_are_the_images_own_fault(world: World) -> None:
-    entries = world.seed(20)
-    world.put("bad", *(f"http://127.0.0.1:9/{n}.jpg" for n in range(5)))
-    summary = world.pipeline()
-    assert summary.lost == []
-    assert summary.reasons == {"failed": {"connect": 5}}
-    assert world.live().keys() == entries.keys()
-    failed = [row for row in world.images().values() if row.state == "failed"]
-    assert {row.attempts for row in failed} == {1}
-    assert all(row.next_attempt_at > row.updated_at for row in failed)
+def test_a_host_that_fails_wholly_is_left_alone_and_others_are_not(world: World, gates: Gates) -> None:
+    gate = gates(breaker={"failures": 4, "first_seconds": 600})
+    fail(gate, 4)
+    assert gate.admit(HOST).give_up
+    assert gate.admit("elsewhere.example").go
+    assert gates().admit(HOST).give_up  # for every worker
+    assert (row(world).trips, row(world).reason) == (1, "http_500")
 
 
-def test_the_last_of_many_attempts_rejects_an_image(world: World) -> None:
-    world.reconfigure(retry={"max_attempts": 2})
-    batch = planned(world, "http://127.0.0.1:9/1.jpg")
-    download(world.ctx, batch)
-    assert set(world.states().values()) == {"failed:connect"}
-    world.sql("UPDATE lis_images SET next_attempt_at = '2026-01-01'")
-    download(world.ctx, plan(world.ctx, world.run())[0].batch_id)
-    assert set(world.states().values()) == {"rejected:connect"}
-    world.sql("UPDATE lis_images SET next_attempt_at = '2026-01-01'")
-    assert plan(world.ctx, world.run()) == []
+def test_an_answer_between_failures_keeps_a_breaker_closed(gates: Gates) -> None:
+    gate = gates(breaker={"failures": 4})
+    for _ in range(5):
+        fail(gate, 3)
+        assert gate.admit(HOST).go
+        gate.left(HOST, ImageFault("http_404"))
+    assert gate.admit(HOST).go
 
 
-def test_a_full_staging_disk_stops_the_download_before_it_begins_and_loses_nothing(world: World) -> None:
-    entries = world.seed(10)
-    run = world.run()
-    ingest(world.ctx, run)
-    batch = plan(world.ctx, run)[0].batch_id
-    ctx = world.reconfigure(staging={"min_free_mb": 10**9})
-    with pytest.raises(DiskFull, match=r"below its floor.*Remedy: free space") as caught:
-        download(ctx, batch)
-    assert caught.value.exit_code == EXIT_ENVIRONMENT
-    assert world.requests() == {}
-    ran = world.cli("download", "uk")
-    assert ran.code == 3
-    assert "Remedy: free space or bring the lagging node back" in ran.err
-    assert world.count() == {"reserved": 10}
-    world.reconfigure()
-    assert download(world.ctx, batch).fetched == 10
-    # What is downloaded is made into thumbnails all the same: that frees the disk.
-    ctx = world.reconfigure(staging={"min_free_mb": 10**9})
-    assert thumbnail(ctx, batch).made == len(entries)
-    assert world.staged("originals") == []
+def test_failures_in_a_row_are_counted_on_by_the_next_batch(gates: Gates) -> None:
+    first = gates(breaker={"failures": 4, "first_seconds": 600})
+    fail(first, 3)
+    first.write_back()
+    second = gates(breaker={"failures": 4, "first_seconds": 600})
+    fail(second, 1)
+    assert second.admit(HOST).give_up
 
 
-def test_a_batch_past_its_deadline_gives_back_what_it_has_not_asked_for(world: World) -> None:
-    world.reconfigure(batch={"deadline_minutes": 1e-9})
-    world.seed(5)
-    run = world.run()
-    ingest(world.ctx, run)
-    assert download(world.ctx, plan(world.ctx, run)[0].batch_id) == Downloaded(0, 0, {}, 5)
-    assert world.count() == {"new": 5}
-    assert {row.attempts for row in world.images().values()} == {0}
-    assert world.requests() == {}
+def test_one_probe_at_a_time_over_all_workers_decides_about_a_breaker(world: World, gates: Gates) -> None:
+    breaker = {"failures": 2, "first_seconds": 600}
+    first = gates(breaker=breaker)
+    fail(first, 2)
+    assert first.admit(HOST).give_up
+    elapse(world)
+    one, other = gates(breaker=breaker), gates(breaker=breaker)
+    assert admitted(one, 3) == 1
+    assert admitted(other, 3) == 0
+    one.left(HOST, ImageFault("timeout"))
+    assert 1190 < one.admit(HOST).wait <= 1200  # opened again, for twice as long
+    assert row(world).trips == 2
+
+    elapse(world)
+    third = gates(breaker=breaker)
+    assert admitted(third, 3) == 1
+    third.left(HOST, None)
+    assert admitted(third, 3) == 3
+    assert (row(world).trips, row(world).failures) == (0, 0)
+
+
+def test_a_probe_that_is_cut_short_tells_nothing(world: World, gates: Gates) -> None:
+    gate = gates(breaker={"failures": 2, "first_seconds": 600})
+    fail(gate, 2)
+    elapse(world)
+    gate = gates()
+    assert admitted(gate, 1) == 1
+    gate.abandoned(HOST)
+    assert row(world).trips == 1
+    assert admitted(gate, 2) == 1
+
+
+def test_silence_of_several_hosts_at_once_opens_no_breaker(gates: Gates) -> None:
+    gate = gates(breaker={"failures": 3})
+    for _ in range(3):
+        for host in ("a.example", "b.example", "c.example"):
+            fail(gate, 1, "connect", host)
+    assert gate.ground.is_doubtful
+    assert all(gate.admit(host).go for host in ("a.example", "b.example", "c.example"))
+    gate.forgive()
+    assert not gate.ground.is_doubtful
+    fail(gate, 2, "connect", "a.example")
+    assert gate.admit("a.example").go
+
+
+def test_a_host_that_answered_lately_shows_whether_our_own_network_is_up(world: World, gates: Gates) -> None:
+    gate = gates()
+    assert not gate.ground_holds()  # nothing is known
+    store.note_answers(world.ctx.shared, [f"127.0.0.11:{world.sandbox.website.port}"])
+    assert gate.ground_holds()
+    world.write_all(world.ctx.shared, [sa.delete(lis_hosts)])
+    store.note_answers(world.ctx.shared, ["127.0.0.1:9"])
+    assert not gate.ground_holds()
+
+
+# Rates
+
+
+def test_the_rate_of_a_host_holds_over_all_workers(gates: Gates) -> None:
+    pair = [gates(rate=20, per_host=10), gates(rate=20, per_host=10)]
+    began, done = time.monotonic(), 0
+    while done < 20:
+        for gate in pair:
+            if gate.admit(HOST).go:
+                gate.left(HOST, None)
+                done += 1
+        time.sleep(0.002)
+    assert 0.85 < time.monotonic() - began < 3

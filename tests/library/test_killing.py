@@ -30,7 +30,7 @@ def planned(world: World, images: int = 60) -> int:
 
 
 def slow(world: World, **config: object) -> None:
-    world.configure(batch={"size": 500, "lease_seconds": 2}, fetch={"threads": 4, "per_host": 1}, **config)
+    world.configure(batch={"size": 500, "lease_seconds": 2}, fetch={"in_flight": 4, "per_host": 1}, **config)
     world.ctx = world.context()
 
 
@@ -102,7 +102,8 @@ def test_a_retry_without_a_batch_id_finds_the_batch_of_a_killed_worker(world: Wo
     )
     ran = world.cli("download", "uk", "--json")
     assert ran.code == 0
-    assert ran.json == {f"batch {batch}": {"fetched": 12, "adopted": 0, "failed": {}, "given_back": 0}}
+    done = {"fetched": 12, "adopted": 0, "failed": {}, "given_back": 0, "unchanged": 0, "placeholders": 0}
+    assert ran.json == {f"batch {batch}": done}
 
 
 def test_sigterm_gives_the_claim_back_within_five_seconds_and_what_was_done_is_kept(world: World) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections import Counter
 
 import pytest
 
 from imagesys_lib.batch_work import retry_delay_hours
-from imagesys_lib.config import Batching, Purge, Retry
+from imagesys_lib.config import Batching, Purge, Retry, StatusMeaning
+from imagesys_lib.fetch import host_of
 from imagesys_lib.hashing import (
     lis_hash_for_url,
     lis_path_for_hash,
@@ -21,7 +21,7 @@ from imagesys_lib.intervals import UTC, Interval
 from imagesys_lib.nodes import classify, parse_space
 from imagesys_lib.reasons import REASONS, Fate, ImageFault, as_markdown, reason_for
 from imagesys_lib.runs import Kind, Run
-from imagesys_lib.stages.download import ground_gave_way, host_of
+from imagesys_lib.stages.download import tries_again, with_meaning
 from imagesys_lib.stages.ingest import window
 from imagesys_lib.stages.plan import batch_size
 from imagesys_lib.stages.purge import over_cap, shard_of, too_many_missing
@@ -42,7 +42,9 @@ def test_a_hash_is_the_sha1_of_the_urls_bytes_and_its_path_leads_back_to_it(url:
     for number in (1, 2, 9):
         below_root = thumbnail_path("uk", image_hash, number)
         assert below_root == f"uk/{path}.{number}.jpg"
-        assert parse_thumbnail_path(below_root.removeprefix("uk/")) == (image_hash, number)
+        assert parse_thumbnail_path(below_root.removeprefix("uk/")) == (image_hash, f"{number}.jpg")
+        sibling = thumbnail_path("uk", image_hash, number, "webp")
+        assert parse_thumbnail_path(sibling.removeprefix("uk/")) == (image_hash, f"{number}.webp")
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,8 @@ GOOD = "0/9/1/7c1f0b2a6c6d6e5f4a3b2c1d0e9f8a7b6c5d4.1.jpg"
         GOOD.replace(".1.", ".10."),
         GOOD.replace(".1.", "."),
         GOOD.replace(".jpg", ".jpeg"),
+        GOOD.replace(".jpg", ".png"),
+        GOOD + ".webp",
         GOOD.replace("/7", "/77"),
         GOOD.replace("0/9", "09"),
         GOOD.replace("0/9/1", "0/../1"),
@@ -162,22 +166,21 @@ def test_batches_grow_so_that_a_run_has_few(due: int, existing: int, expected: i
 
 
 @pytest.mark.parametrize(
-    ("failed", "attempted", "gave_way"),
+    ("code", "again"),
     [
-        ({"connect": 17}, 20, True),
-        ({"connect": 16}, 20, False),
-        ({"dns": 10, "timeout": 7}, 20, True),
-        ({"connect": 19}, 19, False),  # too few to judge
-        ({"http_500": 20}, 20, False),
-        ({"too_slow": 20}, 20, False),
-        ({"truncated": 10, "connect": 10}, 20, False),
-        ({}, 0, False),
+        *((code, True) for code in ("dns", "connect", "timeout", "tls", "truncated", "http_500", "http_429")),
+        *((code, False) for code in ("too_slow", "http_403", "http_404", "bad_url", "not_an_image", "decoder_crash")),
     ],
 )
-def test_only_most_of_a_large_batch_failing_to_connect_is_our_own_fault(
-    failed: dict[str, int], attempted: int, gave_way: bool
-) -> None:
-    assert ground_gave_way(Counter(failed), attempted, 80) is gave_way
+def test_only_what_passes_soon_is_tried_again_within_the_batch(code: str, again: bool) -> None:
+    assert tries_again(with_meaning(ImageFault(code), "unknown" if code == "http_403" else None)) is again
+    assert not tries_again(ImageFault(code, retry_after=30))
+
+
+@pytest.mark.parametrize(("meaning", "fate"), [("gone", Fate.REJECT), ("unknown", Fate.RETRY), (None, Fate.REJECT)])
+def test_a_status_map_decides_what_becomes_of_an_image(meaning: StatusMeaning | None, fate: Fate) -> None:
+    assert with_meaning(ImageFault("http_404"), meaning).reason.fate is fate
+    assert ImageFault("http_404").reason.fate is Fate.REJECT  # the map changes no other failure
 
 
 @pytest.mark.parametrize(

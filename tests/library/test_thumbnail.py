@@ -9,12 +9,17 @@ import struct
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, features
 
 from imagesys_lib.config import ProcessDetails, Size
 from imagesys_lib.reasons import ImageFault
-from imagesys_lib.thumbnail import Limits, Thumbnail, create_thumbnails_of_image, sharpening, sniff
+from imagesys_lib.sniff import sniff
+from imagesys_lib.thumbnail import decode
+from imagesys_lib.thumbnail.finish import finished, sharpened, sharpening
+from imagesys_lib.thumbnail.jobs import Limits
+from imagesys_lib.thumbnail.make import Thumbnail, create_thumbnails_of_image
 from tests.library import images
 from tests.library.images import BLUE, GREEN, QUARTERS, RED, WHITE, encoded, quarters
 
@@ -284,17 +289,18 @@ def imagemagick_sharpen(picture: Image.Image, radius: float, sigma: float) -> li
 
 
 @pytest.mark.parametrize("text", ["0x1", "0x0.5", "1x1", "2x1", "0x1.5", "1x0.5", "3x10"])
-def test_sharpening_approximates_imagemagick(text):
+def test_sharpening_is_imagemagicks(text):
     noise = Image.effect_noise((36, 30), 40)
     noise.paste(20, (0, 0, 12, 30))
     noise.paste(230, (12, 6, 20, 30))
     radius, sigma = map(float, text.split("x"))
     wanted = imagemagick_sharpen(noise, radius, sigma)
-    mask = sharpening(text)
-    assert mask is not None
-    sharp = noise.filter(mask)
-    off = [abs(sharp.getpixel((x, y)) - wanted[y][x]) for y in range(30) for x in range(36)]
-    assert sum(off) / len(off) < 2.5, (sum(off) / len(off), max(off))
+    sharpen = sharpening(text)
+    assert sharpen is not None
+    sharp = sharpened(np.asarray(noise)[:, :, None], sharpen)
+    off = [abs(int(sharp[y, x, 0]) - wanted[y][x]) for y in range(30) for x in range(36)]
+    assert sum(off) / len(off) < 0.4, (sum(off) / len(off), max(off))
+    assert max(off) < 3
     assert sharp.tobytes() != noise.tobytes()
 
 
@@ -304,10 +310,20 @@ def test_no_sigma_means_no_sharpening(text):
 
 
 def test_the_originals_sharpening_is_an_unsharp_mask_of_86_per_cent():
-    mask = sharpening("0x1")
-    assert mask is not None
-    assert (mask.percent, mask.threshold) == (86, 0)
-    assert mask.radius == pytest.approx(1.0, abs=0.01)
+    sharpen = sharpening("0x1")
+    assert sharpen is not None
+    assert sharpen.amount == pytest.approx(0.863, abs=0.001)
+    assert 2 * sum(sharpen.weights) - sharpen.weights[0] == pytest.approx(1)
+
+
+def test_sharpening_treats_each_colour_by_itself_and_leaves_plain_colours_alone():
+    bands = [Image.effect_noise((40, 30), 50) for _ in range(3)]
+    sharpen = sharpening("0x1")
+    together = finished(Image.merge("RGB", bands), ProcessDetails(sharpen="0x1"))
+    for number, band in enumerate(bands):
+        assert (together[:, :, number] == sharpened(np.asarray(band)[:, :, None], sharpen)[:, :, 0]).all()
+    plain = Image.new("RGB", (30, 20), (3, 128, 255))
+    assert finished(plain, ProcessDetails(sharpen="0x1")).tobytes() == plain.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -337,7 +353,7 @@ def test_the_originals_sharpening_is_an_unsharp_mask_of_86_per_cent():
     ],
 )
 def test_what_is_no_accepted_image_never_reaches_a_decoder(thumbnails, monkeypatch, head, code):
-    monkeypatch.setattr("imagesys_lib.thumbnail._DECODERS", {})
+    monkeypatch.setattr(decode, "DECODERS", {})
     assert reason(thumbnails, head) == code
 
 
@@ -405,13 +421,20 @@ def test_rubbish_behind_a_good_header_is_a_decode_error(thumbnails):
     assert reason(thumbnails, bytes(data)) == "decode_error"
 
 
-@pytest.mark.parametrize("error", [MemoryError(), ZeroDivisionError("x"), RecursionError()])
-def test_whatever_a_decoder_raises_is_a_decode_error(thumbnails, monkeypatch, error):
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ZeroDivisionError("x"), "decode_error"),
+        (RecursionError(), "decode_error"),
+        (MemoryError(), "decoder_crash"),
+    ],
+)
+def test_whatever_a_decoder_raises_is_its_images_fault(thumbnails, monkeypatch, error, code):
     def decoder(_file):
         raise error
 
-    monkeypatch.setitem(__import__("imagesys_lib.thumbnail", fromlist=["x"])._DECODERS, "PNG", decoder)
-    assert reason(thumbnails, encoded(quarters(), "PNG")) == "decode_error"
+    monkeypatch.setitem(decode.DECODERS, "PNG", decoder)
+    assert reason(thumbnails, encoded(quarters(), "PNG")) == code
 
 
 def test_a_missing_file_is_the_callers_error(tmp_path):

@@ -13,6 +13,8 @@ from PIL import Image, ImageOps
 
 from include.sandbox import ManifestEntry, Sandbox
 
+from .conftest import LAST_DAY
+
 Seeded = dict[str, ManifestEntry]
 
 
@@ -39,6 +41,19 @@ def test_every_proper_url_serves_its_photo_as_described(seeded: Seeded, client: 
     assert {entry.host for entry in served} == {f"127.0.0.{last}" for last in range(11, 17)}
     spellings = " ".join(entry.url for entry in served)
     assert all(part in spellings for part in ("?x=1&y=%20", "garden%20view", "%C3%A7", "%3F"))
+
+
+def test_urls_that_repeat_a_photo_serve_it_in_bytes_of_their_own(sandbox: Sandbox, client: requests.Session) -> None:
+    seeded = sandbox.etl.seed(
+        "fr", images=9, last_day=LAST_DAY, time_zone="Europe/Paris", broken_share=0, seed=5, repeat=3
+    )
+    bodies = {url: client.get(url, timeout=10).content for url in seeded}
+    assert len({entry.file for entry in seeded.values()}) <= 3
+    assert len(set(bodies.values())) == 9
+    for url, entry in seeded.items():
+        with Image.open(io.BytesIO(bodies[url])) as served, Image.open(entry.file) as original:
+            assert served.format == "JPEG"
+            assert served.tobytes() == original.tobytes()
 
 
 @pytest.mark.parametrize(("kind", "status"), [("missing", 404), ("gone", 410), ("forbidden", 403), ("always_500", 500)])

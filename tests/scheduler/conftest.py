@@ -34,8 +34,8 @@ QUICK: dict[str, Any] = {
     "fetch": {"pause_between_tries": 0.1, "image_deadline": 4, "read_timeout": 3, "connect_timeout": 2},
 }
 COUNTRIES: dict[str, dict[str, Any]] = {
-    "fr": {"alerts": {"mail_to": ["ops@example.test"], "deadline_minutes": 0.1}, "fetch": {"threads": 2}},
-    "es": {"fetch": {"threads": 2}, "batch": {"size": 20}},
+    "fr": {"alerts": {"mail_to": ["ops@example.test"], "deadline_minutes": 0.1}, "fetch": {"in_flight": 2}},
+    "es": {"fetch": {"in_flight": 2}, "batch": {"size": 20}},
 }
 
 

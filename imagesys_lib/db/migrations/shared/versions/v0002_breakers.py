@@ -9,6 +9,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
+    op.create_table_comment("lis_hosts", "What is remembered of photo hosts, for every country")
     op.add_column(
         "lis_hosts",
         sa.Column(
@@ -32,8 +33,11 @@ def upgrade() -> None:
     op.add_column(
         "lis_hosts", sa.Column("next_at", mysql.DATETIME(fsp=6), nullable=True, comment="the next request's turn")
     )
+    op.add_column("lis_hosts", sa.Column("answered_at", mysql.DATETIME(fsp=6), nullable=True))
+    op.create_index("ix_hosts_answered", "lis_hosts", ["answered_at"], unique=False)
 
 
 def downgrade() -> None:
-    for column in ("next_at", "trips", "failures"):
+    op.drop_index("ix_hosts_answered", "lis_hosts")
+    for column in ("answered_at", "next_at", "trips", "failures"):
         op.drop_column("lis_hosts", column)

@@ -1,0 +1,83 @@
+"""Breakers of data sources: one whose images nearly all fail is left alone, then tried with a trickle."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+from sqlalchemy.dialects.mysql import insert
+
+from imagesys_lib.breaker import PROBES, Position, Standing, open_seconds, source_trips
+from imagesys_lib.config import Breaker
+from imagesys_lib.db.engine import NOW, Session, chunks, from_now, read, write
+from imagesys_lib.db.schema import lis_datasources
+
+log = logging.getLogger(__name__)
+
+_WAIT: sa.ColumnElement[Any] = sa.func.timestampdiff(sa.text("MICROSECOND"), NOW, lis_datasources.c.not_before) / 1e6
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many images of a data source ended, and how many of them failed."""
+
+    attempts: int = 0
+    failures: int = 0
+
+
+def standings(db: Engine, datasource_ids: Iterable[int]) -> dict[int, Standing]:
+    """Return the data sources whose breaker is not closed."""
+    c = lis_datasources.c
+    found: dict[int, Standing] = {}
+    for piece in chunks(sorted(set(datasource_ids))):
+        query = sa.select(c.datasource_id, c.trips, _WAIT.label("wait")).where(c.datasource_id.in_(piece), c.trips > 0)
+        found |= {row.datasource_id: Standing(0, row.trips, float(row.wait or 0)) for row in read(db, query)}
+    return found
+
+
+def allowance(standing: Standing | None) -> int | None:
+    """Return how many images of a data source a batch may try; None for all."""
+    position = standing.position if standing else Position.CLOSED
+    return {Position.CLOSED: None, Position.OPEN: 0, Position.HALF_OPEN: PROBES}[position]
+
+
+def note(db: Engine, tallies: Mapping[int, Tally], settings: Breaker) -> dict[int, float]:
+    """Add up what a batch saw and open or close breakers; returns those that opened, with their seconds."""
+    opened: dict[int, float] = {}
+    for datasource_id, tally in sorted(tallies.items()):
+        seconds = write(db, lambda session, d=datasource_id, t=tally: _note(session, d, t, settings))  # type: ignore[misc]
+        if seconds:
+            opened[datasource_id] = seconds
+            log.warning("data source %d fails: it is left alone for %.0f s", datasource_id, seconds)
+    return opened
+
+
+def _note(session: Session, datasource_id: int, tally: Tally, settings: Breaker) -> float:
+    c = lis_datasources.c
+    first = insert(lis_datasources).values(datasource_id=datasource_id, first_seen_at=NOW, last_seen_at=NOW)
+    session.execute(first.on_duplicate_key_update(datasource_id=c.datasource_id))
+    over = c.window_at.is_(None) | (c.window_at < from_now(-round(settings.window_hours * 3600)))
+    query = sa.select(c.attempts, c.failures, c.trips, _WAIT.label("wait"), over.label("over"))
+    row = session.execute(query.where(c.datasource_id == datasource_id).with_for_update()).one()
+    own = sa.update(lis_datasources).where(c.datasource_id == datasource_id)
+    if (row.wait or 0) > 0:
+        return 0.0  # open: what was under way when it opened tells nothing new
+    start_anew = bool(row.over)
+    attempts = tally.attempts + (0 if start_anew else row.attempts)
+    failures = tally.failures + (0 if start_anew else row.failures)
+    counted = {"attempts": attempts, "failures": failures, **({"window_at": NOW} if start_anew else {})}
+    if source_trips(attempts, failures, row.trips, settings):
+        trips = min(row.trips + 1, 60_000)
+        seconds = open_seconds(trips, settings)
+        empty = {"attempts": 0, "failures": 0, "window_at": None}
+        session.execute(own.values(trips=trips, not_before=from_now(round(seconds)), **empty))
+        return seconds
+    if row.trips and failures * 100 < settings.source_percent * attempts:
+        log.info("data source %d works again: its breaker is closed", datasource_id)
+        counted |= {"trips": 0, "not_before": None}
+    session.execute(own.values(counted))
+    return 0.0

@@ -1,0 +1,230 @@
+"""One request: what comes back is written to a file as it comes, and ends as a body, a redirect or a fault."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pycurl
+
+from imagesys_lib.config import Fetch
+from imagesys_lib.fetch.dialler import Dialler
+from imagesys_lib.fetch.faults import fault_of
+from imagesys_lib.fetch.headers import Head, conditions, parsed
+from imagesys_lib.fetch.jobs import Fetched, NotModified
+from imagesys_lib.fetch.waiting import Task
+from imagesys_lib.files import AtomicFile
+from imagesys_lib.reasons import ImageFault
+
+MAX_HEADERS = 100  # lines of one answer, as in Python's http.client
+MAX_HEADER_BYTES = 64 * 1024
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_READ_THROUGH = 64 * 1024  # bytes of an error page read for the sake of the connection
+_WRITE_AT = 256 * 1024  # bytes hashed and written at once: most images touch the disk only when they are whole
+_ABORT = 0  # what a callback returns to end the transfer: not the number of bytes it was given
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """Where the host sent us."""
+
+    location: str
+
+
+Verdict = Redirect | NotModified | ImageFault
+
+
+class Transfer:
+    """One request for a task's current hop on ``handle``, which may take ``seconds``.
+
+    ``on_dial(handle)`` is called when the host's name has resolved and a connection is begun. What a callback raises
+    pycurl would only print: it is kept, the request is aborted, and :meth:`end` raises it.
+    """
+
+    def __init__(
+        self,
+        handle: pycurl.Curl,
+        settings: Fetch,
+        task: Task,
+        seconds: float,
+        on_dial: Callable[[pycurl.Curl], None],
+    ) -> None:
+        self.handle, self.task = handle, task
+        self._settings, self._seconds = settings, seconds
+        self._dialler = Dialler(settings, lambda: on_dial(handle), self._fail)
+        self._lines: list[bytes] = []
+        self._header_lines = self._header_bytes = self._passed_over = 0
+        self._head: Head | None = None
+        self._verdict: Verdict | None = None
+        self._error: BaseException | None = None
+        self._digest = hashlib.sha1(usedforsecurity=False)
+        self._chunks: list[bytes] = []
+        self._held = self._size = 0
+        self._file: AtomicFile | None = None
+        self.began = time.monotonic()
+        self.received = 0  # bytes of header lines and decoded body
+        lines = conditions(task.job.etag, task.job.last_modified)
+        self._is_conditional = bool(lines)
+        lines.append(b"Accept: image/*,*/*;q=0.5")
+        if task.wire.authorization:
+            lines.append(f"Authorization: {task.wire.authorization}".encode("ascii"))
+        handle.setopt(pycurl.URL, task.wire.url)
+        handle.setopt(pycurl.HTTPHEADER, lines)
+        handle.setopt(pycurl.TIMEOUT_MS, max(1, math.ceil(seconds * 1000)))
+        handle.setopt(pycurl.HEADERFUNCTION, self._on_header)
+        handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
+        self._dialler.attach(handle)
+
+    def end(self, code: int, words: str) -> Fetched | Verdict:
+        """Return what the request came to; ``code`` is curl's, 0 for success.
+
+        Raises DiskFull, or whatever else a callback met. Except for Fetched nothing is on disk.
+        """
+        try:
+            if self._error is not None:
+                raise self._error
+            verdict = self._verdict or self._judged(code, words)
+            if verdict is not None:
+                return verdict
+            return self._whole()
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Leave nothing on disk of an unfinished request."""
+        self._chunks, self._held = [], 0
+        if self._file is not None:
+            self._file.discard()
+            self._file = None
+
+    def cut(self, fault: ImageFault) -> None:
+        """Let the request end with ``fault``, unless the answer has already said how it ends."""
+        self._verdict = self._verdict or fault
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the request could be sent: name resolved, connected, TLS agreed."""
+        return float(self.handle.getinfo(pycurl.PRETRANSFER_TIME)) > 0
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+
+    # Callbacks. They run inside curl, so they never raise.
+
+    def _on_header(self, line: bytes) -> int | None:
+        try:
+            self.received += len(line)
+            self._header_lines += 1
+            self._header_bytes += len(line)
+            # Over all answers of a request, so that neither interim answers nor trailers are endless.
+            if self._header_lines > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
+                self._verdict = self._fault("protocol", "more headers than allowed")
+                return _ABORT
+            if self._head is not None:  # a trailer
+                return None
+            if line not in (b"\r\n", b"\n"):
+                self._lines.append(line)
+                return None
+            head = parsed(self._lines)
+            self._lines = []
+            if head.status < 200:
+                return None
+            self._head = head
+            return self._decide(head)
+        except BaseException as error:  # noqa: BLE001  # pycurl would only print it; end() raises it
+            self._fail(error)
+            return _ABORT
+
+    def _on_body(self, data: bytes) -> int | None:
+        try:
+            self.received += len(data)
+            if self._verdict is not None:
+                self._passed_over += len(data)
+                return None if self._passed_over <= _READ_THROUGH else _ABORT
+            self._size += len(data)
+            if self._size > self._settings.max_bytes:
+                self._verdict = self._fault("too_large", f"more than {self._settings.max_bytes} bytes")
+                return _ABORT
+            self._chunks.append(data)
+            self._held += len(data)
+            if self._held >= _WRITE_AT:
+                self._write_out()
+        except BaseException as error:  # noqa: BLE001  # as above
+            self._fail(error)
+            return _ABORT
+        return None
+
+    def _decide(self, head: Head) -> int | None:
+        """Judge an answer by its head; whatever it says is final, however the body then ends."""
+        status, most, announced = head.status, self._settings.max_bytes, head.announced
+        if status in _REDIRECTS and head.location is not None:
+            self._verdict = Redirect(head.location)
+        elif status == 304 and self._is_conditional:
+            self._verdict = NotModified(self.task.wire.shown)
+        elif status == 304:
+            self._verdict = self._fault("protocol", "an answer (304) to a condition that was not set")
+        elif not 200 <= status < 300:
+            longest = self._settings.max_retry_after_hours * 3600
+            self._verdict = ImageFault(f"http_{status}", self._name, retry_after=head.retry_after(longest))
+        elif status == 206:
+            self._verdict = self._fault("protocol", "a partial answer (206) that was not asked for")
+        elif announced is not None and announced > most:
+            self._verdict = self._fault("too_large", f"{head.fields['content-length'][:20]} bytes announced")
+        if self._verdict is not None and announced is not None and announced > _READ_THROUGH:
+            return _ABORT
+        return None
+
+    # How it ended
+
+    def _judged(self, code: int, words: str) -> ImageFault | None:
+        if code == pycurl.E_OPERATION_TIMEDOUT:
+            return self._timed_out(words)
+        if code and self._dialler.refused and not self._dialler.dialled:
+            return self._fault("blocked_address", f"{', '.join(self._dialler.refused[:4])} may not be fetched from")
+        if code:
+            return fault_of(code, words, self._name, in_body=self._head is not None)
+        if self._head is None:
+            return self._fault("protocol", "the headers end early")
+        return None if self._size else self._fault("not_an_image", "an empty body")
+
+    def _timed_out(self, words: str) -> ImageFault:
+        if float(self.handle.getinfo(pycurl.TOTAL_TIME)) >= self._seconds:
+            return self._fault("too_slow", f"not complete after {self._settings.image_deadline:g} s")
+        # A resolver that is silent is no fault of the host's.
+        unresolved = not self._dialler.dialled and not self._dialler.refused and not self._head
+        return self._fault("dns" if unresolved else "timeout", words)
+
+    def _whole(self) -> Fetched:
+        self._write_out()
+        head, file = self._head, self._file
+        if head is None or file is None:
+            raise RuntimeError("a body without a head")
+        file.commit()
+        self._file = None
+        return Fetched(
+            sha1=self._digest.hexdigest(),
+            size=self._size,
+            content_type=head.fields.get("content-type", "")[:100],
+            final_url=self.task.wire.shown,
+            etag=head.validator("etag"),
+            last_modified=head.validator("last-modified"),
+        )
+
+    def _write_out(self) -> None:
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks, self._held = [], 0
+        self._digest.update(data)
+        if self._file is None:
+            # Not synced: staging takes an original over only after verifying it.
+            self._file = AtomicFile(self.task.job.target, sync=False)
+        self._file.write(data)
+
+    def _fault(self, code: str, words: str) -> ImageFault:
+        return ImageFault(code, f"{self._name}: {words}")
+
+    @property
+    def _name(self) -> str:
+        return self.task.host

@@ -1,0 +1,237 @@
+"""The gate of a download task: asked before every request, it keeps the promises made to each host for all workers."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from sqlalchemy import Engine
+
+from imagesys_lib.breaker import Position, Standing, is_hosts_fault
+from imagesys_lib.config import Fetch, HostLimits
+from imagesys_lib.fetch import Admission
+from imagesys_lib.ground import SILENCE, Ground, reachable, resolver_works
+from imagesys_lib.hosts import store
+from imagesys_lib.hosts.places import Places
+from imagesys_lib.reasons import ImageFault
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 15.0
+"""Seconds of a pause that a batch waits out; for a longer one its images go back as unattempted."""
+
+_REFERENCES = 3  # hosts that show whether our own network is up
+_PROVEN = 30.0  # seconds for which our own network, found to be up, is not looked at again
+_REFRESH = 1.0  # seconds between looks at what other workers learned
+_ASK_AGAIN = 0.25  # seconds until a host whose places are all taken is asked again
+_IDLE = 2.0  # seconds after which places without work are given back
+
+GO = Admission(go=True)
+
+
+@dataclass
+class _Host:
+    limits: HostLimits
+    standing: Standing = field(default_factory=Standing)
+    read_at: float = 0.0  # when the standing was true (monotonic)
+    busy: int = 0
+    failures: int = 0  # in a row, not yet written
+    reason: str = ""  # of the last of them
+    used_at: float = 0.0
+    owed: int = 0  # places to hand on to a worker that waits
+    shy_until: float = 0.0  # no further place is taken before this
+    turn_at: float | None = None
+
+    def wait(self, now: float) -> float:
+        return self.standing.wait - (now - self.read_at)
+
+    def position(self, now: float) -> Position:
+        return Standing(trips=self.standing.trips, wait=self.wait(now)).position
+
+
+class SharedGate:
+    """Admits requests by places, pauses, breakers and rates that hold over all workers. Used by one thread.
+
+    Use it in a ``with`` block.
+    Between two refreshes, a second apart, a pause that another worker was told of may go unheard. A worker that does
+    not call :meth:`refresh` for ``silence`` seconds loses its places.
+    """
+
+    def __init__(self, shared: Engine, settings: Fetch, silence: int = 60) -> None:
+        self._shared, self._settings = shared, settings
+        self._places = Places(shared, silence)
+        self._hosts: dict[str, _Host] = {}
+        self._answered_hosts: set[str] = set()
+        self._refreshed = 0.0
+        self.ground = Ground()
+        self._proven_until = 0.0
+
+    def __enter__(self) -> SharedGate:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._places.close()
+
+    def prepare(self, hosts: Iterable[str]) -> None:
+        """Learn of many hosts at once, ahead of their first request."""
+        self._learn(host for host in hosts if host not in self._hosts)
+
+    def admit(self, host: str) -> Admission:
+        """Take a place at ``host``, or say when to ask again; ``give_up`` where that is beyond patience."""
+        if host not in self._hosts:
+            self._learn([host])
+        self.refresh()
+        known, now = self._hosts[host], time.monotonic()
+        wait = known.wait(now)
+        if wait > 0:
+            return Admission(go=False, wait=wait, give_up=wait > PATIENCE)
+        if known.position(now) is Position.HALF_OPEN:
+            if known.busy or not (self._places.holds_first(host) or self._places.take(host, 1)):
+                return Admission(go=False, wait=_ASK_AGAIN)
+        elif not self._has_place(host, known, now):
+            return Admission(go=False, wait=_ASK_AGAIN * random.uniform(0.5, 1.5))
+        if known.limits.rate is not None and (wait := self._turn(host, known, now)) > 0:
+            return Admission(go=False, wait=wait)
+        known.busy += 1
+        known.used_at = now
+        return GO
+
+    def left(self, host: str, fault: ImageFault | None) -> None:
+        """Free the place of a request that ended, and learn from how it ended."""
+        self.abandoned(host)
+        known, now = self._hosts[host], time.monotonic()
+        self.ground.tell(host, fault)
+        if fault is not None and fault.retry_after:
+            store.pause(self._shared, host, fault.retry_after, fault.reason.code)
+            self._stands(known, Standing(0, known.standing.trips, max(known.wait(now), fault.retry_after)))
+            log.info("%s asks to be left alone for %.0f s (%s)", host, fault.retry_after, fault.reason.code)
+        elif is_hosts_fault(fault):
+            self._failed(host, known, fault.reason.code if fault else "")
+        else:
+            self._answered(host, known)
+        if known.wait(time.monotonic()) > 0:
+            self._places.give(host, self._places.held(host) - known.busy)
+
+    def abandoned(self, host: str) -> None:
+        """Free the place of a request that this worker cut short."""
+        known = self._hosts[host]
+        known.busy -= 1
+        known.used_at = time.monotonic()
+        if known.owed:
+            known.owed -= 1
+            self._places.give(host)
+
+    def _failed(self, host: str, known: _Host, reason: str) -> None:
+        known.failures += 1
+        known.reason = reason
+        probing = known.standing.trips > 0
+        if not probing and known.failures + known.standing.failures < self._settings.breaker.failures:
+            return
+        if self.ground.is_doubtful and reason in SILENCE:
+            return  # written, or forgiven, when it is known whose fault it is
+        before = known.standing.trips
+        standing = store.note_failures(self._shared, host, known.failures, reason, self._settings.breaker)
+        known.failures = 0
+        self._stands(known, standing)
+        if standing.trips > before:
+            log.warning("%s fails (%s): it is left alone for %.0f s", host, reason, standing.wait)
+
+    def _answered(self, host: str, known: _Host) -> None:
+        known.failures = 0
+        self._answered_hosts.add(host)
+        if known.standing.trips:
+            log.info("%s answers again: its breaker is closed", host)
+        if known.standing.trips or known.standing.failures:
+            store.note_success(self._shared, [host])
+            self._stands(known, Standing(wait=known.wait(time.monotonic())))
+
+    def ground_holds(self) -> bool:
+        """Look at our own network: do names resolve, can a host that answered lately be reached?
+
+        Where nothing is known of any host, no host that is reached means no.
+        """
+        if time.monotonic() < self._proven_until:
+            self.ground.holds()
+            return True
+        unresolved, silent = list(self.ground.unresolved), list(self.ground.silent)
+        if len(unresolved) > 1 and not resolver_works(unresolved[:_REFERENCES]):
+            return False
+        if len(silent) > 1 and not reachable(self._references()):
+            return False
+        self._proven_until = time.monotonic() + _PROVEN
+        self.ground.holds()
+        return True
+
+    def _references(self) -> list[str]:
+        """Return hosts that answered lately; with a proxy, the proxy alone says whether our network is up."""
+        if self._settings.proxy:
+            return [urlsplit(self._settings.proxy).netloc.rpartition("@")[2]]
+        return [*self._answered_hosts, *store.answered_lately(self._shared)][:_REFERENCES]
+
+    def forgive(self) -> None:
+        """Forget failures in a row that were our own network's."""
+        for known in self._hosts.values():
+            known.failures = 0
+        self.ground.holds()
+
+    def write_back(self) -> None:
+        """Write which hosts answered, and failures in a row, on which the next batch counts on."""
+        store.note_answers(self._shared, self._answered_hosts)
+        for host, known in self._hosts.items():
+            if known.failures:
+                standing = store.note_failures(self._shared, host, known.failures, known.reason, self._settings.breaker)
+                known.failures = 0
+                self._stands(known, standing)
+
+    def _has_place(self, host: str, known: _Host, now: float) -> bool:
+        held = self._places.held(host)
+        if held > known.busy:
+            return True
+        if held >= known.limits.per_host or now < known.shy_until:
+            return False
+        return self._places.take(host, known.limits.per_host)
+
+    def _turn(self, host: str, known: _Host, now: float) -> float:
+        """Return the seconds until this host's reserved turn; a turn that has come is used up."""
+        if known.turn_at is None:
+            known.turn_at = now + store.turn(self._shared, host, known.limits.rate or 1.0)
+        wait = known.turn_at - now
+        if wait <= 0:
+            known.turn_at = None
+        return wait
+
+    def refresh(self) -> None:
+        """Once a second: hear of pauses from other workers, hand places to those that wait, drop idle ones."""
+        now = time.monotonic()
+        if now - self._refreshed < _REFRESH:
+            return
+        self._refreshed = now
+        recent = [host for host, known in self._hosts.items() if known.busy or now - known.used_at < 2 * _REFRESH]
+        self._learn(recent)
+        for host, known in self._hosts.items():
+            if not known.busy and self._places.held(host) and now - known.used_at > _IDLE:
+                self._places.forget(host)
+        for host in self._places.awaited([host for host in recent if self._places.held(host)]):
+            known = self._hosts[host]
+            known.shy_until = now + _REFRESH * random.uniform(0.5, 1.5)
+            held = self._places.held(host)
+            known.owed = min((held + 1) // 2, known.busy)
+            self._places.give(host, held - known.busy)
+
+    def _learn(self, hosts: Iterable[str]) -> None:
+        names = list(hosts)
+        found = store.standings(self._shared, names) if names else {}
+        for name in names:
+            known = self._hosts.setdefault(name, _Host(self._settings.limits(name)))
+            self._stands(known, found.get(name, Standing()))
+
+    @staticmethod
+    def _stands(known: _Host, standing: Standing) -> None:
+        known.standing, known.read_at = standing, time.monotonic()

@@ -1,0 +1,141 @@
+"""Placeholders: the same bytes on so many listings of one data source that they show none of them.
+
+Found out by content when a batch is downloaded and kept in ``lis_placeholders``, so that they are counted once. Images
+with such an original are quarantined; those already live are unpublished, and their files leave the nodes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+from sqlalchemy.dialects.mysql import insert
+
+from imagesys_lib import changes, claims
+from imagesys_lib.claims import Claim
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, chunks, read, write
+from imagesys_lib.db.schema import (
+    lis_images,
+    lis_listing_images,
+    lis_live_images,
+    lis_node_repairs,
+    lis_placeholders,
+)
+from imagesys_lib.states import Desired, State, move
+
+log = logging.getLogger(__name__)
+
+_i, _p = lis_images.c, lis_placeholders.c
+_REASON = {"reason": "placeholder", "detail": "the same bytes stand for many listings of its data source"}
+
+Original = tuple[str, int]
+"""SHA-1 of an original and the data source that shows it."""
+
+
+def find_out(db: Engine, batch_id: int, most: int) -> int:
+    """Note which originals of a downloaded batch stand for more than ``most`` listings. Returns how many are new."""
+    query = (
+        sa.select(_i.source_sha1, _i.datasource_id)
+        .where(_i.batch_id == batch_id, _i.state == State.DOWNLOADED.value, _i.source_sha1.is_not(None))
+        .distinct()
+    )
+    originals: list[Original] = [(row.source_sha1, row.datasource_id) for row in read(db, query)]
+    found = 0
+    for piece in chunks(originals, 200):
+        known = _known(db, piece, most)
+        if unknown := [original for original in piece if original not in known]:
+            found += _note(db, _counted(db, unknown, most))
+    return found
+
+
+def quarantine(db: Engine, claim: Claim, most: int) -> list[str]:
+    """Set the batch's own downloaded placeholders aside, fenced by its claim. Returns their hashes."""
+
+    def work(session: Session) -> list[str]:
+        claims.guard(session, claim)
+        return _set_aside(session, most, (State.DOWNLOADED,), _i.batch_id == claim.batch_id)
+
+    return _repeatedly(db, work)
+
+
+def unpublish(db: Engine, most: int) -> int:
+    """Take every placeholder that is live, or about to be, off the site and the nodes. Returns how many."""
+    hashes = _repeatedly(db, lambda session: _set_aside(session, most, (State.THUMBNAILED, State.LIVE), sa.true()))
+    if hashes:
+        log.warning("%d images are placeholders: unpublished", len(hashes))
+    return len(hashes)
+
+
+def _repeatedly(db: Engine, work: Callable[[Session], list[str]]) -> list[str]:
+    hashes: list[str] = []
+    while gained := write(db, work):
+        hashes += gained
+    return hashes
+
+
+def _known(db: Engine, originals: Sequence[Original], most: int) -> set[Original]:
+    same = sa.or_(*((_p.source_sha1 == sha1) & (_p.datasource_id == source) for sha1, source in originals))
+    rows = read(db, sa.select(_p.source_sha1, _p.datasource_id).where(same, _p.listings > most))
+    return {(row.source_sha1, row.datasource_id) for row in rows}
+
+
+def _counted(db: Engine, originals: Sequence[Original], most: int) -> Sequence[Row]:
+    """Return (source_sha1, datasource_id, listings) of those originals that more than ``most`` listings show."""
+    shows = lis_listing_images.c
+    listings = sa.func.count(sa.distinct(shows.listing_id))
+    same = sa.or_(*((_i.source_sha1 == sha1) & (_i.datasource_id == source) for sha1, source in originals))
+    joined = lis_images.join(
+        lis_listing_images, (shows.image_hash == _i.image_hash) & (shows.datasource_id == _i.datasource_id)
+    )
+    query = (
+        sa.select(_i.source_sha1, _i.datasource_id, listings.label("listings"))
+        .select_from(joined)
+        .where(same, shows.missing_since.is_(None))
+        .group_by(_i.source_sha1, _i.datasource_id)
+        .having(listings > most)
+    )
+    return read(db, query)
+
+
+def _note(db: Engine, rows: Sequence[Row]) -> int:
+    if not rows:
+        return 0
+    for row in rows:
+        log.warning(
+            "original %s stands for %d listings of data source %d: a placeholder",
+            row.source_sha1,
+            row.listings,
+            row.datasource_id,
+        )
+    statement = insert(lis_placeholders).values(found_at=NOW)
+    statement = statement.on_duplicate_key_update(listings=statement.inserted.listings)
+    values = [{key: getattr(row, key) for key in ("source_sha1", "datasource_id", "listings")} for row in rows]
+    write(db, lambda session: session.execute(statement, values))
+    return len(rows)
+
+
+def _set_aside(session: Session, most: int, frm: tuple[State, ...], where: sa.ColumnElement[bool]) -> list[str]:
+    """Quarantine up to 1,000 images of known placeholders; what is on the nodes is unpublished and deleted there."""
+    same = (_p.source_sha1 == _i.source_sha1) & (_p.datasource_id == _i.datasource_id)
+    query = (
+        sa.select(_i.image_id, _i.image_hash, _i.desired)
+        .select_from(lis_placeholders.join(lis_images, same))
+        .where(_p.listings > most, _i.state.in_([state.value for state in frm]), where)
+        .limit(CHUNK)
+        .with_for_update(of=lis_images)
+    )
+    rows = session.execute(query).all()
+    out = [row for row in rows if row.desired == Desired.PRESENT.value]
+    others = [row.image_id for row in rows if row.desired != Desired.PRESENT.value]
+    if out:
+        hashes = [row.image_hash for row in out]
+        session.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(hashes)))
+        session.execute(sa.delete(lis_node_repairs).where(lis_node_repairs.c.image_hash.in_(hashes)))
+        values = {**_REASON, "desired": Desired.ABSENT.value, "change_id": changes.record(session)}
+        ids = [row.image_id for row in out]
+        move(session, State.QUARANTINED, frm=frm, where=_i.image_id.in_(ids), values=values)
+    if others:
+        move(session, State.QUARANTINED, frm=frm, where=_i.image_id.in_(others), values=_REASON)
+    return [row.image_hash for row in rows]

@@ -1,0 +1,147 @@
+"""Decoding: no more pixels than the thumbnails need, as grey, RGB or CMYK without alpha."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import IO
+
+import simplejpeg
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageChops,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from imagesys_lib.colour import eight_bits
+
+_ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4
+_EIGHTS = 8
+_FINER = 1.25
+"""One eighth is the mere mean of each block: it takes so much more of it to look as good as the other scales."""
+
+# The decoders themselves, not Image.open(): no other decoder ever sees the bytes, Image.open's global
+# MAX_IMAGE_PIXELS and its warning play no part (ours is checked instead, per call), and a phone's
+# multi-picture JPEG is its first picture.
+DECODERS: dict[str, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+}
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded image; the picture fills ``width`` x ``height`` pixels of it, from the top left.
+
+    These are fractions where a scaled decode rounded up to a whole pixel: to stretch that pixel would shift the
+    picture, which costs more fidelity than half the resolution does.
+    """
+
+    image: Image.Image
+    width: float
+    height: float
+
+
+def orientation(image: ImageFile.ImageFile, kind: str) -> int:
+    """Return the EXIF orientation, 1 to 8. Damaged EXIF costs its photo nothing but the rotation."""
+    if kind == "TIFF":
+        return 1  # Pillow turns TIFF itself as it loads
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except (ValueError, TypeError, KeyError, IndexError, SyntaxError, struct.error):
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def decoded(image: ImageFile.ImageFile, kind: str, data: bytes, scale: float) -> Decoded:
+    """Decode to ``scale`` of the source or somewhat more, as grey, RGB or CMYK without alpha.
+
+    JPEG scales while decoding (in the DCT, by 2, 4 or 8), which saves most of the time and memory; what else is larger
+    than needed by a whole factor is averaged down before anything else touches it.
+    """
+    wanted = (max(1, math.ceil(image.width * scale)), max(1, math.ceil(image.height * scale)))
+    if kind == "JPEG" and (scaled := _by_turbojpeg(image, data, scale)):
+        return scaled  # averaging down what is left would cost more fidelity than it saves time
+    box = drafted[1] if kind == "JPEG" and (drafted := image.draft(None, wanted)) else None
+    image.load()
+    plain = _plain(image)
+    made = _reduced(Decoded(plain, *((box[2], box[3]) if box else plain.size)), wanted)
+    if made.image.mode in ("LA", "RGBA"):
+        return replace(made, image=_on_white(made.image))
+    if kind == "JPEG" and made.image.mode == "CMYK" and "adobe" not in image.info:
+        # Pillow takes every CMYK JPEG for Adobe's inverted kind; without Adobe's marker it is not.
+        return replace(made, image=ImageChops.invert(made.image))
+    return made
+
+
+def _reduced(made: Decoded, wanted: tuple[int, int]) -> Decoded:
+    factor = int(min(made.width / wanted[0], made.height / wanted[1]))
+    if factor < 2:
+        return made
+    return Decoded(made.image.reduce(factor), made.width / factor, made.height / factor)
+
+
+def _by_turbojpeg(image: ImageFile.ImageFile, data: bytes, scale: float) -> Decoded | None:
+    """Decode an ordinary JPEG by libjpeg-turbo alone, a tenth faster than through Pillow.
+
+    Returns None for what is out of the ordinary or not faultless: whether that is good enough, Pillow decides.
+    """
+    if image.mode not in ("L", "RGB") or image.info.get("adobe_transform", 1) != 1:
+        return None
+    # libjpeg scales by M/8 in its inverse DCT, but only these have fast ones, and others look worse.
+    eighths = next((m for m in (1, 2, 4) if m >= _EIGHTS * scale * (_FINER if m == 1 else 1)), _EIGHTS)
+    width, height = image.width * eighths / _EIGHTS, image.height * eighths / _EIGHTS
+    try:
+        pixels = simplejpeg.decode_jpeg(
+            data,
+            "GRAY" if image.mode == "L" else "RGB",
+            min_width=math.ceil(width),
+            min_height=math.ceil(height),
+            min_factor=1,
+            strict=True,
+        )
+    except ValueError:
+        return None
+    size = (pixels.shape[1], pixels.shape[0])
+    if size != (math.ceil(width), math.ceil(height)):
+        return None  # it chose another scale, so the fractions above would be wrong
+    return Decoded(Image.frombuffer(image.mode, size, pixels, "raw", image.mode, 0, 1), width, height)
+
+
+def opened(kind: str, data: bytes) -> ImageFile.ImageFile:
+    """Read the header of ``data`` with the decoder of its format."""
+    return DECODERS[kind](io.BytesIO(data))
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Return the image in a mode that can be scaled: L, LA, RGB, RGBA or CMYK."""
+    mode = image.mode
+    if mode in ("I", "F") or mode.startswith("I;16"):
+        return eight_bits(image)
+    if mode in ("PA", "La", "RGBa") or (mode in ("1", "L", "P", "RGB") and image.has_transparency_data):
+        return image.convert("RGBA")
+    if mode in ("L", "LA", "RGB", "RGBA", "CMYK"):
+        return image
+    return image.convert("L" if mode == "1" else "RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    mode = "L" if image.mode == "LA" else "RGB"
+    canvas = Image.new(mode, image.size, "white")
+    canvas.paste(image.convert(mode), mask=image.getchannel("A"))
+    return canvas

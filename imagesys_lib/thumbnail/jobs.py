@@ -1,0 +1,63 @@
+"""What a decoding process is told and what it answers: plain, small, and free of imports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a photo may be, in pixels; width and height as a viewer sees them."""
+
+    max_pixels: int
+    min_width: int
+    min_height: int
+
+
+@dataclass(frozen=True)
+class PlainSize:
+    """:class:`imagesys_lib.config.Size` without its validation."""
+
+    width: int
+    height: int
+    mode: Literal["crop", "fit"]
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a photo's thumbnails are made: sizes, process details, encoder, siblings, and what a photo may be."""
+
+    sizes: tuple[PlainSize, ...]
+    sharpen: str
+    gamma: float
+    quality: int
+    encoder: Literal["lean", "fast"]
+    siblings: tuple[str, ...]
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo: ``source`` is its file; thumbnail n becomes ``<root>/<stem>.<n>.<suffix>``."""
+
+    key: int
+    source: Path
+    root: Path
+    stem: str
+    making: Making
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of a job: its thumbnails' rows, or a reason's code and detail; neither if the file is gone."""
+
+    key: int
+    thumbs: tuple[dict[str, Any], ...] = ()
+    code: str = ""
+    detail: str = ""
+
+
+Work = Callable[[Job], Made]

@@ -1,0 +1,224 @@
+"""One photo: sniff, decode no more than needed, upright sRGB, small files without metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from PIL import Image, ImageFile
+
+from imagesys_lib.colour import to_srgb
+from imagesys_lib.reasons import ImageFault
+from imagesys_lib.sniff import HEAD_BYTES, boxes_end, sniff, webp_header
+from imagesys_lib.thumbnail.decode import Decoded, decoded, opened, orientation
+from imagesys_lib.thumbnail.encode import encoded, encoded_sibling
+from imagesys_lib.thumbnail.finish import Details, finished
+from imagesys_lib.thumbnail.jobs import Limits
+
+OVERSAMPLING = {"lean": 1.9, "fast": 1.0}
+"""A decoder's own scaling stops at this many times the largest thumbnail, by encoder.
+
+Measured against a full decode in docs/processing.md.
+"""
+
+_CASCADE = {"lean": 1.7, "fast": 1.3}
+"""A smaller thumbnail is made from the next larger one where that has this many times its pixels a side."""
+
+_RUN_LENGTHS = (1, 2)  # BI_RLE8, BI_RLE4
+_MOST_RUNS = 2_000_000
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Box(Protocol):
+    """One thumbnail size in pixels (:class:`imagesys_lib.config.Size`)."""
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+
+    @property
+    def mode(self) -> Literal["crop", "fit"]:
+        """``crop`` fills the box exactly, ``fit`` stays inside it."""
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """One finished file. ``number`` counts the configured sizes from 1; width and height in pixels.
+
+    ``format`` is the file's suffix: ``jpg``, or that of a sibling.
+    """
+
+    number: int
+    width: int
+    height: int
+    data: bytes = field(repr=False)
+    format: str = "jpg"
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture on its way, as stored (not yet upright), and what it takes to place a size on it."""
+
+    pixels: Decoded
+    turned: bool  # lies on its side
+
+    def scaled(self, size: Box) -> float:
+        """Return thumbnail pixels per pixel of this picture."""
+        width, height = self.pixels.width, self.pixels.height
+        return _scale(*((height, width) if self.turned else (width, height)), size)
+
+
+def create_thumbnails_of_image(
+    source: Path,
+    sizes: Sequence[Box],
+    details: Details,
+    limits: Limits,
+    encoder: Literal["lean", "fast"] = "lean",
+    *,
+    siblings: Sequence[str] = (),
+) -> tuple[Thumbnail, ...]:
+    """Return one JPEG per size, in order, each followed by its ``siblings`` (``webp``, ``avif``).
+
+    They are upright, sRGB, on white, first frame, without metadata. Raises ImageFault: ``not_an_image``,
+    ``unsupported_format``, ``too_many_pixels`` and ``too_small`` before any pixel is decoded, ``truncated``,
+    ``decode_error``, ``decoder_crash`` (out of memory). An OSError of opening ``source`` passes through.
+
+    Here alone everything is caught: the decoders are C libraries and parsers fed by strangers, which raise
+    whatever they stumble over (struct.error, KeyError, ZeroDivisionError, MemoryError ...), and whatever it
+    is, it concerns this image only.
+    """
+    with source.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+        kind = sniff(head)
+        file.seek(0)
+        try:
+            if kind == "WEBP":
+                _check_webp(head, source.stat().st_size, limits)
+            elif kind == "AVIF":
+                _check_complete(kind, boxes_end(file), source.stat().st_size)
+                file.seek(0)
+            picture, profile, turn = _picture(file.read(), kind, sizes, limits, OVERSAMPLING[encoder])
+            made = []
+            for number, image in _resized_all(picture, profile, sizes, _CASCADE[encoder]):
+                upright = image.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else image
+                done = finished(upright, details)
+                height, width = done.shape[:2]
+                made.append(Thumbnail(number, width, height, encoded(done, details.quality, encoder)))
+                for name in siblings:
+                    data = encoded_sibling(done, details.quality, name)
+                    made.append(Thumbnail(number, width, height, data, name))
+            return tuple(sorted(made, key=lambda thumbnail: thumbnail.number))
+        except ImageFault:
+            raise
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise ImageFault("too_many_pixels", f"{kind}: far more than allowed") from None
+        except MemoryError:
+            raise ImageFault("decoder_crash", f"{kind}: not enough memory") from None
+        except Exception as error:
+            code = "truncated" if _ends_early(error) else "decode_error"
+            raise ImageFault(code, f"{kind}: {type(error).__name__}: {error}") from error
+
+
+def _picture(
+    data: bytes, kind: str, sizes: Sequence[Box], limits: Limits, oversampling: float
+) -> tuple[_Picture, bytes | None, int]:
+    """Return the decoded picture, its colour profile and its EXIF orientation."""
+    image: ImageFile.ImageFile = opened(kind, data)
+    _check_pixels(image.size, limits)
+    _check_runs(image, kind)
+    turn = orientation(image, kind)
+    width, height = image.size[::-1] if turn >= 5 else image.size
+    if width < limits.min_width or height < limits.min_height:
+        raise ImageFault("too_small", f"{width}x{height}, at least {limits.min_width}x{limits.min_height} wanted")
+    scale = min(1.0, oversampling * max(_scale(width, height, size) for size in sizes))
+    pixels = decoded(image, kind, data, scale)
+    return _Picture(pixels, turn >= 5), image.info.get("icc_profile"), turn
+
+
+def _resized_all(
+    picture: _Picture, profile: bytes | None, sizes: Sequence[Box], cascade: float
+) -> list[tuple[int, Image.Image]]:
+    """Return (number, sRGB image as stored) of every size, the largest first, each from as little as it can be."""
+    made: list[tuple[int, Image.Image]] = []
+    source, is_srgb = picture, False
+    order = sorted(enumerate(sizes, 1), key=lambda item: picture.scaled(item[1]), reverse=True)
+    for number, size in order:
+        if source.scaled(size) * cascade > 1:
+            source, is_srgb = picture, False
+        image = _resized(source, size, picture)
+        if not is_srgb:
+            image = to_srgb(image, profile)
+        made.append((number, image))
+        if size.mode == "fit":  # a cropped one lacks what the next may show
+            source, is_srgb = _Picture(Decoded(image, *image.size), picture.turned), True
+    return made
+
+
+def _check_pixels(size: tuple[int, int], limits: Limits) -> None:
+    if size[0] * size[1] > limits.max_pixels:
+        raise ImageFault("too_many_pixels", f"{size[0]}x{size[1]}, {limits.max_pixels} pixels allowed")
+
+
+def _check_runs(image: ImageFile.ImageFile, kind: str) -> None:
+    """Refuse a large BMP of run lengths: Pillow unpacks it byte by byte in Python, 25 s for 50 MP in 2 KB."""
+    if kind == "BMP" and image.info.get("compression") in _RUN_LENGTHS and image.width * image.height > _MOST_RUNS:
+        raise ImageFault("too_many_pixels", f"{image.width}x{image.height} in a run-length BMP, {_MOST_RUNS} allowed")
+
+
+def _check_webp(head: bytes, length: int, limits: Limits) -> None:
+    """Check what the header announces: Pillow's WebP decoder allocates the canvas when it is opened."""
+    announced, size = webp_header(head)
+    if size is not None:
+        _check_pixels(size, limits)
+    _check_complete("WEBP", announced, length)
+
+
+def _check_complete(kind: str, announced: int, length: int) -> None:
+    """Tell a cut file from a broken one where the decoder does not."""
+    if announced > length:
+        raise ImageFault("truncated", f"{kind}: {length} of {announced} bytes")
+
+
+def _ends_early(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, EOFError) or "truncat" in text or "end of file" in text
+
+
+def _scale(width: float, height: float, size: Box) -> float:
+    """Return thumbnail pixels per source pixel: `crop` covers the box, `fit` stays in it, never enlarging."""
+    across, down = size.width / width, size.height / height
+    return max(across, down) if size.mode == "crop" else min(across, down, 1.0)
+
+
+def _resized(source: _Picture, size: Box, whole: _Picture) -> Image.Image:
+    """Scale to the size, cropping the centre for `crop`. Pictures are still as stored, the size as seen.
+
+    What `fit` comes to is reckoned from ``whole``: ``source`` may have been rounded to whole pixels already.
+    """
+    pixels = source.pixels
+    if size.mode == "fit":
+        scale = whole.scaled(size)
+        target = (max(1, round(whole.pixels.width * scale)), max(1, round(whole.pixels.height * scale)))
+        box = (0.0, 0.0, pixels.width, pixels.height)
+    else:
+        target = (size.height, size.width) if source.turned else (size.width, size.height)
+        scale = source.scaled(size)
+        left = max(0.0, (pixels.width - target[0] / scale) / 2)
+        top = max(0.0, (pixels.height - target[1] / scale) / 2)
+        box = (left, top, pixels.width - left, pixels.height - top)
+    return pixels.image.resize(target, Image.Resampling.LANCZOS, box=box)

@@ -1,0 +1,82 @@
+"""Images fetched again by a forced run: only what has changed travels, and it is replaced on every node at once."""
+
+from __future__ import annotations
+
+from imagesys_lib.runs import Kind
+from tests.library.images import encoded, quarters
+from tests.library.photo_host import photo_host
+from tests.world import DAY, World
+
+PHOTO = encoded(quarters(320, 200), "JPEG")
+OTHER = encoded(quarters(200, 320), "JPEG")
+
+
+def force(world: World) -> None:
+    """Make the day's live images again, as a forced backfill does."""
+    summary = world.pipeline(world.run(Kind.BACKFILL, DAY, force=True))
+    assert summary.lost == []
+
+
+def test_an_unchanged_photo_is_not_sent_again_and_stays_as_it_is(world: World) -> None:
+    with photo_host() as host:
+        url = host.put("/a.jpg", PHOTO, etag='"1"')
+        world.put("a", url)
+        world.pipeline()
+        tree, live = world.equal_trees(), world.live()[url]
+        force(world)
+        assert [asked.headers.get("if-none-match") for asked in host.asked] == [None, '"1"']
+        assert world.equal_trees() == tree
+        assert world.live()[url] == live
+        assert world.states() == {url: "live"}
+
+
+def test_a_photo_with_new_bytes_is_replaced_on_every_node_while_it_stays_live(world: World) -> None:
+    with photo_host() as host:
+        url = host.put("/a.jpg", PHOTO, etag='"1"')
+        world.put("a", url)
+        world.pipeline()
+        tree, before = world.equal_trees(), world.live()[url].image_data
+        host.put("/a.jpg", OTHER, etag='"2"')
+        force(world)
+        after = world.equal_trees()
+        assert after.keys() == tree.keys()
+        assert all(after[path] != tree[path] for path in tree if path.endswith(".2.jpg"))
+        shown = world.live()[url].image_data
+        assert (before["2"]["width"], before["2"]["height"]) == (160, 100)
+        assert (shown["2"]["width"], shown["2"]["height"]) == (75, 120)
+        assert world.images()[url].etag == '"2"'
+
+
+def test_new_settings_make_thumbnails_anew_although_the_photo_is_unchanged(world: World) -> None:
+    with photo_host() as host:
+        url = host.put("/a.jpg", PHOTO, etag='"1"')
+        world.put("a", url)
+        world.pipeline()
+        tree = world.equal_trees()
+        world.reconfigure(process={"quality": 40})
+        force(world)
+        assert [asked.headers.get("if-none-match") for asked in host.asked] == [None, None]
+        assert all(world.equal_trees()[path] != tree[path] for path in tree)
+        force(world)
+        assert host.asked[-1].headers["if-none-match"] == '"1"'
+
+
+def test_a_host_that_knows_dates_only_is_asked_by_date(world: World) -> None:
+    date = "Sat, 28 Mar 2026 12:00:00 GMT"
+    with photo_host() as host:
+        world.put("a", host.put("/a.jpg", PHOTO, headers={"Last-Modified": date}))
+        world.pipeline()
+        force(world)
+        assert [asked.headers.get("if-modified-since") for asked in host.asked] == [None, date]
+
+
+def test_an_image_whose_files_are_gone_is_fetched_whole(world: World) -> None:
+    with photo_host() as host:
+        url = host.put("/a.jpg", PHOTO, etag='"1"')
+        world.put("a", url)
+        world.pipeline()
+        world.sql("UPDATE lis_images SET state = 'new', desired = 'none'")
+        world.sql("DELETE FROM lis_live_images")
+        world.pipeline()
+        assert [asked.headers.get("if-none-match") for asked in host.asked] == [None, None]
+        assert set(world.live()) == {url}
