@@ -2,7 +2,7 @@
 PYTHON_LOCAL := .local/venv/bin/python
 SANDBOX := $(PYTHON_LOCAL) -m include.sandbox
 
-.PHONY: help setup demo down test test-all lint format bench docs lock compose-check
+.PHONY: help setup demo down test test-all lint format bench bench-images bench-airflow docs lock compose-check
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -20,7 +20,8 @@ test: ## Every test that needs no browser, Docker engine or mount
 	@scripts/bootstrap.sh tests
 	@$(PYTHON_LOCAL) -m pytest
 
-test-all: test ## The same and, as they come, the browser, mount, compose and long tests
+test-all: test ## The same, then the long tests: tens of thousands of damaged pictures
+	@$(PYTHON_LOCAL) -m pytest -m long
 
 lint: setup ## Format, lint, types, and who may import whom
 	@.local/venv/bin/ruff format --check --quiet .
@@ -35,6 +36,14 @@ format: setup ## Put the code into form
 
 bench: setup ## Measure the daily run
 	@$(PYTHON_LOCAL) -m benchmarks.daily_run
+
+bench-images: ## Measure the image engine beside its peers (docs/benchmarks.md; options in BENCH="--photos 500")
+	@scripts/bootstrap.sh bench
+	@$(PYTHON_LOCAL) -m benchmarks.images $(BENCH)
+	@$(if $(BENCH),true,$(PYTHON_LOCAL) -m benchmarks.airflow_overhead)
+
+bench-airflow: setup ## Measure what the scheduler costs (options in BENCH="--images 1000,2000")
+	@$(PYTHON_LOCAL) -m benchmarks.airflow_overhead $(BENCH)
 
 docs: setup ## Make the pages that are made from code
 	@$(PYTHON_LOCAL) -m imagesys_lib.reasons > docs/reasons.md

@@ -1,0 +1,49 @@
+"""What decoding processes do in tests, instead of making thumbnails or besides. Few imports: each process has them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+
+from imagesys_lib.thumbnail import worker
+from imagesys_lib.thumbnail.jobs import Job, Limits, Made, Making, PlainSize
+
+MAKING = Making(
+    sizes=(PlainSize(60, 60, "crop"), PlainSize(160, 120, "fit")),
+    sharpen="0x1",
+    gamma=1.0,
+    quality=90,
+    encoder="lean",
+    siblings=(),
+    limits=Limits(50_000_000, 32, 32),
+)
+"""How thumbnails are made by default."""
+
+
+def poisoned(job: Job) -> Made:
+    """Make thumbnails as always, but for photos that say in a comment how they break their decoder."""
+    data = job.source.read_bytes()
+    if b"poison: segv" in data:
+        ctypes.string_at(0)
+    if b"poison: abort" in data:
+        os.abort()
+    if b"poison: kill" in data:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if b"poison: hang" in data:
+        ctypes.CDLL(None).sleep(1000)  # in C: no Python code runs any more
+    if b"poison: memory" in data:
+        hoard = [bytes(16 << 20) for _ in range(1000)]
+        raise AssertionError(f"{len(hoard)} pieces of 16 MB were allowed")
+    if b"poison: exit" in data:
+        os._exit(7)
+    return worker.make(job)
+
+
+def timed(job: Job) -> Made:
+    """Make thumbnails and write down, beside the original, how many seconds it took."""
+    began = time.monotonic()
+    made = worker.make(job)
+    job.source.with_suffix(".seconds").write_text(str(time.monotonic() - began))
+    return made
