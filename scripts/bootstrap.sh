@@ -12,7 +12,7 @@ python=${PYTHON:-python3}
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=no
 root=
-purpose=${1:-run} # `tests` also brings what only tests need
+purpose=${1:-run} # `tests` also brings what only tests need, `bench` what only `make bench-images` needs
 
 say() { printf 'bootstrap: %s\n' "$*"; }
 
@@ -49,6 +49,10 @@ missing_packages() {
     has_python_header || echo python3-dev
     has_pip || can_make_venv || echo python3-venv
     [ "$purpose" != tests ] || has docker-compose || echo docker-compose
+    if [ "$purpose" = bench ]; then
+        has nginx || echo nginx
+        [ -e /usr/lib/nginx/modules/ngx_http_echo_module.so ] || echo libnginx-mod-http-echo
+    fi
 }
 
 # Older releases have the two MariaDB packages under versioned names only (Ubuntu 22.04: mariadb-server-core-10.6).

@@ -1,0 +1,91 @@
+"""The photographs: the sandbox's own, and as many different files as wanted made of them."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from include.sandbox.photos import Photo, generate
+from include.sandbox.settings import DEFAULT_CACHE
+
+from .settings import BASE
+
+ROOT = BASE / "www"
+"""What the web server serves."""
+
+_SEED = "uk-0"  # the demo's own: what it has made is not made again
+_COMMENT = b"\xff\xfe"
+_START = b"\xff\xd8"
+
+
+def photos(count: int) -> list[Photo]:
+    """Return ``count`` photos of all classes, making those that the cache lacks."""
+    return list(generate(count, _SEED, DEFAULT_CACHE / "photos").values())
+
+
+def jpegs(some: Sequence[Photo]) -> list[Photo]:
+    """Return those that are JPEGs, grey and CMYK ones among them."""
+    return [photo for photo in some if photo.media_type == "image/jpeg"]
+
+
+def plain_photos(count: int, available: Sequence[Photo]) -> list[Photo]:
+    """Return up to ``count`` upright RGB JPEGs, spread over the list, for comparing pixels."""
+    plain = [photo for photo in available if photo.photo_class in ("baseline", "progressive")]
+    return random.Random(0).sample(plain, min(count, len(plain)))
+
+
+def publish(some: Sequence[Photo]) -> list[str]:
+    """Lay photos into the server's root and return their paths there."""
+    folder = _emptied("photos")
+    paths = []
+    for photo in some:
+        target = folder / photo.file.name
+        os.link(photo.file, target)
+        paths.append(f"/photos/{target.name}")
+    return paths
+
+
+def publish_different(some: Sequence[Photo], count: int) -> list[str]:
+    """Write ``count`` JPEGs of which no two have the same bytes: ImageSys works on the same bytes only once."""
+    folder = ROOT / f"different-{count}"
+    names = [f"{number:06d}.jpg" for number in range(count)]
+    if not folder.exists():
+        draft = _emptied(f".different-{count}")
+        for number, name in enumerate(names):
+            data = some[number % len(some)].file.read_bytes()
+            (draft / name).write_bytes(with_comment(data, f"copy {number}"))
+        draft.rename(folder)
+    return [f"/{folder.name}/{name}" for name in names]
+
+
+def with_comment(jpeg: bytes, text: str) -> bytes:
+    """Return a JPEG with a comment segment right after its start (ITU T.81, B.2.4.5)."""
+    if not jpeg.startswith(_START):
+        raise ValueError("not a JPEG")
+    body = text.encode()
+    return _START + _COMMENT + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
+
+
+def publish_huge(original: Path) -> str:
+    """Write one progressive JPEG of 100 megapixels, enlarged from ``original``, and return its path."""
+    target = ROOT / "huge" / "100mp.jpg"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(".draft.jpg")
+        with Image.open(original) as source:
+            enlarged = source.convert("RGB").resize((11_600, 8_700), Image.Resampling.BILINEAR)
+        enlarged.save(draft, "JPEG", quality=75, progressive=True)
+        draft.rename(target)
+    return "/huge/100mp.jpg"
+
+
+def _emptied(name: str) -> Path:
+    folder = ROOT / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
