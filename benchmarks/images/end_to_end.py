@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 from . import corpus, peer
@@ -19,9 +19,6 @@ from .settings import DELAY_SECONDS, ENCODERS, Options
 from .webserver import WebServer
 
 PEER = "img2dataset"
-PEER_AREA = "img2dataset, area"
-"""The same with its default interpolation, where another one was faster: the others alias when they scale down."""
-
 _THREADS = {False: (4, 8, 16, 32), True: (32, 64, 128, 256)}
 _CALIBRATION_PHOTOS = 500
 _CALIBRATION_TRIES = 2
@@ -71,7 +68,7 @@ def measure(options: Options) -> Part:
         for round_number in range(options.rounds):
             # Who goes first changes: a machine that warms up or tires favours nobody.
             for scene in scenes:
-                order = [*ENCODERS, PEER, *([PEER_AREA] if scene.tuning.interpolation != "area" else [])]
+                order = [*ENCODERS, PEER]
                 shift = round_number % len(order)
                 for name in order[shift:] + order[:shift]:
                     figure = _measured(server, _work(name, scene, batches), len(photos))
@@ -80,17 +77,16 @@ def measure(options: Options) -> Part:
 
 
 def _work(name: str, scene: _Scene, batches: Batches) -> Callable[[], Done]:
-    if name in (PEER, PEER_AREA):
-        return partial(peer.run, scene.urls, _tuning(name, scene))
+    if name == PEER:
+        return partial(peer.run, scene.urls, scene.tuning)
     return partial(batches.run, batches.plan(scene.urls, Work(name)))
 
 
-def _tuning(name: str, scene: _Scene) -> peer.Tuning:
-    return replace(scene.tuning, interpolation="area") if name == PEER_AREA else scene.tuning
-
-
 def _calibrate(server: WebServer, scene: _Scene, start: peer.Tuning, *, all_settings: bool) -> None:
-    """Find img2dataset's fastest settings; the better of two tries counts, as noise only slows."""
+    """Find img2dataset's fastest settings; the better of two tries counts, as noise only slows.
+
+    What aliases (`linear` and `nearest`, see the fidelity table) is tried and shown, but not compared with.
+    """
     urls = scene.urls[:_CALIBRATION_PHOTOS]
     scene.tuning = start
     trials = peer.candidates(_THREADS[scene.delayed], start, all_settings=all_settings)
@@ -100,7 +96,7 @@ def _calibrate(server: WebServer, scene: _Scene, start: peer.Tuning, *, all_sett
         work = partial(peer.run, urls, tuning)
         rate = max(_measured(server, work, len(urls)).rate for _ in range(_CALIBRATION_TRIES))
         scene.tried.append((tuning, rate))
-        if rate > best_rate:
+        if rate > best_rate and tuning.interpolation == peer.Tuning.interpolation:
             best_rate, scene.tuning = rate, tuning
         try:
             tuning = trials.send(scene.tuning)
@@ -132,7 +128,7 @@ def _part(scenes: list[_Scene], photos: int, rounds: int) -> Part:
             last = figures[-1]
             rows.append(
                 [
-                    f"ImageSys {name}" if name in ENCODERS else f"{PEER}: {_tuning(name, scene)}",
+                    f"ImageSys {name}" if name in ENCODERS else f"{PEER}: {scene.tuning}",
                     f"{statistics.median(rates):.0f}",
                     f"{min(rates):.0f}-{max(rates):.0f}",
                     f"{statistics.median(figure.cpu_ms for figure in figures):.1f}",

@@ -255,9 +255,20 @@ def test_silence_of_several_hosts_at_once_opens_no_breaker(gates: Gates) -> None
 
 def test_a_host_that_answered_lately_shows_whether_our_own_network_is_up(world: World, gates: Gates) -> None:
     gate = gates()
-    assert not gate.ground_holds()  # nothing is known
+
+    def doubt() -> None:
+        for host in ("a.example", "b.example"):
+            gate.ground.tell(host, ImageFault("connect"))
+
+    assert gate.ground_holds()  # nothing speaks against it
+    gate = gates()
+    doubt()
+    assert not gate.ground_holds()  # nothing is known of any host
     store.note_answers(world.ctx.shared, [f"127.0.0.11:{world.sandbox.website.port}"])
     assert gate.ground_holds()
+    assert not gate.ground.is_doubtful
+    gate = gates()
+    doubt()
     world.write_all(world.ctx.shared, [sa.delete(lis_hosts)])
     store.note_answers(world.ctx.shared, ["127.0.0.1:9"])
     assert not gate.ground_holds()
