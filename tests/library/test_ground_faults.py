@@ -56,16 +56,22 @@ class Resolver:
     """A resolver of a child's own: /etc/hosts and /etc/resolv.conf as files of the test, in a mount namespace."""
 
     def __init__(self, folder: Path) -> None:
-        self._hosts, self._servers = folder / "hosts", folder / "resolv.conf"
+        self._hosts, self._servers, self._order = folder / "hosts", folder / "resolv.conf", folder / "nsswitch.conf"
+        self._order.write_text("hosts: files dns\n")
         self._servers.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")  # nobody listens there
         self.take_down()
-        script = f"mount --bind {self._hosts} /etc/hosts && mount --bind {self._servers} /etc/resolv.conf"
+        places = {"hosts": self._hosts, "resolv.conf": self._servers, "nsswitch.conf": self._order}
+        script = " && ".join(f"mount --bind {file} /etc/{name}" for name, file in places.items())
         self.command = ["unshare", "--map-root-user", "--mount", "sh", "-c", f'{script} && exec "$@"', "sh"]
         if subprocess.run([*self.command, "true"], capture_output=True, check=False).returncode:
             pytest.skip("this machine lets nobody make a mount namespace")
 
     def take_down(self) -> None:
         self._hosts.write_text("127.0.0.1 localhost\n")
+
+    def ask_nobody(self) -> None:
+        """Let the files alone decide: what they lack does not exist."""
+        self._order.write_text("hosts: files\n")
 
     def bring_up(self, *more: str) -> None:
         """Know all names, and what further lines of a hosts file say."""
@@ -112,6 +118,32 @@ def test_a_run_without_a_resolver_fails_its_batch_and_consumes_no_attempt(
     resolver.bring_up()
     said = spawn(world, resolver.command, *RUN).communicate(timeout=60)[0]
     assert world.count() == {"live": len(known) + len(fresh)}, said
+
+
+def test_a_resolver_that_is_down_is_seen_although_a_host_without_a_name_goes_on_answering(
+    world: World, host: RawHost, resolver: Resolver
+) -> None:
+    world.configure(fetch={"network_patience": 3})
+    urls = put_names(world, host, "named")
+    world.put("bare", *(host.url(f"/bare/{number}.jpg") for number in range(30)))
+    child = spawn(world, resolver.command, *RUN)
+    said = child.communicate(timeout=90)[0]
+    assert child.returncode == 1, said
+    assert "our own network is at fault: pausing" in said
+    rows = world.images()
+    assert {(rows[url].state, rows[url].attempts, rows[url].reason) for url in urls} == {("reserved", 0, None)}
+    resolver.bring_up()
+    said = spawn(world, resolver.command, *RUN).communicate(timeout=60)[0]
+    assert world.count() == {"live": len(urls) + 30}, said
+
+
+def test_names_that_do_not_exist_are_the_images_own_fault(world: World, host: RawHost, resolver: Resolver) -> None:
+    resolver.ask_nobody()
+    urls = put_names(world, host, "named")
+    child = spawn(world, resolver.command, *RUN)
+    said = child.communicate(timeout=90)[0]
+    assert child.returncode == 0, said
+    assert {world.states()[url] for url in urls} == {"failed:dns"}
 
 
 def test_a_run_goes_on_by_itself_once_the_resolver_is_back(world: World, host: RawHost, resolver: Resolver) -> None:
