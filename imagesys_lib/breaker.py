@@ -18,6 +18,10 @@ PROBES = 20
 _HOST_FAULTS = frozenset({"dns", "connect", "tls", "timeout", "too_slow", "protocol", "http_429"})
 
 
+MOST = 60_000
+"""Failures and trips are counted up to here: their columns hold 65,535."""
+
+
 class Position(enum.Enum):
     """Where a breaker stands."""
 
@@ -40,6 +44,11 @@ class Standing:
         if not self.trips:
             return Position.CLOSED
         return Position.OPEN if self.wait > 0 else Position.HALF_OPEN
+
+    def tripped(self, settings: Breaker) -> Standing:
+        """Return the standing once its breaker has opened now."""
+        trips = min(self.trips + 1, MOST)
+        return Standing(0, trips, open_seconds(trips, settings))
 
 
 def is_hosts_fault(fault: ImageFault | None) -> bool:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib.breaker import PROBES, Position, Standing, open_seconds, source_trips
+from imagesys_lib.breaker import PROBES, Position, Standing, source_trips
 from imagesys_lib.config import Breaker
-from imagesys_lib.db.engine import NOW, Session, chunks, from_now, read, write
+from imagesys_lib.db.engine import NOW, Session, chunks, from_now, read, seconds_until, write
 from imagesys_lib.db.schema import lis_datasources
 
 log = logging.getLogger(__name__)
 
-_WAIT: sa.ColumnElement[Any] = sa.func.timestampdiff(sa.text("MICROSECOND"), NOW, lis_datasources.c.not_before) / 1e6
+_WAIT = seconds_until(lis_datasources.c.not_before)
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,10 @@ def _note(session: Session, datasource_id: int, tally: Tally, settings: Breaker)
     failures = tally.failures + (0 if start_anew else row.failures)
     counted = {"attempts": attempts, "failures": failures, **({"window_at": NOW} if start_anew else {})}
     if source_trips(attempts, failures, row.trips, settings):
-        trips = min(row.trips + 1, 60_000)
-        seconds = open_seconds(trips, settings)
+        opened = Standing(trips=row.trips).tripped(settings)
         empty = {"attempts": 0, "failures": 0, "window_at": None}
-        session.execute(own.values(trips=trips, not_before=from_now(round(seconds)), **empty))
-        return seconds
+        session.execute(own.values(trips=opened.trips, not_before=from_now(round(opened.wait)), **empty))
+        return opened.wait
     if row.trips and failures * 100 < settings.source_percent * attempts:
         log.info("data source %d works again: its breaker is closed", datasource_id)
         counted |= {"trips": 0, "not_before": None}

@@ -12,6 +12,7 @@ from PIL import Image
 
 from include.sandbox.photos import Photo, generate
 from include.sandbox.settings import DEFAULT_CACHE
+from include.sandbox.website_answers import with_comment
 
 from .settings import BASE
 
@@ -19,8 +20,6 @@ ROOT = BASE / "www"
 """What the web server serves."""
 
 _SEED = "uk-0"  # the demo's own: what it has made is not made again
-_COMMENT = b"\xff\xfe"
-_START = b"\xff\xd8"
 
 
 def photos(count: int) -> list[Photo]:
@@ -61,14 +60,6 @@ def publish_different(some: Sequence[Photo], count: int) -> list[str]:
             (draft / name).write_bytes(with_comment(data, f"copy {number}"))
         draft.rename(folder)
     return [f"/{folder.name}/{name}" for name in names]
-
-
-def with_comment(jpeg: bytes, text: str) -> bytes:
-    """Return a JPEG with a comment segment right after its start (ITU T.81, B.2.4.5)."""
-    if not jpeg.startswith(_START):
-        raise ValueError("not a JPEG")
-    body = text.encode()
-    return _START + _COMMENT + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
 
 
 def publish_huge(original: Path) -> str:

@@ -32,6 +32,7 @@ __all__ = [
     "open_engine",
     "probe",
     "read",
+    "seconds_until",
     "write",
 ]
 
@@ -56,6 +57,11 @@ _PATIENCE = 60.0  # seconds a database may be away before a stage fails
 def from_now(seconds: int | sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """Return the instant so many seconds (negative: ago) from now, by the database's clock."""
     return sa.func.timestampadd(sa.text("SECOND"), seconds, NOW)
+
+
+def seconds_until(instant: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Return the seconds from now, by the database's clock, until ``instant``: negative once it is past."""
+    return sa.func.timestampdiff(sa.text("MICROSECOND"), NOW, instant) / 1e6
 
 
 def open_engine(connection: Connection, schema: str, *, pool_size: int = 4) -> Engine:

@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from urllib.parse import urlsplit
 
@@ -47,11 +47,11 @@ class _Host:
     shy_until: float = 0.0  # no further place is taken before this
     turn_at: float | None = None
 
-    def wait(self, now: float) -> float:
-        return self.standing.wait - (now - self.read_at)
+    def standing_at(self, now: float) -> Standing:
+        return replace(self.standing, wait=self.standing.wait - (now - self.read_at))
 
-    def position(self, now: float) -> Position:
-        return Standing(trips=self.standing.trips, wait=self.wait(now)).position
+    def stands(self, standing: Standing) -> None:
+        self.standing, self.read_at = standing, time.monotonic()
 
 
 class SharedGate:
@@ -89,10 +89,10 @@ class SharedGate:
             self._learn([host])
         self.refresh()
         known, now = self._hosts[host], time.monotonic()
-        wait = known.wait(now)
-        if wait > 0:
-            return Admission(go=False, wait=wait, give_up=wait > PATIENCE)
-        if known.position(now) is Position.HALF_OPEN:
+        standing = known.standing_at(now)
+        if standing.wait > 0:
+            return Admission(go=False, wait=standing.wait, give_up=standing.wait > PATIENCE)
+        if standing.position is Position.HALF_OPEN:
             if known.busy or not (self._places.holds_first(host) or self._places.take(host, 1)):
                 return Admission(go=False, wait=_ASK_AGAIN)
         elif not self._has_place(host, known, now):
@@ -106,17 +106,18 @@ class SharedGate:
     def left(self, host: str, fault: ImageFault | None) -> None:
         """Free the place of a request that ended, and learn from how it ended."""
         self.abandoned(host)
-        known, now = self._hosts[host], time.monotonic()
+        known = self._hosts[host]
         self.ground.tell(host, fault)
         if fault is not None and fault.retry_after:
             store.pause(self._shared, host, fault.retry_after, fault.reason.code)
-            self._stands(known, Standing(0, known.standing.trips, max(known.wait(now), fault.retry_after)))
+            standing = known.standing_at(time.monotonic())
+            known.stands(replace(standing, failures=0, wait=max(standing.wait, fault.retry_after)))
             log.info("%s asks to be left alone for %.0f s (%s)", host, fault.retry_after, fault.reason.code)
-        elif is_hosts_fault(fault):
-            self._failed(host, known, fault.reason.code if fault else "")
+        elif fault is not None and is_hosts_fault(fault):
+            self._failed(host, known, fault.reason.code)
         else:
             self._answered(host, known)
-        if known.wait(time.monotonic()) > 0:
+        if known.standing_at(time.monotonic()).wait > 0:
             self._places.give(host, self._places.held(host) - known.busy)
 
     def abandoned(self, host: str) -> None:
@@ -137,11 +138,15 @@ class SharedGate:
         if self.ground.is_doubtful and reason in SILENCE:
             return  # written, or forgiven, when it is known whose fault it is
         before = known.standing.trips
-        standing = store.note_failures(self._shared, host, known.failures, reason, self._settings.breaker)
-        known.failures = 0
-        self._stands(known, standing)
+        standing = self._note_failures(host, known)
         if standing.trips > before:
             log.warning("%s fails (%s): it is left alone for %.0f s", host, reason, standing.wait)
+
+    def _note_failures(self, host: str, known: _Host) -> Standing:
+        standing = store.note_failures(self._shared, host, known.failures, known.reason, self._settings.breaker)
+        known.failures = 0
+        known.stands(standing)
+        return standing
 
     def _answered(self, host: str, known: _Host) -> None:
         known.failures = 0
@@ -150,7 +155,7 @@ class SharedGate:
             log.info("%s answers again: its breaker is closed", host)
         if known.standing.trips or known.standing.failures:
             store.note_success(self._shared, [host])
-            self._stands(known, Standing(wait=known.wait(time.monotonic())))
+            known.stands(Standing(wait=known.standing_at(time.monotonic()).wait))
 
     def ground_holds(self) -> bool:
         """Look at our own network: do names resolve, can a host that answered lately be reached?
@@ -186,9 +191,7 @@ class SharedGate:
         store.note_answers(self._shared, self._answered_hosts)
         for host, known in self._hosts.items():
             if known.failures:
-                standing = store.note_failures(self._shared, host, known.failures, known.reason, self._settings.breaker)
-                known.failures = 0
-                self._stands(known, standing)
+                self._note_failures(host, known)
 
     def _has_place(self, host: str, known: _Host, now: float) -> bool:
         held = self._places.held(host)
@@ -213,6 +216,7 @@ class SharedGate:
         if now - self._refreshed < _REFRESH:
             return
         self._refreshed = now
+        self._places.keep()
         recent = [host for host, known in self._hosts.items() if known.busy or now - known.used_at < 2 * _REFRESH]
         self._learn(recent)
         for host, known in self._hosts.items():
@@ -230,8 +234,4 @@ class SharedGate:
         found = store.standings(self._shared, names) if names else {}
         for name in names:
             known = self._hosts.setdefault(name, _Host(self._settings.limits(name)))
-            self._stands(known, found.get(name, Standing()))
-
-    @staticmethod
-    def _stands(known: _Host, standing: Standing) -> None:
-        known.standing, known.read_at = standing, time.monotonic()
+            known.stands(found.get(name, Standing()))

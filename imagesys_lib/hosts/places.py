@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 class Places:
     """The places that this worker holds, on one connection of its own. Used by one thread.
 
-    A statement must be run every ``silence`` seconds (:meth:`awaited` does), or the server takes the places back.
+    A statement must be run every ``silence`` seconds (:meth:`keep` does), or the server takes the places back.
     """
 
     def __init__(self, shared: Engine, silence: int = 60) -> None:
@@ -75,11 +75,14 @@ class Places:
         self.give(host, self.held(host))
         self._stop_waiting(host)
 
+    def keep(self) -> None:
+        """Show the server that this worker is alive."""
+        if self._session is not None:
+            self._run(sa.select(1))
+
     def awaited(self, hosts: Iterable[str]) -> set[str]:
         """Return the hosts among ``hosts`` for which another worker waits."""
         found: set[str] = set()
-        if self._session is not None:
-            self._run(sa.select(1))
         for some in chunks([host for host in hosts if host not in self._waiting], 100):
             columns = [sa.func.is_used_lock(_waiting_name(host)).label(f"h{n}") for n, host in enumerate(some)]
             row: Sequence[object] = self._run(sa.select(*columns)) or ()

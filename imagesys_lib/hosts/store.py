@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from decimal import Decimal
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib.breaker import Standing, host_trips, open_seconds
+from imagesys_lib.breaker import MOST, Standing, host_trips
 from imagesys_lib.config import Breaker
-from imagesys_lib.db.engine import NOW, Session, chunks, from_now, read, write
+from imagesys_lib.db.engine import NOW, Session, chunks, from_now, read, seconds_until, write
 from imagesys_lib.db.schema import lis_hosts
 
-_WAIT: sa.ColumnElement[Any] = sa.func.timestampdiff(sa.text("MICROSECOND"), NOW, lis_hosts.c.not_before) / 1e6
+_WAIT = seconds_until(lis_hosts.c.not_before)
 
 
 def _key(host: str) -> str:
@@ -32,9 +32,12 @@ def standings(shared: Engine, hosts: Iterable[str]) -> dict[str, Standing]:
     for piece in chunks(sorted(names)):
         query = sa.select(c.host, c.failures, c.trips, _WAIT.label("wait")).where(c.host.in_(piece))
         for row in read(shared, query):
-            known = Standing(row.failures, row.trips, float(row.wait or 0.0))
-            found |= dict.fromkeys(names[row.host], known)
+            found |= dict.fromkeys(names[row.host], _standing(row.failures, row.trips, row.wait))
     return found
+
+
+def _standing(failures: int, trips: int, wait: Decimal | None) -> Standing:
+    return Standing(failures, trips, float(wait or 0))
 
 
 def paused(shared: Engine, hosts: Iterable[str]) -> dict[str, float]:
@@ -61,17 +64,15 @@ def note_failures(shared: Engine, host: str, failures: int, reason: str, setting
 
     def work(session: Session) -> Standing:
         statement = insert(lis_hosts).values(host=key, failures=failures, reason=reason, updated_at=NOW)
-        grown = sa.func.least(c.failures + failures, 60_000)
+        grown = sa.func.least(c.failures + failures, MOST)
         session.execute(statement.on_duplicate_key_update(failures=grown, reason=reason, updated_at=NOW))
         query = sa.select(c.failures, c.trips, _WAIT.label("wait")).where(c.host == key).with_for_update()
-        failures_now, trips_now, wait = session.execute(query).one()
-        known = Standing(failures_now, trips_now, float(wait or 0.0))
+        known = _standing(*session.execute(query).one())
         if known.wait > 0 or not host_trips(known, settings):
             return known  # open already: what was under way when it opened is no further trip
-        seconds = open_seconds(known.trips + 1, settings)
-        trips = min(known.trips + 1, 60_000)
-        _pause(session, key, seconds, reason, trips=trips, failures=0)
-        return Standing(0, trips, seconds)
+        opened = known.tripped(settings)
+        _pause(session, key, opened.wait, reason, trips=opened.trips, failures=0)
+        return opened
 
     return write(shared, work)
 
@@ -112,8 +113,7 @@ def turn(shared: Engine, host: str, rate: float) -> float:
         statement = insert(lis_hosts).values(host=key, updated_at=NOW)
         session.execute(statement.on_duplicate_key_update(updated_at=NOW))
         due = sa.func.greatest(sa.func.coalesce(c.next_at, NOW), NOW)
-        wait = sa.func.timestampdiff(sa.text("MICROSECOND"), NOW, due) / 1e6
-        seconds = session.scalar(sa.select(wait).where(c.host == key).with_for_update())
+        seconds = session.scalar(sa.select(seconds_until(due)).where(c.host == key).with_for_update())
         session.execute(sa.update(lis_hosts).where(c.host == key).values(next_at=sa.func.date_add(due, gap)))
         return float(seconds or 0.0)
 

@@ -85,6 +85,8 @@ def _photo(entry: ManifestEntry, headers: dict[str, str]) -> Answer:
 
 def with_comment(jpeg: bytes, text: str) -> bytes:
     """The JPEG with a comment right after its start (ITU T.81, B.2.4.5): the same picture in other bytes."""
+    if not jpeg.startswith(b"\xff\xd8"):
+        raise ValueError("not a JPEG")
     body = text.encode()
     return jpeg[:2] + b"\xff\xfe" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
 

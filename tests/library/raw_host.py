@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.library.site import Answer, Site, serving, whole
+from tests.library.site import Answer, Site, requests_on, serving, whole
 
 DAY = dt.timedelta(days=1)
 
@@ -66,16 +66,8 @@ class _Handler(socketserver.BaseRequestHandler):
     server: RawHost
 
     def handle(self) -> None:
-        pending = b""
-        while True:
-            while b"\r\n\r\n" not in pending:
-                received = self.request.recv(65536)
-                if not received:
-                    return
-                pending += received
-            head, _, pending = pending.partition(b"\r\n\r\n")
-            path = head.split(b" ")[1].decode("latin-1")
-            self.server.asked.append(Asked(time.monotonic(), path, head.decode("latin-1")))
+        for path, head in requests_on(self.request):
+            self.server.asked.append(Asked(time.monotonic(), path, head))
             answer = self.server.answers.get(path, self.server.otherwise)
             answer(self.request, path)
             if answer.__name__ != "kept":

@@ -43,22 +43,28 @@ class Site(socketserver.ThreadingTCPServer):
         """A client that hangs up is what many of these tests are about."""
 
 
+def requests_on(sock: socket.socket) -> Iterator[tuple[str, str]]:
+    """Yield the path and the whole head of each request that arrives on a connection."""
+    pending = b""
+    while True:
+        while b"\r\n\r\n" not in pending:
+            received = sock.recv(65536)
+            if not received:
+                return
+            pending += received
+        head, _, pending = pending.partition(b"\r\n\r\n")
+        text = head.decode("latin-1")
+        yield text.split(" ")[1], text
+
+
 class Handler(socketserver.BaseRequestHandler):
     """Reads requests and has them answered."""
 
     def handle(self) -> None:
         self.server.connections += 1
-        pending = b""
-        while True:
-            while b"\r\n\r\n" not in pending:
-                received = self.request.recv(65536)
-                if not received:
-                    return
-                pending += received
-            head, _, pending = pending.partition(b"\r\n\r\n")
-            path = head.split(b" ")[1].decode()
+        for path, head in requests_on(self.request):
             self.server.requests.append(path)
-            self.server.heads.append(head.decode("latin-1"))
+            self.server.heads.append(head)
             answer = self.server.answers.get(path.partition("?")[0])
             if answer is None:
                 self.request.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")

@@ -21,19 +21,11 @@ from PIL import Image
 
 from imagesys_lib.errors import DiskFull, EnvironmentFault
 from imagesys_lib.thumbnail import worker
-from imagesys_lib.thumbnail.jobs import Job, Limits, Made, Making, PlainSize
+from imagesys_lib.thumbnail.jobs import Job, Made
 from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 from tests.library.images import encoded, quarters
+from tests.library.poison import MAKING
 
-MAKING = Making(
-    sizes=(PlainSize(60, 60, "crop"), PlainSize(160, 120, "fit")),
-    sharpen="0x1",
-    gamma=1.0,
-    quality=90,
-    encoder="lean",
-    siblings=(),
-    limits=Limits(50_000_000, 32, 32),
-)
 MEMORY_MB = 256
 
 
