@@ -16,11 +16,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes, claims
+from imagesys_lib import changes, claims, datasources
 from imagesys_lib.batch_work import Crew, give_back, hold, images_in, own_name, store_faults
 from imagesys_lib.claims import Claim
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.context import Context
+from imagesys_lib.datasources import Tally
 from imagesys_lib.db.engine import Row, Session, chunks, read, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.hashing import thumbnail_stem
@@ -84,6 +85,7 @@ class _Batch:
         self.ctx, self.claim = ctx, claim
         self.made = self.given_back = self.shared = 0
         self.failed: Counter[str] = Counter()
+        self.failed_by_source: Counter[int] = Counter()
         self.makings: dict[int, Making] = {}
         self.recipes: dict[int, str] = {}
         self.groups: dict[int, list[Row]] = {}  # by image_id of the one that is decoded: all with the same bytes
@@ -104,6 +106,9 @@ class _Batch:
             with Decoders(processes, settings.memory_mb, settings.seconds) as decoders:
                 crew = Crew(self.ctx, self.claim, _AHEAD * processes, decoders.submit, self._store_made)
                 crew.run(chunks(jobs, CHUNK), len(jobs))
+        # The download counted them as attempts that went well; now it is known better.
+        tallies = {source: Tally(failures=count) for source, count in self.failed_by_source.items()}
+        datasources.note(self.ctx.db, tallies, self.ctx.config.fetch.breaker)
         log.info(
             "%s: %d made, %d of them from the same bytes as another image, %d failed",
             label,
@@ -202,6 +207,7 @@ class _Batch:
             self.ctx.staging.drop_original(outcome.image.image_hash)
         self.made += len(made)
         self.failed.update(fault.reason.code for _, fault in faults)
+        self.failed_by_source.update(image.datasource_id for image, _ in faults)
 
     def _mark_made(self, session: Session, made: Sequence[_Outcome]) -> None:
         moved = move(

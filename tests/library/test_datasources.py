@@ -70,6 +70,21 @@ def elapse(world: World) -> None:
     world.write_all(world.ctx.db, [sa.update(lis_datasources).values(not_before=past)])
 
 
+def test_pictures_that_cannot_be_read_count_against_their_data_source(world: World) -> None:
+    with photo_host() as host:
+        for number in range(40):
+            world.put(
+                f"bad-{number}", host.put(f"/{number}.jpg", b"<html>no longer listed %d" % number), datasource=666
+            )
+        world.put("good", host.put("/good.jpg", encoded(quarters(200, 150), "JPEG")), datasource=101)
+        world.reconfigure(fetch={"breaker": {"source_percent": 90, "source_images": 30}})
+        summary = world.pipeline()
+    assert summary.reasons == {"rejected": {"not_an_image": 40}}
+    found = standings(world.ctx.db, [101, 666])
+    assert list(found) == [666]
+    assert found[666].wait > 0
+
+
 def test_a_bad_data_source_is_tried_with_a_trickle_and_comes_back_by_itself(world: World) -> None:
     def batch() -> int:
         run = world.run()
