@@ -20,7 +20,7 @@ test: ## Every test that needs no browser, Docker engine or mount
 	@scripts/bootstrap.sh tests
 	@$(PYTHON_LOCAL) -m pytest
 
-test-all: test ## The same, then the long tests: tens of thousands of damaged pictures
+test-all: test ## The same, then the long tests: tens of thousands of damaged pictures, and slower faults
 	@$(PYTHON_LOCAL) -m pytest -m long
 
 lint: setup ## Format, lint, types, and who may import whom

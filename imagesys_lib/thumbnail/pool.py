@@ -239,8 +239,10 @@ def _fail(future: Future[list[Made]], error: BaseException) -> None:
 
 def _how(error: BaseException, seconds: float) -> str:
     code = getattr(error, "exitcode", None)
-    if isinstance(error, TaskTimeout) or code in (-signal.SIGALRM, -signal.SIGPROF):
-        return f"no end after {seconds:g} s"
+    if code == -signal.SIGPROF:
+        return f"no end after {seconds:g} s of CPU"
+    if isinstance(error, TaskTimeout) or code == -signal.SIGALRM:
+        return f"no end after {worker.WALL * seconds:g} s"
     if isinstance(code, int) and code < 0:
         return f"the decoder was ended by {signal.Signals(-code).name}"
     return f"the decoder ended with code {code}"

@@ -146,6 +146,7 @@ def test_names_that_do_not_exist_are_the_images_own_fault(world: World, host: Ra
     assert {world.states()[url] for url in urls} == {"failed:dns"}
 
 
+@pytest.mark.long
 def test_a_run_goes_on_by_itself_once_the_resolver_is_back(world: World, host: RawHost, resolver: Resolver) -> None:
     world.configure(fetch={"network_patience": 120})
     urls = put_names(world, host, "a")
@@ -197,7 +198,9 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-@pytest.mark.parametrize("days", [-1, 40], ids=["a day behind", "forty days ahead"])
+@pytest.mark.parametrize(
+    "days", [pytest.param(-1, id="a day behind"), pytest.param(40, id="forty days ahead", marks=pytest.mark.long)]
+)
 def test_a_worker_whose_clock_is_wrong_does_all_by_the_clock_of_the_database(
     world: World, host: RawHost, shim: Path, days: int
 ) -> None:

@@ -73,7 +73,7 @@ def jobs(tmp_path: Path):
 
 @pytest.fixture
 def pool() -> Iterator[Decoders]:
-    with Decoders(2, MEMORY_MB, 2, work=treacherous) as decoders:
+    with Decoders(2, MEMORY_MB, 1, work=treacherous) as decoders:
         yield decoders
 
 
@@ -98,7 +98,7 @@ def test_good_images_are_written_whole_and_described(pool, jobs, tmp_path):
         ("abort", "SIGABRT"),
         ("segv", "SIGSEGV"),
         ("kill", "SIGKILL"),
-        ("hang", "no end after 2 s"),
+        ("hang", "no end after 3 s"),
         ("hungry", "not enough memory"),
     ],
 )
