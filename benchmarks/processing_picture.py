@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from imagesys_lib.config import ProcessDetails
@@ -29,7 +30,7 @@ def main() -> None:
     for number, (caption, details) in enumerate(_SHOWN):
         left = number * (width + 8)
         sheet.paste(
-            Image.fromarray(finished(photo, details)).resize((width, height), Image.Resampling.NEAREST),
+            Image.fromarray(finished(np.asarray(photo), details)).resize((width, height), Image.Resampling.NEAREST),
             (left, _CAPTION),
         )
         draw.text((left, 2), caption, fill="black")

@@ -7,7 +7,7 @@ import json
 
 from imagesys_lib.config import CountryConfig
 
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 """Raised when the same settings come out differently: a forced run then makes thumbnails anew."""
 
 

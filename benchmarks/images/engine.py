@@ -52,7 +52,7 @@ def scaled(file: Path, encoder: str, box: tuple[int, int]) -> Image.Image:
         raise ValueError(f"{box} is not the first size")
     picture, profile, _ = make._picture(data, sniff(data[:HEAD_BYTES]), _SIZES, _LIMITS, make.OVERSAMPLING[encoder])
     images = dict(make._resized_all(picture, profile, _SIZES, make._CASCADE[encoder]))
-    return images[1]
+    return Image.fromarray(images[1])
 
 
 def thumbnail(file: Path, encoder: str, box: tuple[int, int], quality: int, sharpen: str) -> bytes:

@@ -6,7 +6,7 @@ import io
 import math
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import IO
 
 import simplejpeg
@@ -23,7 +23,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from imagesys_lib.colour import eight_bits
+from imagesys_lib.thumbnail.colour import eight_bits
+from imagesys_lib.thumbnail.pixels import Pixels, as_pixels
 
 _ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4
 _EIGHTS = 8
@@ -46,13 +47,13 @@ DECODERS: dict[str, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded image; the picture fills ``width`` x ``height`` pixels of it, from the top left.
+    """Decoded pixels; the picture fills ``width`` x ``height`` of them, from the top left.
 
     These are fractions where a scaled decode rounded up to a whole pixel: to stretch that pixel would shift the
     picture, which costs more fidelity than half the resolution does.
     """
 
-    image: Image.Image
+    pixels: Pixels  # of 1 channel (grey), 3 (RGB) or 4 (CMYK)
     width: float
     height: float
 
@@ -80,20 +81,15 @@ def decoded(image: ImageFile.ImageFile, kind: str, data: bytes, scale: float) ->
     box = drafted[1] if kind == "JPEG" and (drafted := image.draft(None, wanted)) else None
     image.load()
     plain = _plain(image)
-    made = _reduced(Decoded(plain, *((box[2], box[3]) if box else plain.size)), wanted)
-    if made.image.mode in ("LA", "RGBA"):
-        return replace(made, image=_on_white(made.image))
-    if kind == "JPEG" and made.image.mode == "CMYK" and "adobe" not in image.info:
+    width, height = (box[2], box[3]) if box else plain.size
+    factor = max(1, int(min(width / wanted[0], height / wanted[1])))
+    made = plain.reduce(factor) if factor > 1 else plain
+    if made.mode in ("LA", "RGBA"):
+        made = _on_white(made)
+    elif kind == "JPEG" and made.mode == "CMYK" and "adobe" not in image.info:
         # Pillow takes every CMYK JPEG for Adobe's inverted kind; without Adobe's marker it is not.
-        return replace(made, image=ImageChops.invert(made.image))
-    return made
-
-
-def _reduced(made: Decoded, wanted: tuple[int, int]) -> Decoded:
-    factor = int(min(made.width / wanted[0], made.height / wanted[1]))
-    if factor < 2:
-        return made
-    return Decoded(made.image.reduce(factor), made.width / factor, made.height / factor)
+        made = ImageChops.invert(made)
+    return Decoded(as_pixels(made), width / factor, height / factor)
 
 
 def _by_turbojpeg(image: ImageFile.ImageFile, data: bytes, scale: float) -> Decoded | None:
@@ -117,10 +113,9 @@ def _by_turbojpeg(image: ImageFile.ImageFile, data: bytes, scale: float) -> Deco
         )
     except ValueError:
         return None
-    size = (pixels.shape[1], pixels.shape[0])
-    if size != (math.ceil(width), math.ceil(height)):
+    if pixels.shape[:2] != (math.ceil(height), math.ceil(width)):
         return None  # it chose another scale, so the fractions above would be wrong
-    return Decoded(Image.frombuffer(image.mode, size, pixels, "raw", image.mode, 0, 1), width, height)
+    return Decoded(pixels, width, height)
 
 
 def opened(kind: str, data: bytes) -> ImageFile.ImageFile:

@@ -13,7 +13,7 @@ import pyjpegli
 import simplejpeg
 from PIL import Image
 
-from imagesys_lib.thumbnail.finish import Pixels
+from imagesys_lib.thumbnail.pixels import Pixels
 
 _LUMA = (
     10,  9, 17, 17, 26, 27, 30, 30,

@@ -9,12 +9,10 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
+
+from imagesys_lib.thumbnail.pixels import Pixels
 
 _Array = np.ndarray[Any, np.dtype[Any]]
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-"""8-bit samples, height x width x channels."""
-
 _FINE = 2.0
 """Up to this sigma the blur is reckoned in 16-bit integers, half as long; a wider Gaussian's weights are too small."""
 
@@ -35,19 +33,18 @@ class Details(Protocol):
         """1 to 100 on libjpeg's scale."""
 
 
-def finished(image: Image.Image, details: Details) -> Pixels:
-    """Apply gamma, then sharpen, to an RGB image. Returns its pixels, height x width x 3."""
+def finished(pixels: Pixels, details: Details) -> Pixels:
+    """Apply gamma, then sharpen, to RGB pixels."""
     if details.gamma != 1.0:
-        image = image.point(_gamma_table(details.gamma) * len(image.getbands()))
-    pixels = np.asarray(image)
+        pixels = _gamma_table(details.gamma)[pixels]
     sharpen = sharpening(details.sharpen)
     return sharpened(pixels, sharpen) if sharpen is not None else pixels
 
 
 @lru_cache(maxsize=32)
-def _gamma_table(gamma: float) -> list[int]:
+def _gamma_table(gamma: float) -> Pixels:
     """ImageMagick's -gamma: out = in ** (1 / gamma)."""
-    return [round(255 * (value / 255) ** (1 / gamma)) for value in range(256)]
+    return np.array([round(255 * (value / 255) ** (1 / gamma)) for value in range(256)], np.uint8)
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ def sharpened(pixels: Pixels, sharpen: Sharpening) -> Pixels:
     return made.astype(np.uint8)
 
 
-def _in_integers(pixels: _Array, sharpen: Sharpening) -> _Array:
+def _in_integers(pixels: Pixels, sharpen: Sharpening) -> _Array:
     around = [whole for weight in sharpen.weights[1:] if (whole := round(256 * weight)) > 1]
     weights = [np.uint16(256 - 2 * sum(around)), *map(np.uint16, around)]
     wide = pixels.astype(np.uint16)
@@ -107,7 +104,7 @@ def _in_integers(pixels: _Array, sharpen: Sharpening) -> _Array:
         blurred = _blurred(blurred, weights, axis)  # at most 255 * 256 + 128: it just fits
         blurred += np.uint16(128)
         blurred >>= np.uint16(8)
-    detail = wide.view(np.int16) - blurred.view(np.int16)
+    detail = np.subtract(wide, blurred, out=blurred).view(np.int16)
     detail *= np.int16(round(128 * sharpen.amount))
     detail += np.int16(64)
     detail >>= np.int16(7)
@@ -115,7 +112,7 @@ def _in_integers(pixels: _Array, sharpen: Sharpening) -> _Array:
     return detail
 
 
-def _in_floats(pixels: _Array, sharpen: Sharpening) -> _Array:
+def _in_floats(pixels: Pixels, sharpen: Sharpening) -> _Array:
     weights = [np.float32(weight) for weight in sharpen.weights]
     wide = pixels.astype(np.float32)
     detail = wide - _blurred(_blurred(wide, weights, 0), weights, 1)
@@ -127,13 +124,13 @@ def _in_floats(pixels: _Array, sharpen: Sharpening) -> _Array:
 def _blurred(pixels: _Array, weights: Sequence[Any], axis: int) -> _Array:
     """Convolve along one axis with a symmetrical kernel, given from its centre outwards."""
     length, reach = pixels.shape[axis], len(weights) - 1
-    extended = np.take(pixels, _with_edges(length, reach), axis)
+    extended = _extended(pixels, reach, axis)
 
     def shifted(by: int) -> _Array:
         part = slice(reach + by, reach + by + length)
         return extended[part] if axis == 0 else extended[:, part]
 
-    total: _Array = shifted(0) * weights[0]
+    total: _Array = pixels * weights[0]
     pair = np.empty_like(total)
     for distance, weight in enumerate(weights[1:], 1):
         np.add(shifted(-distance), shifted(distance), out=pair)
@@ -142,7 +139,12 @@ def _blurred(pixels: _Array, weights: Sequence[Any], axis: int) -> _Array:
     return total
 
 
-@lru_cache(maxsize=64)
-def _with_edges(length: int, reach: int) -> _Array:
-    """Return the indices 0 to ``length`` - 1, the first and the last ``reach`` times more."""
-    return np.clip(np.arange(-reach, length + reach), 0, length - 1)
+def _extended(pixels: _Array, reach: int, axis: int) -> _Array:
+    """Return ``pixels`` with the first and the last ``reach`` times more along an axis."""
+    shape = list(pixels.shape)
+    shape[axis] += 2 * reach
+    made = np.empty(shape, pixels.dtype)
+    source, target = (pixels, made) if axis == 0 else (pixels.swapaxes(0, 1), made.swapaxes(0, 1))
+    end = reach + len(source)
+    target[:reach], target[reach:end], target[end:] = source[0], source, source[-1]
+    return made

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
 from PIL import Image, ImageFile
 
-from imagesys_lib.colour import to_srgb
 from imagesys_lib.reasons import ImageFault
 from imagesys_lib.sniff import HEAD_BYTES, boxes_end, sniff, webp_header
+from imagesys_lib.thumbnail.colour import to_srgb
 from imagesys_lib.thumbnail.decode import Decoded, decoded, opened, orientation
 from imagesys_lib.thumbnail.encode import encoded, encoded_sibling
 from imagesys_lib.thumbnail.finish import Details, finished
 from imagesys_lib.thumbnail.jobs import Limits
+from imagesys_lib.thumbnail.pixels import Pixels
+from imagesys_lib.thumbnail.scale import scaled
 
-OVERSAMPLING = {"lean": 1.9, "fast": 1.0}
+OVERSAMPLING = {"lean": 2.5, "fast": 1.25}
 """A decoder's own scaling stops at this many times the largest thumbnail, by encoder.
 
 Measured against a full decode in docs/processing.md.
@@ -29,15 +32,16 @@ _CASCADE = {"lean": 1.7, "fast": 1.3}
 _RUN_LENGTHS = (1, 2)  # BI_RLE8, BI_RLE4
 _MOST_RUNS = 2_000_000
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: stored.swapaxes(0, 1)[:, ::-1],
+    7: lambda stored: stored.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda stored: stored.swapaxes(0, 1)[::-1],
 }
+"""EXIF orientation (EXIF 2.3, 4.6.4) -> what turns and mirrors an image as it is to be seen."""
 
 
 class Box(Protocol):
@@ -74,12 +78,12 @@ class Thumbnail:
 class _Picture:
     """A picture on its way, as stored (not yet upright), and what it takes to place a size on it."""
 
-    pixels: Decoded
+    decoded: Decoded
     turned: bool  # lies on its side
 
     def scaled(self, size: Box) -> float:
         """Return thumbnail pixels per pixel of this picture."""
-        width, height = self.pixels.width, self.pixels.height
+        width, height = self.decoded.width, self.decoded.height
         return _scale(*((height, width) if self.turned else (width, height)), size)
 
 
@@ -114,8 +118,8 @@ def create_thumbnails_of_image(
                 file.seek(0)
             picture, profile, turn = _picture(file.read(), kind, sizes, limits, OVERSAMPLING[encoder])
             made = []
-            for number, image in _resized_all(picture, profile, sizes, _CASCADE[encoder]):
-                upright = image.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else image
+            for number, stored in _resized_all(picture, profile, sizes, _CASCADE[encoder]):
+                upright = np.ascontiguousarray(_UPRIGHT[turn](stored)) if turn in _UPRIGHT else stored
                 done = finished(upright, details)
                 height, width = done.shape[:2]
                 made.append(Thumbnail(number, width, height, encoded(done, details.quality, encoder)))
@@ -146,26 +150,26 @@ def _picture(
     if width < limits.min_width or height < limits.min_height:
         raise ImageFault("too_small", f"{width}x{height}, at least {limits.min_width}x{limits.min_height} wanted")
     scale = min(1.0, oversampling * max(_scale(width, height, size) for size in sizes))
-    pixels = decoded(image, kind, data, scale)
-    return _Picture(pixels, turn >= 5), image.info.get("icc_profile"), turn
+    return _Picture(decoded(image, kind, data, scale), turn >= 5), image.info.get("icc_profile"), turn
 
 
 def _resized_all(
     picture: _Picture, profile: bytes | None, sizes: Sequence[Box], cascade: float
-) -> list[tuple[int, Image.Image]]:
-    """Return (number, sRGB image as stored) of every size, the largest first, each from as little as it can be."""
-    made: list[tuple[int, Image.Image]] = []
+) -> list[tuple[int, Pixels]]:
+    """Return (number, sRGB pixels as stored) of every size, the largest first, each from as little as it can be."""
+    made: list[tuple[int, Pixels]] = []
     source, is_srgb = picture, False
     order = sorted(enumerate(sizes, 1), key=lambda item: picture.scaled(item[1]), reverse=True)
     for number, size in order:
         if source.scaled(size) * cascade > 1:
             source, is_srgb = picture, False
-        image = _resized(source, size, picture)
+        pixels = _resized(source, size, picture)
         if not is_srgb:
-            image = to_srgb(image, profile)
-        made.append((number, image))
+            pixels = to_srgb(pixels, profile)
+        made.append((number, pixels))
         if size.mode == "fit":  # a cropped one lacks what the next may show
-            source, is_srgb = _Picture(Decoded(image, *image.size), picture.turned), True
+            height, width = pixels.shape[:2]
+            source, is_srgb = _Picture(Decoded(pixels, width, height), picture.turned), True
     return made
 
 
@@ -205,20 +209,20 @@ def _scale(width: float, height: float, size: Box) -> float:
     return max(across, down) if size.mode == "crop" else min(across, down, 1.0)
 
 
-def _resized(source: _Picture, size: Box, whole: _Picture) -> Image.Image:
+def _resized(source: _Picture, size: Box, whole: _Picture) -> Pixels:
     """Scale to the size, cropping the centre for `crop`. Pictures are still as stored, the size as seen.
 
     What `fit` comes to is reckoned from ``whole``: ``source`` may have been rounded to whole pixels already.
     """
-    pixels = source.pixels
+    have = source.decoded
     if size.mode == "fit":
         scale = whole.scaled(size)
-        target = (max(1, round(whole.pixels.width * scale)), max(1, round(whole.pixels.height * scale)))
-        box = (0.0, 0.0, pixels.width, pixels.height)
+        target = (max(1, round(whole.decoded.width * scale)), max(1, round(whole.decoded.height * scale)))
+        box = (0.0, 0.0, have.width, have.height)
     else:
         target = (size.height, size.width) if source.turned else (size.width, size.height)
         scale = source.scaled(size)
-        left = max(0.0, (pixels.width - target[0] / scale) / 2)
-        top = max(0.0, (pixels.height - target[1] / scale) / 2)
-        box = (left, top, pixels.width - left, pixels.height - top)
-    return pixels.image.resize(target, Image.Resampling.LANCZOS, box=box)
+        left = max(0.0, (have.width - target[0] / scale) / 2)
+        top = max(0.0, (have.height - target[1] / scale) / 2)
+        box = (left, top, have.width - left, have.height - top)
+    return scaled(have.pixels, target, box)

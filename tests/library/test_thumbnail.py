@@ -319,11 +319,11 @@ def test_the_originals_sharpening_is_an_unsharp_mask_of_86_per_cent():
 def test_sharpening_treats_each_colour_by_itself_and_leaves_plain_colours_alone():
     bands = [Image.effect_noise((40, 30), 50) for _ in range(3)]
     sharpen = sharpening("0x1")
-    together = finished(Image.merge("RGB", bands), ProcessDetails(sharpen="0x1"))
+    together = finished(np.asarray(Image.merge("RGB", bands)), ProcessDetails(sharpen="0x1"))
     for number, band in enumerate(bands):
         assert (together[:, :, number] == sharpened(np.asarray(band)[:, :, None], sharpen)[:, :, 0]).all()
     plain = Image.new("RGB", (30, 20), (3, 128, 255))
-    assert finished(plain, ProcessDetails(sharpen="0x1")).tobytes() == plain.tobytes()
+    assert finished(np.asarray(plain), ProcessDetails(sharpen="0x1")).tobytes() == plain.tobytes()
 
 
 @pytest.mark.parametrize(

@@ -7,21 +7,24 @@ from functools import lru_cache
 
 from PIL import Image, ImageCms
 
+from imagesys_lib.thumbnail.pixels import Pixels, as_image, as_pixels
+
 _MAX_PROFILE_BYTES = 4 * 1024 * 1024
 _SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
-def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return an L, RGB or CMYK image as sRGB, through its ICC profile where that is present and usable.
+def to_srgb(pixels: Pixels, profile: bytes | None) -> Pixels:
+    """Return pixels as sRGB, through their ICC profile where that is present and usable.
 
     Without one, RGB and grey are taken for sRGB and CMYK is converted by the plain formula.
     """
     if profile and len(profile) <= _MAX_PROFILE_BYTES:
+        image = as_image(pixels)
         made = _transform(profile, image.mode)
         if made is not None:
             mode, transform = made
-            return ImageCms.applyTransform(image.convert(mode), transform) or image
-    return image.convert("RGB")
+            return as_pixels(ImageCms.applyTransform(image.convert(mode), transform) or image)
+    return pixels if pixels.shape[2] == 3 else as_pixels(as_image(pixels).convert("RGB"))
 
 
 @lru_cache(maxsize=16)
