@@ -184,6 +184,8 @@ class Transfer(_Model):
     connect_timeout: Seconds = 10
     io_timeout: Seconds = 120
     lock_timeout: Seconds = 1800
+    node_min_free_mb: Annotated[int, Field(ge=0)] = 256
+    node_min_free_inodes: Annotated[int, Field(ge=0)] = 10_000
     group_images: Annotated[int, Field(ge=1, le=1000)] = 1000
 
 

@@ -19,7 +19,7 @@ from imagesys_operators import CountryOperator, Job
 from imagesys_lib import changes, node_records
 from imagesys_lib.context import Context
 from imagesys_lib.errors import ImageSysError
-from imagesys_lib.nodes import NodeFault, classify, parse_space, prepare_command
+from imagesys_lib.nodes import NodeFault, classify, command, parse_space
 from imagesys_lib.runs import Kind
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.repair import repair
@@ -111,7 +111,7 @@ class SyncNodeOperator(NodeOperator, SSHOperator):
     def _prepare(self, ctx: Context, context: TaskContext) -> None:
         node = ctx.node(self.node)
         self.ssh_conn_id = self.node
-        self.command = prepare_command(node.root)
+        self.command = command(node.root, "prepare")
         self.conn_timeout = round(node.transfer.connect_timeout)
         try:
             output = SSHOperator.execute(self, context)

@@ -7,13 +7,11 @@ looks wrong is looked at once more, on the node and in the database, before it c
 from __future__ import annotations
 
 import logging
-import shlex
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
-from stat import S_ISREG
 
 import sqlalchemy as sa
 
@@ -150,7 +148,7 @@ def check(ctx: Context, node_name: str, run_id: str | None = None) -> Checked:
     with NodeSession(ctx.node(node_name), ctx.stop) as node:
 
         def counted() -> Iterator[Entry]:
-            for entry in node.listing(ctx.country):
+            for entry in _entries(node, ctx.country):
                 ctx.check_stop()
                 result.files += 1
                 result.bytes += entry.size
@@ -205,25 +203,28 @@ def _confirm(ctx: Context, node: NodeSession, suspects: list[Finding]) -> list[F
     named = sorted({finding.image_hash for finding in suspects if finding.image_hash})
     expected = list(expected_on(ctx, node.node.name, named))
     entries = stat_images(node, ctx.country, named)
-    still = {(finding.kind, finding.path) for finding in compare(entries, expected)}
-    return [f for f in suspects if not f.image_hash or (f.kind, f.path) in still]
+    still = {(finding.kind, finding.path): finding for finding in compare(entries, expected)}
+    return [
+        f if not f.image_hash else still[f.kind, f.path]
+        for f in suspects
+        if not f.image_hash or (f.kind, f.path) in still
+    ]
 
 
 def stat_images(node: NodeSession, country: str, hashes: Iterable[str]) -> list[Entry]:
     """Return the files that a node has of these images, in path order."""
     ends = [f"{number}.{suffix}" for number in range(1, 10) for suffix in THUMBNAIL_SUFFIXES]
-    paths = [f"{lis_path_for_hash(image_hash)}.{end}" for image_hash in hashes for end in ends]
-    if not paths:
-        return []
-    folder = shlex.quote(str(node.node.root / country))
-    output = node.run(
-        # %f: a directory in a file's place is no file.
-        f"cd {folder} 2>/dev/null || exit 0; xargs -0 -r stat -c '%n\t%s\t%Y\t%f' -- 2>/dev/null; true",
-        data="\0".join(paths).encode(),
-    )
-    found = [line.rsplit("\t", 3) for line in output.splitlines()]
-    regular = [Entry(path, int(size), float(mtime)) for path, size, mtime, mode in found if S_ISREG(int(mode, 16))]
-    return sorted(regular, key=lambda entry: entry.path)
+    return node.stat(country, [f"{lis_path_for_hash(image_hash)}.{end}" for image_hash in hashes for end in ends])
+
+
+def _entries(node: NodeSession, country: str) -> Iterator[Entry]:
+    with node.listing(country) as stream:
+        rest = b""
+        while block := stream.read(64 * 1024):
+            *records, rest = (rest + block).split(b"\0")
+            for record in records:
+                path, size = record.decode("utf-8", "backslashreplace").rsplit("\t", 1)
+                yield Entry(path, int(size), 0.0)
 
 
 def _keep(ctx: Context, result: Checked, run_id: str | None) -> None:

@@ -21,8 +21,6 @@ from imagesys_lib.states import Desired, State
 
 log = logging.getLogger(__name__)
 
-_NODE_FLOOR_BYTES = 256 * 1024 * 1024
-_NODE_FLOOR_INODES = 10_000
 _MOST_SET_ASIDE = 50
 _CHANGES_AT_ONCE = 10
 
@@ -69,8 +67,8 @@ def sync(ctx: Context, node_name: str) -> Synced:
         with node_lock(ctx, node_name), NodeSession(ctx.node(node_name), ctx.stop) as node:
             space = node.prepare()
             if changes.pending(ctx.db, node_name, 1):
-                node.set_ready(False)  # until it has caught up, also where the next line refuses
-            _require_space(node_name, space)
+                node.set_behind(ctx.country, True)  # until it has caught up, also where the next line refuses
+            _require_space(ctx, node_name, space)
             while change_ids := changes.pending(ctx.db, node_name, _CHANGES_AT_ONCE):
                 ctx.check_stop()
                 for images in chunks(changes.images_of(ctx.db, change_ids), ctx.config.transfer.group_images):
@@ -78,7 +76,7 @@ def sync(ctx: Context, node_name: str) -> Synced:
                 changes.acknowledge(ctx.db, node_name, change_ids)
                 total += Synced(changes=len(change_ids))
                 ctx.progress(total.pushed + total.deleted, total.pushed + total.deleted)
-            node.set_ready(True)
+            node.set_behind(ctx.country, False)
     except NodeFault as fault:
         node_records.note(ctx.db, node_name, fault)
         raise
@@ -95,11 +93,14 @@ def sync(ctx: Context, node_name: str) -> Synced:
     return total
 
 
-def _require_space(node_name: str, space: Space) -> None:
-    if space.free_bytes < _NODE_FLOOR_BYTES:
-        raise NodeFault(node_name, "disk_full", f"{space.free_bytes >> 20} MB free, floor {_NODE_FLOOR_BYTES >> 20} MB")
-    if space.free_inodes < _NODE_FLOOR_INODES:
-        raise NodeFault(node_name, "inodes_full", f"{space.free_inodes} inodes free, floor {_NODE_FLOOR_INODES}")
+def _require_space(ctx: Context, node_name: str, space: Space) -> None:
+    settings = ctx.config.transfer
+    free_mb = space.free_bytes >> 20
+    if free_mb < settings.node_min_free_mb:
+        raise NodeFault(node_name, "disk_full", f"{free_mb} MB free, floor {settings.node_min_free_mb} MB")
+    if space.free_inodes < settings.node_min_free_inodes:
+        floor = settings.node_min_free_inodes
+        raise NodeFault(node_name, "inodes_full", f"{space.free_inodes} inodes free, floor {floor}")
 
 
 def thumb_paths(image: Row) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 import subprocess
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from .mariadb import find_program
 from .settings import (
     LOOPBACK,
     NODE_NAMES,
+    PROJECT,
     SandboxSettings,
     current_user,
     make_private_directory,
@@ -25,6 +27,9 @@ _PRIVILEGE_SEPARATION_DIRECTORY = Path("/run/sshd")
 """Compiled into Debian's sshd, which refuses to start as root without it; /run is empty after a boot."""
 
 _SESSION_VARIABLE = "IMAGESYS_SANDBOX_NODE"
+
+RESTRICTED = "n2"
+"""The node whose key may run include/node/imagesys-node alone, as docs/nodes.md advises; the others are plain."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +121,19 @@ class Node:
     def _prepare(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         _make_key(self._host_key_file)
-        write_atomically(self.directory / "authorized_keys", self.client_key.with_suffix(".pub").read_text(), 0o600)
+        write_atomically(self.directory / "authorized_keys", self._authorized_keys(), 0o600)
         write_atomically(self.directory / "sshd_config", self._configuration(), 0o600)
         write_known_hosts(self.settings)
         if os.getuid() == 0:
             _PRIVILEGE_SEPARATION_DIRECTORY.mkdir(mode=0o755, exist_ok=True)
+
+    def _authorized_keys(self) -> str:
+        public = self.client_key.with_suffix(".pub").read_text()
+        if self.name != RESTRICTED:
+            return public
+        command = shlex.join(["sh", str(PROJECT / "include" / "node" / "imagesys-node"), str(self.root)])
+        quoted = command.replace('"', '\\"')
+        return f'restrict,command="{quoted}" {public}'
 
     def _answers(self) -> bool:
         try:

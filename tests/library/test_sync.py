@@ -75,7 +75,7 @@ def test_a_node_that_is_away_fails_alone_and_catches_up_by_itself(world: World) 
     world.sandbox.nodes.start_node("n2")
     with NodeSession(world.ctx.node("n2")) as node:
         node.prepare()
-        node.set_ready(True)  # as it was before it went away
+        node.set_behind("uk", False)  # as it was before it went away
     assert sync(world.ctx, "n2") == Synced(pushed=60, changes=1)
     world.equal_trees()
     assert world.staged("out") == []

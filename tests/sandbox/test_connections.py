@@ -12,8 +12,9 @@ from typing import Any
 import MySQLdb
 import pytest
 
+from imagesys_lib.nodes import command as node_command
 from include.sandbox import Sandbox
-from include.sandbox.nodes import known_hosts_file
+from include.sandbox.nodes import RESTRICTED, known_hosts_file
 
 
 def connection(sandbox: Sandbox, name: str) -> dict[str, Any]:
@@ -45,11 +46,18 @@ def ssh(sandbox: Sandbox, name: str, known_hosts: Path, *command: str) -> list[s
 
 @pytest.mark.parametrize("name", ["n1", "n2", "n3"])
 def test_a_node_is_reached_with_its_verified_host_key(sandbox: Sandbox, name: str) -> None:
-    root = connection(sandbox, name.upper())["extra"]["root"]
-    command = ssh(sandbox, name, known_hosts_file(sandbox.settings), "test", "-d", root, "&&", "rsync", "--version")
+    root = Path(connection(sandbox, name.upper())["extra"]["root"])
+    words = node_command(root, "version")
+    command = ssh(sandbox, name, known_hosts_file(sandbox.settings), words)
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert result.returncode == 0, result.stderr
-    assert "rsync" in result.stdout
+    assert (result.returncode, result.stdout) == (0, "imagesys-node 1\n"), result.stderr
+
+
+def test_one_nodes_key_can_do_no_more_than_it_must(sandbox: Sandbox) -> None:
+    command = ssh(sandbox, RESTRICTED, known_hosts_file(sandbox.settings), "id")
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (result.returncode, result.stdout) == (77, "")
+    assert "this key is for ImageSys alone" in result.stderr
 
 
 def test_a_wrong_host_key_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -1,0 +1,23 @@
+"""Frontend nodes: how they are reached, what they are asked, what can go wrong.
+
+A node needs sshd, rsync, coreutils and findutils. docs/nodes.md is the page for its administrator.
+"""
+
+from __future__ import annotations
+
+from imagesys_lib.nodes.commands import Entry, Space, command, parse_space
+from imagesys_lib.nodes.faults import NodeFault, classify
+from imagesys_lib.nodes.node import Node, node_from_connection
+from imagesys_lib.nodes.session import NodeSession
+
+__all__ = [
+    "Entry",
+    "Node",
+    "NodeFault",
+    "NodeSession",
+    "Space",
+    "classify",
+    "command",
+    "node_from_connection",
+    "parse_space",
+]

@@ -1,0 +1,241 @@
+"""One verified ssh connection to a node, over which commands and rsync run.
+
+Temporary files lie in ``<root>/.imagesys/tmp``, on the same file system, so that every rename is atomic and leftovers
+are in one place.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from imagesys_lib.errors import Stopped
+from imagesys_lib.nodes.commands import (
+    Entry,
+    Space,
+    as_list,
+    command,
+    parse_space,
+    parse_stat,
+    parse_sums,
+    rsync_program,
+)
+from imagesys_lib.nodes.faults import NodeFault, classify
+from imagesys_lib.nodes.node import Node
+
+_POLL = 0.5  # seconds between looks at `stop` while a command runs
+_FEW_INODES = 100
+
+
+class NodeSession:
+    """One ssh connection to a node, shared by every command and transfer of a stage.
+
+    Raises NodeFault on entry if the node cannot be reached or its host key is not the known one, and Stopped soon
+    after ``stop`` is set.
+    """
+
+    def __init__(self, node: Node, stop: threading.Event | None = None) -> None:
+        self.node = node
+        self._stop = stop
+        self._folder = tempfile.TemporaryDirectory(prefix="imagesys-ssh-")
+        self._config = Path(self._folder.name) / "config"
+
+    def __enter__(self) -> NodeSession:
+        self._write_config()
+        try:
+            # `-f` leaves a master behind that the other commands share; it ends with this session, or by itself.
+            self._call(["ssh", "-F", str(self._config), "-M", "-N", "-f", self.node.name], detached=True)
+        except BaseException:
+            self._folder.cleanup()
+            raise
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        subprocess.run(
+            ["ssh", "-F", str(self._config), "-O", "exit", self.node.name],
+            capture_output=True,
+            check=False,
+            timeout=30,
+        )
+        self._folder.cleanup()
+
+    def _write_config(self) -> None:
+        node, folder = self.node, Path(self._folder.name)
+        key_file = node.key_file
+        if node.private_key:
+            key = folder / "key"
+            key.touch(mode=0o600)
+            key.write_text(node.private_key.rstrip() + "\n", encoding="utf-8")
+            key_file = str(key)
+        known_hosts = folder / "known_hosts"
+        known_hosts.write_text(f"{node.name} {node.host_key}\n", encoding="utf-8")
+        options = {
+            "HostName": node.host,
+            "Port": node.port,
+            "User": node.login,
+            "IdentitiesOnly": "yes",
+            "BatchMode": "yes",
+            "StrictHostKeyChecking": "yes",
+            "UserKnownHostsFile": f'"{known_hosts}"',
+            "GlobalKnownHostsFile": "/dev/null",
+            "HostKeyAlias": node.name,
+            "ConnectTimeout": round(node.transfer.connect_timeout),
+            "ServerAliveInterval": 15,
+            "ServerAliveCountMax": 4,
+            "ControlPath": f'"{folder}/c"',
+            "ControlPersist": "60",
+            "LogLevel": "ERROR",
+        }
+        if not node.login:
+            del options["User"]
+        if key_file:
+            options["IdentityFile"] = f'"{key_file}"'
+        body = "".join(f"  {key} {value}\n" for key, value in options.items())
+        self._config.write_text(f"Host {node.name}\n{body}", encoding="utf-8")
+
+    def _fault(self, returncode: int, stderr: str) -> NodeFault:
+        lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("@")]
+        detail = "; ".join(lines[-3:]) or f"exit code {returncode}"
+        return NodeFault(self.node.name, classify(returncode, stderr), detail[:500])
+
+    def _call(
+        self, command: list[str], *, data: bytes | None = None, ok: tuple[int, ...] = (0,), detached: bool = False
+    ) -> bytes:
+        """Run one command and return its output.
+
+        A detached child keeps stderr open for ever, so its messages go through a file.
+        """
+        with tempfile.TemporaryFile() as messages:
+            with subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+                stdout=subprocess.DEVNULL if detached else subprocess.PIPE,
+                stderr=messages,
+            ) as process:
+                output = self._output(process, data)
+            messages.seek(0)
+            stderr = messages.read().decode("utf-8", "replace")
+        if process.returncode not in ok:
+            raise self._fault(process.returncode, stderr)
+        return output
+
+    def _output(self, process: subprocess.Popen[bytes], data: bytes | None) -> bytes:
+        """Wait for a command, but not longer than until ``stop`` is set: a transfer may take many minutes."""
+        while True:
+            try:
+                return process.communicate(data, timeout=_POLL)[0] or b""
+            except subprocess.TimeoutExpired:
+                data = None  # communicate goes on where it was
+                if self._stop is not None and self._stop.is_set():
+                    process.terminate()
+                    raise Stopped from None
+            except BaseException:
+                process.kill()
+                raise
+
+    def _ask(self, verb: str, *arguments: str, data: bytes | None = None) -> str:
+        """Have the node do what a verb says and return its output. Raises NodeFault if it fails."""
+        line = command(self.node.root, verb, *arguments)
+        output = self._call(["ssh", "-F", str(self._config), self.node.name, line], data=data)
+        return output.decode("utf-8", "replace")
+
+    def prepare(self) -> Space:
+        """Make the node's own folders, sweep old leftovers and return what is free."""
+        return parse_space(self._ask("prepare"))
+
+    def space(self) -> Space:
+        """Return what is free."""
+        return parse_space(self._ask("space"))
+
+    def set_behind(self, country: str, behind: bool) -> None:
+        """Note that a country's files are behind here, or are no more.
+
+        ``.imagesys/ready``, which a load balancer can look at, is there while none is.
+        """
+        self._ask("behind", country, "yes" if behind else "no")
+
+    def push(self, source: Path, paths: Sequence[str]) -> None:
+        """Copy the listed files from below ``source`` to below the root, each by an atomic rename."""
+        options = ["--temp-dir=.imagesys/tmp", "--chmod=D755,F644", "--ignore-times"]
+        try:
+            self._rsync([f"{source}/", f"{self.node.name}:."], paths, options, self.node.transfer.bandwidth_kbps)
+        except NodeFault as fault:
+            raise self._which_is_full(fault) from None
+
+    def pull(self, paths: Sequence[str], target: Path, *, kbps: int | None = None) -> None:
+        """Copy the listed files from the node to below ``target``; those the node lacks are left out."""
+        limit = self.node.transfer.bandwidth_kbps if kbps is None else kbps
+        self._rsync([f"{self.node.name}:.", f"{target}/"], paths, ["--ignore-missing-args"], limit)
+
+    def _which_is_full(self, fault: NodeFault) -> NodeFault:
+        """Tell a disk without inodes from one without space: the system's message is the same."""
+        if fault.reason != "disk_full":
+            return fault
+        if (space := self.space()).free_inodes < _FEW_INODES:
+            return NodeFault(self.node.name, "inodes_full", f"{space.free_inodes} inodes free: {fault.detail}")
+        return fault
+
+    def _rsync(self, ends: list[str], paths: Sequence[str], options: list[str], kbps: int) -> None:
+        if not paths:
+            return
+        # What node accounts may be restricted to is what stands here: see verb_rsync of the script.
+        call = ["nice", "-n", "10", "rsync", "--times", "--whole-file", "--from0", "--files-from=-"]
+        call += [f"--timeout={round(self.node.transfer.io_timeout)}", f"--bwlimit={kbps}"]
+        call += [f"--rsh=ssh -F {self._config}", f"--rsync-path={rsync_program(self.node.root)}"]
+        self._call([*call, *options, *ends], data="\0".join(paths).encode())
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Delete the listed thumbnails below the root; those that are gone already are no fault."""
+        for country, group in groupby(sorted(paths), key=lambda path: path.partition("/")[0]):
+            self._ask("delete", country, data=as_list(path.partition("/")[2] for path in group))
+
+    def stat(self, country: str, paths: Iterable[str]) -> list[Entry]:
+        """Return those of the listed thumbnails that are there, in path order."""
+        listed = as_list(paths)
+        found = parse_stat(self._ask("stat", country, data=listed)) if listed else []
+        return sorted(found, key=lambda entry: entry.path)
+
+    def sums(self, country: str, paths: Iterable[str]) -> dict[str, str]:
+        """Return the SHA-1 of those of the listed thumbnails that are there, in hex."""
+        listed = as_list(paths)
+        return parse_sums(self._ask("sums", country, data=listed)) if listed else {}
+
+    @contextmanager
+    def listing(self, country: str, prefix: str = "") -> Iterator[IO[bytes]]:
+        """Give the stream of every file below ``<root>/<country>``: path, tab, bytes, zero byte, in byte order.
+
+        ``prefix`` narrows it to a folder, such as ``a/0``; paths stay relative to the country. Raises NodeFault at the
+        end of the block if the node failed on the way: what was read until then is not all.
+        """
+        line = command(self.node.root, "list", country, *([prefix] if prefix else []))
+        with (
+            tempfile.TemporaryFile() as messages,
+            subprocess.Popen(
+                ["ssh", "-F", str(self._config), self.node.name, line],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=messages,
+            ) as process,
+        ):
+            assert process.stdout is not None
+            try:
+                yield process.stdout
+            except BaseException:
+                process.kill()
+                raise
+            if process.stdout.read(1):
+                process.kill()  # the reader wanted no more
+                return
+            returncode = process.wait()
+            messages.seek(0)
+            if returncode != 0:
+                raise self._fault(returncode, messages.read().decode("utf-8", "replace"))

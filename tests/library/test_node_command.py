@@ -1,0 +1,289 @@
+"""The forced command of a node's key: it does what ImageSys asks for, and nothing else, whatever a client says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from imagesys_lib.nodes import NodeFault, NodeSession, command
+from imagesys_lib.nodes.commands import SCRIPT, rsync_program
+from include.sandbox.nodes import RESTRICTED
+from include.sandbox.settings import PROJECT
+from tests.world import World
+
+A = "0/1/2/" + "3" * 37
+B = "0/1/3/" + "4" * 37
+PUSH = "rsync --server -WtIRe.LsfxCIvu --timeout=120 --bwlimit=500 --temp-dir .imagesys/tmp . ."
+PULL = "rsync --server --sender -WtRe.LsfxCIvu --timeout=120 --ignore-missing-args --files-from=- --from0 . ."
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    for name in (A, B):
+        (root / "uk" / name).parent.mkdir(parents=True)
+        (root / "uk" / f"{name}.1.jpg").write_text(name)
+    (tmp_path / "secret").write_text("secret")
+    return root
+
+
+def asked(root: Path, said: str, data: str = "") -> subprocess.CompletedProcess[str]:
+    """Do as sshd does: run the forced command, with what the client said in the environment."""
+    return subprocess.run(
+        ["sh", SCRIPT, root],
+        input=data,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={"PATH": os.environ["PATH"], "SSH_ORIGINAL_COMMAND": said},
+    )
+
+
+def state(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".imagesys" not in path.parts
+    }
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "id",
+        "sh",
+        "sh -c id",
+        "scp -t /etc",
+        "/usr/lib/openssh/sftp-server",
+        "imagesys-node",
+        "imagesys-node ",
+        "imagesys-node sh",
+        "imagesys-node version; id",
+        "imagesys-node version && id",
+        "imagesys-node list uk | sh",
+        "imagesys-node list $(id)",
+        "imagesys-node list `id`",
+        "imagesys-node list ..",
+        "imagesys-node list .imagesys",
+        "imagesys-node list uk ..",
+        "imagesys-node list uk ../../etc",
+        "imagesys-node list uk /etc",
+        "imagesys-node list uk 0 -delete",
+        "imagesys-node list uk *",
+        "imagesys-node list -L",
+        "imagesys-node behind .. yes",
+        "imagesys-node behind uk ../x",
+        "imagesys-node refuse x",
+        "imagesys-node main /",
+        "imagesys-node rsync",
+        "imagesys-node rsync --daemon",
+        "imagesys-node rsync --server",
+        f"imagesys-node {PUSH[:-1]}/etc",
+        f"imagesys-node {PUSH[:-1]}..",
+        f"imagesys-node {PUSH} .",
+        f"imagesys-node {PUSH} --delete",
+        f"imagesys-node {PUSH} --log-file=/tmp/x",
+        f"imagesys-node {PUSH} --write-devices",
+        f"imagesys-node {PUSH} --files-from=/etc/passwd",
+        f"imagesys-node {PUSH} --partial",
+        f"imagesys-node {PUSH} -l",
+        f"imagesys-node {PUSH} -e.x",
+        f"imagesys-node {PUSH.replace('--temp-dir .imagesys/tmp ', '')}",
+        f"imagesys-node {PUSH.replace('.imagesys/tmp', '/tmp')}",
+        f"imagesys-node {PUSH.replace('-WtIR', '-WtIRl')}",
+        f"imagesys-node {PUSH.replace('-WtIR', '-WtIRD')}",
+        f"imagesys-node {PUSH.replace('-WtIR', '-WtIRs')}",
+        f"imagesys-node {PUSH.replace('-WtIR', '-WtIRK')}",
+        f"imagesys-node {PUSH.replace('--timeout=120', '--timeout=$(id)')}",
+        f"imagesys-node {PULL.replace('-WtR', '-WtRL')}",
+        f"imagesys-node {PULL.replace('-WtR', '-WtRk')}",
+        f"imagesys-node {PULL[:-1]}/etc",
+        f"imagesys-node {PULL} --remove-source-files",
+    ],
+)
+def test_all_else_is_refused(root: Path, tmp_path: Path, said: str) -> None:
+    before = state(tmp_path)
+    done = asked(root, said, f"{A}.1.jpg\n")
+    assert (done.returncode, done.stdout) == (77, ""), done
+    assert "imagesys-node: refused: " in done.stderr
+    assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize("verb", ["delete", "stat", "sums"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../secret",
+        "/etc/passwd",
+        "../uk/" + A + ".1.jpg",
+        A,
+        f"{A}.1.jpg/..",
+        f"{A}.0.jpg",
+        f"{A}.1.php",
+        f"{A.upper()}.1.JPG",
+        A.replace("3", "z", 1) + ".1.jpg",
+        "-rf",
+        "",
+        f"{A}.1.jpg\0{B}.1.jpg",
+    ],
+)
+def test_no_other_file_is_touched_or_told_of(root: Path, tmp_path: Path, verb: str, path: str) -> None:
+    before = state(tmp_path)
+    done = asked(root, f"imagesys-node {verb} uk", path + "\n")
+    if "\0" in path:  # a shell drops zero bytes, and what is left is no name
+        assert done.returncode in (0, 77)
+    else:
+        assert (done.returncode, done.stdout) == (77, "")
+    assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize("verb", ["delete", "stat", "sums"])
+@pytest.mark.parametrize("place", ["uk", "uk/0", "uk/0/1", "uk/0/1/2"])
+def test_a_link_in_the_place_of_a_folder_is_not_followed(root: Path, tmp_path: Path, verb: str, place: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (root / place).rename(elsewhere)
+    (root / place).symlink_to(elsewhere)
+    before = state(elsewhere)
+    done = asked(root, f"imagesys-node {verb} uk", f"{A}.1.jpg\n")
+    assert (done.returncode, done.stdout) == (77, ""), done
+    assert "link" in done.stderr
+    assert state(elsewhere) == before
+    assert A not in asked(root, "imagesys-node list uk").stdout
+
+
+def test_it_lists_counts_and_deletes(root: Path) -> None:
+    size = len(A)
+    assert asked(root, "imagesys-node list uk").stdout == f"{A}.1.jpg\t{size}\0{B}.1.jpg\t{size}\0"
+    assert asked(root, "imagesys-node list uk 0/1/3").stdout == f"{B}.1.jpg\t{size}\0"
+    assert asked(root, "imagesys-node list uk f").stdout == ""
+    assert asked(root, "imagesys-node list de").stdout == ""
+    both = f"{A}.1.jpg\n{A}.2.jpg\n{B}.1.jpg\n"
+    assert [line.split("\t")[:2] for line in asked(root, "imagesys-node stat uk", both).stdout.splitlines()] == [
+        [f"{A}.1.jpg", str(size)],
+        [f"{B}.1.jpg", str(size)],
+    ]
+    sums = asked(root, "imagesys-node sums uk", both).stdout.splitlines()
+    assert [line.partition("  ")[2] for line in sums] == [f"{A}.1.jpg", f"{B}.1.jpg"]
+    assert asked(root, "imagesys-node delete uk", f"{A}.1.jpg\n{A}.2.jpg\n").returncode == 0
+    assert list(state(root)) == [f"uk/{B}.1.jpg"]
+
+
+def test_a_listing_that_fails_on_the_way_says_so(root: Path) -> None:
+    (root / "uk" / "0" / "1" / "3").chmod(0)
+    done = subprocess.run(
+        [*(["setpriv", "--reuid=65534", "--clear-groups"] if os.getuid() == 0 else []), "sh", SCRIPT, root],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={"PATH": os.environ["PATH"], "SSH_ORIGINAL_COMMAND": "imagesys-node list uk"},
+    )
+    (root / "uk" / "0" / "1" / "3").chmod(0o755)
+    assert done.returncode != 0
+    assert "ermission denied" in done.stderr
+
+
+def test_a_node_is_ready_when_no_country_is_behind(root: Path) -> None:
+    ready = root / ".imagesys" / "ready"
+    for said, there in [("uk yes", False), ("de yes", False), ("uk no", False), ("de no", True), ("de no", True)]:
+        assert asked(root, f"imagesys-node behind {said}").returncode == 0
+        assert ready.exists() is there, said
+    asked(root, "imagesys-node behind fr yes")
+    assert not ready.exists()
+
+
+def test_only_the_last_words_of_a_command_count(root: Path) -> None:
+    said = command(root, "version")
+    assert len(said.splitlines()) > 1
+    assert asked(root, said).stdout == "imagesys-node 1\n"
+    assert asked(root, f"rm -rf {root}; imagesys-node version").stdout == "imagesys-node 1\n"
+    assert list(state(root)) != []
+
+
+@pytest.mark.parametrize("name", ["n1", RESTRICTED])
+def test_plain_and_restricted_nodes_do_the_same(world: World, tmp_path: Path, name: str) -> None:
+    for number in (1, 2):
+        file = tmp_path / "uk" / f"{A}.{number}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(str(number))
+    paths = [f"uk/{A}.1.jpg", f"uk/{A}.2.jpg"]
+    ends = [path[3:] for path in paths]
+    with NodeSession(world.ctx.node(name)) as node:
+        assert node.prepare().free_bytes > 0
+        node.push(tmp_path, paths)
+        with node.listing("uk") as stream:
+            assert stream.read().decode() == "".join(f"{end}\t1\0" for end in ends)
+        assert [entry.path for entry in node.stat("uk", ends)] == ends
+        assert node.sums("uk", [*ends, f"{B}.1.jpg"]).keys() == set(ends)
+        back = tmp_path / "back"
+        back.mkdir()
+        node.pull([*paths, f"uk/{B}.1.jpg"], back)
+        assert sorted(state(back)) == paths
+        node.delete(paths)
+        assert node.stat("uk", ends) == []
+        with pytest.raises(ValueError, match="no path of a thumbnail"):
+            node.delete(["uk/../secret"])
+
+
+def test_a_link_in_the_tree_is_not_written_through(world: World, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    country = world.root(RESTRICTED) / "uk"
+    country.mkdir(parents=True)
+    (country / "0").symlink_to(outside)
+    file = tmp_path / "staged" / "uk" / f"{A}.1.jpg"
+    file.parent.mkdir(parents=True)
+    file.write_text("x")
+    with NodeSession(world.ctx.node(RESTRICTED)) as node:
+        node.prepare()
+        node.push(tmp_path / "staged", [f"uk/{A}.1.jpg"])
+    assert list(outside.iterdir()) == []
+    assert not (country / "0").is_symlink()
+
+
+def test_what_an_old_script_does_not_know_is_a_fault_with_its_remedy(world: World) -> None:
+    with NodeSession(world.ctx.node(RESTRICTED)) as node, pytest.raises(NodeFault) as caught:
+        node._ask("list", "uk", "0/1/2/3")
+    assert caught.value.reason == "refused"
+    assert "install the newest imagesys-node on n2" in str(caught.value)
+
+
+def test_the_installer_says_what_it_would_do_and_does_nothing(tmp_path: Path) -> None:
+    key = tmp_path / "key.pub"
+    key.write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB imagesys\n")
+    home = Path.home()
+    before = (home / ".ssh" / "authorized_keys").read_text() if (home / ".ssh" / "authorized_keys").exists() else ""
+    done = installer("--dry-run", "--root", str(tmp_path / "root"), "--bin", str(tmp_path / "bin"), str(key))
+    assert done.returncode == 0, done.stderr
+    assert f'restrict,command="{tmp_path}/bin/imagesys-node {tmp_path}/root" ssh-ed25519 AAAA' in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["key.pub"]
+    after = (home / ".ssh" / "authorized_keys").read_text() if (home / ".ssh" / "authorized_keys").exists() else ""
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [([], "which public key"), (["--root", "srv", "KEY"], "absolute"), (["--what", "KEY"], "unknown option")],
+)
+def test_the_installer_says_what_is_wrong(tmp_path: Path, arguments: list[str], says: str) -> None:
+    key = tmp_path / "key.pub"
+    key.write_text("ssh-ed25519 AAAA imagesys\n")
+    done = installer(*(str(key) if argument == "KEY" else argument for argument in arguments))
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def installer(*arguments: str) -> subprocess.CompletedProcess[str]:
+    script = PROJECT / "include" / "node" / "install.sh"
+    return subprocess.run(["sh", script, *arguments], capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_rsync_is_asked_for_in_words_that_the_script_accepts(root: Path) -> None:
+    said = f"{rsync_program(root)} {PULL.removeprefix('rsync ')}"
+    done = asked(root, said)
+    assert done.returncode != 77, done.stderr
