@@ -9,7 +9,7 @@ class NodeFault(ImageSysError):
     """A node cannot be worked with now. ``reason`` is stable; the change log is the retry."""
 
     def __init__(self, node: str, reason: str, detail: str) -> None:
-        self.node, self.reason = node, reason
+        self.node, self.reason, self.detail = node, reason, detail
         if reason in _WRONG_SETUP:
             self.exit_code = EXIT_ENVIRONMENT
         super().__init__(f"Node {node}: {reason}: {detail}", remedy=_REMEDIES[reason].format(node=node))
