@@ -11,8 +11,10 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 from types import TracebackType
 from typing import IO
 
@@ -304,12 +306,21 @@ class NodeSession:
             root = shlex.quote(str(self.node.root))
             self.run(f"cd {root} && nice -n 10 xargs -0 -r rm -f --", data="\0".join(paths).encode())
 
-    def listing(self, folder: str) -> Iterator[Entry]:
-        """Yield every file below ``<root>/<folder>`` in byte order of its path, streaming."""
-        root, name = shlex.quote(str(self.node.root)), shlex.quote(folder)
+    # ---- BEGIN: for the check (listing, stat, sums); stands in for the verbs of the node's own script
+
+    @contextmanager
+    def listing(self, country: str, prefix: str = "") -> Iterator[IO[bytes]]:
+        """Stream ``path\\tsize\\0`` of every regular file below ``<root>/<country>/<prefix>``, in byte order.
+
+        Paths are relative to ``<root>/<country>``. Raises NodeFault at the end if the node failed midway.
+        """
+        folder = shlex.quote(str(self.node.root / country))
+        inside = shlex.quote(prefix or ".")
+        shown = f"{prefix}/%P" if prefix else "%P"
         command = (
-            f"cd {root} || exit 1; test -d {name} || exit 0; "
-            f"nice -n 10 find {name} -type f -printf '%P\\t%s\\t%T@\\0' | LC_ALL=C nice -n 10 sort -z"
+            f"cd {folder} 2>/dev/null || exit 0; test -d {inside} || exit 0; "
+            f"nice -n 10 find {inside} -type f -printf {shlex.quote(shown + chr(92) + 't%s' + chr(92) + '0')} "
+            "| LC_ALL=C nice -n 10 sort -z"
         )
         with (
             tempfile.TemporaryFile() as messages,
@@ -322,25 +333,36 @@ class NodeSession:
         ):
             if process.stdout is None:
                 raise RuntimeError("no pipe from ssh")
-            yield from _entries(_records(process.stdout))
+            try:
+                yield process.stdout
+            except BaseException:
+                process.kill()
+                raise
+            process.stdout.read()
             returncode = process.wait()
             messages.seek(0)
             if returncode != 0:
                 raise self._fault(returncode, messages.read().decode("utf-8", "replace"))
 
+    def stat(self, country: str, paths: Iterable[str]) -> list[Entry]:
+        """Return size and mtime of the listed files; only regular ones, without following links."""
+        output = self._over(country, paths, "stat --printf '%n\\t%s\\t%Y\\t%f\\0' --")
+        found = [record.decode().rsplit("\t", 3) for record in output.split(b"\0")[:-1]]
+        return [Entry(path, int(size), float(mtime)) for path, size, mtime, mode in found if S_ISREG(int(mode, 16))]
 
-def _records(stream: IO[bytes]) -> Iterator[bytes]:
-    """Cut a stream at its zero bytes: a file name may hold any other."""
-    rest = b""
-    while block := stream.read(64 * 1024):
-        *records, rest = (rest + block).split(b"\0")
-        yield from records
+    def sums(self, country: str, paths: Iterable[str]) -> dict[str, str]:
+        """Return the SHA-1 of the listed files, in hex; those that are not there or cannot be read are left out."""
+        output = self._over(country, paths, "nice -n 19 sha1sum -z --")
+        return {record[42:].decode(): record[:40].decode() for record in output.split(b"\0")[:-1]}
 
+    def _over(self, country: str, paths: Iterable[str], command: str) -> bytes:
+        """Run a command over a list of paths below a country's folder, whatever it says of single ones."""
+        folder = shlex.quote(str(self.node.root / country))
+        whole = f"cd {folder} 2>/dev/null || exit 0; xargs -0 -r {command} 2>/dev/null; true"
+        data = "\0".join(paths).encode()
+        return self._call(["ssh", "-F", str(self._config), self.node.name, whole], data=data) if data else b""
 
-def _entries(records: Iterable[bytes]) -> Iterator[Entry]:
-    for record in records:
-        path, size, mtime = record.decode("utf-8", "backslashreplace").rsplit("\t", 2)
-        yield Entry(path, int(size), float(mtime))
+    # ---- END: for the check
 
 
 def prepare_command(root: Path) -> str:
