@@ -53,8 +53,9 @@ def fs_check(
     chosen = _part(part)
     for name in _countries(country):
         with country_context(name, "fs-check", verbose=verbose, json_output=json_output) as ctx:
-            own = daily_part(ctx, latest_complete_day(dt.datetime.now(dt.timezone.utc), ctx.config.zone))
-            results |= _on_nodes(ctx, node, own if today else chosen, scrub_files, verbose)
+            day = latest_complete_day(dt.datetime.now(dt.timezone.utc), ctx.config.zone)
+            own = daily_part(ctx, day) if today else chosen
+            results |= _on_nodes(ctx, node, own, scrub_files, verbose)
     _conclude(results, json_output)
 
 

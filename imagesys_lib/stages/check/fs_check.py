@@ -39,7 +39,7 @@ def check(ctx: Context, node_name: str, run_id: str | None = None, part: Part = 
         suspects = Suspects(ctx, node, result)
         for folder in part.folders:
             with node.listing(ctx.country, folder.path) as listing:
-                for finding in differences(listing, _watched(ctx, pages(ctx, folder), result), result):
+                for finding in differences(listing, _watched(ctx, pages(ctx, folder), result, part), result):
                     suspects.add(finding)
         suspects.settle()
     for folder in part.folders:
@@ -58,9 +58,11 @@ def check(ctx: Context, node_name: str, run_id: str | None = None, part: Part = 
     return result
 
 
-def _watched(ctx: Context, source: Iterable[Page], result: Checked) -> Iterator[Page]:
-    """Pass pages on, and with each show how far the check is and whether it is to stop."""
+def _watched(ctx: Context, source: Iterable[Page], result: Checked, part: Part) -> Iterator[Page]:
+    """Pass pages on, with each look whether the check is to stop, and show how far it is."""
     for page in source:
         ctx.check_stop()
-        ctx.progress(result.files, result.files)
         yield page
+        if page.bound is not None:
+            share = part.share(page.bound.replace(b"/", b"").decode())
+            ctx.progress(result.files, round(result.files / share))

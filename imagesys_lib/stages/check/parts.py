@@ -26,6 +26,16 @@ class Part:
     name: str
     folders: tuple[Folder, ...]
 
+    def share(self, image_hash: str) -> float:
+        """Return how much of this part lies before a hash, over 0 and up to 1: hashes are spread evenly."""
+        low, high = _position(self.folders[0].low), _position(self.folders[-1].high or "g")
+        return min(1.0, max(1, _position(image_hash) - low) / (high - low))
+
+
+def _position(image_hash: str) -> int:
+    """Return the place of a hash, or of its first digits, among 65,536; "g" lies behind all."""
+    return 16**4 if image_hash == "g" else int(image_hash[:4].ljust(4, "0"), 16)
+
 
 WHOLE = Part("all", (Folder(""),))
 
