@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from imagesys_lib import changes, node_records
@@ -16,6 +16,17 @@ from imagesys_lib.hashing import lis_path_for_hash
 from imagesys_lib.stages.check.compare import Expected, Page
 from imagesys_lib.stages.check.parts import Folder
 from imagesys_lib.states import Desired, State
+
+
+class _Thumb(msgspec.Struct, gc=False):
+    """As much of a thumbnail in ``lis_images.thumbs`` as its record needs."""
+
+    path: str
+    bytes: int
+
+
+_THUMBS = msgspec.json.Decoder(list[list[_Thumb] | None])
+"""Several times as quick as ``json.loads``, which makes an object of every key and value."""
 
 _RAW_THUMBS: sa.ColumnElement[Any] = sa.type_coerce(lis_images.c.thumbs, sa.Text).label("thumbs")
 
@@ -46,11 +57,11 @@ def page_of(country: str, rows: Sequence[Row], complete: bool) -> Page:
     One parse and one join a page: this is what a check of millions of files spends its time on.
     """
     below = len(country) + 1
-    images = json.loads(f"[{','.join([row[1] or 'null' for row in rows])}]")
+    images = _THUMBS.decode(f"[{','.join([row[1] or 'null' for row in rows])}]")
     thumbs = [thumb for image in images if image for thumb in image]
-    records = [f"{thumb['path'][below:]}\t{thumb['bytes']}\0" for thumb in thumbs]
+    records = [f"{thumb.path[below:]}\t{thumb.bytes}\0" for thumb in thumbs]
     records.sort()  # nearly done: siblings of a thumbnail may stand in another order
-    size = sum([thumb["bytes"] for thumb in thumbs])
+    size = sum([thumb.bytes for thumb in thumbs])
     bound = None if complete else f"{lis_path_for_hash(rows[-1][0])}/".encode()  # "/" is the byte after "."
     return Page("".join(records).encode(), len(records), size, bound)
 
