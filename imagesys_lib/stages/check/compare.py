@@ -51,7 +51,7 @@ class Page:
 
     records: bytes
     files: int
-    bytes: int
+    size: int
     bound: bytes | None
 
 
@@ -72,7 +72,7 @@ def differences(listing: IO[bytes], pages: Iterable[Page], seen: Seen) -> Iterat
         met = there.skip(page.records)
         if met:
             seen.files += page.files
-            seen.bytes += page.bytes
+            seen.bytes += page.size
         if not met:
             yield from _unlike(there, page.records, page.bound, seen)
         elif page.bound is None:

@@ -51,7 +51,7 @@ def pages(ctx: Context, folder: Folder) -> Iterator[Page]:
         after = rows[-1].image_hash
 
 
-def page_of(country: str, rows: Sequence[Row], complete: bool) -> Page:
+def page_of(country: str, rows: Sequence[Sequence[Any]], complete: bool) -> Page:
     """Return the records of images, given as rows of (image_hash, thumbs as text) in order of the hash.
 
     One parse and one join a page: this is what a check of millions of files spends its time on.

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 _DAYS = 7
-_FOLDERS = 256  # two hex digits: enough to cut evenly by seven
+_FOLDERS = 256  # two hex digits
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,13 @@ def of_range(first: int, last: int) -> Part:
 
 
 def of_day(day: dt.date) -> Part:
-    """Return the part that a day looks at; any seven days in a row see every folder once."""
+    """Return the part that a day looks at: two or three whole top folders, one command each on the node.
+
+    Any seven days in a row see every folder once.
+    """
     number = day.toordinal() % _DAYS
-    return of_range(_FOLDERS * number // _DAYS, _FOLDERS * (number + 1) // _DAYS - 1)
+    first, beyond = (16 * at // _DAYS for at in (number, number + 1))
+    return of_range(16 * first, 16 * beyond - 1)
 
 
 def named(text: str) -> Part:
