@@ -16,6 +16,7 @@ from imagesys_lib.hashing import parse_thumbnail_path
 from imagesys_lib.nodes import Entry
 
 _BLOCK = 256 * 1024
+_WINDOW = 32 * 1024  # of a block, taken apart at once
 
 
 @dataclass(frozen=True)
@@ -69,34 +70,42 @@ def differences(listing: IO[bytes], pages: Iterable[Page], seen: Seen) -> Iterat
     """
     there = _Listing(listing)
     for page in pages:
-        met = there.skip(page.records)
-        if met:
-            seen.files += page.files
-            seen.bytes += page.size
-        if not met:
-            yield from _unlike(there, page.records, page.bound, seen)
-        elif page.bound is None:
-            yield from _unlike(there, b"", None, seen)
+        if not there.skip(page.records):
+            yield from _unlike(there, page, seen)
+            continue
+        seen.files += page.files
+        seen.bytes += page.size
+        if page.bound is None:
+            yield from _unlike(there, Page(b"", 0, 0, None), seen)
 
 
-def _unlike(there: _Listing, records: bytes, bound: bytes | None, seen: Seen) -> Iterator[Finding]:
+def _unlike(there: _Listing, page: Page, seen: Seen) -> Iterator[Finding]:
     """Compare a page that is not met as a whole with the records up to its bound."""
-    wanted: dict[bytes, bytes] = {}
-    for record in records.split(b"\0")[:-1]:
-        path, _, size = record.rpartition(b"\t")
-        wanted[path] = size
-    for block in there.until(bound):
-        for record in block:
-            path, _, size = record.rpartition(b"\t")
-            seen.files += 1
+    left = set(page.records.split(b"\0")[:-1])
+    seen.bytes += page.size
+    for block in there.until(page.bound):
+        seen.files += len(block)
+        met = left.intersection(block)
+        left -= met
+        if len(met) == len(block):
+            continue
+        sizes = dict(map(_parts, left))
+        for path, size in map(_parts, sorted(set(block) - met)):
             seen.bytes += int(size)
-            expected = wanted.pop(path, None)
-            if expected is None:
-                yield _unwanted(path)
-            elif expected != size:
+            if path in sizes:
+                left.discard(b"%s\t%s" % (path, sizes[path]))
+                seen.bytes -= int(sizes[path])
                 yield _about("wrong_size", path)
-    for path in wanted:
+            else:
+                yield _unwanted(path)
+    for path, size in map(_parts, sorted(left)):
+        seen.bytes -= int(size)
         yield _about("missing", path)
+
+
+def _parts(record: bytes) -> tuple[bytes, bytes]:
+    path, _, size = record.rpartition(b"\t")
+    return path, size
 
 
 def _about(kind: str, path: bytes) -> Finding:
@@ -140,7 +149,9 @@ class _Listing:
         A last record that is cut short is left out: a node whose listing ends so has failed, and its session says so.
         """
         while True:
-            end = self._buffer.rfind(b"\0", self._at)
+            end = self._buffer.rfind(b"\0", self._at, self._at + _WINDOW)
+            if end < 0:
+                end = self._buffer.find(b"\0", self._at)  # one name longer than the window
             if end >= 0:
                 records = self._buffer[self._at : end].split(b"\0")
                 if bound is not None and records[-1] >= bound:
@@ -150,7 +161,7 @@ class _Listing:
                     return
                 self._at = end + 1
                 yield records
-            if not self._more():
+            elif not self._more():
                 return
 
 
