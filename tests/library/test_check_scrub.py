@@ -78,6 +78,14 @@ def test_each_scrub_goes_on_where_the_last_one_ended_until_the_round_is_full(wor
     assert 0 < int(scrubbed_to(world.ctx, "n3")[:2], 16) < 255  # and a new round has begun
 
 
+def test_of_an_empty_node_no_more_is_asked_for_than_of_a_full_one(world: World, paths: list[str]) -> None:
+    for path in paths:
+        (world.root("n3") / path).unlink()
+    found = scrub(world.ctx, "n3", files=20)
+    assert (found.files, found.clean) == (0, True)
+    assert scrubbed_to(world.ctx, "n3") == paths[19][3:].replace("/", "")[:40]
+
+
 def test_a_file_that_is_not_there_is_no_damage_and_one_that_is_being_made_again_neither(
     world: World, live: Entries, paths: list[str]
 ) -> None:

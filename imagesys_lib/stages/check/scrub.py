@@ -37,16 +37,16 @@ def scrub(ctx: Context, node_name: str, run_id: str | None = None, files: int | 
     result = Checked(node_name, node_records.SCRUB)
     if not budget:
         return result
+    asked = 0  # for an empty node this must grow too
     with NodeSession(ctx.node(node_name), ctx.stop) as node:
-        while result.files < budget:
+        while asked < budget:
             ctx.check_stop()
-            limit = min(_GROUP, max(1, (budget - result.files) // len(ctx.config.sizes)))
+            limit = min(_GROUP, max(1, (budget - asked) // len(ctx.config.sizes)))
             rows = _images(ctx, after, limit)
-            if rows:
-                _read(ctx, node, rows, result)
+            asked += max(len(rows), _read(ctx, node, rows, result))
             after = rows[-1].image_hash if len(rows) == limit else ""
             _remember(ctx, node_name, after)
-            ctx.progress(min(result.files, budget), budget)
+            ctx.progress(min(asked, budget), budget)
             if not after:
                 break
     result.part = "all" if not began and not after else f"{began[:4] or '0000'}-{after[:4] or 'ffff'}"
@@ -80,8 +80,11 @@ def _images(ctx: Context, after: str, limit: int) -> list[Row]:
     return list(read(ctx.db, query.order_by(i.image_hash).limit(limit)))
 
 
-def _read(ctx: Context, node: NodeSession, rows: list[Row], result: Checked) -> None:
-    """Compare the files of some images; what differs is looked at once more, and then counted and marked."""
+def _read(ctx: Context, node: NodeSession, rows: list[Row], result: Checked) -> int:
+    """Compare the files of some images; what differs is looked at once more, and then counted and marked.
+
+    Returns how many files were asked for.
+    """
     below = len(ctx.country) + 1
     thumbs = {str(t["path"])[below:]: t for row in rows for t in row.thumbs or () if t.get("sha1")}
     wrong, unread = _unlike(node, ctx.country, {path: str(thumb["sha1"]) for path, thumb in thumbs.items()})
@@ -89,12 +92,11 @@ def _read(ctx: Context, node: NodeSession, rows: list[Row], result: Checked) -> 
     result.bytes += sum(int(thumb["bytes"]) for path, thumb in thumbs.items() if path not in unread)
     unread = [entry.path for entry in node.stat(ctx.country, unread)] if unread else []
     suspects = sorted([*wrong, *unread])
-    if not suspects:
-        return
-    damaged = _confirm(ctx, node, suspects)
+    damaged = _confirm(ctx, node, suspects) if suspects else {}
     for path in damaged:
         result.count("damaged", path, ctx.config.check.samples)
     node_records.mark(ctx.db, node.node.name, dict.fromkeys(damaged.values(), "damaged"), keep=True)
+    return len(thumbs)
 
 
 def _unlike(node: NodeSession, country: str, wanted: Mapping[str, str]) -> tuple[list[str], list[str]]:
