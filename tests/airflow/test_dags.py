@@ -62,6 +62,7 @@ def test_each_country_has_a_daily_dag_and_a_full_check_and_there_is_no_other(
 
 
 def test_the_full_check_looks_at_every_node_each_saturday_at_five_local_time(full_checks: dict[str, Any]) -> None:
+    from airflow.serialization.encoders import coerce_to_core_timetable
     from airflow.timetables.base import TimeRestriction
 
     for country, config in load_config().items():
@@ -71,7 +72,7 @@ def test_the_full_check_looks_at_every_node_each_saturday_at_five_local_time(ful
         assert (dag.catchup, dag.max_active_runs, "$" in dag.doc_md) == (False, 1, False)
         asked = dt.datetime(2026, 3, 26, tzinfo=dt.timezone.utc)  # the clocks change in Europe that Sunday
         for _ in range(2):
-            info = dag.timetable.next_dagrun_info(
+            info = coerce_to_core_timetable(dag.timetable).next_dagrun_info(
                 last_automated_data_interval=None, restriction=TimeRestriction(asked, None, catchup=True)
             )
             local = info.run_after.astimezone(config.zone)
