@@ -200,9 +200,16 @@ class Purge(_Model):
 
 
 class Check(_Model):
-    """Check of files against database: extra files are spared until they are ``extra_grace_hours`` old."""
+    """Check of files against database: extra files are spared until they are ``extra_grace_hours`` old.
+
+    A country of more than ``shard_above`` live images is checked by sevenths, one a day. ``scrub_files`` files of each
+    node are read a day (0: none). A node should have acknowledged a change ``catch_up_hours`` after it was made.
+    """
 
     extra_grace_hours: Annotated[float, Field(ge=0)] = 24
+    shard_above: Annotated[int, Field(ge=0)] = 20_000
+    scrub_files: Annotated[int, Field(ge=0)] = 20_000
+    catch_up_hours: Annotated[float, Field(gt=0)] = 48
     samples: Annotated[int, Field(ge=0, le=1000)] = 20
 
 

@@ -14,6 +14,12 @@ from imagesys_lib.db.engine import NOW, Row, read, write
 from imagesys_lib.db.schema import lis_node_checks, lis_node_repairs, lis_nodes
 from imagesys_lib.nodes import NodeFault
 
+SCRUB = "scrub"
+"""The kind of a check that reads files; any other kind looks at names and sizes."""
+
+FOUND_BY_CHECKS = ("missing", "wrong_size", "extra", "damaged")
+"""Reasons of repair that say nothing of what a node was ever given; sync's own reasons do."""
+
 
 @dataclass(frozen=True)
 class NodeRecord:
@@ -58,12 +64,16 @@ def note(engine: Engine, node: str, fault: NodeFault | None) -> None:
     write(engine, lambda session: session.execute(statement))
 
 
-def mark(engine: Engine, node: str, reasons: Mapping[str, str]) -> None:
-    """Mark images (hash to reason, at most 1,000) whose files on a node are missing or wrong."""
+def mark(engine: Engine, node: str, reasons: Mapping[str, str], *, keep: bool = False) -> None:
+    """Mark images (hash to reason, at most 1,000) whose files on a node are missing or wrong.
+
+    ``keep``: an image that is marked already keeps its reason.
+    """
     rows = [{"node": node, "image_hash": image_hash, "reason": reason} for image_hash, reason in reasons.items()]
     if rows:
         statement = insert(lis_node_repairs).values(since=NOW)
-        statement = statement.on_duplicate_key_update(reason=statement.inserted.reason)
+        reason = lis_node_repairs.c.reason if keep else statement.inserted.reason
+        statement = statement.on_duplicate_key_update(reason=reason)
         write(engine, lambda session: session.execute(statement, rows))
 
 
@@ -82,10 +92,15 @@ def marked_after(engine: Engine, node: str, after: str, limit: int) -> list[str]
     return [row.image_hash for row in read(engine, query)]
 
 
-def latest_check(engine: Engine, node: str, run_id: str | None = None) -> Row | None:
-    """Return the newest check of a node (of one run, if given), or None."""
+def absent_files(findings: Mapping[str, int]) -> int:
+    """Return how many files a check missed, whether the node had acknowledged them or not."""
+    return findings.get("missing", 0) + findings.get("acked_absent", 0)
+
+
+def latest_check(engine: Engine, node: str, run_id: str | None = None, *, scrub: bool = False) -> Row | None:
+    """Return the newest check of a node (of one run, if given; or the newest scrub), or None."""
     c = lis_node_checks.c
-    where = c.node == node
+    where = (c.node == node) & ((c.kind == SCRUB) if scrub else (c.kind != SCRUB))
     if run_id is not None:
         where &= c.run_id == run_id
     rows = read(engine, sa.select(lis_node_checks).where(where).order_by(c.check_id.desc()).limit(1))

@@ -35,6 +35,7 @@ class NodeState:
     files: int | None = None
     bytes: int | None = None
     missing: int | None = None
+    part: str | None = None
     findings: dict[str, int] = field(default_factory=dict)
 
 
@@ -111,6 +112,8 @@ def _node(ctx: Context, name: str, run: Run) -> NodeState:
     known = node_records.record(ctx.db, name, run.run_id)
     checked = known.checked
     findings = dict(checked.findings) if checked else {}
+    scrubbed = node_records.latest_check(ctx.db, name, run.run_id, scrub=True)
+    findings |= scrubbed.findings if scrubbed else {}
     return NodeState(
         node=name,
         backlog=known.backlog,
@@ -119,7 +122,8 @@ def _node(ctx: Context, name: str, run: Run) -> NodeState:
         fault=known.fault or None,
         files=checked.files if checked else None,
         bytes=checked.bytes if checked else None,
-        missing=findings.get("missing", 0) if checked else None,
+        missing=node_records.absent_files(findings) if checked else None,
+        part=checked.part if checked else None,
         findings=findings,
     )
 
@@ -180,6 +184,8 @@ def render(summary: Summary) -> str:
         lines.append(f"  {sum(reasons.values())} {state}: {told}")
     for name, node in summary.nodes.items():
         seen = "not checked" if node.files is None else f"{node.files} files, {node.missing} missing"
+        seen += f" (part {node.part})" if node.part not in (None, "all") else ""
+        seen += f", {node.findings['damaged']} found damaged" if node.findings.get("damaged") else ""
         lines.append(f"  {name}: {seen}, {node.backlog} images behind, {node.marked} marked for repair")
     if summary.lost:
         lines += ["  WORK LOST:", *(f"  - {loss}" for loss in summary.lost)]

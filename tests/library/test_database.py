@@ -34,7 +34,10 @@ from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault
 from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
 from imagesys_lib.requeue import retry
 from imagesys_lib.runs import Kind
-from imagesys_lib.stages.check import db_scan, expected_on
+from imagesys_lib.stages.check import daily_part, db_scan, expected_on
+from imagesys_lib.stages.check.expected import pages, unacknowledged
+from imagesys_lib.stages.check.parts import WHOLE, of_day
+from imagesys_lib.stages.check.scrub import _images as scrubbed_images
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
@@ -385,6 +388,12 @@ def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:
             changes.backlog(ctx.db, node)
             changes.backlog(ctx.db, node, run.run_id)
             list(expected_on(ctx, node))
+            list(expected_on(ctx, node, ["0" * 40]))
+            for folder in (*WHOLE.folders, *of_day(DAY).folders):
+                list(pages(ctx, folder))
+                list(unacknowledged(ctx, node, folder))
+        scrubbed_images(ctx, "8", 500)
+        daily_part(ctx, run.interval)
         images_in(ctx, 105, State.RESERVED)
         publish(ctx)
         heal(ctx, run)
