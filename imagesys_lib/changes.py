@@ -7,13 +7,14 @@ intent always wins, in whatever order changes commit or nodes apply them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, seconds_until, write
 from imagesys_lib.db.schema import lis_batches, lis_change_acks, lis_changes, lis_images
 
 
@@ -39,10 +40,41 @@ def _open_for(node: str) -> sa.ColumnElement[bool]:
     return sa.and_(lis_changes.c.settled_at.is_(None), ~acknowledged_by(node, lis_changes.c.change_id))
 
 
-def pending(engine: Engine, node: str, limit: int = 100) -> list[int]:
-    """Return the oldest changes that ``node`` has not acknowledged."""
-    query = sa.select(lis_changes.c.change_id).where(_open_for(node)).order_by(lis_changes.c.change_id).limit(limit)
+def pending(engine: Engine, node: str, limit: int = 100, *, after: int = 0) -> list[int]:
+    """Return the oldest changes (of those after the change ``after``) that ``node`` has not acknowledged."""
+    c = lis_changes.c
+    query = sa.select(c.change_id).where(_open_for(node), c.change_id > after).order_by(c.change_id).limit(limit)
     return [row.change_id for row in read(engine, query)]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Changes to be applied together, oldest first, and the images that they still speak of."""
+
+    change_ids: list[int]
+    images: list[Row]
+
+
+def next_group(engine: Engine, node: str, images: int) -> Group | None:
+    """Return the oldest changes that ``node`` has not acknowledged: as many as it takes for so many ``images``.
+
+    None if there are none. At most 100 changes, and less than 1,000 images more than were asked for.
+    """
+    group = Group([], [])
+    for change_id in pending(engine, node):
+        group.change_ids.append(change_id)
+        group.images.extend(images_of(engine, [change_id]))
+        if len(group.images) >= images:
+            break
+    return group if group.change_ids else None
+
+
+def behind_since(engine: Engine, node: str) -> float | None:
+    """Return for how many seconds the oldest change that ``node`` has not acknowledged has waited; None if none."""
+    c = lis_changes.c
+    waited = -seconds_until(c.created_at)
+    rows = read(engine, sa.select(waited).where(_open_for(node)).order_by(c.change_id).limit(1))
+    return float(rows[0][0]) if rows else None
 
 
 def is_pending(engine: Engine, node: str, change_id: int | None) -> bool:
@@ -72,14 +104,17 @@ def images_of(engine: Engine, change_ids: list[int]) -> list[Row]:
 
 def acknowledge(engine: Engine, node: str, change_ids: list[int]) -> None:
     """Record that ``node`` has applied these changes."""
-    rows = [{"change_id": change_id, "node": node} for change_id in change_ids]
+    if change_ids:
+        write(engine, lambda session: acknowledge_in(session, node, change_ids))
 
-    def work(session: Session) -> None:
-        statement = insert(lis_change_acks).values(acked_at=NOW)
-        session.execute(statement.on_duplicate_key_update(acked_at=lis_change_acks.c.acked_at), rows)
 
-    if rows:
-        write(engine, work)
+def acknowledge_in(session: Session, node: str, change_ids: list[int]) -> None:
+    """Record the same within a transaction."""
+    statement = insert(lis_change_acks).values(acked_at=NOW)
+    session.execute(
+        statement.on_duplicate_key_update(acked_at=lis_change_acks.c.acked_at),
+        [{"change_id": change_id, "node": node} for change_id in change_ids],
+    )
 
 
 def ready_to_settle(engine: Engine, nodes: tuple[str, ...]) -> list[int]:

@@ -269,11 +269,15 @@ class NodeSession:
             ["--temp-dir=.imagesys/tmp", "--chmod=D755,F644", "--ignore-times"],
         )
 
-    def pull(self, paths: list[str], target: Path) -> None:
-        """Copy the listed files from the node to below ``target``; those the node lacks are left out."""
-        self._rsync([f"{self.node.name}:{self.node.root}/", f"{target}/"], paths, ["--ignore-missing-args"])
+    def pull(self, paths: list[str], target: Path, *, kbps: int | None = None) -> None:
+        """Copy the listed files from the node to below ``target``; those the node lacks are left out.
 
-    def _rsync(self, ends: list[str], paths: list[str], options: list[str]) -> None:
+        At most ``kbps`` KiB/s (0: no limit; None: the node's own limit).
+        """
+        ends = [f"{self.node.name}:{self.node.root}/", f"{target}/"]
+        self._rsync(ends, paths, ["--ignore-missing-args"], kbps)
+
+    def _rsync(self, ends: list[str], paths: list[str], options: list[str], kbps: int | None = None) -> None:
         if not paths:
             return
         transfer = self.node.transfer
@@ -290,7 +294,7 @@ class NodeSession:
                 "--files-from=-",
             ),
             f"--timeout={round(transfer.io_timeout)}",
-            f"--bwlimit={transfer.bandwidth_kbps}",
+            f"--bwlimit={transfer.bandwidth_kbps if kbps is None else kbps}",
             f"--rsh=ssh -F {self._config}",
             "--rsync-path=nice -n 10 rsync",
             *options,
