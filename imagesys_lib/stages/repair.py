@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from imagesys_lib import changes, node_records
 from imagesys_lib.ahead import ahead
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import NOW, Row, Session, chunks, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, chunks, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.hashing import parse_thumbnail_path
 from imagesys_lib.nodes import NodeSession
@@ -33,8 +33,9 @@ from imagesys_lib.states import Desired, State, move
 
 log = logging.getLogger(__name__)
 
+_PAGE = CHUNK
 _PAGES_A_GROUP = 4
-"""Pages of 1,000 images that travel together: starting rsync twice costs as much as some hundred files."""
+"""Pages of images that travel together: starting rsync twice costs as much as some hundred files."""
 
 _SPACE_EVERY = 10  # groups
 _TELL_EVERY = 30.0  # seconds
@@ -162,12 +163,12 @@ class _Repair:
             log.info(text, self.ctx.country.upper(), self.name, done, self.images, left)
 
     def _plans(self, pages: int) -> Iterator[Plan]:
-        """Yield what is to be done for the marked images, so many pages of 1,000 at a time."""
+        """Yield what is to be done for the marked images, so many pages at a time."""
         after, left = "", self.images
         while left > 0:
             plan = Plan({}, [], [])
             for _ in range(pages):
-                marks = node_records.marked_after(self.ctx.db, self.name, after, min(left, 1000))
+                marks = node_records.marked_after(self.ctx.db, self.name, after, min(left, _PAGE))
                 if not marks:
                     left = 0
                     break
