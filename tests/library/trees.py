@@ -1,4 +1,4 @@
-"""An independent comparison of nodes and live table: files read from disk, rows by plain SQL, nothing of the library."""
+"""An independent comparison of nodes and live table: files from disk, rows by plain SQL, nothing of the library."""
 
 from __future__ import annotations
 
