@@ -77,6 +77,7 @@ class _Builder:
             deadline=f"{config.alerts.deadline_minutes:g}",
             retention=config.purge.retention_days,
             cap=f"{config.purge.cap_percent:g}",
+            let_go_days=f"{config.transfer.let_go_days:g}",
         )
 
     def task(self, task_id: str, *, pool: str = "", rule: TriggerRule = TriggerRule.ALL_SUCCESS) -> dict[str, Any]:
