@@ -55,18 +55,10 @@ class Group:
     images: list[Row]
 
 
-def next_group(engine: Engine, node: str, images: int) -> Group | None:
-    """Return the oldest changes that ``node`` has not acknowledged: as many as it takes for so many ``images``.
-
-    None if there are none. At most 100 changes, and less than 1,000 images more than were asked for.
-    """
-    group = Group([], [])
-    for change_id in pending(engine, node):
-        group.change_ids.append(change_id)
-        group.images.extend(images_of(engine, [change_id]))
-        if len(group.images) >= images:
-            break
-    return group if group.change_ids else None
+def next_group(engine: Engine, node: str) -> Group | None:
+    """Return the oldest changes that ``node`` has not acknowledged, of at most 1,000 images; None if there are none."""
+    waiting = pending(engine, node, CHUNK)
+    return _some(engine, waiting) if waiting else None
 
 
 def behind_since(engine: Engine, node: str) -> float | None:
@@ -93,13 +85,29 @@ def backlog(engine: Engine, node: str, run_id: str | None = None) -> int:
 
 
 def images_of(engine: Engine, change_ids: list[int]) -> list[Row]:
-    """Return (image_id, image_hash, state, desired, thumbs) of the images that these changes still speak of."""
-    c = lis_images.c
-    query = sa.select(c.image_id, c.image_hash, c.state, c.desired, c.thumbs).order_by(c.image_hash)
+    """Return (image_id, image_hash, state, desired, thumbs, change_id) of the images these changes still speak of."""
     rows: list[Row] = []
-    for change_id in change_ids:  # at most 1,000 images each
-        rows += read(engine, query.where(c.change_id == change_id))
+    left = sorted(change_ids)
+    while left:
+        group = _some(engine, left)
+        rows += group.images
+        left = left[len(group.change_ids) :]
     return rows
+
+
+def _some(engine: Engine, change_ids: list[int]) -> Group:
+    """Return the first of these changes, given in order, that have at most 1,000 images together."""
+    c = lis_images.c
+    query = sa.select(c.image_id, c.image_hash, c.state, c.desired, c.thumbs, c.change_id)
+    some = change_ids[:CHUNK]
+    rows = read(engine, query.where(c.change_id.in_(some)).order_by(c.change_id, c.image_id).limit(CHUNK))
+    last = rows[-1].change_id if len(rows) == CHUNK else None
+    if last is not None and last != rows[0].change_id:  # maybe cut off; one change alone has no more than that
+        some = [change_id for change_id in some if change_id < last]
+        rows = [row for row in rows if row.change_id != last]
+    elif last is not None:
+        some = [change_id for change_id in some if change_id <= last]
+    return Group(some, sorted(rows, key=lambda row: str(row.image_hash)))
 
 
 def acknowledge(engine: Engine, node: str, change_ids: list[int]) -> None:

@@ -36,14 +36,15 @@ def record(engine: Engine, node: str, run_id: str | None = None) -> NodeRecord:
     """Return what is known of a node; ``run_id`` asks for the check of that run."""
     synced = read(engine, sa.select(lis_nodes.c.synced_at).where(lis_nodes.c.node == node))
     c = lis_node_repairs.c
-    marks = sa.select(sa.func.count(), sa.func.sum(c.reason == LET_GO)).where(c.node == node)
-    marked, let_go = read(engine, marks)[0]
+    let_go = sa.func.sum(sa.case((c.reason == LET_GO, 1), else_=0)).label("let_go")
+    counts = sa.select(sa.func.count().label("marked"), let_go)
+    marks = read(engine, counts.where(c.node == node))[0]
     return NodeRecord(
         fault=fault_of(engine, node),
         synced_at=str(synced[0].synced_at) if synced and synced[0].synced_at else None,
         backlog=changes.backlog(engine, node),
-        marked=int(marked),
-        let_go=int(let_go or 0),
+        marked=int(marks.marked),
+        let_go=int(marks.let_go or 0),
         checked=latest_check(engine, node, run_id),
     )
 
@@ -80,8 +81,8 @@ def mark_in(session: Session, node: str, reasons: Mapping[str, str]) -> None:
     """Mark images within a transaction, as :func:`mark` does."""
     rows = [{"node": node, "image_hash": image_hash, "reason": reason} for image_hash, reason in reasons.items()]
     statement = insert(lis_node_repairs).values(since=NOW)
-    was, let_go = lis_node_repairs.c.reason, sa.literal_column(f"'{LET_GO}'")
-    reason = sa.func.if_(was == let_go, was, statement.inserted.reason)
+    was = lis_node_repairs.c.reason
+    reason = sa.func.if_(was == sa.literal_column(f"'{LET_GO}'"), was, statement.inserted.reason)
     if rows:
         session.execute(statement.on_duplicate_key_update(reason=reason), rows)
 

@@ -98,7 +98,7 @@ def sync(ctx: Context, node_name: str) -> Synced:
 def _catch_up(ctx: Context, node: NodeSession) -> Synced:
     """Apply all changes that the node has not acknowledged, oldest first."""
     total, size = Synced(), ctx.config.transfer.group_images
-    while group := changes.next_group(ctx.db, node.node.name, size):
+    while group := changes.next_group(ctx.db, node.node.name):
         ctx.check_stop()
         for images in chunks(group.images, size):
             total += _apply(ctx, node, images)
@@ -172,7 +172,7 @@ def settle(ctx: Context) -> int:
     settled = 0
     finished = {State.THUMBNAILED.value, State.LIVE.value, State.PURGED.value, State.QUARANTINED.value}
     while change_ids := changes.ready_to_settle(ctx.db, ctx.config.nodes):
-        for piece in chunks(change_ids, _CHANGES_AT_ONCE):
+        for piece in chunks(change_ids, _CHANGES_AT_ONCE):  # each may speak of 1,000 images
             for image in changes.images_of(ctx.db, piece):
                 # An image in work again (a remake) may have fresh files here already: they belong to a later change.
                 if image.state in finished:

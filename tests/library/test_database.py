@@ -386,7 +386,7 @@ def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:
             changes.images_of(ctx.db, ids)
             changes.backlog(ctx.db, node)
             changes.backlog(ctx.db, node, run.run_id)
-            changes.next_group(ctx.db, node, 10)
+            changes.next_group(ctx.db, node)
             node_records.is_lacking(ctx.db, node)
             list(expected_on(ctx, node))
         repair(ctx, "n1", dry_run=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
 from pathlib import Path
 
-import pytest
 import sqlalchemy as sa
 
 from imagesys_lib import changes, node_records
@@ -15,6 +15,7 @@ from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_change_acks, lis_changes, lis_images, lis_node_repairs
 from imagesys_lib.explain import explain
 from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash, thumbnail_path
+from imagesys_lib.nodes import NodeFault
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.publish import publish
@@ -29,12 +30,54 @@ from tests.world import NODES, World
 Entries = dict[str, ManifestEntry]
 
 
-def away(world: World, *nodes: str, images: int = 12) -> None:
-    """Photos that are made and synced while some nodes cannot be reached."""
-    world.seed(images)
+def made_up(world: World, count: int, *, images: int = 1, host: str = "made.up") -> list[str]:
+    """So many changes with made-up thumbnails that wait in staging; returns their paths."""
+    paths: list[str] = []
+    rows = []
+
+    def one(number: int) -> dict[str, object]:
+        url = f"http://{host}/{number}.jpg"
+        h, data = lis_hash_for_url(url), f"thumbnail {number}".encode()
+        thumb = {"n": 1, "path": f"uk/{lis_path_for_hash(h)}.1.jpg", "width": 1, "height": 1, "bytes": len(data)}
+        file = world.staging / "out" / str(thumb["path"])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        paths.append(str(thumb["path"]))
+        thumb["sha1"] = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+        return {"image_url": url, "image_hash": h, "thumbs": [thumb]}
+
+    def work(session: sa.Connection) -> None:
+        now = sa.func.utc_timestamp(6)
+        for number in range(count):
+            change = changes.record(session)
+            for position in range(images):
+                rows.append({"change_id": change, **one(number * images + position)})
+        session.execute(
+            sa.insert(lis_images).values(
+                datasource_id=1,
+                etl_version=now,
+                state="thumbnailed",
+                desired="present",
+                next_attempt_at=now,
+                created_at=now,
+                updated_at=now,
+            ),
+            rows,
+        )
+
+    write(world.ctx.db, work)
+    return paths
+
+
+def away(world: World, *nodes: str, groups: int = 3) -> None:
+    """So many changes of four photos each, synced and published while some nodes cannot be reached."""
+    made_up(world, groups, images=4)
     for name in nodes:
         world.sandbox.nodes.stop_node(name)
-    world.pipeline()
+    for name in NODES:
+        with contextlib.suppress(NodeFault):
+            sync(world.ctx, name)
+    publish(world.ctx)
 
 
 def back(world: World, *nodes: str) -> None:
@@ -68,7 +111,7 @@ def test_a_node_that_is_away_too_long_is_let_go_and_repaired_when_it_is_back(wor
     away(world, "n2")
     age(world, 6)
     assert heal(world.ctx).let_go == 0
-    assert len(world.staged("out")) == 24
+    assert len(world.staged("out")) == 12
     age(world, 2)
     assert heal(world.ctx).let_go == 12
     assert heal(world.ctx).let_go == 0
@@ -115,17 +158,17 @@ def test_nothing_is_let_go_that_no_other_node_holds(world: World) -> None:
     away(world, *NODES)
     age(world, 30)
     assert heal(world.ctx).let_go == 0
-    assert len(world.staged("out")) == 24
+    assert len(world.staged("out")) == 12
     back(world, *NODES)
     sync(world.ctx, "n1")
     sync(world.ctx, "n3")
     h = next(iter(world.images().values())).image_hash
     for name in ("n1", "n3"):
         world.sql("INSERT INTO lis_node_repairs VALUES (:n, :h, 'transfer', UTC_TIMESTAMP(6))", n=name, h=h)
-    assert heal(world.ctx).let_go == 0  # one of its images is on neither
-    assert len(world.staged("out")) == 24
+    assert heal(world.ctx).let_go == 8  # one image of the third change is on neither
+    assert len(world.staged("out")) == 4
     world.sql("DELETE FROM lis_node_repairs WHERE node = 'n1'")
-    assert heal(world.ctx).let_go == 12
+    assert heal(world.ctx).let_go == 4
     assert world.staged("out") == []
 
 
@@ -177,7 +220,7 @@ def test_a_node_that_somebody_syncs_is_passed_over(world: World) -> None:
 def test_under_disk_pressure_the_oldest_changes_go_until_it_is_over(world: World) -> None:
     away(world, "n2")
     big = world.staging / "out" / world.staged("out")[0]
-    younger = made_up(world, 30)
+    younger = made_up(world, 30, host="younger")
     for name in ("n1", "n3"):
         sync(world.ctx, name)
     with big.open("r+b") as file:
@@ -199,7 +242,7 @@ def test_under_disk_pressure_the_oldest_changes_go_until_it_is_over(world: World
 
 def test_pressure_lets_no_node_go_that_is_only_late_today(world: World) -> None:
     away(world)
-    made_up(world, 3)
+    made_up(world, 3, host="younger")
     sync(world.ctx, "n1")
     ctx = world.reconfigure(staging={"min_free_mb": 10**9})
     assert heal(ctx).let_go == 0
@@ -215,49 +258,9 @@ def test_pressure_lets_no_node_go_that_is_only_late_today(world: World) -> None:
 # A long change log
 
 
-def made_up(world: World, count: int, *, images: int = 1) -> list[str]:
-    """So many changes with made-up thumbnails that wait in staging; returns their paths."""
-    paths: list[str] = []
-    rows = []
-
-    def one(number: int) -> dict[str, object]:
-        url = f"http://made.up/{number}.jpg"
-        h, data = lis_hash_for_url(url), f"thumbnail {number}".encode()
-        thumb = {"n": 1, "path": f"uk/{lis_path_for_hash(h)}.1.jpg", "width": 1, "height": 1, "bytes": len(data)}
-        file = world.staging / "out" / str(thumb["path"])
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-        paths.append(str(thumb["path"]))
-        thumb["sha1"] = hashlib.sha1(data, usedforsecurity=False).hexdigest()
-        return {"image_url": url, "image_hash": h, "thumbs": [thumb]}
-
-    def work(session: sa.Connection) -> None:
-        now = sa.func.utc_timestamp(6)
-        for number in range(count):
-            change = changes.record(session)
-            for position in range(images):
-                rows.append({"change_id": change, **one(number * images + position)})
-        session.execute(
-            sa.insert(lis_images).values(
-                datasource_id=1,
-                etl_version=now,
-                state="thumbnailed",
-                desired="present",
-                next_attempt_at=now,
-                created_at=now,
-                updated_at=now,
-            ),
-            rows,
-        )
-
-    write(world.ctx.db, work)
-    return paths
-
-
-@pytest.mark.parametrize("group", [150])
-def test_five_hundred_changes_are_caught_up_in_their_order(world: World, group: int) -> None:
+def test_five_hundred_changes_are_caught_up_in_their_order(world: World) -> None:
     paths = made_up(world, 500)
-    ctx = world.reconfigure(transfer={"group_images": group})
+    ctx = world.reconfigure(transfer={"group_images": 150})
     sync(ctx, "n1")
     sync(ctx, "n3")
     newest = [row.image_hash for row in world.rows(sa.select(lis_images).order_by(lis_images.c.change_id).limit(20))]
@@ -276,7 +279,6 @@ def test_five_hundred_changes_are_caught_up_in_their_order(world: World, group: 
     query = sa.select(ack.change_id).where(ack.node == "n2").order_by(ack.acked_at, ack.change_id)
     order = [row.change_id for row in world.rows(query)]
     assert order == sorted(order)
-    assert len({row.acked_at for row in world.rows(sa.select(ack.acked_at).where(ack.node == "n2"))}) >= 4
     assert assert_equal_nodes(world, all_live=False).keys() == set(paths) - gone(newest)
     assert world.staged("out") == []
     assert open_changes(world) == 0
