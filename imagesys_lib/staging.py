@@ -94,9 +94,25 @@ class Staging:
         for path in paths:
             (self.out / path).unlink(missing_ok=True)
 
+    def repair_folders(self, node: str) -> str:
+        """How the names of the folders begin, below the staging root, through which a repair of ``node`` goes."""
+        return f"repair-{self.country}-{node}-"
+
+    def sweep_repairs(self, node: str) -> int:
+        """Remove what killed repairs of ``node`` have left; only under the node's lock. Returns how many folders."""
+        left = list(self.settings.root.glob(f"{self.repair_folders(node)}*"))
+        for folder in left:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(left)
+
     def free_bytes(self) -> int:
         """Return the free space of the staging disk."""
         return shutil.disk_usage(self._ensure_root()).free
+
+    def under_pressure(self) -> bool:
+        """Say whether the disk comes near its floor: what is held for nodes that are behind should go."""
+        pressure = self.settings.min_free_mb * self.settings.pressure_percent // 100
+        return self.free_bytes() < pressure * 1024 * 1024
 
     def require_space(self) -> None:
         """Raise DiskFull if the disk has reached its floor; called before work is taken on."""

@@ -79,6 +79,7 @@ class Builder:
             cap=f"{config.purge.cap_percent:g}",
             shard_above=config.check.shard_above,
             scrub_files=config.check.scrub_files,
+            let_go_days=f"{config.transfer.let_go_days:g}",
         )
 
     def task(self, task_id: str, *, pool: str = "", rule: TriggerRule = TriggerRule.ALL_SUCCESS) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import logging
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib import placeholders
+from imagesys_lib import node_records, placeholders
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Session, read, write
-from imagesys_lib.db.schema import lis_change_acks, lis_images, lis_live_images, lis_node_repairs
+from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.states import State, move
 
 log = logging.getLogger(__name__)
@@ -36,20 +36,8 @@ def publish(ctx: Context) -> int:
 
 def _holding(ctx: Context, after: int) -> list[int]:
     """Return thumbnailed images, in order after ``after``, that enough nodes hold in their newest form."""
-    i, ack, repair, nodes = lis_images.c, lis_change_acks.c, lis_node_repairs.c, ctx.config.nodes
-    lacking = (
-        sa.select(repair.node)
-        .where(repair.node == ack.node, repair.image_hash == i.image_hash)
-        .correlate(lis_change_acks, lis_images)
-        .exists()
-    )
-    holding = (
-        sa.select(sa.func.count())
-        .select_from(lis_change_acks)
-        .where(ack.change_id == i.change_id, ack.node.in_(nodes), ~lacking)
-        .correlate(lis_images)
-        .scalar_subquery()
-    )
+    i = lis_images.c
+    holding = node_records.holders(ctx.config.nodes)
     query = (
         sa.select(i.image_id)
         .where(i.state == State.THUMBNAILED.value, i.image_id > after, holding >= ctx.config.quorum)

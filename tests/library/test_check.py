@@ -144,7 +144,7 @@ def test_while_a_peer_is_away_nothing_is_given_up(world: World, live: Entries, p
         (world.root(name) / paths[0]).unlink()
     world.sandbox.nodes.stop_node("n3")
     check(world.ctx, "n1")
-    assert repair(world.ctx, "n1") == Repaired()
+    assert repair(world.ctx, "n1") == Repaired(waiting=1)
     assert marked(world) == {("n1", "missing")}
     assert world.live().keys() == live.keys()
     world.sandbox.nodes.start_node("n3")

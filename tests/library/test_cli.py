@@ -20,7 +20,7 @@ from tests.world import NODES, Ran, World
 Entries = dict[str, ManifestEntry]
 COMMANDS = (
     *("run", "ingest", "plan", "download", "thumbnail", "sync", "publish", "purge", "heal", "backfill", "retry"),
-    *("explain", "status", "doctor", "check", "path", "classify", "hash", "fs-check", "db-scan", "db"),
+    *("explain", "status", "doctor", "check", "path", "classify", "hash", "fs-check", "db-scan", "repair", "db"),
 )
 
 

@@ -135,12 +135,13 @@ def unacknowledged(ctx: Context, node_name: str, folder: Folder) -> Iterator[str
         yield from (row.image_hash for row in read(ctx.db, query))  # at most 1,000 a change
     after = folder.low
     while marked := node_records.marked_after(ctx.db, node_name, after, CHUNK):
-        after = marked[-1]
-        closed_without = lis_changes.c.settled_at.is_not(None) & ~changes.acknowledged_by(node_name, i.change_id)
+        after = max(marked)
+        let_go = [image_hash for image_hash, reason in marked.items() if reason == node_records.LET_GO]
+        without = ~changes.acknowledged_by(node_name, i.change_id) | i.image_hash.in_(let_go)
         query = (
             sa.select(i.image_hash)
             .select_from(lis_images.join(lis_changes, lis_changes.c.change_id == i.change_id))
-            .where(i.image_hash.in_(marked), inside, closed_without)
+            .where(i.image_hash.in_(list(marked)), inside, lis_changes.c.settled_at.is_not(None), without)
             .order_by(i.image_hash)
         )
         yield from (row.image_hash for row in read(ctx.db, query))
