@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.common.memory import tree_pss
 from benchmarks.common.outcome import Grid, Part, Target
+from benchmarks.common.processes import tree_pss
 
 from . import corpus
 from .batches import Batches, BatchesDone, Work

@@ -1,4 +1,4 @@
-"""Memory of processes."""
+"""What processes take: memory, and processor time."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ def tree_pss(pid: int) -> tuple[float, int]:
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
         count += 1
     return total / 1024, count
+
+
+def machine_seconds() -> float:
+    """Return the processor seconds that the machine has spent on all processes and on its own, since it began."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
