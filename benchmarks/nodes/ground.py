@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -100,6 +101,7 @@ class Ground:
         with self.connect() as connection:
             rows.empty(connection)
         trees.remove(self.staging)
+        self.staging.mkdir(parents=True)
 
     def point(self, tree: Path, *names: str) -> None:
         """Let these nodes have ``tree`` as their root."""
@@ -177,8 +179,8 @@ def settle() -> None:
 
 
 def _children() -> float:
-    times = os.times()
-    return times.children_user + times.children_system
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _settings() -> dict[str, Any]:

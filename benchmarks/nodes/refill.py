@@ -114,8 +114,8 @@ class _Refill:
 
     def _begin(self) -> None:
         trees.remove(_REFILLED, _BETWEEN)
-        for folder in (_REFILLED, _BETWEEN):
-            (folder / COUNTRY).mkdir(parents=True)
+        for folder in (_REFILLED / COUNTRY, _REFILLED / ".imagesys" / "tmp", _BETWEEN / COUNTRY):
+            folder.mkdir(parents=True)  # .imagesys: as the run's sync leaves it, which comes before its repair
 
     def _require(self, images: Sequence[Image]) -> None:
         if trees.count_files(_REFILLED) != len(images) * FILES_AN_IMAGE:
