@@ -14,12 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from benchmarks.common.outcome import Cost
 from include.sandbox import Sandbox, SandboxSettings
 from include.sandbox.config import write_config
 from include.sandbox.listings import Listing
 from include.sandbox.settings import PROJECT
 
-from .outcome import Cost, Done
+from .outcome import Done
 from .pinning import run_all
 from .settings import BASE, COUNTRY, CPUS, PORT_BASE, QUALITY, SIZES
 
