@@ -90,7 +90,7 @@ def test_an_empty_node_is_refilled_from_its_peers_by_turns_and_nothing_is_delete
 ) -> None:
     remove_below(world.root("n2"))
     found = check(world.ctx, "n2")
-    assert (found.files, found.findings) == (0, {"missing": 80})
+    assert (found.files, found.findings) == (0, {"acked_absent": 80})
     sync(world.ctx, "n2")
     assert not is_ready(world, "n2")
     seen: list[tuple[int, int]] = []
@@ -231,7 +231,7 @@ def test_many_extra_files_are_not_deleted_before_somebody_has_said_so(world: Wor
     world.configure(check={"extra_cap_images": 0, "extra_cap_percent": 5})  # of 40: two
     assert world.cli("fs-check", "--country", "uk", "--node", "n2", "--json").json["uk n2"]["findings"] == {
         "extra": 3,
-        "missing": 1,
+        "acked_absent": 1,
     }
     command = ["repair", "--country", "uk", "--node", "n2", "--json"]
     ran = world.cli(*command)
