@@ -153,7 +153,7 @@ def push(node: NodeSession, source: Path, images: list[Row]) -> list[Row]:
     if not images:
         return []
     try:
-        node.push(source, [path for image in images for path in thumb_paths(image)])
+        _push_or_again(node, source, [path for image in images for path in thumb_paths(image)])
     except NodeFault as fault:
         if fault.reason != "transfer":
             raise
@@ -166,6 +166,17 @@ def push(node: NodeSession, source: Path, images: list[Row]) -> list[Row]:
             raise
         return failed + push(node, source, images[middle:])
     return []
+
+
+def _push_or_again(node: NodeSession, source: Path, paths: list[str]) -> None:
+    """Push files; once more where somebody ended rsync on the way, which need not happen twice."""
+    try:
+        node.push(source, paths)
+    except NodeFault as fault:
+        if fault.reason != "interrupted":
+            raise
+        log.warning("%s; trying once more", fault.message)
+        node.push(source, paths)
 
 
 def settle(ctx: Context) -> int:
