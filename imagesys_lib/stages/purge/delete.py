@@ -71,19 +71,26 @@ def delete_page(
     """
     hashes = [row.image_hash for row in rows if row.desired == Desired.PRESENT.value]
     still = still_due(ctx, hashes, cut, dry_run=dry_run) if hashes else set()
-    returned = 0 if dry_run else spare_relisted(ctx, hashes, cut) if hashes else 0
-    rules = {row.image_id: _rule_of(row) for row in rows if row.image_hash in still}
+    returned = len(hashes) - len(still)
     if dry_run:
-        return Counter(rules.values()), 0
+        due = write(ctx.db, lambda session: _due(session, sorted(still), cut))
+        return Counter(_rule_of(row) for row in rows if row.image_hash in due), returned
+    returned += spare_relisted(ctx, sorted(still), cut)
+    rules = {row.image_id: _rule_of(row) for row in rows if row.image_hash in still}
 
     def work(session: Session) -> list[int]:
         _settle_others(session, [row.image_id for row in rows if row.desired != Desired.PRESENT.value])
-        gone = _let_go(session, sorted(rules), cut)
+        gone = let_go(session, sorted(rules), cut)
         counted(session, len(gone))
         return gone
 
     gone = write(ctx.db, work)
     return Counter(rules[image_id] for image_id in gone), returned
+
+
+def _due(session: Session, hashes: Sequence[str], cut: Cutoffs) -> set[str]:
+    """Return those images that are due by any rule."""
+    return set().union(*(due_by(session, rule, hashes, cut) for rule in cut.rules)) if hashes else set()
 
 
 def _settle_others(session: Session, ids: Sequence[int]) -> None:
@@ -93,7 +100,7 @@ def _settle_others(session: Session, ids: Sequence[int]) -> None:
         session.execute(sa.update(lis_images).where(own).values(next_attempt_at=NEVER))
 
 
-def _let_go(session: Session, ids: Sequence[int], cut: Cutoffs) -> list[int]:
+def let_go(session: Session, ids: Sequence[int], cut: Cutoffs) -> list[int]:
     """Put the deletion of images into the change log, their rows locked first. Returns which."""
     if not ids:
         return []
@@ -103,8 +110,7 @@ def _let_go(session: Session, ids: Sequence[int], cut: Cutoffs) -> list[int]:
         .order_by(_i.image_id)
         .with_for_update()
     ).all()
-    hashes = [image.image_hash for image in locked]
-    due = set().union(*(due_by(session, rule, hashes, cut) for rule in cut.rules)) if locked else set()
+    due = _due(session, [image.image_hash for image in locked], cut)
     gone = [image for image in locked if image.image_hash in due]
     if not gone:
         return []

@@ -145,11 +145,17 @@ def _note_seen(ctx: Context, shown: Sequence[Shown]) -> None:
     statement = sa.update(lis_listing_images).where(same).values(seen_at=NOW)
     for piece in chunks(shown):
         rows = [dict(zip(("b_listing", "b_datasource", "b_hash"), row, strict=True)) for row in sorted(piece)]
-        write(ctx.db, lambda session, rows=rows: session.execute(statement, rows))  # type: ignore[misc]
+
+        def work(session: Session, rows: list[dict[str, object]] = rows) -> None:
+            session.execute(statement, rows)
+            relisted.bring_back(session, ctx.config, sorted({str(row["b_hash"]) for row in rows}))
+
+        write(ctx.db, work)
 
 
 def still_due(ctx: Context, hashes: Sequence[str], cut: Cutoffs, *, dry_run: bool) -> set[str]:
-    """Ask the ETL once more, at the moment of purging, about at most 1,000 images; what it shows again is spared.
+    """Ask the ETL once more, at the moment of purging, about at most 1,000 images; what it shows again is spared,
+    and comes back if it was purged.
 
     By the age rule an image may go although it is listed, but not if the ETL has updated its listing since.
     """

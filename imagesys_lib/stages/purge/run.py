@@ -291,7 +291,9 @@ def count_live(ctx: Context, most: int | None = None) -> int:
 
 def carry_out(ctx: Context, proposal_id: int) -> Purged:
     """Unpublish what an approved proposal allows: its rules' candidates as database and ETL show them now, up to the
-    approved number of live images by rule and ``rules.TOLERANCE_PERCENT`` more. Safe to repeat; does nothing if it is not approved.
+    approved number of live images by rule and ``rules.TOLERANCE_PERCENT`` more.
+
+    Safe to repeat; does nothing if it is not approved.
     """
     with _lock(ctx):
         proposal = proposals.get(ctx.db, proposal_id)

@@ -88,7 +88,7 @@ def spare_relisted(ctx: Context, hashes: Sequence[str], cut: Cutoffs) -> int:
             kept -= due_by(session, rule, hashes, cut)
         return relisted.bring_back(session, ctx.config, sorted(kept)) if kept else 0
 
-    return write(ctx.db, work)
+    return write(ctx.db, work) if hashes else 0
 
 
 def database_now(ctx: Context) -> dt.datetime:
