@@ -14,7 +14,8 @@ from imagesys_lib.stages.purge.rules import Counts, Due, Proposal, Rule
 
 _p = lis_purge_proposals.c
 
-BY_TIME_OUT = "nobody in time"
+NOBODY = "nobody in time"
+"""Who has rejected a proposal that nobody answered."""
 
 
 def _proposal(row: Row) -> Proposal:
@@ -86,15 +87,16 @@ def leave(engine: Engine, counts: Counts, live: int, samples: Sequence[Mapping[s
 
 
 def claim(engine: Engine, asker: str, patience_hours: float) -> Proposal | None:
-    """Return the open proposal if ``asker``, a run, is to ask a person about it; None if another one does.
+    """Return the proposal that ``asker``, a run, is to see through; None if there is none or another one is at it.
 
-    A run that asks keeps the proposal for itself ``patience_hours``, so that hourly runs do not ask twice.
+    That is the open one, or an approved one that was never carried out. A run keeps it for itself ``patience_hours``,
+    so that hourly runs do not ask twice.
     """
 
     def work(session: Session) -> Row | None:
         free = _p.asked_by.is_(None) | (_p.asked_by == asker) | (_p.asked_at < from_now(-round(patience_hours * 3600)))
-        query = sa.select(lis_purge_proposals).where(_p.state == "open", free).with_for_update()
-        row = session.execute(query.order_by(_p.proposal_id.desc()).limit(1)).one_or_none()
+        query = sa.select(lis_purge_proposals).where(_p.state.in_(["open", "approved"]), _p.finished_at.is_(None), free)
+        row = session.execute(query.order_by(_p.proposal_id.desc()).limit(1).with_for_update()).one_or_none()
         if row is not None:
             own = sa.update(lis_purge_proposals).where(_p.proposal_id == row.proposal_id)
             session.execute(own.values(asked_by=asker, asked_at=NOW))
