@@ -56,6 +56,11 @@ def _manual() -> dict[str, str]:
     return dict(zip(pieces[1::2], (text.strip() for text in pieces[2::2]), strict=True))
 
 
+def manual_section(section: str) -> str:
+    """Return a section of the operator manual that speaks of no single country."""
+    return _manual()[section]
+
+
 class Builder:
     """Gives every task what all tasks have: its manual, its time-out, its name in the UI."""
 
@@ -80,6 +85,7 @@ class Builder:
             shard_above=config.check.shard_above,
             scrub_files=config.check.scrub_files,
             let_go_days=f"{config.transfer.let_go_days:g}",
+            grace=f"{config.purge.grace_hours:g}",
         )
 
     def task(self, task_id: str, *, pool: str = "", rule: TriggerRule = TriggerRule.ALL_SUCCESS) -> dict[str, Any]:

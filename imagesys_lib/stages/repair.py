@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes, node_records
+from imagesys_lib import changes, node_records, relisted
 from imagesys_lib.ahead import ahead
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, chunks, read, write
@@ -242,15 +242,22 @@ class _Repair:
 
 
 def _requeue(session: Session, ids: list[int], seen: dict[int, int | None]) -> int:
-    """Queue images as new that still are as they were seen: one in work again has its files on the way."""
+    """Queue images as new that still are as they were seen: one in work again has its files on the way.
+
+    Of those that are purged already, and whose files waited for the grace period, the files are forgotten.
+    """
     i = lis_images.c
     locked = session.execute(
-        sa.select(i.image_id, i.image_hash, i.change_id)
-        .where(i.image_id.in_(ids), i.state.in_([State.LIVE.value, State.THUMBNAILED.value]))
+        sa.select(i.image_id, i.image_hash, i.change_id, i.state)
+        .where(i.image_id.in_(ids), i.state.in_([s.value for s in (State.LIVE, State.THUMBNAILED, State.PURGED)]))
         .order_by(i.image_id)
         .with_for_update()
     ).all()
-    rows = [row for row in locked if row.change_id == seen[row.image_id]]
+    same = [row for row in locked if row.change_id == seen[row.image_id]]
+    purged = [row.image_id for row in same if row.state == State.PURGED.value]
+    if purged:
+        session.execute(sa.update(lis_images).where(i.image_id.in_(purged)).values(relisted.FORGOTTEN))
+    rows = [row for row in same if row.state != State.PURGED.value]
     if not rows:
         return 0
     hashes = [row.image_hash for row in rows]
@@ -259,9 +266,7 @@ def _requeue(session: Session, ids: list[int], seen: dict[int, int | None]) -> i
         "batch_id": None,
         "next_attempt_at": NOW,
         "attempts": 0,
-        "change_id": None,
-        "thumbs": None,
-        "desired": Desired.NONE.value,
+        **relisted.FORGOTTEN,
     }
     where = i.image_id.in_([row.image_id for row in rows])
     return move(session, State.NEW, frm=(State.LIVE, State.THUMBNAILED), where=where, values=values)

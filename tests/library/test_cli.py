@@ -147,7 +147,7 @@ def test_each_stage_by_hand_brings_the_photos_live_and_speaks_json(world: World)
     assert {row["pushed"] for row in world.cli("sync", "uk", "--json").json.values()} == {24}
     assert world.cli("publish", "uk", "--json").json == {"published": 12}
     assert world.cli("heal", "uk", "--json").json["batches"] == 0
-    assert world.cli("purge", "uk", "--dry-run", "--json").json["purged"] == 0
+    assert world.cli("purge", "uk", "--dry-run", "--json").json["unpublished"] == 0
     assert world.cli("retry", "uk", "--json").json == {"requeued": 0}
     assert world.live().keys() == entries.keys()
 

@@ -72,7 +72,7 @@ def test_siblings_go_beside_each_jpeg_to_every_node_and_to_the_website(world: Wo
     # A sibling that is lost on a node is missed, and brought back from another.
     lost = world.root("n2") / data["2.webp"]["path"]
     lost.unlink()
-    assert check(world.ctx, "n2").findings == {"missing": 1}
+    assert check(world.ctx, "n2").findings == {"acked_absent": 1}
     assert repair(world.ctx, "n2").restored == 1
     assert lost.is_file()
     assert check(world.ctx, "n2").clean
