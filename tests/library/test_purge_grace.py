@@ -112,7 +112,7 @@ def test_whether_enough_nodes_still_hold_it_is_asked_when_it_comes_back(
 ) -> None:
     for name in nodes:
         (world.root(name) / min(paths_of({min(gone)}))).unlink()
-        assert check(world.ctx, name).findings == {"missing": 1}
+        assert check(world.ctx, name).findings == {"acked_absent": 1}
     world.seed(40)
     ingest(world.ctx, world.run())
     publish(world.ctx)
