@@ -18,6 +18,7 @@ from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.reasons import reason_for
 from imagesys_lib.stages.check import stat_images
+from imagesys_lib.states import Desired, State
 
 _MOST_OF_A_LISTING = 50
 
@@ -51,6 +52,7 @@ def explain(ctx: Context, image_hash: str, *, ask_nodes: bool = True) -> Explana
     """Gather what is known of one image; ``ask_nodes`` also looks at the files on each node."""
     image = read(ctx.db, sa.select(lis_images).where(lis_images.c.image_hash == image_hash))[0]
     live = read(ctx.db, sa.select(lis_live_images).where(lis_live_images.c.image_hash == image_hash))
+    purged = image.state == State.PURGED.value
     facts = [
         ("URL", str(image.image_url)),
         ("hash", image_hash),
@@ -59,7 +61,7 @@ def explain(ctx: Context, image_hash: str, *, ask_nodes: bool = True) -> Explana
         ("live since", f"{live[0].insert_time} UTC" if live else "not live"),
         ("data source", str(image.datasource_id)),
         ("ETL version", f"{image.etl_version} UTC"),
-        ("attempts", f"{image.attempts}, next from {image.next_attempt_at} UTC"),
+        ("attempts", f"{image.attempts}" + ("" if purged else f", next from {image.next_attempt_at} UTC")),
         ("batch", _batch(ctx, image)),
         ("original", _original(image)),
         ("thumbnails", _thumbnails(image)),
@@ -87,9 +89,18 @@ def _verdict(image: Row, live: bool) -> str:
         "failed": f"Not live: {image.reason}; tried again from {image.next_attempt_at} UTC.",
         "rejected": f"Not live: {image.reason}; waits for new ETL data or `imagesys retry`.",
         "quarantined": f"Not live: {image.reason}; set aside until somebody releases it.",
-        "purged": "Purged: no listing shows it any more.",
+        "purged": _purged(image),
     }
     return sentences.get(str(image.state), f"State {image.state} without a live row: run `imagesys db-scan`.")
+
+
+def _purged(image: Row) -> str:
+    why = f" ({image.detail})" if image.detail else ""
+    if image.desired == Desired.PRESENT.value:
+        return (
+            f"Off the site{why}; its files leave the nodes from {image.next_attempt_at} UTC, unless it is listed again."
+        )
+    return f"Purged{why}: comes back when a listing shows it again."
 
 
 def _batch(ctx: Context, image: Row) -> str:

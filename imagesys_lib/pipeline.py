@@ -69,7 +69,7 @@ def _stages(
     if run.kind is not Kind.BACKFILL:
         purged = purge(ctx, run=run)
         say(f"purge: {purged}")
-        if purged.purged:
+        if purged.deleted:
             reached = _sync(ctx, say, passing)
         for node in reached:
             with passing(f"check[{node}]", NodeFault):

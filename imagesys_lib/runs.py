@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib.db.engine import NOW, Row, Session, read, write
-from imagesys_lib.db.schema import lis_batches, lis_runs
+from imagesys_lib.db.schema import lis_batches, lis_metrics, lis_runs
 from imagesys_lib.intervals import UTC, Interval
 
 
@@ -98,3 +98,16 @@ def latest(engine: Engine) -> Row | None:
     """Return the row of the run that began last, or None."""
     rows = read(engine, sa.select(lis_runs).order_by(lis_runs.c.started_at.desc()).limit(1))
     return rows[0] if rows else None
+
+
+def add_figure(session: Session, run_id: str, name: str, number: int) -> None:
+    """Add to one of a run's figures in ``lis_metrics``, in the transaction that did what it counts."""
+    statement = insert(lis_metrics).values(run_id=run_id, name=name, value=number, measured_at=NOW)
+    session.execute(statement.on_duplicate_key_update(value=lis_metrics.c.value + number, measured_at=NOW))
+
+
+def figures(engine: Engine, run_id: str, prefix: str) -> dict[str, int]:
+    """Return those of a run's figures whose names begin so, without the prefix."""
+    c = lis_metrics.c
+    query = sa.select(c.name, c.value).where(c.run_id == run_id, c.name.startswith(prefix, autoescape=True))
+    return {row.name.removeprefix(prefix): row.value for row in read(engine, query)}

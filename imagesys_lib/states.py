@@ -61,7 +61,7 @@ ALLOWED: Mapping[State, frozenset[State]] = {
     _FAIL: frozenset({_RES, _NEW, _PURGED}),
     _REJ: frozenset({_NEW, _PURGED}),
     _QUAR: frozenset({_NEW, _PURGED}),
-    _PURGED: frozenset({_NEW}),
+    _PURGED: frozenset({_NEW, _THUMB}),  # thumbnailed: listed again while its files are still on the nodes
 }
 
 

@@ -105,6 +105,15 @@ def _hook(message: Message) -> TwoPartSmtpHook:
     return hook
 
 
+def send(message: Message, to: Sequence[str]) -> None:
+    """Send a mail from a task or the DAG processor; what cannot be sent is logged, for a mail never changes a run."""
+    try:
+        with _hook(message) as hook:
+            hook.send_email_smtp(**_as_mail(message, to))
+    except Exception:
+        log.exception("The mail %r could not be sent", message.subject)
+
+
 def _as_mail(message: Message, to: Sequence[str]) -> dict[str, Any]:
     return {
         "to": list(to),

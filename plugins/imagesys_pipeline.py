@@ -56,6 +56,11 @@ def _manual() -> dict[str, str]:
     return dict(zip(pieces[1::2], (text.strip() for text in pieces[2::2]), strict=True))
 
 
+def manual_section(section: str) -> str:
+    """Return a section of the operator manual that speaks of no single country."""
+    return _manual()[section]
+
+
 class _Builder:
     """Gives every task what all tasks have: its manual, its time-out, its name in the UI."""
 
@@ -77,6 +82,7 @@ class _Builder:
             deadline=f"{config.alerts.deadline_minutes:g}",
             retention=config.purge.retention_days,
             cap=f"{config.purge.cap_percent:g}",
+            grace=f"{config.purge.grace_hours:g}",
         )
 
     def task(self, task_id: str, *, pool: str = "", rule: TriggerRule = TriggerRule.ALL_SUCCESS) -> dict[str, Any]:

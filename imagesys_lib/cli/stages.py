@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import typer
 
 from imagesys_lib import pipeline, runs
+from imagesys_lib.cli.purging import purge
 from imagesys_lib.cli.support import (
     CountryArgument,
     CountryOption,
@@ -40,7 +41,6 @@ from imagesys_lib.stages import download as download_stage
 from imagesys_lib.stages import ingest as ingest_stage
 from imagesys_lib.stages import plan as plan_stage
 from imagesys_lib.stages import publish as publish_stage
-from imagesys_lib.stages import purge as purge_stage
 from imagesys_lib.stages import sync as sync_stage
 from imagesys_lib.stages import thumbnail as thumbnail_stage
 from imagesys_lib.stages.heal import heal as heal_stage
@@ -234,25 +234,6 @@ def publish(country: CountryArgument, verbose: VerboseOption = False, json_outpu
     """
     with country_context(country, "publish", verbose=verbose, json_output=json_output) as ctx:
         show({"published": publish_stage.publish(ctx)}, json_output)
-
-
-def purge(
-    country: CountryArgument,
-    dry_run: DryRunOption = False,
-    verbose: VerboseOption = False,
-    json_output: JsonOption = False,
-) -> None:
-    """Unpublish images that no listing has shown for the retention time; `sync` then deletes their files.
-
-    All listings are looked up in the ETL. A half-empty ETL, or more than the cap, purges nothing.
-
-    Example: imagesys purge uk --dry-run
-    """
-    with country_context(country, "purge", verbose=verbose, json_output=json_output) as ctx:
-        result = purge_stage.purge(ctx, dry_run=dry_run)
-        show(result, json_output)
-    if result.refused:
-        raise typer.Exit(EXIT_WORK_LOST)
 
 
 def heal(country: CountryArgument, verbose: VerboseOption = False, json_output: JsonOption = False) -> None:

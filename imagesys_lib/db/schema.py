@@ -231,6 +231,27 @@ lis_placeholders = Table(
     comment="Originals that stand for many listings of one data source",
 )
 
+lis_purge_proposals = Table(
+    "lis_purge_proposals",
+    country_metadata,
+    Column("proposal_id", BIGINT(unsigned=True), primary_key=True, autoincrement=True),
+    _instant("created_at", nullable=False),
+    Column("rules", JSON, nullable=False, comment="{rule: {due, live}}: images due, and how many of them are live"),
+    Column("candidates", BIGINT, nullable=False, comment="live images due: what would leave the site"),
+    Column("live", BIGINT, nullable=False, comment="live images when it was made"),
+    Column("samples", JSON, nullable=False, comment="[{rule, url, hash}], at most 20"),
+    _code("state", 12),
+    _code("asked_by", 250, nullable=True),
+    _instant("asked_at"),
+    Column("decided_by", String(255)),
+    _instant("decided_at"),
+    Column("unpublished", JSON, nullable=False, comment="{rule: live images} taken off under this approval"),
+    _instant("finished_at"),
+    Index("ix_purge_proposals_state", "state", "proposal_id"),
+    **_InnoDB,
+    comment="Purges above the cap, and what a person decided",
+)
+
 lis_metrics = Table(
     "lis_metrics",
     country_metadata,

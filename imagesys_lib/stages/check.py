@@ -261,7 +261,7 @@ def db_scan(ctx: Context) -> Counter[str]:
         )
         rows = read(ctx.db, query)
         for row in rows:
-            if row.desired != Desired.PRESENT.value:
+            if row.desired != Desired.PRESENT.value or row.state == State.PURGED.value:
                 faults["live_unknown"] += 1
             elif row.state == State.LIVE.value and _shown(row.image_data) != _made(row.thumbs):
                 faults["live_stale"] += 1

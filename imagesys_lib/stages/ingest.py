@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib import runs
+from imagesys_lib import relisted, runs
+from imagesys_lib.config import CountryConfig
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, Session, chunks, read, write
 from imagesys_lib.db.schema import lis_datasources, lis_images, lis_listing_images
@@ -22,7 +23,7 @@ from imagesys_lib.states import CLEAN_SLATE, Desired, State, move
 
 log = logging.getLogger(__name__)
 
-_RELEASED = (State.FAILED, State.REJECTED, State.QUARANTINED, State.PURGED)
+_RELEASED = (State.FAILED, State.REJECTED, State.QUARANTINED)
 """States that new ETL data ends: attempts are keyed on URL and ETL version."""
 
 
@@ -86,12 +87,12 @@ def newest(page: Iterable[Listing]) -> list[_Seen]:
 def _store_images(ctx: Context, page: Sequence[Listing]) -> tuple[int, int]:
     new = released = 0
     for piece in chunks(newest(page)):
-        added, freed = write(ctx.db, lambda session, piece=piece: _store_chunk(session, piece))  # type: ignore[misc]
+        added, freed = write(ctx.db, lambda session, piece=piece: _store_chunk(session, ctx.config, piece))  # type: ignore[misc]
         new, released = new + added, released + freed
     return new, released
 
 
-def _store_chunk(session: Session, piece: list[_Seen]) -> tuple[int, int]:
+def _store_chunk(session: Session, config: CountryConfig, piece: list[_Seen]) -> tuple[int, int]:
     c = lis_images.c
     known = {
         row.image_hash: row
@@ -139,13 +140,9 @@ def _store_chunk(session: Session, piece: list[_Seen]) -> tuple[int, int]:
             for seen in newer
         ],
     )
-    freed = move(
-        session,
-        State.NEW,
-        frm=_RELEASED,
-        where=c.image_hash.in_([seen.image_hash for seen in newer]),
-        values=CLEAN_SLATE,
-    )
+    hashes = [seen.image_hash for seen in newer]
+    freed = relisted.bring_back(session, config, hashes)
+    freed += move(session, State.NEW, frm=_RELEASED, where=c.image_hash.in_(hashes), values=CLEAN_SLATE)
     return len(fresh), freed
 
 

@@ -7,7 +7,7 @@ import logging
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib import placeholders
+from imagesys_lib import changes, placeholders
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Session, read, write
 from imagesys_lib.db.schema import lis_change_acks, lis_images, lis_live_images, lis_node_repairs
@@ -35,7 +35,10 @@ def publish(ctx: Context) -> int:
 
 
 def _holding(ctx: Context, after: int) -> list[int]:
-    """Return thumbnailed images, in order after ``after``, that enough nodes hold in their newest form."""
+    """Return thumbnailed images, in order after ``after``, that enough nodes hold in their newest form.
+
+    A change that is settled was applied by all nodes; its acknowledgements may be pruned since.
+    """
     i, ack, repair, nodes = lis_images.c, lis_change_acks.c, lis_node_repairs.c, ctx.config.nodes
     lacking = (
         sa.select(repair.node)
@@ -50,9 +53,20 @@ def _holding(ctx: Context, after: int) -> list[int]:
         .correlate(lis_images)
         .scalar_subquery()
     )
+    marked = (
+        sa.select(sa.func.count())
+        .select_from(lis_node_repairs)
+        .where(repair.image_hash == i.image_hash, repair.node.in_(nodes))
+        .correlate(lis_images)
+        .scalar_subquery()
+    )
+    enough = sa.or_(
+        holding >= ctx.config.quorum,
+        sa.and_(i.change_id.is_not(None), ~changes.is_open(i.change_id), marked <= len(nodes) - ctx.config.quorum),
+    )
     query = (
         sa.select(i.image_id)
-        .where(i.state == State.THUMBNAILED.value, i.image_id > after, holding >= ctx.config.quorum)
+        .where(i.state == State.THUMBNAILED.value, i.image_id > after, enough)
         .order_by(i.image_id)
         .limit(CHUNK)
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from imagesys_lib import node_records
+from imagesys_lib import node_records, relisted
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, Row, Session, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images
@@ -22,7 +22,7 @@ from imagesys_lib.hashing import parse_thumbnail_path
 from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.stages.check import Expected, expected_on, spared_from, stat_images
 from imagesys_lib.stages.sync import node_lock, push, thumb_paths
-from imagesys_lib.states import Desired, State, move
+from imagesys_lib.states import State, move
 
 log = logging.getLogger(__name__)
 
@@ -141,28 +141,25 @@ class _Group:
         return [image for image in images if image not in failed]
 
     def _make_again(self, images: list[Row]) -> int:
-        """No node holds these: unpublish them and queue them as new."""
+        """No node holds these: unpublish them and queue them as new. Of purged ones the files are forgotten."""
         if not images:
             return 0
+        i = lis_images.c
+        lost = i.image_id.in_([image.image_id for image in images])
 
         def work(session: Session) -> int:
-            i = lis_images.c
             rows = session.execute(
-                sa.select(i.image_id, i.image_hash)
-                .where(i.image_id.in_([image.image_id for image in images]), i.state.in_(["live", "thumbnailed"]))
+                sa.select(i.image_id, i.image_hash, i.state)
+                .where(lost, i.state.in_(["live", "thumbnailed", "purged"]))
+                .order_by(i.image_id)
                 .with_for_update()
             ).all()
-            ids = [row.image_id for row in rows]
+            purged = [row.image_id for row in rows if row.state == State.PURGED.value]
+            session.execute(sa.update(lis_images).where(i.image_id.in_(purged)).values(relisted.FORGOTTEN))
+            ids = [row.image_id for row in rows if row.image_id not in purged]
             hashes = [row.image_hash for row in rows]
             session.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(hashes)))
-            values = {
-                "batch_id": None,
-                "next_attempt_at": NOW,
-                "attempts": 0,
-                "change_id": None,
-                "thumbs": None,
-                "desired": Desired.NONE.value,
-            }
+            values = {"batch_id": None, "next_attempt_at": NOW, "attempts": 0, **relisted.FORGOTTEN}
             return move(
                 session, State.NEW, frm=(State.LIVE, State.THUMBNAILED), where=i.image_id.in_(ids), values=values
             )

@@ -18,6 +18,9 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, read, write
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_metrics
 from imagesys_lib.runs import Run
+from imagesys_lib.stages.purge import proposals
+from imagesys_lib.stages.purge.delete import in_grace
+from imagesys_lib.stages.purge.rules import live_of
 from imagesys_lib.states import UNFINISHED, State, tally
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,8 @@ class Summary:
     unfinished: dict[int, int]
     nodes: dict[str, NodeState]
     lost: list[str]
+    purge: dict[str, int] = field(default_factory=dict)
+    proposal: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as ``lis_runs.summary`` keeps it."""
@@ -85,8 +90,29 @@ def summarize(ctx: Context, run: Run, failed_tasks: Sequence[str] = ()) -> Summa
         unfinished=unfinished,
         nodes=nodes,
         lost=[],
+        purge=_purge(ctx, run),
+        proposal=_proposal(ctx),
     )
     return replace(summary, lost=losses(summary, _ingested(ctx, run), failed_tasks))
+
+
+def _purge(ctx: Context, run: Run) -> dict[str, int]:
+    """Return what the run's purge unpublished and deleted, and how many images wait for their grace to end."""
+    done = runs.figures(ctx.db, run.run_id, "purge.")
+    waiting = in_grace(ctx).total()
+    return {**done, **({"in_grace": waiting} if waiting else {})}
+
+
+def _proposal(ctx: Context) -> str:
+    """Return the sentence about a purge that waits for a person; "" if none does."""
+    found = proposals.waiting(ctx.db)
+    if found is None:
+        return ""
+    return (
+        f"Purge proposal {found.proposal_id} waits for an answer: {live_of(found.counts)} of {found.live} live images "
+        f"are due. Answer in DAG imagesys_purge_approval or by `imagesys purge {ctx.country} --approve` (or --reject) "
+        f"{found.proposal_id}."
+    )
 
 
 def _ingested(ctx: Context, run: Run) -> bool:
@@ -181,6 +207,11 @@ def render(summary: Summary) -> str:
     for name, node in summary.nodes.items():
         seen = "not checked" if node.files is None else f"{node.files} files, {node.missing} missing"
         lines.append(f"  {name}: {seen}, {node.backlog} images behind, {node.marked} marked for repair")
+    if summary.purge:
+        told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(summary.purge.items()))
+        lines.append(f"  purge: {told}")
+    if summary.proposal:
+        lines.append(f"  {summary.proposal}")
     if summary.lost:
         lines += ["  WORK LOST:", *(f"  - {loss}" for loss in summary.lost)]
     else:

@@ -15,7 +15,9 @@ from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
 from imagesys_lib.node_records import latest_check
 from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.stages.check import check, db_scan, stat_images
-from imagesys_lib.stages.purge import purge_images
+from imagesys_lib.stages.purge.delete import let_go
+from imagesys_lib.stages.purge.rules import Cutoffs, Rule
+from imagesys_lib.stages.purge.unpublish import unpublish
 from imagesys_lib.stages.repair import Repaired, repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
@@ -166,7 +168,11 @@ def test_what_sync_has_still_to_do_is_not_counted_as_wrong(world: World, live: E
     h = lis_hash_for_url(next(iter(live)))
     world.sql("DELETE FROM lis_listing_images WHERE image_hash = :h", h=h)
     now = world.scalar(sa.select(sa.func.utc_timestamp(6)))
-    assert write(world.ctx.db, lambda session: purge_images(session, [h], now)) == 1
+    cut = Cutoffs(now)
+    assert write(world.ctx.db, lambda s: unpublish(s, [h], Rule.UNLISTED, cut, grace_hours=0)).live == 1
+    assert all(check(world.ctx, name).clean for name in NODES)  # while they wait, files belong where they are
+    ids = [row.image_id for row in world.images().values() if row.image_hash == h]
+    assert write(world.ctx.db, lambda session: let_go(session, ids, cut)) == ids
     assert all(check(world.ctx, name).clean for name in NODES)
     sync(world.ctx, "n1")
     assert check(world.ctx, "n1").clean

@@ -145,7 +145,7 @@ def test_each_stage_by_hand_brings_the_photos_live_and_speaks_json(world: World)
     assert {row["pushed"] for row in world.cli("sync", "uk", "--json").json.values()} == {24}
     assert world.cli("publish", "uk", "--json").json == {"published": 12}
     assert world.cli("heal", "uk", "--json").json["batches"] == 0
-    assert world.cli("purge", "uk", "--dry-run", "--json").json["purged"] == 0
+    assert world.cli("purge", "uk", "--dry-run", "--json").json["unpublished"] == 0
     assert world.cli("retry", "uk", "--json").json == {"requeued": 0}
     assert world.live().keys() == entries.keys()
 
@@ -235,7 +235,7 @@ def test_purge_that_refuses_ends_with_1(world: World, live: Entries) -> None:
 
 def test_db_upgrade_may_be_said_twice(world: World) -> None:
     assert world.cli("db", "upgrade", "--country", "uk").out.splitlines() == [
-        "imagesys_uk: 0002 -> 0002",
+        "imagesys_uk: 0003 -> 0003",
         "imagesys_shared: 0002 -> 0002",
     ]
 

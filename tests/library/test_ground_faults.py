@@ -249,7 +249,7 @@ def test_a_worker_whose_clock_is_wrong_does_all_by_the_clock_of_the_database(
     for days_kept in (30, 0):
         world.configure(purge={"retention_days": days_kept, "cap_percent": 100, "max_unlisted_percent": 100})
         said = spawn(world, [], "purge", "uk", "--json", **clock).communicate(timeout=60)[0]
-        purged[days_kept] = json.loads(said)["purged"]
+        purged[days_kept] = json.loads(said)["unpublished"]
         if days_kept:
             assert set(world.live()) == set(urls)
             assert world.equal_trees() == tree

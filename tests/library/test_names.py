@@ -24,7 +24,7 @@ from imagesys_lib.runs import Kind, Run
 from imagesys_lib.stages.download import tries_again, with_meaning
 from imagesys_lib.stages.ingest import window
 from imagesys_lib.stages.plan import batch_size
-from imagesys_lib.stages.purge import over_cap, shard_of, too_many_missing
+from imagesys_lib.stages.purge.rules import live_needed, shard_of, too_many_missing
 from imagesys_lib.stages.report import NodeState, Summary, losses, render
 
 HASH = "0917c1f0b2a6c6d6e5f4a3b2c1d0e9f8a7b6c5d4"
@@ -205,7 +205,12 @@ def test_too_many_listings_gone_at_once_stop_the_purge(missing: int, listed: int
     ("candidates", "live", "over"), [(0, 0, False), (5, 100, False), (6, 100, True), (1, 0, True), (1, 10, True)]
 )
 def test_the_cap_is_a_share_of_the_live_images(candidates: int, live: int, over: bool) -> None:
-    assert over_cap(candidates, live, 5) is over
+    assert (live < (live_needed(candidates, 5) or 0)) is over
+
+
+def test_with_a_cap_of_nothing_no_number_of_live_images_lets_one_go() -> None:
+    assert live_needed(1, 0) is None
+    assert live_needed(0, 0) == 0
 
 
 def a_run(day: dt.date, kind: Kind = Kind.SCHEDULED) -> Run:

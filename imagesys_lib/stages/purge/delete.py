@@ -1,0 +1,123 @@
+"""The second phase: once the grace period has passed, a change lets the nodes delete the files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import sqlalchemy as sa
+
+from imagesys_lib import changes
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, write
+from imagesys_lib.db.schema import lis_images, lis_node_repairs
+from imagesys_lib.stages.purge.due import due_by, shown_by
+from imagesys_lib.stages.purge.lookup import still_due
+from imagesys_lib.stages.purge.rules import WHY, Cutoffs, Rule
+from imagesys_lib.stages.purge.unpublish import NEVER, forget_listings, spare_relisted
+from imagesys_lib.states import Desired, State
+
+_i = lis_images.c
+_WAITS = (_i.state == State.PURGED.value) & (_i.desired == Desired.PRESENT.value)
+_RULE_OF = {why: rule for rule, why in WHY.items()}
+
+
+def in_grace(ctx: Context) -> Counter[Rule]:
+    """Count the images whose files wait for the end of their grace period, by the rule that took them off."""
+    query = (
+        sa.select(_i.detail, sa.func.count().label("images"))
+        .where(_WAITS, _i.next_attempt_at > NOW, _i.next_attempt_at < NEVER)
+        .group_by(_i.detail)
+    )
+    return Counter({_rule_of(row): row.images for row in read(ctx.db, query)})
+
+
+def _rule_of(row: Row) -> Rule:
+    return _RULE_OF.get(row.detail, Rule.UNLISTED)
+
+
+def waiting(ctx: Context, suspects: Sequence[int]) -> Iterator[list[Row]]:
+    """Yield pages of (image_id, image_hash, desired, detail, next_attempt_at) of purged images whose time has come."""
+    after: sa.ColumnElement[bool] = sa.true()
+    now = read(ctx.db, sa.select(NOW))[0][0]  # one instant for all pages: what is deleted meanwhile leaves them
+    while True:
+        ctx.check_stop()
+        query = (
+            sa.select(_i.image_id, _i.image_hash, _i.desired, _i.detail, _i.next_attempt_at)
+            .where(_i.state == State.PURGED.value, _i.next_attempt_at <= now, after)
+            .order_by(_i.next_attempt_at, _i.image_id)
+            .limit(CHUNK)
+        )
+        if suspects:
+            query = query.where(~shown_by(suspects, _i.image_hash))
+        rows = read(ctx.db, query)
+        if rows:
+            yield list(rows)
+        if len(rows) < CHUNK:
+            return
+        last = rows[-1]
+        after = (_i.next_attempt_at > last.next_attempt_at) | (
+            (_i.next_attempt_at == last.next_attempt_at) & (_i.image_id > last.image_id)
+        )
+
+
+def delete_page(
+    ctx: Context, rows: Sequence[Row], cut: Cutoffs, counted: Callable[[Session, int], None], *, dry_run: bool
+) -> tuple[Counter[Rule], int]:
+    """Delete the files of a page of :func:`waiting`; returns images deleted by rule, and images that came back.
+
+    Each is looked up in the ETL once more, and judged by the database once more: what is listed again comes back.
+    ``counted`` is told, within the transaction, how many go.
+    """
+    hashes = [row.image_hash for row in rows if row.desired == Desired.PRESENT.value]
+    still = still_due(ctx, hashes, cut, dry_run=dry_run) if hashes else set()
+    returned = len(hashes) - len(still)
+    if dry_run:
+        due = write(ctx.db, lambda session: _due(session, sorted(still), cut))
+        return Counter(_rule_of(row) for row in rows if row.image_hash in due), returned
+    returned += spare_relisted(ctx, sorted(still), cut)
+    rules = {row.image_id: _rule_of(row) for row in rows if row.image_hash in still}
+
+    def work(session: Session) -> list[int]:
+        _settle_others(session, [row.image_id for row in rows if row.desired != Desired.PRESENT.value])
+        gone = let_go(session, sorted(rules), cut)
+        counted(session, len(gone))
+        return gone
+
+    gone = write(ctx.db, work)
+    return Counter(rules[image_id] for image_id in gone), returned
+
+
+def _due(session: Session, hashes: Sequence[str], cut: Cutoffs) -> set[str]:
+    """Return those images that are due by any rule."""
+    return set().union(*(due_by(session, rule, hashes, cut) for rule in cut.rules)) if hashes else set()
+
+
+def _settle_others(session: Session, ids: Sequence[int]) -> None:
+    """Take purged images that have no files on the nodes out of the queue."""
+    if ids:
+        own = _i.image_id.in_(ids) & (_i.state == State.PURGED.value) & (_i.desired != Desired.PRESENT.value)
+        session.execute(sa.update(lis_images).where(own).values(next_attempt_at=NEVER))
+
+
+def let_go(session: Session, ids: Sequence[int], cut: Cutoffs) -> list[int]:
+    """Put the deletion of images into the change log, their rows locked first. Returns which."""
+    if not ids:
+        return []
+    locked = session.execute(
+        sa.select(_i.image_id, _i.image_hash)
+        .where(_i.image_id.in_(ids), _WAITS, _i.next_attempt_at <= NOW)
+        .order_by(_i.image_id)
+        .with_for_update()
+    ).all()
+    due = _due(session, [image.image_hash for image in locked], cut)
+    gone = [image for image in locked if image.image_hash in due]
+    if not gone:
+        return []
+    values = {"desired": Desired.ABSENT.value, "change_id": changes.record(session), "next_attempt_at": NEVER}
+    own = _i.image_id.in_([image.image_id for image in gone])
+    session.execute(sa.update(lis_images).where(own).values(**values, updated_at=NOW))
+    due_hashes = [image.image_hash for image in gone]
+    session.execute(sa.delete(lis_node_repairs).where(lis_node_repairs.c.image_hash.in_(due_hashes)))
+    forget_listings(session, due_hashes, cut)
+    return [image.image_id for image in gone]

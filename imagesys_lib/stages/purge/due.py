@@ -1,0 +1,96 @@
+"""Which images are due by a rule, read page by page: memory does not grow with what there is to purge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import sqlalchemy as sa
+
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import CHUNK, Row, Session, read
+from imagesys_lib.db.schema import lis_images, lis_listing_images
+from imagesys_lib.stages.purge.lookup import still_due
+from imagesys_lib.stages.purge.rules import Cutoffs, Rule
+from imagesys_lib.states import State
+
+IDLE = (State.NEW, State.THUMBNAILED, State.LIVE, State.FAILED, State.REJECTED, State.QUARANTINED)
+"""States in which no batch is at work on an image."""
+
+_i, _t = lis_images.c, lis_listing_images.c
+_other = lis_listing_images.alias("other").c
+
+
+def _kept(rule: Rule, cut: Cutoffs) -> sa.ColumnElement[bool]:
+    """Return the condition on ``other``, a listing of an image, that keeps the image from being due by a rule."""
+    if rule is Rule.AGE:
+        return (_other.etl_time > cut.age) | (_other.seen_at > cut.age)
+    return _other.missing_since.is_(None) | (_other.missing_since > cut.unlisted)
+
+
+def due_by(session: Session, rule: Rule, hashes: Sequence[str], cut: Cutoffs) -> set[str]:
+    """Return those of at most 1,000 images that are due by a rule, as the database is at this moment."""
+    if rule not in cut.rules:
+        return set()
+    kept = sa.select(_other.image_hash).where(_other.image_hash.in_(hashes), _kept(rule, cut)).distinct()
+    return set(hashes) - set(session.scalars(kept))
+
+
+def out_of_date(cut: Cutoffs) -> sa.ColumnElement[bool]:
+    """Return the condition on a listing's image that it keeps nothing from being due any more."""
+    unlisted = _t.missing_since <= cut.unlisted
+    return unlisted if cut.age is None else unlisted | ((_t.etl_time <= cut.age) & (_t.seen_at <= cut.age))
+
+
+def shown_by(sources: Sequence[int], image_hash: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Return the condition that an image has, or had, a listing of one of these data sources."""
+    own = (_other.image_hash == image_hash) & _other.datasource_id.in_(sources)
+    return sa.select(_other.image_hash).where(own).exists()
+
+
+def candidates(
+    ctx: Context, rule: Rule, cut: Cutoffs, suspects: Sequence[int], *, dry_run: bool
+) -> Iterator[list[Row]]:
+    """Yield (image_hash, image_url, state) of the images due by a rule that the ETL, asked again, does not show anew.
+
+    Each image comes once, in the place of the newest of its listings. Images of ``suspects`` are left out.
+    """
+    time = _t.etl_time if rule is Rule.AGE else _t.missing_since
+    cutoff = cut.age if rule is Rule.AGE else cut.unlisted
+    later = _after(
+        (_other.etl_time if rule is Rule.AGE else _other.missing_since, _other.listing_id, _other.datasource_id),
+        (time, _t.listing_id, _t.datasource_id),
+    )
+    newest = ~sa.select(_other.image_hash).where(_other.image_hash == _t.image_hash, later | _kept(rule, cut)).exists()
+    where = [time <= cutoff, newest, _i.state.in_([state.value for state in IDLE])]
+    if rule is Rule.AGE:  # what is due by both counts as unlisted
+        own = _other.image_hash == _t.image_hash
+        where.append(sa.select(_other.image_hash).where(own, _kept(Rule.UNLISTED, cut)).exists())
+    if suspects:
+        where.append(~shown_by(suspects, _t.image_hash))
+    key = (time, _t.image_hash, _t.listing_id, _t.datasource_id)
+    after: sa.ColumnElement[bool] = sa.true()
+    while True:
+        ctx.check_stop()
+        query = (
+            sa.select(*key, _i.image_url, _i.state)
+            .select_from(lis_listing_images.join(lis_images, _i.image_hash == _t.image_hash))
+            .where(*where, after)
+            .order_by(*key)
+            .limit(CHUNK)
+        )
+        rows = read(ctx.db, query)
+        still = still_due(ctx, [row.image_hash for row in rows], cut, dry_run=dry_run) if rows else set()
+        if still:
+            yield [row for row in rows if row.image_hash in still]
+        if len(rows) < CHUNK:
+            return
+        last = rows[-1]
+        after = _after(key, tuple(last[:4]))
+
+
+def _after(columns: Sequence[sa.ColumnElement[object]], values: Sequence[object]) -> sa.ColumnElement[bool]:
+    """Return ``columns > values`` of a compound key, spelt out: MySQL uses no index range for row comparisons."""
+    (column, *columns_left), (value, *values_left) = columns, values
+    if not columns_left:
+        return column > value
+    return (column > value) | ((column == value) & _after(columns_left, values_left))

@@ -1,0 +1,202 @@
+"""What the ETL says: known listings looked up by its key, those gone marked, those back unmarked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from imagesys_lib import relisted
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, chunks, read, write
+from imagesys_lib.db.schema import lis_listing_images
+from imagesys_lib.etl import Listing
+from imagesys_lib.hashing import lis_hash_for_url
+from imagesys_lib.stages.purge.rules import Cutoffs
+
+Key = tuple[str, int]
+Shown = tuple[str, int, str]
+"""A listing (its id and data source) and the hash of an image it shows."""
+
+_t = lis_listing_images.c
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """Listings looked up: how many, by data source how many were known as shown, and which are newly gone or back."""
+
+    looked_up: int
+    listed: Mapping[int, int]
+    missing: list[Key]
+    back: list[Shown]
+
+    @property
+    def gone(self) -> Mapping[int, int]:
+        """Newly missing listings by data source."""
+        return Counter(source for _, source in self.missing)
+
+
+def known_listings(ctx: Context) -> int:
+    """Count the listings, as far as it matters to whether a run looks up all of them."""
+    few = sa.select(_t.listing_id).group_by(_t.listing_id, _t.datasource_id).limit(ctx.config.purge.rotate_above + 1)
+    return int(read(ctx.db, sa.select(sa.func.count()).select_from(few.subquery()))[0][0])
+
+
+def look_up(ctx: Context, shard: tuple[int, int]) -> LookUp:
+    """Compare the listings we know with the ETL, page by page; marks nothing."""
+    looked_up = 0
+    listed: Counter[int] = Counter()
+    missing: list[Key] = []
+    back: list[Shown] = []
+    for page in _listing_keys(ctx, shard):
+        ctx.check_stop()
+        there = ctx.etl.listings([row.listing_id for row in page])
+        for row in page:
+            key = (row.listing_id, row.datasource_id)
+            if key not in there:
+                missing += [key] if row.shown else []
+            elif row.gone:
+                back += [(*key, image_hash) for image_hash in _hashes(there[key])]
+            listed[row.datasource_id] += 1 if row.shown else 0
+        looked_up += len(page)
+        ctx.progress(looked_up, looked_up)
+    return LookUp(looked_up, listed, missing, back)
+
+
+def _hashes(listing: Listing) -> list[str]:
+    return [lis_hash_for_url(url) for url in listing.urls]
+
+
+def _listing_keys(ctx: Context, shard: tuple[int, int]) -> Iterator[Sequence[Row]]:
+    """Yield pages of (listing_id, datasource_id, shown, gone): how many of its images are shown and gone."""
+    number, count = shard
+    after: sa.ColumnElement[bool] = sa.true()
+    while True:
+        query = (
+            sa.select(
+                _t.listing_id,
+                _t.datasource_id,
+                sa.func.sum(_t.missing_since.is_(None)).label("shown"),
+                sa.func.sum(_t.missing_since.is_not(None)).label("gone"),
+            )
+            .where(after)
+            .group_by(_t.listing_id, _t.datasource_id)
+            .order_by(_t.listing_id, _t.datasource_id)
+            .limit(CHUNK)
+        )
+        if count > 1:
+            query = query.where(sa.func.crc32(_t.listing_id) % count == number)
+        rows = read(ctx.db, query)
+        if rows:
+            yield rows
+        if len(rows) < CHUNK:
+            return
+        last = rows[-1]
+        after = (_t.listing_id > last.listing_id) | (
+            (_t.listing_id == last.listing_id) & (_t.datasource_id > last.datasource_id)
+        )
+
+
+def mark(ctx: Context, found: LookUp, suspects: Sequence[int]) -> int:
+    """Mark what is gone, but of ``suspects``, and unmark what is back. Returns how many purged images came back."""
+    own = (_t.listing_id == sa.bindparam("b_listing")) & (_t.datasource_id == sa.bindparam("b_datasource"))
+    gone = sa.update(lis_listing_images).where(own, _t.missing_since.is_(None)).values(missing_since=NOW)
+    missing = [key for key in found.missing if key[1] not in suspects]
+    for piece in chunks(missing, 100):
+        rows = [{"b_listing": listing_id, "b_datasource": datasource_id} for listing_id, datasource_id in piece]
+        write(ctx.db, lambda session, rows=rows: session.execute(gone, rows))  # type: ignore[misc]
+    return unmark(ctx, found.back)
+
+
+def unmark(ctx: Context, back: Sequence[Shown]) -> int:
+    """Note that listings show these images again. Returns how many of them were purged and come back."""
+    own = (_t.listing_id == sa.bindparam("b_listing")) & (_t.datasource_id == sa.bindparam("b_datasource"))
+    statement = (
+        sa.update(lis_listing_images)
+        .where(own, _t.image_hash == sa.bindparam("b_hash"))
+        .values(missing_since=None, seen_at=NOW)
+    )
+    returned = 0
+    for piece in chunks(back):
+        query = sa.select(_t.listing_id, _t.datasource_id, _t.image_hash).where(
+            _t.listing_id.in_(sorted({listing_id for listing_id, _, _ in piece})), _t.missing_since.is_not(None)
+        )
+        marked = {tuple(row) for row in read(ctx.db, query)}.intersection(piece)
+        if marked:
+            rows = [dict(zip(("b_listing", "b_datasource", "b_hash"), row, strict=True)) for row in sorted(marked)]
+
+            def work(session: Session, rows: list[dict[str, object]] = rows) -> int:
+                session.execute(statement, rows)
+                return relisted.bring_back(session, ctx.config, sorted({str(row["b_hash"]) for row in rows}))
+
+            returned += write(ctx.db, work)
+    return returned
+
+
+def _note_seen(ctx: Context, shown: Sequence[Shown]) -> None:
+    """Note that the ETL has updated these listings since, though no ingest has read them: they are not old."""
+    same = (
+        (_t.listing_id == sa.bindparam("b_listing"))
+        & (_t.datasource_id == sa.bindparam("b_datasource"))
+        & (_t.image_hash == sa.bindparam("b_hash"))
+    )
+    statement = sa.update(lis_listing_images).where(same).values(seen_at=NOW)
+    for piece in chunks(shown):
+        rows = [dict(zip(("b_listing", "b_datasource", "b_hash"), row, strict=True)) for row in sorted(piece)]
+
+        def work(session: Session, rows: list[dict[str, object]] = rows) -> None:
+            session.execute(statement, rows)
+            relisted.bring_back(session, ctx.config, sorted({str(row["b_hash"]) for row in rows}))
+
+        write(ctx.db, work)
+
+
+def still_due(ctx: Context, hashes: Sequence[str], cut: Cutoffs, *, dry_run: bool) -> set[str]:
+    """Ask the ETL once more, at the moment of purging, about at most 1,000 images; what it shows again is spared,
+    and comes back if it was purged.
+
+    By the age rule an image may go although it is listed, but not if the ETL has updated its listing since.
+    """
+    pairs = list(_listings_of(ctx, hashes))
+    there = ctx.etl.listings(sorted({row.listing_id for row in pairs}))
+    showing = {key: set(_hashes(listing)) for key, listing in there.items()}
+    back: list[Shown] = []
+    updated: list[Shown] = []
+    for row in pairs:
+        key = (row.listing_id, row.datasource_id)
+        if row.image_hash not in showing.get(key, ()):
+            continue
+        if row.missing_since is not None:
+            back.append((*key, row.image_hash))
+        elif cut.age is None or there[key].updated_at > cut.age:
+            updated.append((*key, row.image_hash))
+    if not dry_run:
+        unmark(ctx, back)
+        _note_seen(ctx, updated)
+    return set(hashes) - {image_hash for _, _, image_hash in back + updated}
+
+
+def _listings_of(ctx: Context, hashes: Sequence[str]) -> Iterator[Row]:
+    """Yield the listings that are known of these images, at most 1,000 a page."""
+    after: sa.ColumnElement[bool] = sa.true()
+    while True:
+        query = (
+            sa.select(_t.image_hash, _t.listing_id, _t.datasource_id, _t.missing_since)
+            .where(_t.image_hash.in_(hashes), after)
+            .order_by(_t.image_hash, _t.listing_id, _t.datasource_id)
+            .limit(CHUNK)
+        )
+        rows = read(ctx.db, query)
+        yield from rows
+        if len(rows) < CHUNK:
+            return
+        last = rows[-1]
+        after = (_t.image_hash > last.image_hash) | (
+            (_t.image_hash == last.image_hash)
+            & (
+                (_t.listing_id > last.listing_id)
+                | ((_t.listing_id == last.listing_id) & (_t.datasource_id > last.datasource_id))
+            )
+        )

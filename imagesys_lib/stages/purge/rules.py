@@ -1,0 +1,176 @@
+"""What to purge: the rules and all decisions, without any I/O."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from imagesys_lib.config import Purge
+from imagesys_lib.runs import Run
+
+TOLERANCE_PERCENT = 5
+"""By so much more than it says may a proposal's approval be carried out: an ETL moves while a person thinks."""
+
+MOST_SAMPLES = 20
+
+
+class Rule(str, Enum):
+    """Why an image goes. One due by both counts as unlisted."""
+
+    UNLISTED = "unlisted"
+    AGE = "age"
+
+
+WHY = {
+    Rule.UNLISTED: "no listing shows it any more",
+    Rule.AGE: "its newest listing has grown too old",
+}
+
+
+@dataclass(frozen=True)
+class Cutoffs:
+    """Instants (naive UTC, the database's clock) up to which an image must have been missing or old to be due."""
+
+    unlisted: dt.datetime
+    age: dt.datetime | None = None
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that are on."""
+        return (Rule.UNLISTED,) if self.age is None else (Rule.UNLISTED, Rule.AGE)
+
+
+def cutoffs(now: dt.datetime, settings: Purge) -> Cutoffs:
+    """Return from when on an image is spared, by rule."""
+    age = settings.max_age_days
+    return Cutoffs(now - dt.timedelta(days=settings.retention_days), None if age is None else now - dt.timedelta(age))
+
+
+@dataclass(frozen=True)
+class Due:
+    """Images due by one rule, and how many of them are live: what would leave the site."""
+
+    due: int = 0
+    live: int = 0
+
+
+Counts = Mapping[Rule, Due]
+
+
+def live_of(counts: Counts) -> int:
+    """Return how many live images are due by any rule."""
+    return sum(count.live for count in counts.values())
+
+
+def too_many_missing(missing: int, listed_before: int, max_percent: float) -> bool:
+    """Say whether so many known listings are gone at once that the ETL must be wrong."""
+    return missing > 0 and missing * 100 > max_percent * listed_before
+
+
+def live_needed(candidates: int, cap_percent: float) -> int | None:
+    """Return how many live images there must be for ``candidates`` to stay below the cap; None if no number will do."""
+    if not candidates:
+        return 0
+    return math.ceil(candidates * 100 / cap_percent) if cap_percent else None
+
+
+def shard_of(run: Run | None, settings: Purge, listings: int) -> tuple[int, int]:
+    """Return (shard, shards) of the listings to look up: all of a small table or by hand, else a part a day."""
+    if run is None or listings <= settings.rotate_above:
+        return 0, 1
+    return run.interval.start.toordinal() % settings.lookup_shards, settings.lookup_shards
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to think of the ETL: ``refusal`` stops the purge, ``suspects`` are data sources that it must not touch."""
+
+    suspects: tuple[int, ...] = ()
+    refusal: str = ""
+    warning: str = ""
+
+
+def judge(gone: Mapping[int, int], listed: Mapping[int, int], settings: Purge) -> Verdict:
+    """Judge a look-up by data source: listings newly gone, and listings that were known as shown.
+
+    A data source that has lost every one of its listings while others stay is left out and named. Where the rest, or
+    all of them, has lost too much, the ETL is half loaded.
+    """
+    suspects = tuple(
+        sorted(
+            source
+            for source, known in listed.items()
+            if known >= settings.datasource_listings
+            and gone.get(source, 0) >= known
+            and source not in settings.ended_datasources
+        )
+    )
+    rest = {
+        source: known
+        for source, known in listed.items()
+        if source not in suspects and source not in settings.ended_datasources
+    }
+    if suspects and not any(rest.values()):
+        rest, suspects = dict(listed), ()
+    missing, known = sum(gone.get(source, 0) for source in rest), sum(rest.values())
+    if too_many_missing(missing, known, settings.max_unlisted_percent):
+        return Verdict(
+            refusal=f"{missing} of {known} listings are gone from the ETL at once, more than "
+            f"{settings.max_unlisted_percent:g} %: it looks half loaded; nothing was marked or purged"
+        )
+    if not suspects:
+        return Verdict()
+    names = ", ".join(f"{source} ({listed[source]})" for source in suspects)
+    return Verdict(
+        suspects,
+        warning=f"all known listings of data source {names} are gone from the ETL at once: nothing of it was marked or "
+        "purged; if it has ended, add it to purge.ended_datasources",
+    )
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A purge above the cap. States: open, approved, rejected, expired (replaced, or no longer above the cap)."""
+
+    proposal_id: int
+    state: str
+    created_at: dt.datetime
+    counts: Counts
+    live: int
+    samples: tuple[Mapping[str, str], ...] = ()
+    decided_by: str = ""
+    decided_at: dt.datetime | None = None
+    unpublished: Mapping[Rule, int] = field(default_factory=dict)
+    finished: bool = False
+
+
+def limit(approved: int) -> int:
+    """Return how many live images one rule may take off when ``approved`` were approved."""
+    return approved + approved * TOLERANCE_PERCENT // 100
+
+
+def covers(proposal: Proposal, counts: Counts) -> bool:
+    """Say whether a proposal speaks of no fewer live images than are due now, rule by rule, within the tolerance."""
+    return all(count.live <= limit(proposal.counts.get(rule, Due()).live) for rule, count in counts.items())
+
+
+def budget(proposal: Proposal, rule: Rule) -> int:
+    """Return how many live images an approved proposal still lets a rule take off."""
+    return max(0, limit(proposal.counts.get(rule, Due()).live) - proposal.unpublished.get(rule, 0))
+
+
+def standing(latest: Proposal | None, counts: Counts, now: dt.datetime, settings: Purge) -> str:
+    """Return why nobody is asked anew: ``waiting``, ``approved`` or ``rejected``; "" if a person must be asked."""
+    if latest is None or not covers(latest, counts):
+        return ""
+    if latest.state == "open":
+        return "waiting"
+    if latest.state == "approved" and not latest.finished:
+        return "approved"
+    quiet = dt.timedelta(days=settings.ask_again_days)
+    if latest.state == "rejected" and latest.decided_at is not None and now < latest.decided_at + quiet:
+        return "rejected"
+    return ""

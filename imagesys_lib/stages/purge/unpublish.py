@@ -1,0 +1,97 @@
+"""The first phase: images leave the site, while their files wait on the nodes for the grace period."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from imagesys_lib import relisted
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import NOW, Session, from_now, read, write
+from imagesys_lib.db.schema import lis_images, lis_listing_images, lis_live_images
+from imagesys_lib.stages.purge.due import IDLE, due_by, out_of_date
+from imagesys_lib.stages.purge.rules import WHY, Cutoffs, Rule
+from imagesys_lib.states import Desired, State, move
+
+NEVER = dt.datetime(9999, 12, 31)  # noqa: DTZ001 - as the database keeps instants
+"""When a purged image whose files are dealt with is due again: the index then shows only what still waits."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the first phase: images purged, and those of them that were live."""
+
+    purged: int = 0
+    live: int = 0
+
+
+def unpublish(
+    session: Session,
+    hashes: Sequence[str],
+    rule: Rule,
+    cut: Cutoffs,
+    *,
+    grace_hours: float,
+    most_live: int | None = None,
+) -> Step:
+    """Unpublish those of at most 1,000 images that are due at this moment, no more than ``most_live`` live ones.
+
+    Image rows are locked first and judged then: whoever has shown one of them again by now keeps it.
+    """
+    i = lis_images.c
+    locked = session.execute(
+        sa.select(i.image_id, i.image_hash, i.state, i.desired)
+        .where(i.image_hash.in_(hashes), i.state.in_([state.value for state in IDLE]))
+        .order_by(i.image_id)
+        .with_for_update()
+    ).all()
+    due = due_by(session, rule, [image.image_hash for image in locked], cut) if locked else set()
+    live = [image for image in locked if image.image_hash in due and image.state == State.LIVE.value][:most_live]
+    others = [image for image in locked if image.image_hash in due and image.state != State.LIVE.value]
+    session.execute(
+        sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_([image.image_hash for image in live]))
+    )
+    on_nodes = [image.image_id for image in live + others if image.desired == Desired.PRESENT.value]
+    nowhere = [image for image in live + others if image.desired != Desired.PRESENT.value]
+    why = {"detail": WHY[rule]}
+    moved = 0
+    if on_nodes:
+        waits = {**why, "next_attempt_at": from_now(round(grace_hours * 3600))}
+        moved += move(session, State.PURGED, frm=IDLE, where=i.image_id.in_(on_nodes), values=waits)
+    if nowhere:
+        ids, gone = [image.image_id for image in nowhere], [image.image_hash for image in nowhere]
+        done = {**why, "next_attempt_at": NEVER}
+        moved += move(session, State.PURGED, frm=IDLE, where=i.image_id.in_(ids), values=done)
+        forget_listings(session, gone, cut)
+    return Step(moved, len(live))
+
+
+def forget_listings(session: Session, hashes: Sequence[str], cut: Cutoffs) -> None:
+    """Delete which listings showed these images, but for one that has shown them again since."""
+    t = lis_listing_images.c
+    session.execute(sa.delete(lis_listing_images).where(t.image_hash.in_(hashes), out_of_date(cut)))
+
+
+def spare_relisted(ctx: Context, hashes: Sequence[str], cut: Cutoffs) -> int:
+    """Bring back those of at most 1,000 purged images that a listing shows again. Returns how many.
+
+    Ingest writes listings first and looks at images then, without locks. One that looked just before a purge had
+    ended left its image purged; the purge's own look, after it has ended, sees what that ingest wrote.
+    """
+
+    def work(session: Session) -> int:
+        kept = set(hashes)
+        for rule in cut.rules:
+            kept -= due_by(session, rule, hashes, cut)
+        return relisted.bring_back(session, ctx.config, sorted(kept)) if kept else 0
+
+    return write(ctx.db, work) if hashes else 0
+
+
+def database_now(ctx: Context) -> dt.datetime:
+    """Return the database's clock (naive UTC)."""
+    now: dt.datetime = read(ctx.db, sa.select(NOW))[0][0]
+    return now

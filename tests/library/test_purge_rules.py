@@ -1,0 +1,73 @@
+"""The purge's decisions, as tables."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from imagesys_lib.config import Purge
+from imagesys_lib.stages.purge.rules import Due, Proposal, Rule, budget, cutoffs, judge, limit, standing
+
+NOW = dt.datetime.combine(dt.date(2026, 3, 28), dt.time(3))
+DAY = dt.timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("gone", "listed", "suspects", "refuses"),
+    [
+        ({}, {}, (), False),
+        ({1: 10}, {1: 100, 2: 100}, (), False),
+        ({1: 60}, {1: 100, 2: 100}, (), True),  # 30 % of all
+        ({1: 100}, {1: 100, 2: 100}, (1,), False),
+        ({1: 100, 2: 30}, {1: 100, 2: 100}, (1,), True),  # the rest is half loaded too
+        ({1: 100, 2: 100}, {1: 100, 2: 100}, (), True),  # the whole ETL
+        ({1: 9}, {1: 9, 2: 100}, (), False),  # too few to tell
+        ({9: 100}, {9: 100, 2: 100}, (), False),  # has ended
+        ({1: 100}, {1: 100}, (), True),
+        ({1: 100, 9: 50}, {1: 100, 9: 50}, (), True),
+    ],
+)
+def test_the_etl_is_judged_whole_and_by_data_source(
+    gone: dict[int, int], listed: dict[int, int], suspects: tuple[int, ...], refuses: bool
+) -> None:
+    verdict = judge(gone, listed, Purge(ended_datasources=(9,)))
+    assert (verdict.suspects, bool(verdict.refusal)) == (() if refuses else suspects, refuses)
+    assert bool(verdict.warning) is bool(verdict.suspects)
+
+
+def a_proposal(state: str, live: int = 100, *, days_ago: float = 1, finished: bool = False) -> Proposal:
+    counts = {Rule.UNLISTED: Due(live + 7, live)}
+    return Proposal(4, state, NOW - 2 * DAY, counts, 1000, decided_at=NOW - days_ago * DAY, finished=finished)
+
+
+@pytest.mark.parametrize(
+    ("latest", "live", "expected"),
+    [
+        (None, 100, ""),
+        (a_proposal("open"), 105, "waiting"),
+        (a_proposal("open"), 106, ""),
+        (a_proposal("open"), 10, "waiting"),
+        (a_proposal("expired"), 100, ""),
+        (a_proposal("approved"), 100, "approved"),
+        (a_proposal("approved", finished=True), 100, ""),
+        (a_proposal("rejected", days_ago=6.9), 100, "rejected"),
+        (a_proposal("rejected", days_ago=7.1), 100, ""),
+        (a_proposal("rejected"), 200, ""),
+    ],
+)
+def test_nobody_is_asked_twice_about_the_same(latest: Proposal | None, live: int, expected: str) -> None:
+    assert standing(latest, {Rule.UNLISTED: Due(live, live)}, NOW, Purge()) == expected
+    assert standing(latest, {Rule.AGE: Due(1, 1), Rule.UNLISTED: Due(live, live)}, NOW, Purge()) == ""
+
+
+def test_an_approval_reaches_a_little_further_than_its_number_and_is_used_up() -> None:
+    assert [limit(number) for number in (0, 1, 19, 20, 100, 1000)] == [0, 1, 19, 21, 105, 1050]
+    half_done = Proposal(4, "approved", NOW, {Rule.UNLISTED: Due(100, 100)}, 999, unpublished={Rule.UNLISTED: 60})
+    assert (budget(half_done, Rule.UNLISTED), budget(half_done, Rule.AGE)) == (45, 0)
+
+
+def test_age_is_off_by_default() -> None:
+    assert cutoffs(NOW, Purge()).rules == (Rule.UNLISTED,)
+    aged = cutoffs(NOW, Purge(max_age_days=400))
+    assert (aged.rules, aged.age) == ((Rule.UNLISTED, Rule.AGE), NOW - 400 * DAY)
