@@ -2,7 +2,7 @@
 PYTHON_LOCAL := .local/venv/bin/python
 SANDBOX := $(PYTHON_LOCAL) -m include.sandbox
 
-.PHONY: help setup demo down test test-all lint format bench bench-images bench-airflow docs lock compose-check
+.PHONY: help setup demo down test test-all lint format bench bench-images bench-airflow bench-nodes docs lock compose-check
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,9 @@ bench-images: ## Measure the image engine beside its peers (docs/benchmarks.md; 
 
 bench-airflow: setup ## Measure what the scheduler costs (options in BENCH="--images 1000,2000")
 	@$(PYTHON_LOCAL) -m benchmarks.airflow_overhead $(BENCH)
+
+bench-nodes: setup ## Measure push, check and refill of nodes with a million files (options in BENCH="--images 20000")
+	@$(PYTHON_LOCAL) -m benchmarks.nodes $(BENCH)
 
 docs: setup ## Make the pages that are made from code
 	@$(PYTHON_LOCAL) -m imagesys_lib.reasons > docs/reasons.md

@@ -7,13 +7,14 @@ intent always wins, in whatever order changes commit or nodes apply them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, seconds_until, write
 from imagesys_lib.db.schema import lis_batches, lis_change_acks, lis_changes, lis_images
 
 
@@ -39,10 +40,33 @@ def _open_for(node: str) -> sa.ColumnElement[bool]:
     return sa.and_(lis_changes.c.settled_at.is_(None), ~acknowledged_by(node, lis_changes.c.change_id))
 
 
-def pending(engine: Engine, node: str, limit: int = 100) -> list[int]:
-    """Return the oldest changes that ``node`` has not acknowledged."""
-    query = sa.select(lis_changes.c.change_id).where(_open_for(node)).order_by(lis_changes.c.change_id).limit(limit)
+def pending(engine: Engine, node: str, limit: int = 100, *, after: int = 0) -> list[int]:
+    """Return the oldest changes (of those after the change ``after``) that ``node`` has not acknowledged."""
+    c = lis_changes.c
+    query = sa.select(c.change_id).where(_open_for(node), c.change_id > after).order_by(c.change_id).limit(limit)
     return [row.change_id for row in read(engine, query)]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Changes to be applied together, oldest first, and the images that they still speak of."""
+
+    change_ids: list[int]
+    images: list[Row]
+
+
+def next_group(engine: Engine, node: str) -> Group | None:
+    """Return the oldest changes that ``node`` has not acknowledged, of at most 1,000 images; None if there are none."""
+    waiting = pending(engine, node, CHUNK)
+    return _some(engine, waiting) if waiting else None
+
+
+def behind_since(engine: Engine, node: str) -> float | None:
+    """Return for how many seconds the oldest change that ``node`` has not acknowledged has waited; None if none."""
+    c = lis_changes.c
+    waited = -seconds_until(c.created_at)
+    rows = read(engine, sa.select(waited).where(_open_for(node)).order_by(c.change_id).limit(1))
+    return float(rows[0][0]) if rows else None
 
 
 def is_pending(engine: Engine, node: str, change_id: int | None) -> bool:
@@ -61,25 +85,44 @@ def backlog(engine: Engine, node: str, run_id: str | None = None) -> int:
 
 
 def images_of(engine: Engine, change_ids: list[int]) -> list[Row]:
-    """Return (image_id, image_hash, state, desired, thumbs) of the images that these changes still speak of."""
-    c = lis_images.c
-    query = sa.select(c.image_id, c.image_hash, c.state, c.desired, c.thumbs).order_by(c.image_hash)
+    """Return (image_id, image_hash, state, desired, thumbs, change_id) of the images these changes still speak of."""
     rows: list[Row] = []
-    for change_id in change_ids:  # at most 1,000 images each
-        rows += read(engine, query.where(c.change_id == change_id))
+    left = sorted(change_ids)
+    while left:
+        group = _some(engine, left)
+        rows += group.images
+        left = left[len(group.change_ids) :]
     return rows
+
+
+def _some(engine: Engine, change_ids: list[int]) -> Group:
+    """Return the first of these changes, given in order, that have at most 1,000 images together."""
+    c = lis_images.c
+    query = sa.select(c.image_id, c.image_hash, c.state, c.desired, c.thumbs, c.change_id)
+    some = change_ids[:CHUNK]
+    rows = read(engine, query.where(c.change_id.in_(some)).order_by(c.change_id, c.image_id).limit(CHUNK))
+    last = rows[-1].change_id if len(rows) == CHUNK else None
+    if last is not None and last != rows[0].change_id:  # maybe cut off; one change alone has no more than that
+        some = [change_id for change_id in some if change_id < last]
+        rows = [row for row in rows if row.change_id != last]
+    elif last is not None:
+        some = [change_id for change_id in some if change_id <= last]
+    return Group(some, sorted(rows, key=lambda row: str(row.image_hash)))
 
 
 def acknowledge(engine: Engine, node: str, change_ids: list[int]) -> None:
     """Record that ``node`` has applied these changes."""
-    rows = [{"change_id": change_id, "node": node} for change_id in change_ids]
+    if change_ids:
+        write(engine, lambda session: acknowledge_in(session, node, change_ids))
 
-    def work(session: Session) -> None:
-        statement = insert(lis_change_acks).values(acked_at=NOW)
-        session.execute(statement.on_duplicate_key_update(acked_at=lis_change_acks.c.acked_at), rows)
 
-    if rows:
-        write(engine, work)
+def acknowledge_in(session: Session, node: str, change_ids: list[int]) -> None:
+    """Record the same within a transaction."""
+    statement = insert(lis_change_acks).values(acked_at=NOW)
+    session.execute(
+        statement.on_duplicate_key_update(acked_at=lis_change_acks.c.acked_at),
+        [{"change_id": change_id, "node": node} for change_id in change_ids],
+    )
 
 
 def ready_to_settle(engine: Engine, nodes: tuple[str, ...]) -> list[int]:

@@ -171,16 +171,26 @@ class Batching(_Model):
 
 
 class Staging(_Model):
-    """The worker's disk: where originals and thumbnails wait, and the floor of free space it never crosses."""
+    """The worker's disk: where originals and thumbnails wait, and the floor of free space it never crosses.
+
+    Below ``pressure_percent`` of that floor (200: twice as much) changes of nodes that are behind are let go.
+    """
 
     root: Path
     min_free_mb: Annotated[int, Field(ge=0)] = 1024
+    pressure_percent: Annotated[int, Field(ge=100, le=1000)] = 200
 
 
 class Transfer(_Model):
-    """How files go to a node. ``bandwidth_kbps`` in KiB/s, 0 for no limit; times in seconds."""
+    """How files go to a node. ``bandwidth_kbps`` in KiB/s, 0 for no limit; times in seconds.
+
+    ``repair_kbps`` is the same for what a repair takes from a peer. A node that is behind by ``let_go_days`` is no
+    longer waited for: its changes are let go, and a repair brings it their images when it is back.
+    """
 
     bandwidth_kbps: Annotated[int, Field(ge=0)] = 0
+    repair_kbps: Annotated[int, Field(ge=0)] = 20_000
+    let_go_days: Annotated[float, Field(gt=0)] = 7
     connect_timeout: Seconds = 10
     io_timeout: Seconds = 120
     lock_timeout: Seconds = 1800
@@ -210,9 +220,21 @@ class Purge(_Model):
 
 
 class Check(_Model):
-    """Check of files against database: extra files are spared until they are ``extra_grace_hours`` old."""
+    """Check of files against database: extra files are spared until they are ``extra_grace_hours`` old.
+
+    A country of more than ``shard_above`` live images is checked by sevenths, one a day. ``scrub_files`` files of each
+    node are read a day (0: none). A node should have acknowledged a change ``catch_up_hours`` after it was made.
+
+    One repair of a node deletes the extra files of at most ``extra_cap_images`` images, or of ``extra_cap_percent``
+    of the live ones where that is more; beyond it none. So many images, too, it queues at most to be made again.
+    """
 
     extra_grace_hours: Annotated[float, Field(ge=0)] = 24
+    shard_above: Annotated[int, Field(ge=0)] = 20_000
+    scrub_files: Annotated[int, Field(ge=0)] = 20_000
+    catch_up_hours: Annotated[float, Field(gt=0)] = 48
+    extra_cap_percent: Percent = 5
+    extra_cap_images: Annotated[int, Field(ge=0)] = 1000
     samples: Annotated[int, Field(ge=0, le=1000)] = 20
 
 

@@ -10,31 +10,47 @@ from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib import changes
-from imagesys_lib.db.engine import NOW, Row, read, write
-from imagesys_lib.db.schema import lis_node_checks, lis_node_repairs, lis_nodes
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, write
+from imagesys_lib.db.schema import lis_change_acks, lis_images, lis_node_checks, lis_node_repairs, lis_nodes
 from imagesys_lib.nodes import NodeFault
+
+SCRUB = "scrub"
+"""The kind of a check that reads files; any other kind looks at names and sizes."""
+
+FOUND_BY_CHECKS = ("missing", "wrong_size", "extra", "damaged")
+"""Reasons of repair that say nothing of what a node was ever given; sync's own reasons do."""
+
+LET_GO = "let_go"
+"""Reason of a mark: the image's change was acknowledged on the node's behalf, and the node has yet to get it."""
+
+_LACKING = (LET_GO, "missing")  # marks with which a node is not fit to be asked for images
 
 
 @dataclass(frozen=True)
 class NodeRecord:
-    """One node: its last fault ("" if it has none), images it is behind and images marked for repair."""
+    """One node: its last fault ("" if it has none), images it is behind, images marked for repair (of them let go)."""
 
     fault: str
     synced_at: str | None
     backlog: int
     marked: int
+    let_go: int
     checked: Row | None
 
 
 def record(engine: Engine, node: str, run_id: str | None = None) -> NodeRecord:
     """Return what is known of a node; ``run_id`` asks for the check of that run."""
     synced = read(engine, sa.select(lis_nodes.c.synced_at).where(lis_nodes.c.node == node))
-    marks = sa.select(sa.func.count()).select_from(lis_node_repairs).where(lis_node_repairs.c.node == node)
+    c = lis_node_repairs.c
+    let_go = sa.func.sum(sa.case((c.reason == LET_GO, 1), else_=0)).label("let_go")
+    counts = sa.select(sa.func.count().label("marked"), let_go)
+    marks = read(engine, counts.where(c.node == node))[0]
     return NodeRecord(
         fault=fault_of(engine, node),
         synced_at=str(synced[0].synced_at) if synced and synced[0].synced_at else None,
         backlog=changes.backlog(engine, node),
-        marked=int(read(engine, marks)[0][0]),
+        marked=int(marks.marked),
+        let_go=int(marks.let_go or 0),
         checked=latest_check(engine, node, run_id),
     )
 
@@ -58,13 +74,33 @@ def note(engine: Engine, node: str, fault: NodeFault | None) -> None:
     write(engine, lambda session: session.execute(statement))
 
 
-def mark(engine: Engine, node: str, reasons: Mapping[str, str]) -> None:
-    """Mark images (hash to reason, at most 1,000) whose files on a node are missing or wrong."""
+def mark(engine: Engine, node: str, reasons: Mapping[str, str], *, keep: bool = False) -> None:
+    """Mark images (hash to reason, at most 1,000) whose files on a node are missing or wrong.
+
+    One that was let go stays so, whatever a check sees of it, until the node has it; with ``keep`` any that is marked
+    already keeps its reason.
+    """
+    if reasons:
+        write(engine, lambda session: mark_in(session, node, reasons, keep=keep))
+
+
+def mark_in(session: Session, node: str, reasons: Mapping[str, str], *, keep: bool = False) -> None:
+    """Mark images within a transaction, as :func:`mark` does."""
     rows = [{"node": node, "image_hash": image_hash, "reason": reason} for image_hash, reason in reasons.items()]
+    statement = insert(lis_node_repairs).values(since=NOW)
+    was = lis_node_repairs.c.reason
+    newer = sa.func.if_(was == sa.literal_column(f"'{LET_GO}'"), was, statement.inserted.reason)
+    reason: sa.ColumnElement[str] = was if keep else newer
     if rows:
-        statement = insert(lis_node_repairs).values(since=NOW)
-        statement = statement.on_duplicate_key_update(reason=statement.inserted.reason)
-        write(engine, lambda session: session.execute(statement, rows))
+        session.execute(statement.on_duplicate_key_update(reason=reason), rows)
+
+
+def set_aside(engine: Engine, node: str, hashes: Sequence[str]) -> None:
+    """Note of marked images (at most 1,000) that a repair could not write them: the node goes without them."""
+    c = lis_node_repairs.c
+    if hashes:
+        statement = sa.update(lis_node_repairs).where(c.node == node, c.image_hash.in_(hashes))
+        write(engine, lambda session: session.execute(statement.values(reason="transfer")))
 
 
 def unmark(engine: Engine, node: str, hashes: Sequence[str]) -> None:
@@ -75,17 +111,63 @@ def unmark(engine: Engine, node: str, hashes: Sequence[str]) -> None:
         write(engine, lambda session: session.execute(statement))
 
 
-def marked_after(engine: Engine, node: str, after: str, limit: int) -> list[str]:
-    """Return the next marked images of a node, in hash order."""
+def marked_after(engine: Engine, node: str, after: str, limit: int = CHUNK) -> dict[str, str]:
+    """Return the next marked images of a node and why they are marked, in hash order."""
     c = lis_node_repairs.c
-    query = sa.select(c.image_hash).where(c.node == node, c.image_hash > after).order_by(c.image_hash).limit(limit)
-    return [row.image_hash for row in read(engine, query)]
+    query = sa.select(c.image_hash, c.reason).where(c.node == node, c.image_hash > after)
+    return {row.image_hash: row.reason for row in read(engine, query.order_by(c.image_hash).limit(limit))}
 
 
-def latest_check(engine: Engine, node: str, run_id: str | None = None) -> Row | None:
-    """Return the newest check of a node (of one run, if given), or None."""
+def marked_of(engine: Engine, node: str, hashes: Sequence[str]) -> set[str]:
+    """Return which of these images (at most 1,000) are marked on a node."""
+    c = lis_node_repairs.c
+    query = sa.select(c.image_hash).where(c.node == node, c.image_hash.in_(hashes))
+    return {row.image_hash for row in read(engine, query)}
+
+
+def count_marks(engine: Engine, node: str, reason: str | None = None) -> int:
+    """Return how many images are marked on a node (for one reason, if given)."""
+    c = lis_node_repairs.c
+    where = c.node == node if reason is None else (c.node == node) & (c.reason == reason)
+    return int(read(engine, sa.select(sa.func.count()).select_from(lis_node_repairs).where(where))[0][0])
+
+
+def is_lacking(engine: Engine, node: str) -> bool:
+    """Say whether a node lacks images that it is known to lack: let go, or missing when it was checked."""
+    c = lis_node_repairs.c
+    return bool(read(engine, sa.select(c.image_hash).where(c.node == node, c.reason.in_(_LACKING)).limit(1)))
+
+
+def holders(nodes: Sequence[str]) -> sa.ScalarSelect[int]:
+    """Return, for use in a query over ``lis_images``, how many of ``nodes`` hold an image in its newest form.
+
+    A node does that has acknowledged the image's change and has no mark for it: a change that was let go counts not.
+    """
+    i, ack, repair = lis_images.c, lis_change_acks.c, lis_node_repairs.c
+    lacking = (
+        sa.select(repair.node)
+        .where(repair.node == ack.node, repair.image_hash == i.image_hash)
+        .correlate(lis_change_acks, lis_images)
+        .exists()
+    )
+    return (
+        sa.select(sa.func.count())
+        .select_from(lis_change_acks)
+        .where(ack.change_id == i.change_id, ack.node.in_(nodes), ~lacking)
+        .correlate(lis_images)
+        .scalar_subquery()
+    )
+
+
+def absent_files(findings: Mapping[str, int]) -> int:
+    """Return how many files a check missed, whether the node had acknowledged them or not."""
+    return findings.get("missing", 0) + findings.get("acked_absent", 0)
+
+
+def latest_check(engine: Engine, node: str, run_id: str | None = None, *, scrub: bool = False) -> Row | None:
+    """Return the newest check of a node (of one run, if given; or the newest scrub), or None."""
     c = lis_node_checks.c
-    where = c.node == node
+    where = (c.node == node) & ((c.kind == SCRUB) if scrub else (c.kind != SCRUB))
     if run_id is not None:
         where &= c.run_id == run_id
     rows = read(engine, sa.select(lis_node_checks).where(where).order_by(c.check_id.desc()).limit(1))

@@ -12,7 +12,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.errors import ImageSysError
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.runs import Kind, Run
-from imagesys_lib.stages.check import check
+from imagesys_lib.stages.check import check, daily_part, scrub
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.ingest import ingest
@@ -73,8 +73,9 @@ def _stages(
             reached = _sync(ctx, say, passing)
         for node in reached:
             with passing(f"check[{node}]", NodeFault):
-                checked = check(ctx, node, run.run_id)
-                say(f"check {node}: {checked.files} files, {dict(checked.findings) or 'as the database says'}")
+                checked = check(ctx, node, run.run_id, daily_part(ctx, run.interval))
+                findings = {**checked.findings, **scrub(ctx, node, run.run_id).findings}
+                say(f"check {node}: {checked.files} files, {findings or 'as the database says'}")
                 say(f"repair {node}: {repair(ctx, node)}")
     return report(ctx, run, failed)
 

@@ -43,9 +43,12 @@ class Staging:
         return self.out / thumbnail_path(self.country, image_hash, number)
 
     def note_original(self, image_hash: str, fetched: Fetched) -> None:
-        """Write down what the host said, after the original itself: together they make a fetch complete."""
+        """Write down what the host said, after the original itself: together they make a fetch complete.
+
+        Neither is forced to disk: what a power cut spoils, :meth:`is_original` finds out.
+        """
         target = self.original(image_hash).with_suffix(".json")
-        write_atomically(target, json.dumps(asdict(fetched)).encode())
+        write_atomically(target, json.dumps(asdict(fetched)).encode(), sync=False)
 
     def fetched(self, image_hash: str) -> Fetched | None:
         """Return a complete earlier fetch of this image, or None."""
@@ -55,6 +58,14 @@ class Staging:
             return fetched if original.stat().st_size == fetched.size else None
         except (OSError, ValueError, TypeError):
             return None
+
+    def is_original(self, image_hash: str, sha1: str | None) -> bool:
+        """Say whether an original holds the bytes that were fetched; True where their SHA-1 is not known."""
+        try:
+            data = self.original(image_hash).read_bytes()
+        except FileNotFoundError:
+            return False
+        return sha1 is None or hashlib.sha1(data, usedforsecurity=False).hexdigest() == sha1
 
     def drop_original(self, image_hash: str) -> None:
         """Remove an original and its note, the note first: alone it must never stand for a fetch."""
@@ -94,9 +105,25 @@ class Staging:
         for path in paths:
             (self.out / path).unlink(missing_ok=True)
 
+    def repair_folders(self, node: str) -> str:
+        """How the names of the folders begin, below the staging root, through which a repair of ``node`` goes."""
+        return f"repair-{self.country}-{node}-"
+
+    def sweep_repairs(self, node: str) -> int:
+        """Remove what killed repairs of ``node`` have left; only under the node's lock. Returns how many folders."""
+        left = list(self.settings.root.glob(f"{self.repair_folders(node)}*"))
+        for folder in left:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(left)
+
     def free_bytes(self) -> int:
         """Return the free space of the staging disk."""
         return shutil.disk_usage(self._ensure_root()).free
+
+    def under_pressure(self) -> bool:
+        """Say whether the disk comes near its floor: what is held for nodes that are behind should go."""
+        pressure = self.settings.min_free_mb * self.settings.pressure_percent // 100
+        return self.free_bytes() < pressure * 1024 * 1024
 
     def require_space(self) -> None:
         """Raise DiskFull if the disk has reached its floor; called before work is taken on."""

@@ -21,7 +21,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.errors import ImageSysError
 from imagesys_lib.nodes import NodeFault, classify, command, parse_space
 from imagesys_lib.runs import Kind
-from imagesys_lib.stages.check import check
+from imagesys_lib.stages.check import WHOLE, Part, check, daily_part, scrub
 from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.sync import Synced, sync
 
@@ -137,17 +137,33 @@ class SyncNodeOperator(NodeOperator, SSHOperator):
             hook.client.close()
 
 
-class CheckNodeOperator(NodeOperator):
-    """Compares the files on the node with the database and marks differences for repair."""
+class PartOperator(NodeOperator):
+    """Looks at the day's part of a node's tree, or with ``full`` at all of it, in a DAG that has no preflight."""
+
+    def __init__(self, *, full: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.full = full
+        self.needs_preflight = not full
+
+    def part(self, job: Job) -> Part:
+        """Return what is to be looked at."""
+        return WHOLE if self.full else daily_part(job.ctx, job.run.interval)
+
+
+class CheckNodeOperator(PartOperator):
+    """Compares the files on the node with the database, reads some of them, and marks differences for repair."""
 
     def work(self, job: Job) -> Any:
-        """See :func:`imagesys_lib.stages.check.check`."""
+        """See :func:`imagesys_lib.stages.check.check`; a daily run scrubs too."""
         self.skip_unfit(job)
-        found = check(job.ctx, self.node, job.run.run_id)
-        return {"files": found.files, "bytes": found.bytes, "findings": dict(found.findings)}
+        found = check(job.ctx, self.node, job.run.run_id, self.part(job))
+        findings = dict(found.findings)
+        if not self.full:
+            findings.update(scrub(job.ctx, self.node, job.run.run_id).findings)
+        return {"part": found.part, "files": found.files, "bytes": found.bytes, "findings": findings}
 
 
-class RepairNodeOperator(NodeOperator):
+class RepairNodeOperator(PartOperator):
     """Gives the node what the check missed, and checks again what it changed, so that the report tells the end."""
 
     def work(self, job: Job) -> Any:
@@ -155,5 +171,5 @@ class RepairNodeOperator(NodeOperator):
         self.skip_unfit(job)
         repaired = repair(job.ctx, self.node)
         if repaired.restored or repaired.deleted or repaired.requeued:
-            check(job.ctx, self.node, job.run.run_id)
+            check(job.ctx, self.node, job.run.run_id, self.part(job))
         return repaired

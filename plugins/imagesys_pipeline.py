@@ -61,7 +61,7 @@ def manual_section(section: str) -> str:
     return _manual()[section]
 
 
-class _Builder:
+class Builder:
     """Gives every task what all tasks have: its manual, its time-out, its name in the UI."""
 
     def __init__(self, config: CountryConfig) -> None:
@@ -83,6 +83,9 @@ class _Builder:
             retention=config.purge.retention_days,
             cap=f"{config.purge.cap_percent:g}",
             grace=f"{config.purge.grace_hours:g}",
+            shard_above=config.check.shard_above,
+            scrub_files=config.check.scrub_files,
+            let_go_days=f"{config.transfer.let_go_days:g}",
         )
 
     def task(self, task_id: str, *, pool: str = "", rule: TriggerRule = TriggerRule.ALL_SUCCESS) -> dict[str, Any]:
@@ -96,6 +99,18 @@ class _Builder:
             "priority_weight": _PRIORITY.get(task_id, _PRIORITY["later"]),
             "trigger_rule": rule,
             **({"pool": pool} if pool else {}),
+        }
+
+    def defaults(self) -> dict[str, Any]:
+        """Return what holds for every task of a DAG."""
+        return {
+            "owner": self.config.owner,
+            "retries": 3,
+            "retry_delay": dt.timedelta(seconds=30),
+            "retry_exponential_backoff": 2.0,
+            "max_retry_delay": dt.timedelta(minutes=10),
+            "retry_policy": RETRY_POLICY,
+            "weight_rule": "imagesys_priority.DailyFirst",
         }
 
     def dag(self) -> DAG:
@@ -118,15 +133,7 @@ class _Builder:
                     description="Fetch every image of the interval anew and make its thumbnails again.",
                 )
             },
-            default_args={
-                "owner": config.owner,
-                "retries": 3,
-                "retry_delay": dt.timedelta(seconds=30),
-                "retry_exponential_backoff": 2.0,
-                "max_retry_delay": dt.timedelta(minutes=10),
-                "retry_policy": RETRY_POLICY,
-                "weight_rule": "imagesys_priority.DailyFirst",
-            },
+            default_args=self.defaults(),
             on_failure_callback=FailureMail(config.country),
             deadline=[
                 DeadlineAlert(
@@ -141,7 +148,7 @@ class _Builder:
 
 def build_daily(config: CountryConfig) -> DAG:
     """Return the DAG of one country."""
-    build = _Builder(config)
+    build = Builder(config)
     task, always, unskipped = build.task, TriggerRule.ALL_DONE, TriggerRule.NONE_SKIPPED
 
     with build.dag() as dag:

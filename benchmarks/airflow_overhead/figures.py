@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from benchmarks.common.lines import Line
 
 SLOPE_LIMIT, FIXED_LIMIT = 1.1, 1.8
 QUIET = 0.25
@@ -61,18 +63,6 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Line:
-    """``seconds = fixed + slope x images``, by least squares."""
-
-    fixed: float
-    slope: float
-
-    def at(self, images: int) -> float:
-        """Return what the line says of so many images."""
-        return self.fixed + self.slope * images
-
-
-@dataclass(frozen=True)
 class Verdict:
     """One limit, and how the measurement stands to it; None: the runs vary too much to say, which counts as missed."""
 
@@ -104,12 +94,6 @@ class Share:
     start: float
     idle: float
     library: float | None
-
-
-def fit(points: Sequence[tuple[int, float]]) -> Line:
-    """Return the line through points of at least two sizes."""
-    slope, fixed = statistics.linear_regression([x for x, _ in points], [y for _, y in points])
-    return Line(fixed, slope)
 
 
 def points(runs: Iterable[Measured]) -> list[tuple[int, float]]:

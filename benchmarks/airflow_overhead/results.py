@@ -12,16 +12,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.common.lines import Line, fit
 from include.sandbox.settings import write_atomically
 
 from .contenders import Airflow, Library
 from .figures import (
     BATCH_STAGES,
     QUIET,
-    Line,
     Measured,
     Verdict,
-    fit,
     gaps_of,
     phases,
     points,

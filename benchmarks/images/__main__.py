@@ -15,11 +15,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import cpu, end_to_end, fidelity, leanness, memory, report
-from .outcome import Part
+from benchmarks.common import report
+from benchmarks.common.outcome import Part
+
+from . import cpu, end_to_end, fidelity, leanness, memory
 from .pinning import ensure_venv, pin
 from .settings import BASE, HERE, PARTS, Options
 
+_TITLE = "Image benchmark"
 _MEASURES: dict[str, Callable[[Options], Part]] = {
     "end-to-end": end_to_end.measure,
     "cpu": cpu.measure,
@@ -41,11 +44,11 @@ def main() -> int:
         with console.status(f"measuring {name}"):
             parts[name] = _MEASURES[name](options)
         report.show(parts[name], console)
-        written = report.write(parts, asdict(options), [])
+        report.write(BASE, _TITLE, parts, asdict(options))
     charts = _charts()
     if "fidelity" in parts:
         charts.append(BASE / "contact-sheet.png")
-    written = report.write(parts, asdict(options), charts)
+    written = report.write(BASE, _TITLE, parts, asdict(options), charts)
     console.print(f"Written: {written} and results.json, {', '.join(chart.name for chart in charts)} beside it")
     missed = [target for part in parts.values() for target in part.targets if not target.met]
     if missed:

@@ -14,14 +14,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from benchmarks.common.outcome import Cost
 from include.sandbox import Sandbox, SandboxSettings
 from include.sandbox.config import write_config
 from include.sandbox.listings import Listing
 from include.sandbox.settings import PROJECT
 
-from .outcome import Cost, Done
+from .outcome import Done
 from .pinning import run_all
-from .settings import BASE, COUNTRY, CPUS, PORT_BASE, QUALITY, SIZES
+from .settings import BASE, COUNTRY, CPUS, PORT_BASE, QUALITY, SCRATCH, SIZES
 
 _PHOTOS_A_LISTING = 20
 _LOG = BASE / "log"
@@ -49,7 +50,7 @@ class Batches:
 
     def __init__(self) -> None:
         self._sandbox = Sandbox(SandboxSettings(base=BASE / "sandbox", port_base=PORT_BASE))
-        self.staging = self._sandbox.settings.base / "staging"
+        self.staging = SCRATCH / "staging"
 
     def __enter__(self) -> Batches:
         self._sandbox.start(services=("mariadb",))
@@ -135,7 +136,7 @@ def _overrides(work: Work, size: int) -> dict[str, Any]:
         # The limit per host must not bind: img2dataset knows none.
         "fetch": {"in_flight": 64, "per_host": 64, "connect_timeout": 10, "read_timeout": 20, "image_deadline": 60},
         "thumbnail": {"encoder": work.encoder, "processes": work.processes},
-        "staging": {"min_free_mb": 64},
+        "staging": {"root": str(SCRATCH / "staging"), "min_free_mb": 64},
     }
     for section, values in work.settings.items():
         overrides[section] = {**overrides.get(section, {}), **values} if isinstance(values, Mapping) else values

@@ -11,9 +11,10 @@ import statistics
 import sys
 from pathlib import Path
 
+from benchmarks.common.outcome import Grid, Part, Target
+
 from . import corpus
 from .decoders import BOUND, WAYS
-from .outcome import Grid, Part, Target
 from .pinning import run_all
 from .settings import BASE, ENCODERS, Options
 

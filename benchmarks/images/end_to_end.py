@@ -12,9 +12,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
+from benchmarks.common.outcome import Grid, Part, Target
+
 from . import corpus, peer
 from .batches import Batches, Work
-from .outcome import Done, Grid, Part, Target
+from .outcome import Done
 from .settings import DELAY_SECONDS, ENCODERS, Options
 from .webserver import WebServer
 

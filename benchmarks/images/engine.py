@@ -20,11 +20,11 @@ from imagesys_lib.thumbnail.jobs import Job, Made, Making, PlainSize
 from imagesys_lib.thumbnail.make import Limits, create_thumbnails_of_image
 from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 
-from .settings import BASE, ENCODERS, QUALITY, SIZES
+from .settings import ENCODERS, QUALITY, SCRATCH, SIZES
 
 Encode = Callable[[Image.Image, int], bytes]
 
-_OUT = BASE / "cpu-out"
+_OUT = SCRATCH / "cpu-out"
 _LIMITS = Limits(max_pixels=50_000_000, min_width=32, min_height=32)
 _SIZES: tuple[PlainSize, ...] = tuple(PlainSize(width, height, mode) for width, height, mode in SIZES)  # type: ignore[arg-type]
 _MEMORY_MB, _SECONDS = 768, 20.0  # the settings' defaults

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.common.outcome import Grid, Part
+
 from . import contact_sheet, corpus, decoders, engine, peer
 from .metrics import BY_SCALE, SSIM, SSIMULACRA2, Reference
-from .outcome import Grid, Part
 from .pinning import run_all
 from .settings import BASE, CPUS, ENCODERS, HERE, QUALITY, SIZES, Options
 

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.common.outcome import Grid, Part, Target
+
 from . import corpus, engine
 from .decoders import full, jpeg
 from .metrics import BY_SCALE, SSIM, SSIMULACRA2, Reference
-from .outcome import Grid, Part, Target
 from .settings import CPUS, Options
 
 REFERENCE_QUALITY = 87

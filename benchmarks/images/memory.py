@@ -6,14 +6,13 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import psutil
+from benchmarks.common.outcome import Grid, Part, Target
+from benchmarks.common.processes import tree_pss
 
 from . import corpus
 from .batches import Batches, BatchesDone, Work
-from .outcome import Grid, Part, Target
 from .settings import CPUS, Options
 from .webserver import WebServer
 
@@ -86,23 +85,6 @@ def _run(batches: Batches, urls: Sequence[str], settings: dict[str, Any]) -> tup
     if process.returncode:
         raise RuntimeError(f"the batch ended with {process.returncode}: see .local/bench-images/log/imagesys.log")
     return curve, done()
-
-
-def tree_pss(pid: int) -> tuple[float, int]:
-    """Return the proportional set size of a process and all its descendants in megabytes, and their number."""
-    total = count = 0
-    try:
-        pids = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
-    except psutil.NoSuchProcess:
-        return 0.0, 0
-    for one in pids:
-        try:
-            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # ended meanwhile
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-        count += 1
-    return total / 1024, count
 
 
 def _growths(curve: Curve, done: BatchesDone) -> list[tuple[str, float | None]]:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from .outcome import Done
 from .pinning import ensure_venv, run_all
-from .settings import BASE, CPUS, HERE, QUALITY, SIZES
+from .settings import BASE, CPUS, HERE, QUALITY, SCRATCH, SIZES
 
 VENV = BASE / "img2dataset-venv"
-OUT = BASE / "img2dataset"
+OUT = SCRATCH / "img2dataset"
 _URLS = BASE / "urls.txt"
 
 _CALL = "import json, sys; from img2dataset import download; download(**json.loads(sys.argv[1]))"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.common.outcome import Cost
 from include.sandbox.settings import PROJECT
 
-from .outcome import Cost
 from .settings import CPUS, PYTHON, UV
 
 _LONGEST_SECONDS = 1800

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,13 @@ from include.sandbox.settings import PROJECT
 
 BASE = PROJECT / ".local" / "bench-images"
 HERE = Path(__file__).parent
+
+_MEMORY = Path("/dev/shm")  # noqa: S108
+_ENOUGH = 4 * 1024**3
+IN_MEMORY = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ENOUGH
+SCRATCH = _MEMORY / "imagesys-bench-images" if IN_MEMORY else BASE / "scratch"
+"""What contenders write: in memory where there is room, or the file system would be what is measured."""
+
 UV = PROJECT / ".local" / "tools" / "bin" / "uv"
 
 PORT_BASE = 18500

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from imagesys_lib.cli import inspect, stages
+from imagesys_lib.cli import checks, inspect, repair, stages
 from imagesys_lib.cli.support import guarded
 
 app = typer.Typer(
@@ -16,6 +16,8 @@ app = typer.Typer(
 )
 stages.register(app)
 inspect.register(app)
+checks.register(app)
+repair.register(app)
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""Commands that look: explain, status, doctor, the checks, and the names of images."""
+"""Commands that look: explain, status, doctor, and the names of images."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -14,32 +14,25 @@ from imagesys_lib.cli.support import (
     CountryArgument,
     CountryOption,
     JsonOption,
-    VerboseOption,
     country_context,
     err,
     out,
     plain,
-    show,
 )
 from imagesys_lib.config import load_config
 from imagesys_lib.doctor import examine
-from imagesys_lib.errors import EXIT_ENVIRONMENT, EXIT_WORK_LOST, EnvironmentFault, UsageError
+from imagesys_lib.errors import EXIT_ENVIRONMENT, EnvironmentFault, UsageError
 from imagesys_lib.explain import Explanation, hashes_for
 from imagesys_lib.explain import explain as explain_image
 from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash
-from imagesys_lib.nodes import NodeFault
-from imagesys_lib.stages.check import check as check_node
-from imagesys_lib.stages.check import db_scan as scan
 from imagesys_lib.status import status as country_status
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to ``app``."""
-    for command in (explain, status, doctor, check, path, classify):
+    for command in (explain, status, doctor, path, classify):
         app.command()(command)
     app.command("hash")(hash_url)
-    app.command("fs-check")(fs_check)
-    app.command("db-scan")(db_scan)
 
 
 def _countries(country: str | None) -> list[str]:
@@ -123,76 +116,6 @@ def doctor(country: CountryOption = None, json_output: JsonOption = False) -> No
         sys.stdout.write(json.dumps(plain(results)) + "\n")
     if not all(finding.ok for finding in results):
         raise typer.Exit(EXIT_ENVIRONMENT)
-
-
-def fs_check(
-    country: CountryOption = None,
-    node: Annotated[str | None, typer.Option("--node", help="One node; all if not given.")] = None,
-    verbose: VerboseOption = False,
-    json_output: JsonOption = False,
-) -> None:
-    """Compare the files on the nodes with the database; what is missing or wrong is marked for repair.
-
-    Example: imagesys fs-check --country uk --node n2
-    """
-    _conclude(_fs_check(country, node, verbose, json_output), json_output)
-
-
-def _fs_check(country: str | None, node: str | None, verbose: bool, json_output: bool) -> dict[str, Any]:
-    results: dict[str, Any] = {}
-    for name in _countries(country):
-        with country_context(name, "fs-check", verbose=verbose, json_output=json_output) as ctx:
-            for one in [node] if node else ctx.config.nodes:
-                try:
-                    checked = check_node(ctx, one)
-                    results[f"{name} {one}"] = {
-                        "files": checked.files,
-                        "bytes": checked.bytes,
-                        "findings": dict(checked.findings),
-                        "samples": checked.samples if verbose else {},
-                        "ok": checked.clean,
-                    }
-                except NodeFault as fault:
-                    results[f"{name} {one}"] = {"ok": False, "fault": str(fault)}
-    return results
-
-
-def db_scan(country: CountryOption = None, verbose: VerboseOption = False, json_output: JsonOption = False) -> None:
-    """Walk the whole live table and compare it with the work state.
-
-    Example: imagesys db-scan --country uk
-    """
-    _conclude(_db_scan(country, verbose, json_output), json_output)
-
-
-def _db_scan(country: str | None, verbose: bool, json_output: bool) -> dict[str, Any]:
-    results: dict[str, Any] = {}
-    for name in _countries(country):
-        with country_context(name, "db-scan", verbose=verbose, json_output=json_output) as ctx:
-            faults = scan(ctx)
-            results[f"{name} live table"] = {"findings": dict(faults), "ok": not faults}
-    return results
-
-
-def check(
-    every: Annotated[bool, typer.Option("--all", help="Both checks: fs-check and db-scan.")] = False,
-    country: CountryOption = None,
-    verbose: VerboseOption = False,
-    json_output: JsonOption = False,
-) -> None:
-    """Do both checks: files against database, and the live table.
-
-    Example: imagesys check --all --country uk --verbose
-    """
-    if not every:
-        raise UsageError("Say --all for both checks, or use fs-check or db-scan.")
-    _conclude(_fs_check(country, None, verbose, json_output) | _db_scan(country, verbose, json_output), json_output)
-
-
-def _conclude(results: dict[str, Any], json_output: bool) -> None:
-    show(results, json_output)
-    if not all(result["ok"] for result in results.values()):
-        raise typer.Exit(EXIT_WORK_LOST)
 
 
 def hash_url(url: Annotated[str, typer.Argument(help="An image URL, byte by byte as the ETL has it.")]) -> None:

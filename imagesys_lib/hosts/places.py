@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import random
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 
@@ -50,11 +51,20 @@ class Places:
         return 0 in self._held.get(host, ())
 
     def take(self, host: str, limit: int) -> bool:
-        """Take one more of the host's ``limit`` places; says whether one was free."""
+        """Take more of the host's ``limit`` places, as many as are held already; says whether one was free.
+
+        So a worker with much to do there asks the server a few times only, and one with little takes little.
+        """
         mine = self._held.get(host, set())
-        for number in range(limit):
-            if number not in mine and self._get(_name(host, number)):
-                self._held.setdefault(host, set()).add(number)
+        left = [number for number in range(limit) if number not in mine]
+        random.shuffle(left)  # workers that begin together would ask for the same ones
+        wanted = max(1, len(mine))
+        for some in chunks(left, wanted):
+            columns = [sa.func.get_lock(_name(host, number), 0).label(f"p{number}") for number in some]
+            row = self._run(sa.select(*columns)) or ()
+            taken = {number for number, got in zip(some, row, strict=False) if got == 1}
+            if taken:
+                self._held.setdefault(host, set()).update(taken)
                 self._stop_waiting(host)
                 return True
         if not mine and host not in self._waiting and self._get(_waiting_name(host)):

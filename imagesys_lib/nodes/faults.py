@@ -62,6 +62,6 @@ def classify(returncode: int, stderr: str) -> str:
             return reason
     if returncode in (30, 35):
         return "timeout"
-    if returncode in (12, 20, 255) or returncode < 0:
+    if returncode in (12, 20, 255) or returncode < 0 or 128 < returncode < 255:  # a signal, here or there
         return "interrupted"
     return "transfer"

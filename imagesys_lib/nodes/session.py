@@ -114,27 +114,29 @@ class NodeSession:
 
         A detached child keeps stderr open for ever, so its messages go through a file.
         """
-        with tempfile.TemporaryFile() as messages:
+        # Not through a pipe: one that is full, while a node is slow to begin, would have to be fed beside the waiting.
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as messages:
+            given.write(data or b"")
+            given.seek(0)
             with subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+                stdin=given,
                 stdout=subprocess.DEVNULL if detached else subprocess.PIPE,
                 stderr=messages,
             ) as process:
-                output = self._output(process, data)
+                output = self._output(process)
             messages.seek(0)
             stderr = messages.read().decode("utf-8", "replace")
         if process.returncode not in ok:
             raise self._fault(process.returncode, stderr)
         return output
 
-    def _output(self, process: subprocess.Popen[bytes], data: bytes | None) -> bytes:
+    def _output(self, process: subprocess.Popen[bytes]) -> bytes:
         """Wait for a command, but not longer than until ``stop`` is set: a transfer may take many minutes."""
         while True:
             try:
-                return process.communicate(data, timeout=_POLL)[0] or b""
+                return process.communicate(timeout=_POLL)[0] or b""
             except subprocess.TimeoutExpired:
-                data = None  # communicate goes on where it was
                 if self._stop is not None and self._stop.is_set():
                     process.terminate()
                     raise Stopped from None

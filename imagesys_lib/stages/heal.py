@@ -23,8 +23,10 @@ from imagesys_lib.db.schema import (
     lis_node_checks,
     lis_runs,
 )
+from imagesys_lib.nodes import NodeFault
 from imagesys_lib.runs import Run
-from imagesys_lib.stages.sync import settle
+from imagesys_lib.stages.let_go import let_go
+from imagesys_lib.stages.sync import node_lock, settle
 from imagesys_lib.states import UNFINISHED, Desired, State, move
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,10 @@ _POISON_AFTER = 5
 
 @dataclass(frozen=True)
 class Healed:
-    """What was put right: batches and images released, images found to be poison, bad retry dates, staged files."""
+    """What was put right: batches and images released, images found to be poison, bad retry dates, staged files.
+
+    ``let_go`` counts images that are no longer held for a node that is behind.
+    """
 
     batches: int = 0
     images: int = 0
@@ -45,6 +50,7 @@ class Healed:
     bad_retries: int = 0
     staged: int = 0
     pruned: int = 0
+    let_go: int = 0
 
 
 def heal(ctx: Context, run: Run | None = None) -> Healed:
@@ -55,7 +61,9 @@ def heal(ctx: Context, run: Run | None = None) -> Healed:
         images, poison = images + released, poison + poisoned
         batches += 1 if released or poisoned else 0  # one of which every image had failed is closed without a word
     settle(ctx)
-    healed = Healed(batches, images, poison, check_bad_retry_jobs(ctx), _sweep_staging(ctx), _prune(ctx))
+    given_up = let_go(ctx)
+    _sweep_repairs(ctx)
+    healed = Healed(batches, images, poison, check_bad_retry_jobs(ctx), _sweep_staging(ctx), _prune(ctx), given_up)
     log.info("%s: healed %s", ctx.country.upper(), healed)
     return healed
 
@@ -141,6 +149,14 @@ def _prune(ctx: Context) -> int:
             statement = sa.delete(table).where(key.in_(keys))
             pruned += write(ctx.db, lambda session, s=statement: session.execute(s).rowcount)  # type: ignore[misc]
     return pruned
+
+
+def _sweep_repairs(ctx: Context) -> None:
+    """Remove what killed repairs have left in staging, but for nodes that somebody is at right now."""
+    for node in ctx.config.nodes:
+        if any(ctx.staging.settings.root.glob(f"{ctx.staging.repair_folders(node)}*")):
+            with suppress(NodeFault), node_lock(ctx, node, timeout=0):
+                ctx.staging.sweep_repairs(node)
 
 
 def _sweep_staging(ctx: Context) -> int:

@@ -7,10 +7,10 @@ import logging
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib import changes, placeholders
+from imagesys_lib import changes, node_records, placeholders
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Session, read, write
-from imagesys_lib.db.schema import lis_change_acks, lis_images, lis_live_images, lis_node_repairs
+from imagesys_lib.db.schema import lis_images, lis_live_images, lis_node_repairs
 from imagesys_lib.states import State, move
 
 log = logging.getLogger(__name__)
@@ -39,20 +39,7 @@ def _holding(ctx: Context, after: int) -> list[int]:
 
     A change that is settled was applied by all nodes; its acknowledgements may be pruned since.
     """
-    i, ack, repair, nodes = lis_images.c, lis_change_acks.c, lis_node_repairs.c, ctx.config.nodes
-    lacking = (
-        sa.select(repair.node)
-        .where(repair.node == ack.node, repair.image_hash == i.image_hash)
-        .correlate(lis_change_acks, lis_images)
-        .exists()
-    )
-    holding = (
-        sa.select(sa.func.count())
-        .select_from(lis_change_acks)
-        .where(ack.change_id == i.change_id, ack.node.in_(nodes), ~lacking)
-        .correlate(lis_images)
-        .scalar_subquery()
-    )
+    i, repair, nodes = lis_images.c, lis_node_repairs.c, ctx.config.nodes
     marked = (
         sa.select(sa.func.count())
         .select_from(lis_node_repairs)
@@ -61,7 +48,7 @@ def _holding(ctx: Context, after: int) -> list[int]:
         .scalar_subquery()
     )
     enough = sa.or_(
-        holding >= ctx.config.quorum,
+        node_records.holders(nodes) >= ctx.config.quorum,
         sa.and_(i.change_id.is_not(None), ~changes.is_open(i.change_id), marked <= len(nodes) - ctx.config.quorum),
     )
     query = (

@@ -1,180 +1,266 @@
 """Repair: give a node what it lacks, from staging, else from a healthy peer, else have the image made again.
 
-Extra files go only when the database, read again, still does not know them.
+Extra files go only when the database, read again, still does not know them, and never many at once: a node that
+comes back empty, or a database that has forgotten, is never read as a mass deletion.
+
+Groups flow through a pipeline, so that a refill keeps both transfers busy: while one is pushed, the next is verified
+and the one after it pulled. A mark goes only when the node has its image, so a repair that is killed goes on where it
+was.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 
-from imagesys_lib import node_records, relisted
+from imagesys_lib import changes, node_records, relisted
+from imagesys_lib.ahead import ahead
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import NOW, Row, Session, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, chunks, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.hashing import parse_thumbnail_path
-from imagesys_lib.nodes import NodeFault, NodeSession
-from imagesys_lib.stages.check import Expected, expected_on, spared_from, stat_images
-from imagesys_lib.stages.sync import node_lock, push, thumb_paths
-from imagesys_lib.states import State, move
+from imagesys_lib.nodes import NodeSession
+from imagesys_lib.stages.check import expected_on, spared_from, stat_images
+from imagesys_lib.stages.readiness import update_readiness
+from imagesys_lib.stages.sources import Plan, Sourced, Sources, discard
+from imagesys_lib.stages.sync import node_lock, push, require_space
+from imagesys_lib.states import Desired, State, move
 
 log = logging.getLogger(__name__)
 
-_GROUP = 500
+_PAGE = CHUNK
+_PAGES_A_GROUP = 4
+"""Pages of images that travel together: starting rsync twice costs as much as some hundred files."""
+
+_SPACE_EVERY = 10  # groups
+_TELL_EVERY = 30.0  # seconds
 
 
 @dataclass(frozen=True)
 class Repaired:
-    """What was repaired: images given back to the node, extra files deleted, images to be made again."""
+    """What was repaired: images given back to the node, extra files deleted, images to be made again.
+
+    ``waiting`` images keep their marks: they could not be written, or a node that may have them is away.
+    ``refused`` says why some were left alone on purpose, and how to go on.
+    """
 
     restored: int = 0
     deleted: int = 0
     requeued: int = 0
+    waiting: int = 0
+    refused: str = ""
 
     def __add__(self, other: Repaired) -> Repaired:
-        return Repaired(self.restored + other.restored, self.deleted + other.deleted, self.requeued + other.requeued)
+        return Repaired(
+            self.restored + other.restored,
+            self.deleted + other.deleted,
+            self.requeued + other.requeued,
+            self.waiting + other.waiting,
+            self.refused or other.refused,
+        )
 
 
-def repair(ctx: Context, node_name: str, *, dry_run: bool = False) -> Repaired:
-    """Work off ``lis_node_repairs`` for one node. Raises NodeFault if the node itself cannot be reached."""
-    total = Repaired()
-    if not node_records.marked_after(ctx.db, node_name, "", 1):
-        return total
+def repair(
+    ctx: Context,
+    node_name: str,
+    *,
+    dry_run: bool = False,
+    limit: int | None = None,
+    delete_extra: bool = False,
+    make_again: bool = False,
+) -> Repaired:
+    """Work off ``lis_node_repairs`` for one node, or ``limit`` images of it.
+
+    ``delete_extra`` and ``make_again`` lift the caps. Raises NodeFault if the node itself cannot be reached or
+    written, DiskFull where staging is at its floor, and Stopped; what was done until then is kept.
+    """
+    marked = node_records.count_marks(ctx.db, node_name)
+    if not marked:
+        return Repaired()
     with node_lock(ctx, node_name), NodeSession(ctx.node(node_name), ctx.stop) as node:
-        after = ""
-        while hashes := node_records.marked_after(ctx.db, node_name, after, _GROUP):
-            ctx.check_stop()
-            after = hashes[-1]
-            total += _Group(ctx, node, hashes).run(dry_run)
-            ctx.progress(total.restored + total.deleted, total.restored + total.deleted)
+        work = _Repair(ctx, node, min(marked, limit or marked), delete_extra=delete_extra, make_again=make_again)
+        total = work.rehearse() if dry_run else work.run()
     log.info(
-        "%s %s: %d images restored, %d extra files deleted, %d images to be made again%s",
+        "%s %s: %d images restored, %d extra files deleted, %d images to be made again, %d wait%s",
         ctx.country.upper(),
         node_name,
         total.restored,
         total.deleted,
         total.requeued,
+        total.waiting,
         " (dry run)" if dry_run else "",
     )
+    if total.refused:
+        log.warning("%s %s: %s", ctx.country.upper(), node_name, total.refused)
     return total
 
 
-class _Group:
-    """Up to 500 marked images of one node."""
+class _Repair:
+    """One repair of one node, under its lock."""
 
-    def __init__(self, ctx: Context, node: NodeSession, hashes: list[str]) -> None:
-        self.ctx, self.node, self.hashes = ctx, node, hashes
+    def __init__(self, ctx: Context, node: NodeSession, images: int, *, delete_extra: bool, make_again: bool) -> None:
+        self.ctx, self.node, self.images = ctx, node, images
+        self.name = node.node.name
+        self._began = self._told = time.monotonic()
+        settings = ctx.config.check
+        extra = 0 if delete_extra else node_records.count_marks(ctx.db, self.name, "extra")
+        self.cap = settings.extra_cap_images
+        if extra > self.cap:  # a count of all live images is only needed for so many
+            live = int(read(ctx.db, sa.select(sa.func.count()).select_from(lis_live_images))[0][0])
+            self.cap = max(self.cap, round(live * settings.extra_cap_percent / 100))
+        self.spares_extra = extra > self.cap
+        self.may_make_again = images if make_again else self.cap
+        self.total = Repaired()
+        if self.spares_extra:
+            self._refuse(f"{extra} images have extra files: none of these was deleted", "delete-extra")
 
-    def run(self, dry_run: bool) -> Repaired:
-        expected = {e.image_hash: e for e in expected_on(self.ctx, self.node.node.name, self.hashes)}
-        settled = [h for h, e in expected.items() if not e.pending]  # what is pending, sync will bring
-        extra = self._extra_paths(expected)
-        if dry_run:
-            return Repaired(restored=len(settled), deleted=len(extra))
+    def _refuse(self, what: str, option: str) -> None:
+        on = f"--country {self.ctx.country} --node {self.name}"
+        self.total += Repaired(
+            refused=f"{what}, as that is more than {self.cap} at once. Remedy: look at some of them with `imagesys "
+            f"fs-check {on} --verbose` and `imagesys explain`, then run `imagesys repair {on} --{option}`."
+        )
+
+    def rehearse(self) -> Repaired:
+        """Say what would be done, as far as the database and the node itself can tell."""
+        for plan in self._plans(pages=1):
+            self.ctx.check_stop()
+            self.total += Repaired(restored=len(plan.wanted), deleted=len(self._extra_paths(plan)))
+        return self.total
+
+    def run(self) -> Repaired:
+        """Do it, group by group."""
+        self.ctx.staging.sweep_repairs(self.name)
+        done = 0
+        with ExitStack() as stack:
+            stack.callback(self.ctx.staging.sweep_repairs, self.name)
+            sources = stack.enter_context(Sources(self.ctx, self.name))
+            fetched = stack.enter_context(closing(ahead(sources.fetch(self._plans(_PAGES_A_GROUP)))))
+            groups = stack.enter_context(closing(ahead(sources.verify(fetched))))
+            stack.callback(sources.halt.set)  # first of all, as closing the pipeline waits for what is under way
+            for number, group in enumerate(groups):
+                self.ctx.check_stop()
+                if number % _SPACE_EVERY == 0:
+                    require_space(self.ctx, self.name, self.node.prepare())
+                self._finish(group)
+                done += len(group.plan.marks)
+                self._tell(done)
+        update_readiness(self.ctx, self.node)
+        return self.total
+
+    def _tell(self, done: int) -> None:
+        self.ctx.progress(done, self.images)
+        now = time.monotonic()
+        if now - self._told >= _TELL_EVERY:
+            self._told = now
+            left = (self.images - done) * (now - self._began) / done / 60
+            text = "%s %s: %d of %d marked images done, about %.0f minutes left"
+            log.info(text, self.ctx.country.upper(), self.name, done, self.images, left)
+
+    def _plans(self, pages: int) -> Iterator[Plan]:
+        """Yield what is to be done for the marked images, so many pages at a time."""
+        after, left = "", self.images
+        while left > 0:
+            plan = Plan({}, [], [])
+            for _ in range(pages):
+                marks = node_records.marked_after(self.ctx.db, self.name, after, min(left, _PAGE))
+                if not marks:
+                    left = 0
+                    break
+                after, left = list(marks)[-1], left - len(marks)
+                self._add(plan, marks)
+            if plan.marks:
+                yield plan
+
+    def _add(self, plan: Plan, marks: dict[str, str]) -> None:
+        i = lis_images.c
+        pending = (changes.is_open(i.change_id) & ~changes.acknowledged_by(self.name, i.change_id)).label("pending")
+        query = sa.select(i.image_id, i.image_hash, i.desired, i.change_id, i.thumbs, pending)
+        rows = read(self.ctx.db, query.where(i.image_hash.in_(list(marks))).order_by(i.image_hash))
+        present = [row for row in rows if row.desired == Desired.PRESENT.value]
+        coming = {row.image_hash for row in rows if row.pending}  # sync will bring it, or take it away
+        known = {row.image_hash for row in present} | coming
+        plan.marks.update(marks)
+        plan.wanted.extend(row for row in present if not row.pending)
+        plan.unwanted.extend(h for h, reason in marks.items() if h not in known or reason == "extra")
+
+    def _finish(self, group: Sourced) -> None:
+        """Bring the node the files of a group, delete what is too much, and clear the marks of what is right."""
+        kept: list[str] = []
+        if self.spares_extra:
+            kept += [h for h in group.plan.unwanted if group.plan.marks[h] == "extra"]
+        extra = self._extra_paths(group.plan)
         self.node.delete(extra)
-        restored, lost = self._restore(self._rows(settled))
-        requeued = self._make_again(lost)
-        handled = set(self.hashes) - set(settled) | {row.image_hash for row in restored + lost}
-        node_records.unmark(self.ctx.db, self.node.node.name, sorted(handled))
-        return Repaired(len(restored), len(extra), requeued)
+        failed: list[Row] = []
+        for source, images in group.found.items():
+            failed += push(self.node, source, images)
+        discard(group)
+        requeued = self._make_again(group.nowhere)
+        gone = {image.image_hash for image in group.nowhere} if requeued is not None else set()
+        waiting = [image.image_hash for image in group.left if image.image_hash not in gone]
+        not_written = [image.image_hash for image in failed]
+        for some in chunks(sorted(not_written)):
+            node_records.set_aside(self.ctx.db, self.name, some)
+        for some in chunks(sorted(group.plan.marks.keys() - {*kept, *waiting, *not_written})):
+            node_records.unmark(self.ctx.db, self.name, some)
+        restored = sum(map(len, group.found.values())) - len(failed)
+        self.total += Repaired(restored, len(extra), requeued or 0, len(waiting) + len(failed))
 
-    def _extra_paths(self, expected: Mapping[str, Expected]) -> list[str]:
-        """Return the old files of these images that nothing wants, as the node and the database are now."""
-        paths = []
+    def _extra_paths(self, plan: Plan) -> list[str]:
+        """Return the old files of a plan's images that nothing wants, as the node and the database are now."""
         spared = spared_from(self.ctx)
-        for entry in stat_images(self.node, self.ctx.country, self.hashes):
-            image_hash, end = parse_thumbnail_path(entry.path) or ("", "")
-            want = expected.get(image_hash)
-            unwanted = want is None or (not want.pending and end not in want.sizes)
-            if unwanted and entry.mtime <= spared:
-                paths.append(f"{self.ctx.country}/{entry.path}")
+        paths = []
+        for some in chunks(h for h in plan.unwanted if not (self.spares_extra and plan.marks[h] == "extra")):
+            expected = {e.image_hash: e for e in expected_on(self.ctx, self.name, some)}
+            for entry in stat_images(self.node, self.ctx.country, some):
+                image_hash, end = parse_thumbnail_path(entry.path) or ("", "")
+                want = expected.get(image_hash)
+                unwanted = want is None or (not want.pending and end not in want.sizes)
+                if unwanted and entry.mtime <= spared:
+                    paths.append(f"{self.ctx.country}/{entry.path}")
         return paths
 
-    def _rows(self, hashes: list[str]) -> list[Row]:
-        c = lis_images.c
-        query = sa.select(c.image_id, c.image_hash, c.state, c.thumbs).where(c.image_hash.in_(hashes))
-        return list(read(self.ctx.db, query.order_by(c.image_hash)))
-
-    def _restore(self, images: list[Row]) -> tuple[list[Row], list[Row]]:
-        """Return the images brought back and those that no node has; the rest waits for an absent peer."""
-        staging = self.ctx.staging.out
-        staged = [image for image in images if _intact(staging, image)]
-        restored = self._push(staging, staged)
-        left = [image for image in images if image not in staged]
-        all_peers_asked = True
-        for peer in self.ctx.config.nodes:
-            if not left or peer == self.node.node.name:
-                continue
-            try:
-                found, arrived = self._from_peer(peer, left)
-            except NodeFault as fault:
-                if fault.node == self.node.node.name:
-                    raise
-                log.warning("%s", fault.message)
-                all_peers_asked = False
-                continue
-            restored += arrived
-            left = [image for image in left if image not in found]
-        return restored, left if all_peers_asked else []
-
-    def _from_peer(self, peer: str, images: list[Row]) -> tuple[list[Row], list[Row]]:
-        """Fetch files from a peer through this worker and push those whose checksums are right.
-
-        Returns the images that the peer has intact, and those of them that arrived.
-        """
-        root = self.ctx.staging.settings.root
-        with tempfile.TemporaryDirectory(prefix="repair-", dir=root) as folder:
-            with NodeSession(self.ctx.node(peer), self.ctx.stop) as session:
-                session.pull([path for image in images for path in thumb_paths(image)], Path(folder))
-            good = [image for image in images if _intact(Path(folder), image)]
-            return good, self._push(Path(folder), good)
-
-    def _push(self, source: Path, images: list[Row]) -> list[Row]:
-        """Push images and return those that arrived; the others keep their marks."""
-        failed = push(self.node, source, images)
-        return [image for image in images if image not in failed]
-
-    def _make_again(self, images: list[Row]) -> int:
-        """No node holds these: unpublish them and queue them as new. Of purged ones the files are forgotten."""
+    def _make_again(self, images: Sequence[Row]) -> int | None:
+        """No node holds these: unpublish them and queue them as new. Returns how many; None if the cap forbids it."""
         if not images:
             return 0
-        i = lis_images.c
-        lost = i.image_id.in_([image.image_id for image in images])
-
-        def work(session: Session) -> int:
-            rows = session.execute(
-                sa.select(i.image_id, i.image_hash, i.state)
-                .where(lost, i.state.in_(["live", "thumbnailed", "purged"]))
-                .order_by(i.image_id)
-                .with_for_update()
-            ).all()
-            purged = [row.image_id for row in rows if row.state == State.PURGED.value]
-            session.execute(sa.update(lis_images).where(i.image_id.in_(purged)).values(relisted.FORGOTTEN))
-            ids = [row.image_id for row in rows if row.image_id not in purged]
-            hashes = [row.image_hash for row in rows]
-            session.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(hashes)))
-            values = {"batch_id": None, "next_attempt_at": NOW, "attempts": 0, **relisted.FORGOTTEN}
-            return move(
-                session, State.NEW, frm=(State.LIVE, State.THUMBNAILED), where=i.image_id.in_(ids), values=values
-            )
-
+        if len(images) > self.may_make_again:
+            self._refuse(f"{len(images)} images or more are on no node: not all are made again", "make-again")
+            return None
+        self.may_make_again -= len(images)
         log.warning("%s: %d images are on no node: they will be made again", self.ctx.country.upper(), len(images))
-        return write(self.ctx.db, work)
+        seen = {image.image_id: image.change_id for image in images}
+        requeued = 0
+        for ids in chunks(seen):
+            requeued += write(self.ctx.db, lambda session, ids=ids: _requeue(session, ids, seen))  # type: ignore[misc]
+        return requeued
 
 
-def _intact(root: Path, image: Row) -> bool:
-    """Say whether all files of an image lie below ``root`` with the checksums kept from thumbnailing."""
-    for thumb in image.thumbs or ():
-        try:
-            data = (root / str(thumb["path"])).read_bytes()
-        except OSError:
-            return False
-        if hashlib.sha1(data, usedforsecurity=False).hexdigest() != thumb["sha1"]:
-            return False
-    return bool(image.thumbs)
+def _requeue(session: Session, ids: list[int], seen: dict[int, int | None]) -> int:
+    """Queue images as new that still are as they were seen: one in work again has its files on the way.
+
+    Of purged ones, which nothing is to be made of, the files are forgotten. Returns how many were queued.
+    """
+    i = lis_images.c
+    locked = session.execute(
+        sa.select(i.image_id, i.image_hash, i.change_id, i.state)
+        .where(i.image_id.in_(ids), i.state.in_([State.LIVE.value, State.THUMBNAILED.value, State.PURGED.value]))
+        .order_by(i.image_id)
+        .with_for_update()
+    ).all()
+    rows = [row for row in locked if row.change_id == seen[row.image_id]]
+    if not rows:
+        return 0
+    hashes = [row.image_hash for row in rows]
+    session.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(hashes)))
+    purged = [row.image_id for row in rows if row.state == State.PURGED.value]
+    if purged:
+        session.execute(sa.update(lis_images).where(i.image_id.in_(purged)).values(relisted.FORGOTTEN))
+    values = {"batch_id": None, "next_attempt_at": NOW, "attempts": 0, **relisted.FORGOTTEN}
+    where = i.image_id.in_([row.image_id for row in rows])
+    return move(session, State.NEW, frm=(State.LIVE, State.THUMBNAILED), where=where, values=values)

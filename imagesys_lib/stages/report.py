@@ -17,7 +17,7 @@ from imagesys_lib import changes, node_records, runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, read, write
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_metrics
-from imagesys_lib.runs import Run
+from imagesys_lib.runs import Kind, Run
 from imagesys_lib.stages.purge import proposals
 from imagesys_lib.stages.purge.delete import in_grace
 from imagesys_lib.stages.purge.rules import live_of
@@ -28,7 +28,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NodeState:
-    """One node after a run: images it is behind (and of them this run's), marked for repair, and what the check saw."""
+    """One node after a run: images it is behind (and of them this run's), marked for repair, and what the check saw.
+
+    ``let_go`` of the marked ones were given up while it was behind, and it has yet to get them.
+    """
 
     node: str
     backlog: int
@@ -38,7 +41,9 @@ class NodeState:
     files: int | None = None
     bytes: int | None = None
     missing: int | None = None
+    part: str | None = None
     findings: dict[str, int] = field(default_factory=dict)
+    let_go: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,8 @@ def _node(ctx: Context, name: str, run: Run) -> NodeState:
     known = node_records.record(ctx.db, name, run.run_id)
     checked = known.checked
     findings = dict(checked.findings) if checked else {}
+    scrubbed = node_records.latest_check(ctx.db, name, run.run_id, scrub=True)
+    findings |= scrubbed.findings if scrubbed else {}
     return NodeState(
         node=name,
         backlog=known.backlog,
@@ -145,8 +152,10 @@ def _node(ctx: Context, name: str, run: Run) -> NodeState:
         fault=known.fault or None,
         files=checked.files if checked else None,
         bytes=checked.bytes if checked else None,
-        missing=findings.get("missing", 0) if checked else None,
+        missing=node_records.absent_files(findings) if checked else None,
+        part=checked.part if checked else None,
         findings=findings,
+        let_go=known.let_go,
     )
 
 
@@ -167,6 +176,11 @@ def losses(summary: Summary, ingested: bool, failed_tasks: Sequence[str]) -> lis
         if node.fault or node.own_backlog:
             cause = node.fault or f"Remedy: clear sync of {name}."
             found.append(f"Node {name} is behind by {node.backlog} images. {cause}")
+        elif node.let_go and summary.kind != Kind.BACKFILL.value:  # which repairs nothing
+            found.append(
+                f"Node {name} lacks {node.let_go} images that were let go while it was behind. Remedy: clear repair of "
+                f"{name}, or `imagesys repair --country {summary.country} --node {name}`."
+            )
     # Of these stages the database knows better than a task's state whether anything was lost.
     judged = {"process.download", "process.thumbnail", "sync", "ingest"}
     for task in failed_tasks:
@@ -206,7 +220,10 @@ def render(summary: Summary) -> str:
         lines.append(f"  {sum(reasons.values())} {state}: {told}")
     for name, node in summary.nodes.items():
         seen = "not checked" if node.files is None else f"{node.files} files, {node.missing} missing"
-        lines.append(f"  {name}: {seen}, {node.backlog} images behind, {node.marked} marked for repair")
+        seen += f" (part {node.part})" if node.part not in (None, "all") else ""
+        seen += f", {node.findings['damaged']} found damaged" if node.findings.get("damaged") else ""
+        gone = f" ({node.let_go} let go)" if node.let_go else ""
+        lines.append(f"  {name}: {seen}, {node.backlog} images behind, {node.marked} marked for repair{gone}")
     if summary.purge:
         told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(summary.purge.items()))
         lines.append(f"  purge: {told}")

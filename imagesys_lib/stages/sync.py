@@ -17,6 +17,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, chunks, named_lock
 from imagesys_lib.errors import LockHeld
 from imagesys_lib.nodes import NodeFault, NodeSession, Space
+from imagesys_lib.stages.readiness import is_behind, update_readiness
 from imagesys_lib.states import Desired, State
 
 log = logging.getLogger(__name__)
@@ -44,8 +45,12 @@ class Synced:
 
 
 @contextmanager
-def node_lock(ctx: Context, node_name: str) -> Iterator[None]:
-    """Hold the lock under which one node of one country is changed. Raises NodeFault if another run keeps it."""
+def node_lock(ctx: Context, node_name: str, *, timeout: float | None = None) -> Iterator[None]:
+    """Hold the lock under which one node of one country is changed. Raises NodeFault if another run keeps it.
+
+    It is waited for as long as configured, or for ``timeout`` seconds.
+    """
+    timeout = ctx.config.transfer.lock_timeout if timeout is None else timeout
 
     def waiting(seconds: float) -> None:
         ctx.check_stop()
@@ -54,7 +59,7 @@ def node_lock(ctx: Context, node_name: str) -> Iterator[None]:
     name = f"imagesys.{ctx.country}.{node_name}"
     with ExitStack() as stack:
         try:
-            stack.enter_context(named_lock(ctx.db, name, timeout=ctx.config.transfer.lock_timeout, on_wait=waiting))
+            stack.enter_context(named_lock(ctx.db, name, timeout=timeout, on_wait=waiting))
         except LockHeld as held:
             raise NodeFault(node_name, "busy", held.message) from None
         yield
@@ -66,17 +71,12 @@ def sync(ctx: Context, node_name: str) -> Synced:
     try:
         with node_lock(ctx, node_name), NodeSession(ctx.node(node_name), ctx.stop) as node:
             space = node.prepare()
-            if changes.pending(ctx.db, node_name, 1):
-                node.set_behind(ctx.country, True)  # until it has caught up, also where the next line refuses
-            _require_space(ctx, node_name, space)
-            while change_ids := changes.pending(ctx.db, node_name, _CHANGES_AT_ONCE):
-                ctx.check_stop()
-                for images in chunks(changes.images_of(ctx.db, change_ids), ctx.config.transfer.group_images):
-                    total += _apply(ctx, node, images)
-                changes.acknowledge(ctx.db, node_name, change_ids)
-                total += Synced(changes=len(change_ids))
-                ctx.progress(total.pushed + total.deleted, total.pushed + total.deleted)
-            node.set_behind(ctx.country, False)
+            if is_behind(ctx, node_name):
+                update_readiness(ctx, node)  # not ready until it has caught up, also where the next line refuses
+            require_space(ctx, node_name, space)
+            total = _catch_up(ctx, node)
+            while not update_readiness(ctx, node) and changes.pending(ctx.db, node_name, 1):
+                total += _catch_up(ctx, node)  # what was made meanwhile
     except NodeFault as fault:
         node_records.note(ctx.db, node_name, fault)
         raise
@@ -93,7 +93,21 @@ def sync(ctx: Context, node_name: str) -> Synced:
     return total
 
 
-def _require_space(ctx: Context, node_name: str, space: Space) -> None:
+def _catch_up(ctx: Context, node: NodeSession) -> Synced:
+    """Apply all changes that the node has not acknowledged, oldest first."""
+    total, size = Synced(), ctx.config.transfer.group_images
+    while group := changes.next_group(ctx.db, node.node.name):
+        ctx.check_stop()
+        for images in chunks(group.images, size):
+            total += _apply(ctx, node, images)
+        changes.acknowledge(ctx.db, node.node.name, group.change_ids)
+        total += Synced(changes=len(group.change_ids))
+        ctx.progress(total.pushed + total.deleted, total.pushed + total.deleted)
+    return total
+
+
+def require_space(ctx: Context, node_name: str, space: Space) -> None:
+    """Raise NodeFault where less is free on a node than anything is pushed to."""
     settings = ctx.config.transfer
     free_mb = space.free_bytes >> 20
     if free_mb < settings.node_min_free_mb:
@@ -120,7 +134,8 @@ def _apply(ctx: Context, node: NodeSession, images: Sequence[Row]) -> Synced:
     node_records.mark(ctx.db, node.node.name, marks)
     done = {image.image_id for image in failed}
     arrived = [image for image in staged if image.image_id not in done]
-    node_records.unmark(ctx.db, node.node.name, [image.image_hash for image in arrived])
+    deleted = [image for image in images if image.desired == Desired.ABSENT.value]
+    node_records.unmark(ctx.db, node.node.name, [image.image_hash for image in arrived + deleted])
     return Synced(
         pushed=sum(len(thumb_paths(image)) for image in arrived),
         deleted=len(absent),
@@ -138,7 +153,7 @@ def push(node: NodeSession, source: Path, images: list[Row]) -> list[Row]:
     if not images:
         return []
     try:
-        node.push(source, [path for image in images for path in thumb_paths(image)])
+        _push_or_again(node, source, [path for image in images for path in thumb_paths(image)])
     except NodeFault as fault:
         if fault.reason != "transfer":
             raise
@@ -153,12 +168,23 @@ def push(node: NodeSession, source: Path, images: list[Row]) -> list[Row]:
     return []
 
 
+def _push_or_again(node: NodeSession, source: Path, paths: list[str]) -> None:
+    """Push files; once more where somebody ended rsync on the way, which need not happen twice."""
+    try:
+        node.push(source, paths)
+    except NodeFault as fault:
+        if fault.reason != "interrupted":
+            raise
+        log.warning("%s; trying once more", fault.message)
+        node.push(source, paths)
+
+
 def settle(ctx: Context) -> int:
     """Drop the staged files of changes that every node has applied, and close them. Returns their number."""
     settled = 0
     finished = {State.THUMBNAILED.value, State.LIVE.value, State.PURGED.value, State.QUARANTINED.value}
     while change_ids := changes.ready_to_settle(ctx.db, ctx.config.nodes):
-        for piece in chunks(change_ids, _CHANGES_AT_ONCE):
+        for piece in chunks(change_ids, _CHANGES_AT_ONCE):  # each may speak of 1,000 images
             for image in changes.images_of(ctx.db, piece):
                 # An image in work again (a remake) may have fresh files here already: they belong to a later change.
                 if image.state in finished:

@@ -180,6 +180,8 @@ class _Batch:
         """Yield what a decoded image's result means for it and for those that share its bytes."""
         decoded, *others = self.groups.pop(made.key)
         fault = ImageFault(made.code, made.detail) if made.code else None
+        if fault and not self.ctx.staging.is_original(decoded.image_hash, decoded.source_sha1):
+            fault = None  # spoilt on our disk, by a power cut perhaps: without a fault it is downloaded again
         yield _Outcome(decoded, list(made.thumbs) or None, fault)
         for image in others:
             rows = self.ctx.staging.copy_thumbnails(made.thumbs, image.image_hash)

@@ -242,9 +242,13 @@ def _node(sandbox: Sandbox, name: str) -> dict[str, Any]:
     root = sandbox.nodes[name].root
     sizes = [path.stat().st_size for path in _files(root)]
     with sandbox.mariadb.connect("imagesys", f"imagesys_{COUNTRY}") as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT findings FROM lis_node_checks WHERE node = %s ORDER BY check_id DESC LIMIT 1", (name,))
+        query = (
+            "SELECT findings FROM lis_node_checks WHERE node = %s AND kind <> 'scrub' ORDER BY check_id DESC LIMIT 1"
+        )
+        cursor.execute(query, (name,))
         row = cursor.fetchone()
-    missing = json.loads(row[0]).get("missing", 0) if row else None
+    found = json.loads(row[0]) if row else {}
+    missing = found.get("missing", 0) + found.get("acked_absent", 0) if row else None
     return {"root": str(root), "files": len(sizes), "bytes": sum(sizes), "missing": missing}
 
 

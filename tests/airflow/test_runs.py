@@ -15,6 +15,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import read
 from imagesys_lib.db.schema import lis_nodes
 from imagesys_lib.nodes import NodeFault
+from imagesys_lib.stages.check.parts import of_day
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
@@ -131,6 +132,27 @@ def test_a_node_that_is_down_fails_at_once_and_its_later_tasks_skip_and_name_it(
     check = CheckNodeOperator(task_id="check", country="uk", node="n2")
     with pytest.raises(AirflowSkipException, match="n2 is behind"):
         check.execute(context_of(check))
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_weekly_check_needs_no_preflight_and_sees_and_repairs_the_whole_tree(world: World) -> None:
+    from imagesys_nodes import CheckNodeOperator, RepairNodeOperator
+
+    world.with_live_photos()
+    world.reconfigure(check={"shard_above": 0})
+    good = world.equal_trees()
+    for path in good:
+        (world.root("n2") / path).unlink()
+    check = CheckNodeOperator(task_id="check", country="uk", node="n2", full=True)
+    context = context_of(check)
+    context["ti"].xcom_pull.return_value = None
+    assert check.execute(context) == {"part": "all", "files": 0, "bytes": 0, "findings": {"acked_absent": 80}}
+    RepairNodeOperator(task_id="repair", country="uk", node="n2", full=True).execute(context)
+    assert world.equal_trees() == good
+
+    daily = CheckNodeOperator(task_id="check", country="uk", node="n2").execute(context_of(check))
+    assert daily["part"] == of_day(DAY).name
+    assert 0 < daily["files"] < 80
 
 
 def remembered_fault(ctx: Context, node: str) -> str:

@@ -11,17 +11,18 @@ import sqlalchemy as sa
 
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_images, lis_node_checks, lis_node_repairs
-from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
+from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash, thumbnail_path
 from imagesys_lib.node_records import latest_check
 from imagesys_lib.nodes import NodeFault, NodeSession
-from imagesys_lib.stages.check import check, db_scan, stat_images
+from imagesys_lib.stages.check import check, daily_part, db_scan, stat_images
+from imagesys_lib.stages.check.parts import of_day
 from imagesys_lib.stages.purge.delete import let_go
 from imagesys_lib.stages.purge.rules import Cutoffs, Rule
 from imagesys_lib.stages.purge.unpublish import unpublish
 from imagesys_lib.stages.repair import Repaired, repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
-from tests.world import NODES, World
+from tests.world import DAY, NODES, World
 
 Entries = dict[str, ManifestEntry]
 
@@ -65,13 +66,14 @@ def test_every_difference_is_named_and_repaired_and_nothing_else_is_touched(worl
     leftover = stray(world, "n2", "f/f/f/.x.1.jpg.Ab12Cd", 48)
 
     found = check(world.ctx, "n2", "run-1")
-    assert found.findings == {"missing": 1, "wrong_size": 2, "extra": 2, "impossible_name": 5, "leftover": 1}
+    assert found.findings == {"acked_absent": 1, "wrong_size": 2, "extra": 2, "impossible_name": 5, "leftover": 1}
     assert found.files == 80 - 1 + 2 + 5 + 1
-    assert found.samples["missing"] == [paths[0].removeprefix("uk/")]
+    assert found.samples["acked_absent"] == [paths[0].removeprefix("uk/")]
     assert found.samples["wrong_size"] == [paths[5].removeprefix("uk/"), paths[9].removeprefix("uk/")]
     assert "README" in found.samples["impossible_name"]
     row = latest_check(world.ctx.db, "n2", "run-1")
     assert (row.findings, row.samples) == (dict(found.findings), found.samples)
+    assert (row.kind, row.part, row.files, found.absent) == ("full", "all", found.files, 1)
 
     assert repair(world.ctx, "n2", dry_run=True).restored >= 2
     assert not (root / paths[0]).exists()
@@ -144,7 +146,7 @@ def test_while_a_peer_is_away_nothing_is_given_up(world: World, live: Entries, p
         (world.root(name) / paths[0]).unlink()
     world.sandbox.nodes.stop_node("n3")
     check(world.ctx, "n1")
-    assert repair(world.ctx, "n1") == Repaired()
+    assert repair(world.ctx, "n1") == Repaired(waiting=1)
     assert marked(world) == {("n1", "missing")}
     assert world.live().keys() == live.keys()
     world.sandbox.nodes.start_node("n3")
@@ -155,13 +157,13 @@ def test_a_node_that_comes_back_empty_is_refilled_and_nothing_is_purged(world: W
     good = world.equal_trees()
     for path in world.root("n2").rglob("*.jpg"):
         path.unlink()
-    assert check(world.ctx, "n2").findings == {"missing": 80}
+    assert check(world.ctx, "n2").findings == {"acked_absent": 80}
     assert repair(world.ctx, "n2").restored == 40
     assert world.equal_trees() == good
     assert world.live().keys() == live.keys()
     (world.root("n3") / "uk").rename(world.root("n3") / "elsewhere")
     found = check(world.ctx, "n3")
-    assert (found.files, found.findings) == (0, {"missing": 80})
+    assert (found.files, found.findings) == (0, {"acked_absent": 80})
 
 
 def test_what_sync_has_still_to_do_is_not_counted_as_wrong(world: World, live: Entries) -> None:
@@ -192,10 +194,13 @@ def test_only_what_is_regular_counts_as_a_file(world: World, live: Entries) -> N
     (folder / f"{h[3:]}.3.jpg").touch()
     with NodeSession(world.ctx.node("n1")) as node:
         assert [entry.path[-6:] for entry in stat_images(node, "uk", [h])] == [".3.jpg"]
-        with node.listing("uk") as stream:
-            assert stream.read().count(b"\0") == 81
-        with node.listing("de") as stream:
-            assert stream.read() == b""
+        with node.listing("uk") as listing:
+            assert len(listing.read().split(b"\0")) == 82
+        with node.listing("uk", "e/e/e") as listing:
+            assert listing.read() == f"e/e/e/{h[3:]}.3.jpg\t0\0".encode()
+        with node.listing("de") as listing:
+            assert listing.read() == b""
+    assert check(world.ctx, "n1").findings == {"extra": 1}
 
 
 def test_a_node_that_cannot_be_reached_is_a_fault_not_a_finding(world: World, live: Entries) -> None:
@@ -209,6 +214,59 @@ def test_a_node_that_cannot_be_reached_is_a_fault_not_a_finding(world: World, li
     world.sql("INSERT INTO lis_node_repairs VALUES ('n2', :h, 'missing', UTC_TIMESTAMP(6))", h="a" * 40)
     with pytest.raises(NodeFault, match="unreachable"):
         repair(world.ctx, "n2")
+
+
+def test_what_a_node_never_acknowledged_is_told_from_what_it_claimed_to_have(world: World, live: Entries) -> None:
+    one, two = (lis_hash_for_url(url) for url in list(live)[:2])
+    for h in (one, two):
+        for n in (1, 2):
+            (world.root("n1") / thumbnail_path("uk", h, n)).unlink()
+    world.sql("INSERT INTO lis_changes (change_id, created_at) VALUES (900, UTC_TIMESTAMP(6))")
+    world.sql("UPDATE lis_images SET change_id = 900 WHERE image_hash = :h", h=one)
+    assert check(world.ctx, "n1").findings == {"acked_absent": 2}  # the other is still to come: no fault
+
+    world.sql("UPDATE lis_changes SET created_at = UTC_TIMESTAMP(6) - INTERVAL 3 DAY WHERE change_id = 900")
+    found = check(world.ctx, "n1")
+    assert found.findings == {"acked_absent": 2, "missing": 2, "live_unacknowledged": 1}
+    assert found.samples["live_unacknowledged"] == [lis_path_for_hash(one)]
+    assert found.samples["missing"] == [thumbnail_path("uk", one, n)[3:] for n in (1, 2)]
+    assert check(world.ctx, "n2").findings == {"live_unacknowledged": 1}  # the files are there, nobody has said so
+
+    world.sql("UPDATE lis_changes SET settled_at = UTC_TIMESTAMP(6) WHERE change_id = 900")  # let go without n1
+    assert check(world.ctx, "n1").findings == {"acked_absent": 2, "missing": 2, "live_unacknowledged": 1}
+    repair(world.ctx, "n1")
+    assert check(world.ctx, "n1").clean
+    world.equal_trees()
+
+
+def test_an_image_that_a_sync_set_aside_was_never_there(world: World, live: Entries) -> None:
+    h = lis_hash_for_url(next(iter(live)))
+    (world.root("n1") / thumbnail_path("uk", h, 1)).unlink()
+    world.sql("INSERT INTO lis_node_repairs VALUES ('n1', :h, 'not_staged', UTC_TIMESTAMP(6))", h=h)
+    for _ in range(2):  # the check itself must not make it look otherwise to the next one
+        assert check(world.ctx, "n1").findings == {"missing": 1}
+    assert marked(world) == {("n1", "not_staged")}
+    assert repair(world.ctx, "n1") == Repaired(restored=1)
+
+
+def test_a_part_sees_its_own_folders_alone(world: World, paths: list[str]) -> None:
+    root = world.root("n2")
+    part = of_day(DAY)
+    mine = [path for path in paths if any(path.startswith(f"uk/{folder.path}/") for folder in part.folders)]
+    other = next(path for path in paths if path not in mine)
+    (root / mine[0]).unlink()
+    (root / other).unlink()
+    stray(world, "n2", f"{mine[0][3]}/README", 48)
+    found = check(world.ctx, "n2", "r", part)
+    assert (found.files, found.findings) == (len(mine), {"acked_absent": 1, "impossible_name": 1})
+    row = latest_check(world.ctx.db, "n2", "r")
+    assert (row.kind, row.part) == ("part", part.name)
+
+
+def test_a_small_country_is_checked_whole_and_a_large_one_by_sevenths(world: World, live: Entries) -> None:
+    interval = world.run().interval
+    assert daily_part(world.reconfigure(check={"shard_above": 40}), interval).name == "all"
+    assert daily_part(world.reconfigure(check={"shard_above": 39}), interval) == of_day(DAY)
 
 
 def test_the_scan_of_the_live_table_finds_planted_faults(world: World, live: Entries) -> None:

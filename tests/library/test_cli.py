@@ -20,7 +20,7 @@ from tests.world import NODES, Ran, World
 Entries = dict[str, ManifestEntry]
 COMMANDS = (
     *("run", "ingest", "plan", "download", "thumbnail", "sync", "publish", "purge", "heal", "backfill", "retry"),
-    *("explain", "status", "doctor", "check", "path", "classify", "hash", "fs-check", "db-scan", "db"),
+    *("explain", "status", "doctor", "check", "path", "classify", "hash", "fs-check", "db-scan", "repair", "db"),
 )
 
 
@@ -82,6 +82,8 @@ def test_every_command_has_an_example(world: World, command: str) -> None:
         (["run", "uk", "--interval", "yesterday"], "give 2026-03-01"),
         (["path", "nonsense"], "not an image hash"),
         (["check", "--country", "uk"], "Say --all"),
+        (["fs-check", "--country", "uk", "--part", "xyz"], "say a, a0 or 24-48"),
+        (["fs-check", "--country", "uk", "--part", "a", "--today"], "Say one of"),
         (["classify", "0" * 40, "kitchen", "uk"], "is not live in uk"),
         (["explain", "L-unknown", "--country", "uk"], "Nothing is known"),
         (["backfill", "uk", "2026-03-02", "2026-03-01"], "before the first day"),
@@ -208,8 +210,13 @@ def test_the_checks_end_with_1_where_something_differs(world: World, live: Entri
     (world.root("n2") / path).unlink()
     ran = world.cli("fs-check", "--country", "uk", "--node", "n2", "--verbose", "--json")
     assert ran.code == 1
-    assert ran.json["uk n2"]["findings"] == {"missing": 1}
-    assert ran.json["uk n2"]["samples"] == {"missing": [path.removeprefix("uk/")]}
+    assert ran.json["uk n2"]["findings"] == {"acked_absent": 1}
+    assert ran.json["uk n2"]["samples"] == {"acked_absent": [path.removeprefix("uk/")]}
+    other = "0" if path[3] != "0" else "1"
+    ran = world.cli("fs-check", "--country", "uk", "--node", "n2", "--part", other, "--scrub", "10", "--json")
+    assert (ran.code, ran.json["uk n2"]["part"]) == (0, f"{other}0-{other}f")
+    assert ran.json["uk n2 scrub"]["files"] in (9, 10)  # the one that is gone cannot be read
+    assert world.cli("fs-check", "--country", "uk", "--node", "n2", "--today").code == 1
     assert world.cli("db-scan", "--country", "uk").code == 0
     world.sql("DELETE FROM lis_live_images LIMIT 2")
     ran = world.cli("db-scan", "--country", "uk", "--json")
@@ -235,7 +242,7 @@ def test_purge_that_refuses_ends_with_1(world: World, live: Entries) -> None:
 
 def test_db_upgrade_may_be_said_twice(world: World) -> None:
     assert world.cli("db", "upgrade", "--country", "uk").out.splitlines() == [
-        "imagesys_uk: 0003 -> 0003",
+        "imagesys_uk: 0004 -> 0004",
         "imagesys_shared: 0002 -> 0002",
     ]
 

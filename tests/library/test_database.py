@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from imagesys_lib import changes
+from imagesys_lib import changes, node_records
 from imagesys_lib.batch_work import images_in
 from imagesys_lib.context import Context
 from imagesys_lib.db import engine as engine_module
@@ -35,13 +35,17 @@ from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault
 from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
 from imagesys_lib.requeue import retry
 from imagesys_lib.runs import Kind
-from imagesys_lib.stages.check import db_scan, expected_on
+from imagesys_lib.stages.check import daily_part, db_scan, expected_on
+from imagesys_lib.stages.check.expected import pages, unacknowledged
+from imagesys_lib.stages.check.parts import WHOLE, of_day
+from imagesys_lib.stages.check.scrub import _images as scrubbed_images
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.purge import carry_out, proposals, purge
 from imagesys_lib.stages.purge.rules import Due, Rule
+from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.report import summarize
 from imagesys_lib.states import ALLOWED, State, move
 from include.sandbox.listings import Listing
@@ -288,6 +292,7 @@ def filled(world: World) -> None:
         for n in range(3000)
         if n not in (58, 59)
         for node in ("n1", "n2", "n3")
+        if (n, node) != (57, "n3")  # behind by months: it is let go
     ]
     repairs = [
         {"node": "n1", "image_hash": images[n]["image_hash"], "reason": "missing", "since": NOON} for n in range(300)
@@ -402,10 +407,19 @@ def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:
             changes.images_of(ctx.db, ids)
             changes.backlog(ctx.db, node)
             changes.backlog(ctx.db, node, run.run_id)
+            changes.next_group(ctx.db, node)
+            node_records.is_lacking(ctx.db, node)
             list(expected_on(ctx, node))
+            list(expected_on(ctx, node, ["0" * 40]))
+            for folder in (*WHOLE.folders, *of_day(DAY).folders):
+                list(pages(ctx, folder))
+                list(unacknowledged(ctx, node, folder))
+        scrubbed_images(ctx, "8", 500)
+        daily_part(ctx, run.interval)
+        repair(ctx, "n1", dry_run=True)
         images_in(ctx, 105, State.RESERVED)
         publish(ctx)
-        heal(ctx, run)
+        assert heal(ctx, run).let_go == 20
         db_scan(ctx)
         summarize(ctx, run)
         purge(ctx)

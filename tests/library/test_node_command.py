@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imagesys_lib.nodes import NodeFault, NodeSession, command
-from imagesys_lib.nodes.commands import SCRIPT, rsync_program
+from imagesys_lib.nodes.commands import SCRIPT, as_list, rsync_program
 from include.sandbox.nodes import RESTRICTED
 from include.sandbox.settings import PROJECT
 from tests.world import World
@@ -287,3 +287,12 @@ def test_rsync_is_asked_for_in_words_that_the_script_accepts(root: Path) -> None
     said = f"{rsync_program(root)} {PULL.removeprefix('rsync ')}"
     done = asked(root, said)
     assert done.returncode != 77, done.stderr
+
+
+def test_a_long_list_reaches_a_node_that_is_slow_to_begin(world: World) -> None:
+    """More than a pipe holds, and an answer that takes longer than the wait between two looks."""
+    paths = [f"{number:05x}"[0] + "/1/2/" + f"{number:037x}.1.jpg" for number in range(3000)]
+    with NodeSession(world.ctx.node("n1")) as node:
+        line = f"sleep 1.5; {command(node.node.root, 'stat', 'uk')}"
+        output = node._call(["ssh", "-F", str(node._config), "n1", line], data=as_list(paths))
+    assert output == b""

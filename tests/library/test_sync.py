@@ -11,7 +11,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib import changes
+from imagesys_lib import changes, node_records
 from imagesys_lib.db.engine import named_lock, write
 from imagesys_lib.db.schema import lis_change_acks, lis_changes, lis_images, lis_node_repairs, lis_nodes
 from imagesys_lib.errors import EnvironmentFault, Stopped
@@ -161,7 +161,7 @@ def test_one_file_that_cannot_be_pushed_is_set_aside_and_the_rest_arrives(world:
     other = world.root("n1") / next(path for path in paths if h[3:] not in path)
     other.unlink()
     found = check(world.ctx, "n1")
-    assert found.findings["missing"] >= 2
+    assert node_records.absent_files(found.findings) >= 2
     assert victim.removeprefix("uk/") in found.samples["missing"]
     assert repair(world.ctx, "n1").restored == 1
     assert other.exists()
@@ -279,3 +279,30 @@ def test_waiting_for_a_node_has_an_end_and_obeys_a_stop(world: World) -> None:
     ctx.stop.set()
     with named_lock(ctx.db, "imagesys.uk.n1", timeout=1), pytest.raises(Stopped):
         sync(ctx, "n1")
+
+
+def test_changes_are_taken_in_their_order_and_at_most_a_thousand_images_at_once(world: World) -> None:
+    urls = world.new_images(1300)
+    hashes = [lis_hash_for_url(url) for url in urls]
+    sizes = [0, 1, 400, 0, 500, 300, 99, 0]
+    ids = []
+
+    def work(session: sa.Connection) -> None:
+        first = 0
+        for size in sizes:
+            ids.append(changes.record(session))
+            own = lis_images.c.image_hash.in_(hashes[first : first + size])
+            session.execute(sa.update(lis_images).where(own).values(change_id=ids[-1]))
+            first += size
+
+    write(world.ctx.db, work)
+    taken = []
+    while group := changes.next_group(world.ctx.db, "n1"):
+        taken.append((len(group.change_ids), len(group.images)))
+        assert [image.image_hash for image in group.images] == sorted(image.image_hash for image in group.images)
+        changes.acknowledge(world.ctx.db, "n1", group.change_ids)
+    assert taken == [(5, 901), (3, 399)]
+    assert len(changes.images_of(world.ctx.db, ids)) == 1300
+    world.sql("UPDATE lis_images SET change_id = :c LIMIT 1000", c=ids[1])
+    group = changes.next_group(world.ctx.db, "n2")
+    assert (group.change_ids, len(group.images)) == (ids[:2], 1000)

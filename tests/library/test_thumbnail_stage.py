@@ -10,11 +10,15 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
+from imagesys_lib import runs
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.interface import Interface
 from imagesys_lib.recipe import recipe
 from imagesys_lib.stages import thumbnail as stage
 from imagesys_lib.stages.check import check
+from imagesys_lib.stages.download import download
+from imagesys_lib.stages.ingest import ingest
+from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.repair import repair
 from imagesys_lib.thumbnail.pool import Decoders
 from tests.library.images import encoded, quarters
@@ -72,6 +76,24 @@ def test_siblings_go_beside_each_jpeg_to_every_node_and_to_the_website(world: Wo
     assert repair(world.ctx, "n2").restored == 1
     assert lost.is_file()
     assert check(world.ctx, "n2").clean
+
+
+@pytest.mark.parametrize("left", [b"", bytes(5000), b"\xff\xd8\xff"])
+def test_an_original_that_a_power_cut_has_spoilt_is_downloaded_again(
+    world: World, host: PhotoHost, left: bytes
+) -> None:
+    url = host.put("/a.jpg", encoded(quarters(), "JPEG"))
+    (image_hash,) = world.put("a", url)
+    run = world.run()
+    runs.begin(world.ctx.db, run)
+    ingest(world.ctx, run)
+    (batch,) = plan(world.ctx, run)
+    download(world.ctx, batch.batch_id)
+    world.ctx.staging.original(image_hash).write_bytes(left)
+    done = stage.thumbnail(world.ctx, batch.batch_id)
+    assert (done.made, done.failed, done.given_back) == (0, {}, 1)
+    assert world.pipeline().lost == []
+    assert url in world.live()
 
 
 def test_turning_siblings_on_later_changes_the_recipe_and_nothing_that_is_live(world: World, host: PhotoHost) -> None:

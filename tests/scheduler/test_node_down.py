@@ -53,7 +53,9 @@ def test_a_node_down_turns_its_own_task_red_and_one_clear_completes_it(live: Liv
     trees = live.trees("de")
     assert trees["n1"] == trees["n2"] == trees["n3"]
     assert len(trees["n2"]) == 2 * len(entries)
-    checks = live.rows("de", "SELECT node, files, findings FROM lis_node_checks ORDER BY check_id DESC LIMIT 3")
+    checks = live.rows(
+        "de", "SELECT node, files, findings FROM lis_node_checks WHERE kind <> 'scrub' ORDER BY check_id DESC LIMIT 3"
+    )
     assert {(files, findings) for _, files, findings in checks} == {(2 * len(entries), "{}")}
 
 

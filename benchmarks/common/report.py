@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from .outcome import Grid, Part
-from .settings import BASE
 
 _VERDICTS = ("target", "wanted", "measured", "verdict")
 
@@ -30,8 +29,10 @@ def show(part: Part, console: Console) -> None:
         console.print(note, style="dim")
 
 
-def write(parts: Mapping[str, Part], options: Mapping[str, Any], charts: list[Path]) -> Path:
-    """Write results.json and report.md, and return the latter."""
+def write(
+    folder: Path, title: str, parts: Mapping[str, Part], options: Mapping[str, Any], charts: Sequence[Path] = ()
+) -> Path:
+    """Write results.json and report.md into ``folder``, and return the latter."""
     machine = _machine()
     results = {
         "machine": machine,
@@ -40,8 +41,8 @@ def write(parts: Mapping[str, Part], options: Mapping[str, Any], charts: list[Pa
             name: {**part.data, "targets": [target.row() for target in part.targets]} for name, part in parts.items()
         },
     }
-    (BASE / "results.json").write_text(json.dumps(results, indent=1, default=str) + "\n")
-    lines = ["# Image benchmark", "", f"{machine['when']} · {machine['processor']} · Python {machine['python']}", ""]
+    (folder / "results.json").write_text(json.dumps(results, indent=1, default=str) + "\n")
+    lines = [f"# {title}", "", f"{machine['when']} · {machine['processor']} · Python {machine['python']}", ""]
     for part in parts.values():
         lines += [f"## {part.title}", ""]
         for grid in _grids(part):
@@ -49,7 +50,7 @@ def write(parts: Mapping[str, Part], options: Mapping[str, Any], charts: list[Pa
         lines += [f"- {note}" for note in part.notes]
         lines += [""]
     lines += [f"![{chart.stem}]({chart.name})" for chart in charts]
-    target = BASE / "report.md"
+    target = folder / "report.md"
     target.write_text("\n".join(lines) + "\n")
     return target
 

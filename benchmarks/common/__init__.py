@@ -1,0 +1,1 @@
+"""What the benchmarks share: results and their report, lines through measured sizes, memory of processes."""

@@ -1,0 +1,68 @@
+"""fs_check: compare the files on a node with the database, the whole tree or a part of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+
+import sqlalchemy as sa
+
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import read
+from imagesys_lib.db.schema import lis_live_images
+from imagesys_lib.hashing import lis_path_for_hash
+from imagesys_lib.intervals import Interval
+from imagesys_lib.nodes import NodeSession
+from imagesys_lib.stages.check import parts
+from imagesys_lib.stages.check.compare import Page, differences
+from imagesys_lib.stages.check.expected import pages, unacknowledged
+from imagesys_lib.stages.check.parts import WHOLE, Part
+from imagesys_lib.stages.check.results import Checked, keep
+from imagesys_lib.stages.check.suspects import Suspects
+
+log = logging.getLogger(__name__)
+
+
+def daily_part(ctx: Context, interval: Interval) -> Part:
+    """Return what the run of a local day checks: a seventh of a large tree, all of a small one."""
+    shown = lis_live_images.c.image_hash
+    beyond = sa.select(shown).order_by(shown).limit(1).offset(ctx.config.check.shard_above)
+    if not read(ctx.db, beyond):
+        return WHOLE
+    return parts.of_day(interval.start.astimezone(ctx.config.zone).date())
+
+
+def check(ctx: Context, node_name: str, run_id: str | None = None, part: Part = WHOLE) -> Checked:
+    """Check one node, mark what is missing or wrong for repair and keep the result in ``lis_node_checks``."""
+    result = Checked(node_name, "full" if part == WHOLE else "part", part.name)
+    with NodeSession(ctx.node(node_name), ctx.stop) as node:
+        suspects = Suspects(ctx, node, result)
+        for folder in part.folders:
+            with node.listing(ctx.country, folder.path) as listing:
+                for finding in differences(listing, _watched(ctx, pages(ctx, folder), result, part), result):
+                    suspects.add(finding)
+        suspects.settle()
+    for folder in part.folders:
+        for image_hash in unacknowledged(ctx, node_name, folder):
+            result.count("live_unacknowledged", lis_path_for_hash(image_hash), ctx.config.check.samples)
+    keep(ctx, result, run_id)
+    log.info(
+        "%s %s, %s: %d files, %d bytes, %s",
+        ctx.country.upper(),
+        node_name,
+        "the whole tree" if part == WHOLE else f"part {part.name}",
+        result.files,
+        result.bytes,
+        dict(result.findings) or "as the database says",
+    )
+    return result
+
+
+def _watched(ctx: Context, source: Iterable[Page], result: Checked, part: Part) -> Iterator[Page]:
+    """Pass pages on, with each look whether the check is to stop, and show how far it is."""
+    for page in source:
+        ctx.check_stop()
+        yield page
+        if page.bound is not None:
+            share = part.share(page.bound.replace(b"/", b"").decode())
+            ctx.progress(result.files, round(result.files / share))

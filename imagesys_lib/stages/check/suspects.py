@@ -1,0 +1,84 @@
+"""Suspects: what looked wrong is looked at once more, on the node and in the database at once, before it counts.
+
+Other runs push and publish while a listing streams, and a node may still have changes to apply: neither is a fault.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from imagesys_lib import node_records
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import CHUNK
+from imagesys_lib.hashing import THUMBNAIL_SUFFIXES, lis_path_for_hash
+from imagesys_lib.nodes import Entry, NodeSession
+from imagesys_lib.stages.check.compare import Finding, judge
+from imagesys_lib.stages.check.expected import expected_on
+from imagesys_lib.stages.check.results import Checked
+
+REPAIRED_KINDS = ("missing", "acked_absent", "wrong_size", "extra", "damaged")
+_ABSENT = ("missing", "acked_absent")
+
+
+class Suspects:
+    """Gathers findings of one node and settles them a thousand at a time."""
+
+    def __init__(self, ctx: Context, node: NodeSession, result: Checked) -> None:
+        self._ctx, self._node, self._result = ctx, node, result
+        self._waiting: list[Finding] = []
+
+    def add(self, finding: Finding) -> None:
+        """Take one more."""
+        self._waiting.append(finding)
+        if len(self._waiting) >= CHUNK:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count those that stand and mark for repair what repair can put right."""
+        if not self._waiting:
+            return
+        found = confirm(self._ctx, self._node, self._waiting)
+        self._waiting = []
+        self._ctx.check_stop()
+        spare_until = spared_from(self._ctx)
+        marks: dict[str, str] = {}
+        for finding in found:
+            self._result.count(finding.kind, finding.path, self._ctx.config.check.samples)
+            young = finding.kind == "extra" and finding.mtime > spare_until
+            if finding.kind in REPAIRED_KINDS and finding.image_hash and not young:
+                marks[finding.image_hash] = "missing" if finding.kind in _ABSENT else finding.kind
+        node_records.mark(self._ctx.db, self._node.node.name, marks, keep=True)
+
+
+def confirm(ctx: Context, node: NodeSession, suspects: list[Finding]) -> list[Finding]:
+    """Return the suspects (at most 1,000) that still differ in the same way.
+
+    A strange name needs no second look: nothing of ours makes one, and the database has no word on it.
+    """
+    named = sorted({finding.image_hash for finding in suspects if finding.image_hash})
+    wanted = {expected.image_hash: expected for expected in expected_on(ctx, node.node.name, named)} if named else {}
+    paths = [finding.path for finding in suspects if finding.image_hash]
+    there = {entry.path: entry for entry in node.stat(ctx.country, paths)} if paths else {}
+    standing = []
+    for finding in suspects:
+        again = finding
+        if finding.image_hash:
+            judged = judge(wanted.get(finding.image_hash), finding.path, there.get(finding.path))
+            if judged is None or (judged.kind != finding.kind and not {judged.kind, finding.kind} <= {*_ABSENT}):
+                continue
+            again = judged
+        standing.append(again)
+    return standing
+
+
+def spared_from(ctx: Context) -> float:
+    """Return the mtime from which on an extra file is spared: its upload may be under way."""
+    return time.time() - ctx.config.check.extra_grace_hours * 3600
+
+
+def stat_images(node: NodeSession, country: str, hashes: Iterable[str]) -> list[Entry]:
+    """Return the files that a node has of these images, in path order."""
+    ends = [f"{number}.{suffix}" for number in range(1, 10) for suffix in THUMBNAIL_SUFFIXES]
+    paths = [f"{lis_path_for_hash(image_hash)}.{end}" for image_hash in hashes for end in ends]
+    return sorted(node.stat(country, paths), key=lambda entry: entry.path) if paths else []

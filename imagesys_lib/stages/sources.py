@@ -1,0 +1,209 @@
+"""Where a repair finds files: in staging, else on a peer. Nothing passes on whose checksum is not right."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from imagesys_lib import node_records
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import Row, chunks
+from imagesys_lib.nodes import NodeFault, NodeSession
+from imagesys_lib.stages.sync import thumb_paths
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done for some marked images (hash to reason), in hash order.
+
+    ``wanted``: to be given to the node. ``unwanted``: the node may have files of them that nothing wants.
+    """
+
+    marks: dict[str, str]
+    wanted: list[Row]
+    unwanted: list[str]
+
+
+@dataclass
+class Sourced:
+    """A plan with its files: images ``found``, by the folder that holds them, ``left`` and, of these, on no node.
+
+    ``folder`` is where what came from peers lies, in a folder for each; it is the user's to remove. ``asked`` and
+    ``answered`` hold the images that each peer was asked for, and those it could tell of.
+    """
+
+    plan: Plan
+    folder: Path
+    turn: int
+    left: list[Row]
+    found: dict[Path, list[Row]] = field(default_factory=dict)
+    asked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    answered: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    nowhere: list[Row] = field(default_factory=list)
+
+    def collect(self, folder: Path) -> None:
+        """Count as found what of the images left lies intact in a folder."""
+        good = [image for image in self.left if _intact(folder, image)]
+        have = {image.image_hash for image in good}
+        self.found.setdefault(folder, []).extend(good)
+        self.left = [image for image in self.left if image.image_hash not in have]
+
+
+class Halt(threading.Event):
+    """Set when somebody sets it, or the stage's own ``stop``."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__()
+        self._stop = stop
+
+    def is_set(self) -> bool:
+        """Return whether either is set."""
+        return super().is_set() or self._stop.is_set()
+
+
+class Sources:
+    """The staging disk and the other nodes, for a repair of one node.
+
+    Each peer is asked over one connection that stays open. One that cannot be reached is not asked again, and what it
+    may hold is not given up. ``halt`` ends what is under way.
+    """
+
+    def __init__(self, ctx: Context, node_name: str) -> None:
+        self.ctx, self.node = ctx, node_name
+        self.halt = Halt(ctx.stop)
+        self.peers = [name for name in ctx.config.nodes if name != node_name]
+        self._away: set[str] = set()
+        self._sessions: dict[str, NodeSession] = {}
+        self._lock = threading.Lock()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Sources:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def fetch(self, plans: Iterable[Plan]) -> Iterator[Sourced]:
+        """Yield each plan with its files from staging or from its first peer; theirs are not verified yet."""
+        for turn, plan in enumerate(plans):
+            self.ctx.staging.require_space()
+            folder = Path(tempfile.mkdtemp(prefix=self.ctx.staging.repair_folders(self.node), dir=self._root))
+            group = Sourced(plan, folder, turn, plan.wanted)
+            group.collect(self.ctx.staging.out)
+            for peer, images in self._first_choice(group).items():
+                self._pull(group, peer, images)
+            yield group
+
+    def verify(self, groups: Iterable[Sourced]) -> Iterator[Sourced]:
+        """Yield groups whose files are right; what the first peer did not have so, the others are asked for."""
+        for group in groups:
+            for peer in list(group.asked):
+                group.collect(group.folder / peer)
+            for peer in self._order(group.turn):
+                asked = group.asked[peer]
+                if images := [image for image in group.left if image.image_hash not in asked]:
+                    self._pull(group, peer, images)
+                    group.collect(group.folder / peer)
+            answered = [group.answered[peer] for peer in self.peers]
+            group.nowhere = [image for image in group.left if all(image.image_hash in hashes for hashes in answered)]
+            yield group
+
+    @property
+    def _root(self) -> Path:
+        return self.ctx.staging.settings.root
+
+    def _order(self, turn: int) -> list[str]:
+        """Return the peers, a different one first each time, so that they share the load."""
+        first = turn % len(self.peers) if self.peers else 0
+        return self.peers[first:] + self.peers[:first]
+
+    def _first_choice(self, group: Sourced) -> dict[str, list[Row]]:
+        """Say which peer is asked first for which images: not one that lacks an image itself."""
+        order = [peer for peer in self._order(group.turn) if peer not in self._away]
+        if not order or not group.left:
+            return {}
+        hashes = [image.image_hash for image in group.left]
+        lacking: dict[str, set[str]] = {peer: set() for peer in order}
+        for peer in order:
+            if node_records.marked_after(self.ctx.db, peer, "", 1):
+                for some in chunks(hashes):
+                    lacking[peer] |= node_records.marked_of(self.ctx.db, peer, some)
+        return first_choice(group.left, order, lacking)
+
+    def _pull(self, group: Sourced, peer: str, images: Sequence[Row]) -> None:
+        """Copy images from a peer into its own folder of the group."""
+        if peer in self._away:
+            return
+        hashes = {image.image_hash for image in images}
+        group.asked[peer] |= hashes
+        target = group.folder / peer
+        target.mkdir(exist_ok=True)
+        paths = [path for image in images for path in thumb_paths(image)]
+        try:
+            self._session(peer).pull(paths, target, kbps=self.ctx.config.transfer.repair_kbps)
+        except NodeFault as fault:
+            self.ctx.staging.require_space()  # whose disk is full, rsync does not say
+            log.warning("%s %s: %s", self.ctx.country.upper(), self.node, fault.message)
+            if fault.reason != "transfer":  # of one file that cannot be read the others are not worse
+                self._away.add(peer)
+            return
+        group.answered[peer] |= hashes
+
+    def _session(self, peer: str) -> NodeSession:
+        with self._lock:
+            if peer not in self._sessions:
+                session = NodeSession(self.ctx.node(peer), self.halt)
+                self._sessions[peer] = self._stack.enter_context(session)
+            return self._sessions[peer]
+
+
+def first_choice(images: Sequence[Row], order: Sequence[str], lacking: dict[str, set[str]]) -> dict[str, list[Row]]:
+    """Share images out: each to the first peer of ``order`` that does not lack it; if all do, to the first."""
+    shares: dict[str, list[Row]] = {}
+    for image in images:
+        peer = next((name for name in order if image.image_hash not in lacking[name]), order[0])
+        shares.setdefault(peer, []).append(image)
+    return shares
+
+
+def discard(group: Sourced) -> None:
+    """Remove what a group has taken from peers."""
+    shutil.rmtree(group.folder, ignore_errors=True)
+
+
+def _intact(root: Path, image: Row) -> bool:
+    """Say whether all files of an image lie below ``root`` with the checksums kept from thumbnailing."""
+    base = str(root)
+    for thumb in image.thumbs or ():
+        if _sha1(f"{base}/{thumb['path']}", int(thumb["bytes"])) != thumb["sha1"]:
+            return False
+    return bool(image.thumbs)
+
+
+def _sha1(path: str, size: int) -> str:
+    """Return the SHA-1 of a file of so many bytes; "" if it is not there or of another size."""
+    try:  # not by pathlib and a buffered file: read for each of millions, these cost more than the hash
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        data = os.read(descriptor, size + 1)
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest() if len(data) == size else ""

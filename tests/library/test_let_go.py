@@ -1,0 +1,303 @@
+"""A node that is behind for too long, or at the cost of the staging disk: let go, told apart, and brought back."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from imagesys_lib import changes, node_records
+from imagesys_lib.db.engine import write
+from imagesys_lib.db.schema import lis_change_acks, lis_changes, lis_images, lis_node_repairs
+from imagesys_lib.explain import explain
+from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash, thumbnail_path
+from imagesys_lib.nodes import NodeFault
+from imagesys_lib.stages.check import check
+from imagesys_lib.stages.heal import heal
+from imagesys_lib.stages.publish import publish
+from imagesys_lib.stages.purge import purge_images
+from imagesys_lib.stages.repair import Repaired, repair
+from imagesys_lib.stages.report import render, report
+from imagesys_lib.stages.sync import Synced, node_lock, sync
+from include.sandbox import ManifestEntry
+from tests.library.trees import assert_equal_nodes
+from tests.world import NODES, World
+
+Entries = dict[str, ManifestEntry]
+
+
+def made_up(world: World, count: int, *, images: int = 1, host: str = "made.up") -> list[str]:
+    """So many changes with made-up thumbnails that wait in staging; returns their paths."""
+    paths: list[str] = []
+    rows = []
+
+    def one(number: int) -> dict[str, object]:
+        url = f"http://{host}/{number}.jpg"
+        h, data = lis_hash_for_url(url), f"thumbnail {number}".encode()
+        thumb = {"n": 1, "path": f"uk/{lis_path_for_hash(h)}.1.jpg", "width": 1, "height": 1, "bytes": len(data)}
+        file = world.staging / "out" / str(thumb["path"])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        paths.append(str(thumb["path"]))
+        thumb["sha1"] = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+        return {"image_url": url, "image_hash": h, "thumbs": [thumb]}
+
+    def work(session: sa.Connection) -> None:
+        now = sa.func.utc_timestamp(6)
+        for number in range(count):
+            change = changes.record(session)
+            for position in range(images):
+                rows.append({"change_id": change, **one(number * images + position)})
+        session.execute(
+            sa.insert(lis_images).values(
+                datasource_id=1,
+                etl_version=now,
+                state="thumbnailed",
+                desired="present",
+                next_attempt_at=now,
+                created_at=now,
+                updated_at=now,
+            ),
+            rows,
+        )
+
+    write(world.ctx.db, work)
+    return paths
+
+
+def away(world: World, *nodes: str, groups: int = 3) -> None:
+    """So many changes of four photos each, synced and published while some nodes cannot be reached."""
+    made_up(world, groups, images=4)
+    for name in nodes:
+        world.sandbox.nodes.stop_node(name)
+    for name in NODES:
+        with contextlib.suppress(NodeFault):
+            sync(world.ctx, name)
+    publish(world.ctx)
+
+
+def back(world: World, *nodes: str) -> None:
+    for name in nodes:
+        world.sandbox.nodes.start_node(name)
+
+
+def age(world: World, days: float) -> None:
+    world.sql("UPDATE lis_changes SET created_at = TIMESTAMPADD(HOUR, :h, created_at)", h=-round(days * 24))
+
+
+def reasons(world: World) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for row in world.rows(sa.select(lis_node_repairs)):
+        found.setdefault(row.node, set()).add(row.reason)
+    return found
+
+
+def is_ready(world: World, node: str) -> bool:
+    return (world.root(node) / ".imagesys" / "ready").exists()
+
+
+def open_changes(world: World) -> int:
+    return int(world.scalar(sa.select(sa.func.count()).where(lis_changes.c.settled_at.is_(None))))
+
+
+# By age
+
+
+def test_a_node_that_is_away_too_long_is_let_go_and_repaired_when_it_is_back(world: World) -> None:
+    away(world, "n2")
+    age(world, 6)
+    assert heal(world.ctx).let_go == 0
+    assert len(world.staged("out")) == 12
+    age(world, 2)
+    assert heal(world.ctx).let_go == 12
+    assert heal(world.ctx).let_go == 0
+    assert world.staged("out") == []
+    assert open_changes(world) == 0
+    assert reasons(world) == {"n2": {"let_go"}}
+    url, row = next(iter(world.images().items()))
+    assert "marked for repair (let_go)" in dict(explain(world.ctx, row.image_hash).facts)["n2"]
+
+    back(world, "n2")
+    (world.root("n2") / ".imagesys").mkdir()
+    (world.root("n2") / ".imagesys" / "ready").touch()  # as it was before it went away
+    assert sync(world.ctx, "n2") == Synced()
+    assert not is_ready(world, "n2")
+    run = world.run()
+    lost = report(world.ctx, run).lost
+    assert any("Node n2 lacks 12 images that were let go" in loss for loss in lost)
+    assert "12 marked for repair (12 let go)" in render(report(world.ctx, run))
+    check(world.ctx, "n2")
+    assert reasons(world) == {"n2": {"let_go"}}  # a check that sees them missing does not make it forget
+    assert repair(world.ctx, "n2", limit=5).restored == 5
+    assert not is_ready(world, "n2")
+    assert repair(world.ctx, "n2") == Repaired(restored=7)
+    assert is_ready(world, "n2")
+    assert_equal_nodes(world)
+    assert url in world.live()
+
+
+def test_a_change_that_was_let_go_counts_not_towards_the_quorum(world: World) -> None:
+    world.reconfigure(quorum=3)
+    away(world, "n2")
+    age(world, 8)
+    assert heal(world.ctx).let_go == 12
+    assert publish(world.ctx) == 0
+    back(world, "n2")
+    sync(world.ctx, "n2")
+    assert publish(world.ctx) == 0
+    assert repair(world.ctx, "n2").restored == 12
+    assert publish(world.ctx) == 12
+    assert_equal_nodes(world)
+
+
+def test_nothing_is_let_go_that_no_other_node_holds(world: World) -> None:
+    away(world, *NODES)
+    age(world, 30)
+    assert heal(world.ctx).let_go == 0
+    assert len(world.staged("out")) == 12
+    back(world, *NODES)
+    sync(world.ctx, "n1")
+    sync(world.ctx, "n3")
+    h = next(iter(world.images().values())).image_hash
+    for name in ("n1", "n3"):
+        world.sql("INSERT INTO lis_node_repairs VALUES (:n, :h, 'transfer', UTC_TIMESTAMP(6))", n=name, h=h)
+    assert heal(world.ctx).let_go == 8  # one image of the third change is on neither
+    assert len(world.staged("out")) == 4
+    world.sql("DELETE FROM lis_node_repairs WHERE node = 'n1'")
+    assert heal(world.ctx).let_go == 4
+    assert world.staged("out") == []
+
+
+def test_a_deletion_that_was_let_go_is_made_good_by_the_repair(world: World, live: Entries) -> None:
+    h = lis_hash_for_url(next(iter(live)))
+    world.sql("DELETE FROM lis_listing_images WHERE image_hash = :h", h=h)
+    now = world.scalar(sa.select(sa.func.utc_timestamp(6)))
+    write(world.ctx.db, lambda session: purge_images(session, [h], now))
+    sync(world.ctx, "n1")
+    sync(world.ctx, "n3")
+    age(world, 8)
+    assert heal(world.ctx).let_go == 1
+    for number in (1, 2):
+        os.utime(world.root("n2") / thumbnail_path("uk", h, number), (time.time() - 48 * 3600,) * 2)
+    sync(world.ctx, "n2")
+    assert not is_ready(world, "n2")
+    assert repair(world.ctx, "n2") == Repaired(deleted=2)
+    assert is_ready(world, "n2")
+    assert_equal_nodes(world)
+
+
+def test_what_comes_later_reaches_a_node_through_its_sync_and_takes_the_mark_away(world: World) -> None:
+    away(world, "n2")
+    age(world, 8)
+    heal(world.ctx)
+    back(world, "n2")
+    hashes = sorted(row.image_hash for row in world.images().values())
+    world.sql("DELETE FROM lis_listing_images WHERE image_hash = :h", h=hashes[0])
+    now = world.scalar(sa.select(sa.func.utc_timestamp(6)))
+    write(world.ctx.db, lambda session: purge_images(session, [hashes[0]], now))
+    for name in NODES:
+        sync(world.ctx, name)
+    assert node_records.count_marks(world.ctx.db, "n2") == 11
+    repair(world.ctx, "n2")
+    assert_equal_nodes(world)
+
+
+def test_a_node_that_somebody_syncs_is_passed_over(world: World) -> None:
+    away(world, "n2")
+    age(world, 8)
+    with node_lock(world.ctx, "n2"):
+        assert heal(world.ctx).let_go == 0
+    assert heal(world.ctx).let_go == 12
+
+
+# By pressure
+
+
+def test_under_disk_pressure_the_oldest_changes_go_until_it_is_over(world: World) -> None:
+    away(world, "n2")
+    big = world.staging / "out" / world.staged("out")[0]
+    younger = made_up(world, 30, host="younger")
+    for name in ("n1", "n3"):
+        sync(world.ctx, name)
+    with big.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, 2 << 30)  # what its change holds on the disk
+    free_mb = world.ctx.staging.free_bytes() >> 20
+    assert heal(world.ctx).let_go == 0
+    ctx = world.reconfigure(staging={"min_free_mb": (free_mb + 1024) // 2})
+    try:
+        assert 12 <= heal(ctx).let_go < 30
+    finally:
+        big.unlink(missing_ok=True)
+    assert younger[-1] in world.staged("out")
+    world.reconfigure()
+    back(world, "n2")
+    assert sync(world.ctx, "n2").set_aside == 0
+    repair(world.ctx, "n2")
+    assert_equal_nodes(world, all_live=False)
+
+
+def test_pressure_lets_no_node_go_that_is_only_late_today(world: World) -> None:
+    away(world)
+    made_up(world, 3, host="younger")
+    sync(world.ctx, "n1")
+    ctx = world.reconfigure(staging={"min_free_mb": 10**9})
+    assert heal(ctx).let_go == 0
+    age(world, 1.1)
+    assert heal(ctx).let_go == 6  # n2 and n3, as n1 holds them
+    world.reconfigure()
+    for name in ("n2", "n3"):
+        sync(world.ctx, name)
+        repair(world.ctx, name)
+    assert_equal_nodes(world, all_live=False)
+
+
+# A long change log
+
+
+def test_five_hundred_changes_are_caught_up_in_their_order(world: World) -> None:
+    paths = made_up(world, 500)
+    ctx = world.reconfigure(transfer={"group_images": 150})
+    sync(ctx, "n1")
+    sync(ctx, "n3")
+    newest = [row.image_hash for row in world.rows(sa.select(lis_images).order_by(lis_images.c.change_id).limit(20))]
+    now = world.scalar(sa.select(sa.func.utc_timestamp(6)))
+    assert write(ctx.db, lambda session: purge_images(session, newest, now)) == 20
+
+    started = time.monotonic()
+    assert len(changes.pending(ctx.db, "n2", 1000)) == 501
+    assert changes.backlog(ctx.db, "n2") == 500
+    assert changes.ready_to_settle(ctx.db, NODES) == []
+    assert time.monotonic() - started < 1
+    assert sync(ctx, "n2") == Synced(pushed=480, deleted=20, changes=501)
+    for name in ("n1", "n3"):
+        assert sync(ctx, name).deleted == 20
+    ack = lis_change_acks.c
+    query = sa.select(ack.change_id).where(ack.node == "n2").order_by(ack.acked_at, ack.change_id)
+    order = [row.change_id for row in world.rows(query)]
+    assert order == sorted(order)
+    assert assert_equal_nodes(world, all_live=False).keys() == set(paths) - gone(newest)
+    assert world.staged("out") == []
+    assert open_changes(world) == 0
+
+
+def gone(hashes: list[str]) -> set[str]:
+    return {f"uk/{lis_path_for_hash(h)}.1.jpg" for h in hashes}
+
+
+def test_five_hundred_changes_that_are_let_go_come_back_through_one_repair(world: World) -> None:
+    made_up(world, 500)
+    sync(world.ctx, "n1")
+    sync(world.ctx, "n3")
+    age(world, 8)
+    started = time.monotonic()
+    assert heal(world.ctx).let_go == 500
+    assert time.monotonic() - started < 10
+    assert (world.staged("out"), open_changes(world)) == ([], 0)
+    sync(world.ctx, "n2")
+    assert repair(world.ctx, "n2") == Repaired(restored=500)
+    assert_equal_nodes(world, all_live=False)
+    assert Path(world.root("n2") / ".imagesys" / "ready").exists()
