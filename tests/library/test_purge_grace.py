@@ -16,7 +16,7 @@ from imagesys_lib.runs import Kind
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.publish import publish
-from imagesys_lib.stages.purge import purge
+from imagesys_lib.stages.purge import RuleResult, purge
 from imagesys_lib.stages.purge.rules import Cutoffs, Rule
 from imagesys_lib.stages.purge.unpublish import spare_relisted, unpublish
 from imagesys_lib.stages.repair import repair
@@ -158,6 +158,24 @@ def test_a_half_loaded_etl_deletes_nothing_that_waits(world: World, live: Entrie
     found = purge(world.ctx)
     assert "looks half loaded" in found.refused
     assert world.dump() == before
+
+
+def test_a_dry_run_tells_what_is_due_what_waits_and_what_would_be_deleted_and_changes_nothing(
+    world: World, live: Entries, gone: set[str]
+) -> None:
+    listings, urls = first_listings(live, 3)
+    world.sandbox.etl.remove("uk", listings)
+    world.sql("UPDATE lis_listing_images SET missing_since = '2026-01-01' WHERE listing_id = :l", l=listings[2])
+    over = lis_hash_for_url(min(gone))
+    world.sql("UPDATE lis_images SET next_attempt_at = '2026-01-01' WHERE image_hash = :h", h=over)
+    before = world.dump()
+    due = len(urls - gone)
+    found = purge(world.ctx, dry_run=True)
+    assert found.rules == {"unlisted": RuleResult(due, due, unpublished=due, in_grace=len(gone) - 1, deleted=1)}
+    assert (found.looked_up, found.unlisted, found.refused) == (10, 0, "")
+    assert world.dump() == before
+    did = purge(world.ctx)
+    assert (did.unpublished, did.deleted, did.in_grace) == (due, 1, len(gone) - 1 + due)
 
 
 # Purge and upload of the same image (fault 35): the newest intent wins
