@@ -13,7 +13,7 @@ from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_change_acks, lis_changes, lis_images
 from imagesys_lib.explain import explain
 from imagesys_lib.hashing import lis_hash_for_url
-from imagesys_lib.runs import Kind
+from imagesys_lib.runs import Kind, Run
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
@@ -27,7 +27,7 @@ from imagesys_lib.stages.sync import sync
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox import ManifestEntry
 from tests.library.test_purge import first_listings, ingested, paths_of
-from tests.world import DAY, NODES, World, remove_below
+from tests.world import DAY, NODES, World
 
 Entries = dict[str, ManifestEntry]
 GRACE = {"cap_percent": 100, "max_unlisted_percent": 60, "retention_days": 0, "grace_hours": 24}
@@ -187,17 +187,28 @@ def test_a_dry_run_tells_what_is_due_what_waits_and_what_would_be_deleted_and_ch
 # Purge and upload of the same image (fault 35): the newest intent wins
 
 
-def test_a_purge_overtakes_a_push_that_a_node_has_not_seen(world: World, live: Entries) -> None:
+def bring_live(world: World) -> None:
+    """Make what is due and bring it to n1 and n2; n3 is not asked."""
+    run = world.run(Kind.MANUAL)
+    ingest(world.ctx, run)
+    for batch in plan(world.ctx, run):
+        download(world.ctx, batch.batch_id)
+        thumbnail(world.ctx, batch.batch_id)
+    for name in ("n1", "n2"):
+        sync(world.ctx, name)
+    publish(world.ctx)
+
+
+def test_a_purge_overtakes_a_push_that_a_node_has_not_seen(world: World) -> None:
+    entries = world.seed(6)
     world.reconfigure(purge={**GRACE, "max_unlisted_percent": 100, "grace_hours": 0})
-    remove_below(world.root("n3"))
-    world.sql("DELETE FROM lis_change_acks WHERE node = 'n3'")
-    world.sql("UPDATE lis_changes SET settled_at = NULL")
+    bring_live(world)
+    assert world.live().keys() == entries.keys()
     world.sandbox.etl.empty("uk")
-    assert purge(world.ctx).deleted == len(live)
-    assert world.live() == {}
-    assert sync(world.ctx, "n3").pushed == 0
+    assert purge(world.ctx).deleted == len(entries)
     world.sync_all()
     assert world.equal_trees() == {}
+    assert world.live() == {}
 
 
 def test_a_push_overtakes_a_purge_that_a_node_has_not_seen(world: World, live: Entries) -> None:
@@ -205,19 +216,11 @@ def test_a_push_overtakes_a_purge_that_a_node_has_not_seen(world: World, live: E
     listings, urls = first_listings(live, 2)
     world.sandbox.etl.remove("uk", listings)
     assert purge(world.ctx).deleted == len(urls)
-    sync(world.ctx, "n1")  # has deleted; n2 has not heard of it, and n3 hears of nothing for long
+    sync(world.ctx, "n1")  # has deleted; n2 and n3 have not heard of it
     world.seed(40)
-    run = world.run()
-    runs.begin(world.ctx.db, run)
-    assert ingest(world.ctx, run).released == len(urls)
-    for batch in plan(world.ctx, run):
-        download(world.ctx, batch.batch_id)
-        thumbnail(world.ctx, batch.batch_id)
-    for name in ("n1", "n2"):
-        assert sync(world.ctx, name).deleted == 0
-    assert publish(world.ctx) == len(urls)
+    bring_live(world)
     assert world.live().keys() == live.keys()
-    assert sync(world.ctx, "n3").deleted == 0
+    sync(world.ctx, "n3")
     assert world.equal_trees().keys() == paths_of(set(live))
 
 
@@ -280,6 +283,46 @@ def test_a_purge_and_an_ingest_at_once_end_as_the_etl_says(world: World, live: E
     assert world.equal_trees().keys() == paths_of(set(live))
     world.reconfigure(purge={**GRACE, "grace_hours": 0})
     assert purge(world.ctx).unpublished == 0
+
+
+class Killed(BaseException):
+    """Stands for kill -9: the connection goes and its transaction with it."""
+
+
+def killed_at(world: World, run: Run, number: int) -> bool:
+    """Purge, and die before the statement of that number; says whether it died."""
+    ctx = world.context()
+    left = [number]
+
+    def count(*_: object) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+
+    sa.event.listen(ctx.db, "before_cursor_execute", count)
+    try:
+        purge(ctx, run=run)
+    except Killed:
+        return True
+    finally:
+        ctx.close()
+    return False
+
+
+def test_a_purge_killed_at_every_one_of_its_statements_loses_and_repeats_nothing(world: World, live: Entries) -> None:
+    world.reconfigure(purge={**GRACE, "grace_hours": 0})
+    listings, urls = first_listings(live, 3)
+    run = ingested(world, world.run())
+    changes_before = world.scalar(sa.select(sa.func.count()).select_from(lis_changes))
+    world.sandbox.etl.remove("uk", listings)
+    number = 1
+    while killed_at(world, run, number):
+        number += 1
+    assert number > 15  # each try leaves less to do for the next
+    assert world.live().keys() == live.keys() - urls
+    assert {url for url, row in world.images().items() if row.desired == "absent"} == urls
+    assert world.scalar(sa.select(sa.func.count()).select_from(lis_changes)) == changes_before + 1
+    assert runs.figures(world.ctx.db, run.run_id, "purge.") == {"unpublished": len(urls), "deleted": len(urls)}
 
 
 # Age
