@@ -202,8 +202,9 @@ class Transfer(_Model):
 class Purge(_Model):
     """When images go: ``retention_days`` after the last listing has gone, or, if ``max_age_days`` is set, so long
     after the newest of their listings was updated and ingested. Files go ``grace_hours`` after the image has left the
-    site. Caps in per cent. A data source of at least ``datasource_listings`` known listings that loses all of them at
-    once is taken for a failed load, unless it is one of ``ended_datasources``.
+    site. Caps in per cent. A data source that loses more than ``max_unlisted_percent``, and at least
+    ``datasource_listings``, of its listings at once is taken for half loaded, unless it is one of
+    ``ended_datasources``.
     """
 
     retention_days: Days = 30
@@ -213,7 +214,7 @@ class Purge(_Model):
     approval_hours: Annotated[float, Field(gt=0, le=24 * 30)] = 48
     ask_again_days: Annotated[float, Field(ge=0, le=365)] = 7
     max_unlisted_percent: Percent = 20
-    datasource_listings: Annotated[int, Field(ge=1)] = 10
+    datasource_listings: Annotated[int, Field(ge=1)] = 20
     ended_datasources: tuple[int, ...] = ()
     lookup_shards: Annotated[int, Field(ge=1, le=31)] = 7
     rotate_above: Annotated[int, Field(ge=0)] = 20_000

@@ -82,10 +82,10 @@ class Builder:
             deadline=f"{config.alerts.deadline_minutes:g}",
             retention=config.purge.retention_days,
             cap=f"{config.purge.cap_percent:g}",
+            grace=f"{config.purge.grace_hours:g}",
             shard_above=config.check.shard_above,
             scrub_files=config.check.scrub_files,
             let_go_days=f"{config.transfer.let_go_days:g}",
-            grace=f"{config.purge.grace_hours:g}",
         )
 
     def task(self, task_id: str, *, pool: str = "", rule: TriggerRule = TriggerRule.ALL_SUCCESS) -> dict[str, Any]:

@@ -32,6 +32,9 @@ from imagesys_lib.hashing import lis_hash_for_url
 from imagesys_lib.intervals import local_day
 from imagesys_lib.pipeline import run_pipeline
 from imagesys_lib.runs import Kind, Run
+from imagesys_lib.stages.purge.delete import delete_files
+from imagesys_lib.stages.purge.rules import Cutoffs, Rule
+from imagesys_lib.stages.purge.unpublish import unpublish
 from imagesys_lib.stages.report import Summary
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry, Sandbox
@@ -48,6 +51,7 @@ QUICK: dict[str, Any] = {
     "batch": {"size": 50, "lease_seconds": 5},
     "fetch": {"pause_between_tries": 0.1, "image_deadline": 4, "read_timeout": 3, "connect_timeout": 2},
     "transfer": {"connect_timeout": 3, "lock_timeout": 20},
+    "purge": {"grace_hours": 0},
 }
 
 
@@ -184,6 +188,13 @@ class World:
     def pipeline(self, run: Run | None = None, say: Callable[[str], None] = lambda _line: None) -> Summary:
         """Run every stage."""
         return run_pipeline(self.ctx, run or self.run(), say)
+
+    def purge_now(self, hashes: Sequence[str]) -> int:
+        """Purge images that no listing shows, both phases at once and no question asked; returns how many."""
+        cut = Cutoffs(self.scalar(sa.select(sa.func.utc_timestamp(6))))
+        write(self.ctx.db, lambda session: unpublish(session, hashes, Rule.UNLISTED, cut, grace_hours=0))
+        ids = [row.image_id for row in self.images().values() if row.image_hash in hashes]
+        return len(write(self.ctx.db, lambda session: delete_files(session, ids, cut)))
 
     def sync_all(self) -> None:
         """Bring all nodes up to date, at once."""

@@ -244,12 +244,12 @@ class _Repair:
 def _requeue(session: Session, ids: list[int], seen: dict[int, int | None]) -> int:
     """Queue images as new that still are as they were seen: one in work again has its files on the way.
 
-    Of those that are purged already, and whose files waited for the grace period, the files are forgotten.
+    Of purged ones, which nothing is to be made of, the files are forgotten. Returns how many were queued.
     """
     i = lis_images.c
     locked = session.execute(
         sa.select(i.image_id, i.image_hash, i.change_id, i.state)
-        .where(i.image_id.in_(ids), i.state.in_([s.value for s in (State.LIVE, State.THUMBNAILED, State.PURGED)]))
+        .where(i.image_id.in_(ids), i.state.in_([State.LIVE.value, State.THUMBNAILED.value, State.PURGED.value]))
         .order_by(i.image_id)
         .with_for_update()
     ).all()
@@ -262,11 +262,9 @@ def _requeue(session: Session, ids: list[int], seen: dict[int, int | None]) -> i
         return 0
     hashes = [row.image_hash for row in rows]
     session.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(hashes)))
-    values = {
-        "batch_id": None,
-        "next_attempt_at": NOW,
-        "attempts": 0,
-        **relisted.FORGOTTEN,
-    }
+    purged = [row.image_id for row in rows if row.state == State.PURGED.value]
+    if purged:
+        session.execute(sa.update(lis_images).where(i.image_id.in_(purged)).values(relisted.FORGOTTEN))
+    values = {"batch_id": None, "next_attempt_at": NOW, "attempts": 0, **relisted.FORGOTTEN}
     where = i.image_id.in_([row.image_id for row in rows])
     return move(session, State.NEW, frm=(State.LIVE, State.THUMBNAILED), where=where, values=values)

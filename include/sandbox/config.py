@@ -19,6 +19,7 @@ _OVERRIDES: dict[str, Any] = {
         "allowed_addresses": ["127.0.0.0/8"],  # the sandbox's own web site
     },
     "transfer": {"connect_timeout": 5, "io_timeout": 60},
+    "purge": {"grace_hours": 0},  # one run shows both phases of a purge
     "alerts": {"mail_to": ["ops@example.test"]},
     "image_base_url": "https://images.example.test/lis",
 }

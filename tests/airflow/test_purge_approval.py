@@ -38,13 +38,13 @@ def context(run_id: str = "scheduled__1") -> dict[str, Any]:
 
 
 def ask(proposal: dict[str, Any]) -> Any:
-    from imagesys_approval import AskOperator
+    from imagesys_purge import AskOperator
 
     return AskOperator(task_id="ask", proposal=proposal, response_timeout=dt.timedelta(hours=1))
 
 
 def carry_out(proposal: dict[str, Any]) -> Any:
-    from imagesys_approval import CarryOutOperator
+    from imagesys_purge import CarryOutOperator
 
     return CarryOutOperator(task_id="carry_out", proposal=proposal).execute(context())
 
@@ -82,7 +82,7 @@ def test_the_dag_asks_and_carries_out_each_proposal_by_itself(airflow_database: 
 def test_a_proposal_is_found_by_one_run_and_not_by_the_next(
     world: World, proposed: tuple[dict[str, Any], set[str]]
 ) -> None:
-    from imagesys_approval import FindProposalsOperator
+    from imagesys_purge import FindProposalsOperator
 
     find = FindProposalsOperator(task_id="find", countries=["uk"])
     assert find.execute(context("r1")) == [proposed[0]]
@@ -93,7 +93,7 @@ def test_a_proposal_is_found_by_one_run_and_not_by_the_next(
 def test_a_country_whose_database_is_away_does_not_keep_others_from_being_asked(
     world: World, proposed: tuple[dict[str, Any], set[str]]
 ) -> None:
-    from imagesys_approval import FindProposalsOperator
+    from imagesys_purge import FindProposalsOperator
 
     from imagesys_lib.db import engine as engine_module
 
@@ -172,7 +172,7 @@ def test_an_answer_to_a_proposal_that_was_replaced_does_nothing(
 def test_an_approval_waits_for_an_etl_that_is_half_loaded(
     world: World, live: Entries, proposed: tuple[dict[str, Any], set[str]]
 ) -> None:
-    from imagesys_approval import EtlHalfLoaded
+    from imagesys_purge import EtlHalfLoaded
 
     proposal, _ = proposed
     proposals.decide(world.ctx.db, proposal["proposal_id"], approve=True, by="ann")

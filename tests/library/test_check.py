@@ -16,7 +16,7 @@ from imagesys_lib.node_records import latest_check
 from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.stages.check import check, daily_part, db_scan, stat_images
 from imagesys_lib.stages.check.parts import of_day
-from imagesys_lib.stages.purge.delete import let_go
+from imagesys_lib.stages.purge.delete import delete_files
 from imagesys_lib.stages.purge.rules import Cutoffs, Rule
 from imagesys_lib.stages.purge.unpublish import unpublish
 from imagesys_lib.stages.repair import Repaired, repair
@@ -174,7 +174,7 @@ def test_what_sync_has_still_to_do_is_not_counted_as_wrong(world: World, live: E
     assert write(world.ctx.db, lambda s: unpublish(s, [h], Rule.UNLISTED, cut, grace_hours=0)).live == 1
     assert all(check(world.ctx, name).clean for name in NODES)  # while they wait, files belong where they are
     ids = [row.image_id for row in world.images().values() if row.image_hash == h]
-    assert write(world.ctx.db, lambda session: let_go(session, ids, cut)) == ids
+    assert write(world.ctx.db, lambda session: delete_files(session, ids, cut)) == ids
     assert all(check(world.ctx, name).clean for name in NODES)
     sync(world.ctx, "n1")
     assert check(world.ctx, "n1").clean

@@ -19,7 +19,6 @@ from imagesys_lib.nodes import NodeFault
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.publish import publish
-from imagesys_lib.stages.purge import purge_images
 from imagesys_lib.stages.repair import Repaired, repair
 from imagesys_lib.stages.report import render, report
 from imagesys_lib.stages.sync import Synced, node_lock, sync
@@ -175,8 +174,7 @@ def test_nothing_is_let_go_that_no_other_node_holds(world: World) -> None:
 def test_a_deletion_that_was_let_go_is_made_good_by_the_repair(world: World, live: Entries) -> None:
     h = lis_hash_for_url(next(iter(live)))
     world.sql("DELETE FROM lis_listing_images WHERE image_hash = :h", h=h)
-    now = world.scalar(sa.select(sa.func.utc_timestamp(6)))
-    write(world.ctx.db, lambda session: purge_images(session, [h], now))
+    assert world.purge_now([h]) == 1
     sync(world.ctx, "n1")
     sync(world.ctx, "n3")
     age(world, 8)
@@ -197,8 +195,7 @@ def test_what_comes_later_reaches_a_node_through_its_sync_and_takes_the_mark_awa
     back(world, "n2")
     hashes = sorted(row.image_hash for row in world.images().values())
     world.sql("DELETE FROM lis_listing_images WHERE image_hash = :h", h=hashes[0])
-    now = world.scalar(sa.select(sa.func.utc_timestamp(6)))
-    write(world.ctx.db, lambda session: purge_images(session, [hashes[0]], now))
+    assert world.purge_now([hashes[0]]) == 1
     for name in NODES:
         sync(world.ctx, name)
     assert node_records.count_marks(world.ctx.db, "n2") == 11
@@ -264,8 +261,7 @@ def test_five_hundred_changes_are_caught_up_in_their_order(world: World) -> None
     sync(ctx, "n1")
     sync(ctx, "n3")
     newest = [row.image_hash for row in world.rows(sa.select(lis_images).order_by(lis_images.c.change_id).limit(20))]
-    now = world.scalar(sa.select(sa.func.utc_timestamp(6)))
-    assert write(ctx.db, lambda session: purge_images(session, newest, now)) == 20
+    assert world.purge_now(newest) == 20
 
     started = time.monotonic()
     assert len(changes.pending(ctx.db, "n2", 1000)) == 501

@@ -18,11 +18,15 @@ DAY = dt.timedelta(days=1)
     [
         ({}, {}, (), False),
         ({1: 10}, {1: 100, 2: 100}, (), False),
-        ({1: 60}, {1: 100, 2: 100}, (), True),  # 30 % of all
+        ({1: 20}, {1: 100, 2: 100}, (), False),  # no more than 20 %
+        ({1: 21}, {1: 100, 2: 100}, (1,), False),
+        ({1: 21}, {1: 100, 2: 10_000}, (1,), False),  # however little of all it is
         ({1: 100}, {1: 100, 2: 100}, (1,), False),
-        ({1: 100, 2: 30}, {1: 100, 2: 100}, (1,), True),  # the rest is half loaded too
+        ({1: 100, 2: 30}, {1: 100, 2: 100}, (), True),  # all are half loaded
+        ({1: 100, 2: 30, 3: 19}, {1: 100, 2: 100, 3: 60}, (), True),  # the rest too
+        ({1: 100, 2: 30, 3: 19}, {1: 100, 2: 100, 3: 600}, (1, 2), False),
         ({1: 100, 2: 100}, {1: 100, 2: 100}, (), True),  # the whole ETL
-        ({1: 9}, {1: 9, 2: 100}, (), False),  # too few to tell
+        ({1: 19}, {1: 19, 2: 100}, (), False),  # too few to tell
         ({9: 100}, {9: 100, 2: 100}, (), False),  # has ended
         ({1: 100}, {1: 100}, (), True),
         ({1: 100, 9: 50}, {1: 100, 9: 50}, (), True),
@@ -53,7 +57,8 @@ def a_proposal(state: str, live: int = 100, *, days_ago: float = 1, finished: bo
         (a_proposal("approved", finished=True), 100, ""),
         (a_proposal("rejected", days_ago=6.9), 100, "rejected"),
         (a_proposal("rejected", days_ago=7.1), 100, ""),
-        (a_proposal("rejected"), 200, ""),
+        (a_proposal("rejected"), 150, "rejected"),
+        (a_proposal("rejected"), 151, ""),
     ],
 )
 def test_nobody_is_asked_twice_about_the_same(latest: Proposal | None, live: int, expected: str) -> None:

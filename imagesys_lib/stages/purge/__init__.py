@@ -5,6 +5,6 @@ An ETL that cannot be reached, or suddenly shows much less than it did, purges n
 as a proposal, which a person approves or rejects.
 """
 
-from imagesys_lib.stages.purge.run import Purged, carry_out, purge
+from imagesys_lib.stages.purge.run import Purged, RuleResult, carry_out, purge
 
-__all__ = ["Purged", "carry_out", "purge"]
+__all__ = ["Purged", "RuleResult", "carry_out", "purge"]

@@ -80,7 +80,7 @@ def delete_page(
 
     def work(session: Session) -> list[int]:
         _settle_others(session, [row.image_id for row in rows if row.desired != Desired.PRESENT.value])
-        gone = let_go(session, sorted(rules), cut)
+        gone = delete_files(session, sorted(rules), cut)
         counted(session, len(gone))
         return gone
 
@@ -100,7 +100,7 @@ def _settle_others(session: Session, ids: Sequence[int]) -> None:
         session.execute(sa.update(lis_images).where(own).values(next_attempt_at=NEVER))
 
 
-def let_go(session: Session, ids: Sequence[int], cut: Cutoffs) -> list[int]:
+def delete_files(session: Session, ids: Sequence[int], cut: Cutoffs) -> list[int]:
     """Put the deletion of images into the change log, their rows locked first. Returns which."""
     if not ids:
         return []

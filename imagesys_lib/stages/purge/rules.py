@@ -14,6 +14,9 @@ from imagesys_lib.runs import Run
 TOLERANCE_PERCENT = 5
 """By so much more than it says may a proposal's approval be carried out: an ETL moves while a person thinks."""
 
+MUCH_MORE_PERCENT = 50
+"""By so much must what is due have grown for a person who has said no to be asked again before time."""
+
 MOST_SAMPLES = 20
 
 
@@ -96,38 +99,35 @@ class Verdict:
 def judge(gone: Mapping[int, int], listed: Mapping[int, int], settings: Purge) -> Verdict:
     """Judge a look-up by data source: listings newly gone, and listings that were known as shown.
 
-    A data source that has lost every one of its listings while others stay is left out and named. Where the rest, or
-    all of them, has lost too much, the ETL is half loaded.
+    A data source that has lost too much, and no few listings, while others stay is left out and named. Where the rest,
+    or all of them, has lost too much, the ETL is half loaded.
     """
+    most = settings.max_unlisted_percent
+    judged = {source: known for source, known in listed.items() if source not in settings.ended_datasources}
     suspects = tuple(
         sorted(
             source
-            for source, known in listed.items()
-            if known >= settings.datasource_listings
-            and gone.get(source, 0) >= known
-            and source not in settings.ended_datasources
+            for source, known in judged.items()
+            if gone.get(source, 0) >= settings.datasource_listings
+            and too_many_missing(gone.get(source, 0), known, most)
         )
     )
-    rest = {
-        source: known
-        for source, known in listed.items()
-        if source not in suspects and source not in settings.ended_datasources
-    }
+    rest = {source: known for source, known in judged.items() if source not in suspects}
     if suspects and not any(rest.values()):
-        rest, suspects = dict(listed), ()
+        rest, suspects = judged, ()
     missing, known = sum(gone.get(source, 0) for source in rest), sum(rest.values())
-    if too_many_missing(missing, known, settings.max_unlisted_percent):
+    if too_many_missing(missing, known, most):
         return Verdict(
             refusal=f"{missing} of {known} listings are gone from the ETL at once, more than "
-            f"{settings.max_unlisted_percent:g} %: it looks half loaded; nothing was marked or purged"
+            f"{most:g} %: it looks half loaded; nothing was marked or purged"
         )
     if not suspects:
         return Verdict()
-    names = ", ".join(f"{source} ({listed[source]})" for source in suspects)
+    names = ", ".join(f"{source} ({gone[source]} of {listed[source]} listings)" for source in suspects)
     return Verdict(
         suspects,
-        warning=f"all known listings of data source {names} are gone from the ETL at once: nothing of it was marked or "
-        "purged; if it has ended, add it to purge.ended_datasources",
+        warning=f"too much of data source {names} is gone from the ETL at once: nothing of it was marked or purged; if "
+        "that is right, add it to purge.ended_datasources",
     )
 
 
@@ -147,14 +147,14 @@ class Proposal:
     finished: bool = False
 
 
-def limit(approved: int) -> int:
+def limit(approved: int, percent: int = TOLERANCE_PERCENT) -> int:
     """Return how many live images one rule may take off when ``approved`` were approved."""
-    return approved + approved * TOLERANCE_PERCENT // 100
+    return approved + approved * percent // 100
 
 
-def covers(proposal: Proposal, counts: Counts) -> bool:
-    """Say whether a proposal speaks of no fewer live images than are due now, rule by rule, within the tolerance."""
-    return all(count.live <= limit(proposal.counts.get(rule, Due()).live) for rule, count in counts.items())
+def covers(proposal: Proposal, counts: Counts, percent: int = TOLERANCE_PERCENT) -> bool:
+    """Say whether a proposal speaks, rule by rule, of all live images that are due now but for ``percent`` more."""
+    return all(count.live <= limit(proposal.counts.get(rule, Due()).live, percent) for rule, count in counts.items())
 
 
 def budget(proposal: Proposal, rule: Rule) -> int:
@@ -164,13 +164,12 @@ def budget(proposal: Proposal, rule: Rule) -> int:
 
 def standing(latest: Proposal | None, counts: Counts, now: dt.datetime, settings: Purge) -> str:
     """Return why nobody is asked anew: ``waiting``, ``approved`` or ``rejected``; "" if a person must be asked."""
-    if latest is None or not covers(latest, counts):
+    if latest is None:
         return ""
-    if latest.state == "open":
-        return "waiting"
-    if latest.state == "approved" and not latest.finished:
-        return "approved"
-    quiet = dt.timedelta(days=settings.ask_again_days)
-    if latest.state == "rejected" and latest.decided_at is not None and now < latest.decided_at + quiet:
-        return "rejected"
-    return ""
+    if latest.state == "rejected":
+        quiet = dt.timedelta(days=settings.ask_again_days)
+        still = latest.decided_at is not None and now < latest.decided_at + quiet
+        return "rejected" if still and covers(latest, counts, MUCH_MORE_PERCENT) else ""
+    if latest.finished or latest.state not in ("open", "approved") or not covers(latest, counts):
+        return ""
+    return "waiting" if latest.state == "open" else "approved"
