@@ -253,11 +253,7 @@ def _requeue(session: Session, ids: list[int], seen: dict[int, int | None]) -> i
         .order_by(i.image_id)
         .with_for_update()
     ).all()
-    same = [row for row in locked if row.change_id == seen[row.image_id]]
-    purged = [row.image_id for row in same if row.state == State.PURGED.value]
-    if purged:
-        session.execute(sa.update(lis_images).where(i.image_id.in_(purged)).values(relisted.FORGOTTEN))
-    rows = [row for row in same if row.state != State.PURGED.value]
+    rows = [row for row in locked if row.change_id == seen[row.image_id]]
     if not rows:
         return 0
     hashes = [row.image_hash for row in rows]
