@@ -237,6 +237,7 @@ def test_under_disk_pressure_the_oldest_changes_go_until_it_is_over(world: World
     assert_equal_nodes(world, all_live=False)
 
 
+@pytest.mark.long
 def test_pressure_lets_no_node_go_that_is_only_late_today(world: World) -> None:
     away(world)
     made_up(world, 3, host="younger")
@@ -284,6 +285,7 @@ def gone(hashes: list[str]) -> set[str]:
     return {f"uk/{lis_path_for_hash(h)}.1.jpg" for h in hashes}
 
 
+@pytest.mark.long
 def test_five_hundred_changes_that_are_let_go_come_back_through_one_repair(world: World) -> None:
     made_up(world, 500)
     sync(world.ctx, "n1")

@@ -85,6 +85,7 @@ def test_placeholders_that_are_live_already_are_unpublished_and_leave_the_nodes(
     assert [row.listings for row in world.rows(sa.select(lis_placeholders))] == [5]
 
 
+@pytest.mark.long
 def test_a_higher_limit_and_a_retry_bring_what_was_no_placeholder_back(world: World, host: PhotoHost) -> None:
     urls = show(world, host, range(4))
     world.pipeline()

@@ -61,6 +61,7 @@ def test_new_settings_make_thumbnails_anew_although_the_photo_is_unchanged(world
         assert host.asked[-1].headers["if-none-match"] == '"1"'
 
 
+@pytest.mark.long
 def test_a_host_that_knows_dates_only_is_asked_by_date(world: World) -> None:
     date = "Sat, 28 Mar 2026 12:00:00 GMT"
     with photo_host() as host:

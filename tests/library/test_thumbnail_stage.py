@@ -78,7 +78,9 @@ def test_siblings_go_beside_each_jpeg_to_every_node_and_to_the_website(world: Wo
     assert check(world.ctx, "n2").clean
 
 
-@pytest.mark.parametrize("left", [b"", bytes(5000), b"\xff\xd8\xff"])
+@pytest.mark.parametrize(
+    "left", [bytes(5000), *(pytest.param(d, marks=pytest.mark.long) for d in (b"", b"\xff\xd8\xff"))]
+)
 def test_an_original_that_a_power_cut_has_spoilt_is_downloaded_again(
     world: World, host: PhotoHost, left: bytes
 ) -> None:
