@@ -8,6 +8,7 @@ import os
 import time
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from imagesys_lib import changes, node_records
