@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from imagesys_lib.runs import Kind
 from tests.library.images import encoded, quarters
 from tests.library.photo_host import photo_host
