@@ -34,8 +34,8 @@ from imagesys_lib.states import Desired, State, move
 log = logging.getLogger(__name__)
 
 _PAGE = CHUNK
-_PAGES_A_GROUP = 4
-"""Pages of images that travel together: starting rsync twice costs as much as some hundred files."""
+_PAGES_A_GROUP = 1
+"""Pages of images that travel together. Measured: with more the steps of the pipeline wait for each other longer."""
 
 _SPACE_EVERY = 10  # groups
 _TELL_EVERY = 30.0  # seconds
