@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from imagesys_lib.config import EtlTable
-from imagesys_lib.db.engine import CHUNK, Row, chunks, read
+from imagesys_lib.db.engine import CHUNK, Row, beyond, chunks, read
 from imagesys_lib.hashing import split_photo_urls
 from imagesys_lib.intervals import UTC, Interval
 
@@ -75,14 +75,7 @@ class Etl:
             if len(rows) < CHUNK:
                 return
             last = rows[-1]
-            # Spelt out, because MySQL does not use an index range for a row-value comparison.
-            after = (c["updated"] > last.updated) | (
-                (c["updated"] == last.updated)
-                & (
-                    (c["listing"] > last.listing)
-                    | ((c["listing"] == last.listing) & (c["datasource"] > last.datasource))
-                )
-            )
+            after = beyond(order, (last.updated, last.listing, last.datasource))
             window = (c["updated"] >= last.updated) & (c["updated"] < self._local(interval.end))
 
     def listings(self, listing_ids: Sequence[str]) -> dict[tuple[str, int], Listing]:

@@ -61,6 +61,18 @@ def manual_section(section: str) -> str:
     return _manual()[section]
 
 
+def default_args(owner: str) -> dict[str, Any]:
+    """Return what holds for every task of every DAG."""
+    return {
+        "owner": owner,
+        "retries": 3,
+        "retry_delay": dt.timedelta(seconds=30),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": dt.timedelta(minutes=10),
+        "retry_policy": RETRY_POLICY,
+    }
+
+
 class Builder:
     """Gives every task what all tasks have: its manual, its time-out, its name in the UI."""
 
@@ -102,16 +114,8 @@ class Builder:
         }
 
     def defaults(self) -> dict[str, Any]:
-        """Return what holds for every task of a DAG."""
-        return {
-            "owner": self.config.owner,
-            "retries": 3,
-            "retry_delay": dt.timedelta(seconds=30),
-            "retry_exponential_backoff": 2.0,
-            "max_retry_delay": dt.timedelta(minutes=10),
-            "retry_policy": RETRY_POLICY,
-            "weight_rule": "imagesys_priority.DailyFirst",
-        }
+        """Return what holds for every task of a country's DAG."""
+        return {**default_args(self.config.owner), "weight_rule": "imagesys_priority.DailyFirst"}
 
     def dag(self) -> DAG:
         """Return the empty DAG."""

@@ -17,8 +17,7 @@ from imagesys_connections import airflow_connection
 from imagesys_failures import run_url
 from imagesys_mail import Message, send
 from imagesys_operators import Progress, as_xcom
-from imagesys_pipeline import START_DATE, manual_section
-from imagesys_retries import RETRY_POLICY
+from imagesys_pipeline import START_DATE, default_args, manual_section
 
 from imagesys_lib.config import CountryConfig, load_config
 from imagesys_lib.context import Context, open_context
@@ -245,14 +244,7 @@ def build_purge_approval(configs: Iterable[CountryConfig]) -> DAG:
         catchup=False,
         max_active_runs=24,  # a question keeps its run open; the next hour must still find another country's
         tags=["imagesys", "purge"],
-        default_args={
-            "owner": known[0].owner,
-            "retries": 3,
-            "retry_delay": dt.timedelta(seconds=30),
-            "retry_exponential_backoff": 2.0,
-            "max_retry_delay": dt.timedelta(minutes=10),
-            "retry_policy": RETRY_POLICY,
-        },
+        default_args=default_args(known[0].owner),
         on_failure_callback=mail_failure,
     ) as dag:
         find = FindProposalsOperator(

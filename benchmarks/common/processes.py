@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -22,6 +25,18 @@ def tree_pss(pid: int) -> tuple[float, int]:
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
         count += 1
     return total / 1024, count
+
+
+def watch(process: subprocess.Popen[bytes], look: Callable[[], object], every: float) -> None:
+    """Call ``look`` every so many seconds until a process has ended; end it where that is interrupted."""
+    try:
+        while process.poll() is None:
+            look()
+            time.sleep(every)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
 
 
 def machine_seconds() -> float:

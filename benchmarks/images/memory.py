@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.common.outcome import Grid, Part, Target
-from benchmarks.common.processes import tree_pss
+from benchmarks.common.processes import tree_pss, watch
 
 from . import corpus
 from .batches import Batches, BatchesDone, Work
@@ -73,15 +73,7 @@ def _run(batches: Batches, urls: Sequence[str], settings: dict[str, Any]) -> tup
     (batch,) = batches.plan(urls, Work("lean", batches=1, processes=CPUS, settings=settings))
     process, done = batches.start(batch)
     curve = Curve()
-    try:
-        while process.poll() is None:
-            megabytes, processes = tree_pss(process.pid)
-            curve.samples.append((time.time(), megabytes, processes))
-            time.sleep(_EVERY_SECONDS)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
+    watch(process, lambda: curve.samples.append((time.time(), *tree_pss(process.pid))), _EVERY_SECONDS)
     if process.returncode:
         raise RuntimeError(f"the batch ended with {process.returncode}: see .local/bench-images/log/imagesys.log")
     return curve, done()

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from benchmarks.common.processes import machine_seconds, tree_pss
+from benchmarks.common.processes import machine_seconds, tree_pss, watch
 from imagesys_lib.config import Transfer
 from include.sandbox import Sandbox, SandboxSettings
 from include.sandbox.nodes import known_hosts_file
@@ -146,19 +146,11 @@ class Ground:
         settle()
         with log.open("wb") as file:
             process = subprocess.Popen(command, env=self._environment, cwd=PROJECT, stdout=file, stderr=file)
-        peak = 0.0
-        try:
-            while sample and process.poll() is None:
-                peak = max(peak, tree_pss(process.pid)[0])
-                time.sleep(_SAMPLE_SECONDS)
-            process.wait()
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
+        peaks = [0.0]
+        watch(process, lambda: peaks.append(tree_pss(process.pid)[0] if sample else 0.0), _SAMPLE_SECONDS)
         if process.returncode:
             raise BenchmarkError(f"{' '.join(arguments)} failed:\n{log.read_text(errors='replace')[-3000:]}")
-        return Figure(peak_mb=peak, **json.loads(report.read_text()))
+        return Figure(peak_mb=max(peaks), **json.loads(report.read_text()))
 
 
 def run(command: Sequence[str] | str) -> Figure:

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from imagesys_lib.cli.support import CountryOption, JsonOption, VerboseOption, country_context, show
-from imagesys_lib.config import load_config
+from imagesys_lib.cli.support import CountryOption, JsonOption, VerboseOption, countries, country_context, show
 from imagesys_lib.context import Context
 from imagesys_lib.errors import EXIT_WORK_LOST, UsageError
 from imagesys_lib.intervals import latest_complete_day
@@ -23,10 +22,6 @@ def register(app: typer.Typer) -> None:
     app.command()(check)
     app.command("fs-check")(fs_check)
     app.command("db-scan")(db_scan)
-
-
-def _countries(country: str | None) -> list[str]:
-    return [country] if country else list(load_config())
 
 
 def fs_check(
@@ -51,7 +46,7 @@ def fs_check(
         raise UsageError("Say one of --part, --full and --today.")
     results: dict[str, Any] = {}
     chosen = _part(part)
-    for name in _countries(country):
+    for name in countries(country):
         with country_context(name, "fs-check", verbose=verbose, json_output=json_output) as ctx:
             day = latest_complete_day(dt.datetime.now(dt.timezone.utc), ctx.config.zone)
             own = daily_part(ctx, day) if today else chosen
@@ -103,7 +98,7 @@ def db_scan(country: CountryOption = None, verbose: VerboseOption = False, json_
 
 def _db_scan(country: str | None, verbose: bool, json_output: bool) -> dict[str, Any]:
     results: dict[str, Any] = {}
-    for name in _countries(country):
+    for name in countries(country):
         with country_context(name, "db-scan", verbose=verbose, json_output=json_output) as ctx:
             faults = scan(ctx)
             results[f"{name} live table"] = {"findings": dict(faults), "ok": not faults}
@@ -123,7 +118,7 @@ def check(
     if not every:
         raise UsageError("Say --all for both checks, or use fs-check or db-scan.")
     results: dict[str, Any] = {}
-    for name in _countries(country):
+    for name in countries(country):
         with country_context(name, "fs-check", verbose=verbose, json_output=json_output) as ctx:
             results |= _on_nodes(ctx, None, WHOLE, 0, verbose)
     _conclude(results | _db_scan(country, verbose, json_output), json_output)

@@ -14,12 +14,12 @@ from imagesys_lib.cli.support import (
     CountryArgument,
     CountryOption,
     JsonOption,
+    countries,
     country_context,
     err,
     out,
     plain,
 )
-from imagesys_lib.config import load_config
 from imagesys_lib.doctor import examine
 from imagesys_lib.errors import EXIT_ENVIRONMENT, EnvironmentFault, UsageError
 from imagesys_lib.explain import Explanation, hashes_for
@@ -35,10 +35,6 @@ def register(app: typer.Typer) -> None:
     app.command("hash")(hash_url)
 
 
-def _countries(country: str | None) -> list[str]:
-    return [country] if country else list(load_config())
-
-
 def explain(
     what: Annotated[str, typer.Argument(help="A URL, an image hash or a listing id.", metavar="URL|HASH|LISTING")],
     country: CountryOption = None,
@@ -50,7 +46,7 @@ def explain(
     Example: imagesys explain http://photos.example.com/1.jpg
     """
     found: list[Explanation] = []
-    for name in _countries(country):
+    for name in countries(country):
         try:
             with country_context(name, "explain", json_output=True) as ctx:
                 found += [explain_image(ctx, image_hash, ask_nodes=nodes) for image_hash in hashes_for(ctx, what)]
@@ -60,7 +56,7 @@ def explain(
             err.print(f"{name}: {fault}", markup=False)  # the other countries can still answer
     if not found:
         raise UsageError(
-            f"Nothing is known of {what!r} in {', '.join(_countries(country))}.",
+            f"Nothing is known of {what!r} in {', '.join(countries(country))}.",
             remedy="check the spelling; a URL counts byte by byte, and is known only after ingest.",
         )
     if json_output:
@@ -81,7 +77,7 @@ def status(country: CountryOption = None, json_output: JsonOption = False) -> No
     Example: imagesys status --country uk --json
     """
     found = []
-    for name in _countries(country):
+    for name in countries(country):
         with country_context(name, "status", json_output=True) as ctx:
             found.append(country_status(ctx))
     if json_output:

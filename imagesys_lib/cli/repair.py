@@ -12,10 +12,10 @@ from imagesys_lib.cli.support import (
     DryRunOption,
     JsonOption,
     VerboseOption,
+    countries,
     country_context,
     show,
 )
-from imagesys_lib.config import load_config
 from imagesys_lib.errors import EXIT_WORK_LOST
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.stages.repair import Repaired
@@ -49,7 +49,7 @@ def repair(
     """
     codes: list[int] = []
     results: dict[str, Any] = {}
-    for name in [country] if country else list(load_config()):
+    for name in countries(country):
         with country_context(name, "repair", verbose=verbose, json_output=json_output) as ctx:
             for one in [node] if node else ctx.config.nodes:
                 try:

@@ -23,11 +23,12 @@ from imagesys_lib.cli.support import (
     DryRunOption,
     JsonOption,
     VerboseOption,
+    countries,
     country_context,
     out,
     show,
 )
-from imagesys_lib.config import country_config, load_config
+from imagesys_lib.config import country_config
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db import upgrade as migrations
 from imagesys_lib.db.engine import NOW, read
@@ -69,7 +70,7 @@ def db_upgrade(country: CountryOption = None) -> None:
 
     Example: imagesys db upgrade
     """
-    names = [country] if country else list(load_config())
+    names = countries(country)
     for name in names:
         ctx = open_context(name)
         before, after = migrations.upgrade(ctx.db, "country")

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from imagesys_lib import logs
+from imagesys_lib.config import load_config
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.errors import EXIT_WORK_LOST, ImageSysError, Stopped
 
@@ -28,6 +29,11 @@ CountryOption = Annotated[str | None, typer.Option("--country", help="One countr
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say each step in plain words.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")]
+
+
+def countries(country: str | None) -> list[str]:
+    """Return the country asked for, or all that are configured."""
+    return [country] if country else list(load_config())
 
 
 @contextmanager

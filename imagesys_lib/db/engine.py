@@ -6,6 +6,7 @@ retried on deadlock and lock wait, and never stay open across network or disk wo
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +27,9 @@ __all__ = [
     "NOW",
     "Row",
     "Session",
+    "beyond",
     "chunks",
+    "database_now",
     "from_now",
     "named_lock",
     "open_engine",
@@ -62,6 +65,22 @@ def from_now(seconds: int | sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
 def seconds_until(instant: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """Return the seconds from now, by the database's clock, until ``instant``: negative once it is past."""
     return sa.func.timestampdiff(sa.text("MICROSECOND"), NOW, instant) / 1e6
+
+
+def database_now(engine: Engine) -> dt.datetime:
+    """Return the database's clock (naive UTC)."""
+    now: dt.datetime = read(engine, sa.select(NOW))[0][0]
+    return now
+
+
+def beyond(columns: Sequence[sa.ColumnElement[Any]], values: Sequence[Any]) -> sa.ColumnElement[bool]:
+    """Return ``columns > values`` of a compound key, for the next page of a keyset.
+
+    Spelt out, as MySQL uses no index range for comparisons of rows.
+    """
+    (column, *columns_left), (value, *values_left) = columns, values
+    later: sa.ColumnElement[bool] = column > value
+    return later | ((column == value) & beyond(columns_left, values_left)) if columns_left else later
 
 
 def open_engine(connection: Connection, schema: str, *, pool_size: int = 4) -> Engine:

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.mysql import insert
 from imagesys_lib import relisted, runs
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import NOW, Session, chunks, read, write
+from imagesys_lib.db.engine import NOW, Session, chunks, database_now, read, write
 from imagesys_lib.db.schema import lis_datasources, lis_images, lis_listing_images
 from imagesys_lib.etl import Listing
 from imagesys_lib.hashing import lis_hash_for_url
@@ -148,7 +148,7 @@ def _store_chunk(session: Session, config: CountryConfig, piece: list[_Seen]) ->
 
 def _store_listings(ctx: Context, page: Sequence[Listing]) -> None:
     """Write which listing shows which image, and mark what these listings no longer show."""
-    began = read(ctx.db, sa.select(NOW))[0][0]
+    began = database_now(ctx.db)
     rows = [
         {
             "listing_id": listing.listing_id,

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from imagesys_lib import changes, node_records, relisted
 from imagesys_lib.ahead import ahead
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, chunks, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.hashing import parse_thumbnail_path
 from imagesys_lib.nodes import NodeSession
@@ -33,9 +33,8 @@ from imagesys_lib.states import Desired, State, move
 
 log = logging.getLogger(__name__)
 
-_PAGE = CHUNK
-_PAGES_A_GROUP = 1
-"""Pages of images that travel together. Measured: with more the steps of the pipeline wait for each other longer."""
+_GROUP = CHUNK
+"""Images that travel together. Measured: with more the steps of the pipeline wait for each other longer."""
 
 _SPACE_EVERY = 10  # groups
 _TELL_EVERY = 30.0  # seconds
@@ -128,7 +127,7 @@ class _Repair:
 
     def rehearse(self) -> Repaired:
         """Say what would be done, as far as the database and the node itself can tell."""
-        for plan in self._plans(pages=1):
+        for plan in self._plans():
             self.ctx.check_stop()
             self.total += Repaired(restored=len(plan.wanted), deleted=len(self._extra_paths(plan)))
         return self.total
@@ -140,7 +139,7 @@ class _Repair:
         with ExitStack() as stack:
             stack.callback(self.ctx.staging.sweep_repairs, self.name)
             sources = stack.enter_context(Sources(self.ctx, self.name))
-            fetched = stack.enter_context(closing(ahead(sources.fetch(self._plans(_PAGES_A_GROUP)))))
+            fetched = stack.enter_context(closing(ahead(sources.fetch(self._plans()))))
             groups = stack.enter_context(closing(ahead(sources.verify(fetched))))
             stack.callback(sources.halt.set)  # first of all, as closing the pipeline waits for what is under way
             for number, group in enumerate(groups):
@@ -162,22 +161,14 @@ class _Repair:
             text = "%s %s: %d of %d marked images done, about %.0f minutes left"
             log.info(text, self.ctx.country.upper(), self.name, done, self.images, left)
 
-    def _plans(self, pages: int) -> Iterator[Plan]:
-        """Yield what is to be done for the marked images, so many pages at a time."""
+    def _plans(self) -> Iterator[Plan]:
+        """Yield what is to be done for the marked images, group by group."""
         after, left = "", self.images
-        while left > 0:
-            plan = Plan({}, [], [])
-            for _ in range(pages):
-                marks = node_records.marked_after(self.ctx.db, self.name, after, min(left, _PAGE))
-                if not marks:
-                    left = 0
-                    break
-                after, left = list(marks)[-1], left - len(marks)
-                self._add(plan, marks)
-            if plan.marks:
-                yield plan
+        while left > 0 and (marks := node_records.marked_after(self.ctx.db, self.name, after, min(left, _GROUP))):
+            after, left = list(marks)[-1], left - len(marks)
+            yield self._plan(marks)
 
-    def _add(self, plan: Plan, marks: dict[str, str]) -> None:
+    def _plan(self, marks: dict[str, str]) -> Plan:
         i = lis_images.c
         pending = (changes.is_open(i.change_id) & ~changes.acknowledged_by(self.name, i.change_id)).label("pending")
         query = sa.select(i.image_id, i.image_hash, i.desired, i.change_id, i.thumbs, pending)
@@ -185,9 +176,11 @@ class _Repair:
         present = [row for row in rows if row.desired == Desired.PRESENT.value]
         coming = {row.image_hash for row in rows if row.pending}  # sync will bring it, or take it away
         known = {row.image_hash for row in present} | coming
-        plan.marks.update(marks)
-        plan.wanted.extend(row for row in present if not row.pending)
-        plan.unwanted.extend(h for h, reason in marks.items() if h not in known or reason == "extra")
+        return Plan(
+            marks,
+            [row for row in present if not row.pending],
+            [h for h, reason in marks.items() if h not in known or reason == "extra"],
+        )
 
     def _finish(self, group: Sourced) -> None:
         """Bring the node the files of a group, delete what is too much, and clear the marks of what is right."""
@@ -204,25 +197,25 @@ class _Repair:
         gone = {image.image_hash for image in group.nowhere} if requeued is not None else set()
         waiting = [image.image_hash for image in group.left if image.image_hash not in gone]
         not_written = [image.image_hash for image in failed]
-        for some in chunks(sorted(not_written)):
-            node_records.set_aside(self.ctx.db, self.name, some)
-        for some in chunks(sorted(group.plan.marks.keys() - {*kept, *waiting, *not_written})):
-            node_records.unmark(self.ctx.db, self.name, some)
+        node_records.set_aside(self.ctx.db, self.name, sorted(not_written))
+        node_records.unmark(self.ctx.db, self.name, sorted(group.plan.marks.keys() - {*kept, *waiting, *not_written}))
         restored = sum(map(len, group.found.values())) - len(failed)
         self.total += Repaired(restored, len(extra), requeued or 0, len(waiting) + len(failed))
 
     def _extra_paths(self, plan: Plan) -> list[str]:
         """Return the old files of a plan's images that nothing wants, as the node and the database are now."""
+        hashes = [h for h in plan.unwanted if not (self.spares_extra and plan.marks[h] == "extra")]
+        if not hashes:
+            return []
         spared = spared_from(self.ctx)
+        expected = {e.image_hash: e for e in expected_on(self.ctx, self.name, hashes)}
         paths = []
-        for some in chunks(h for h in plan.unwanted if not (self.spares_extra and plan.marks[h] == "extra")):
-            expected = {e.image_hash: e for e in expected_on(self.ctx, self.name, some)}
-            for entry in stat_images(self.node, self.ctx.country, some):
-                image_hash, end = parse_thumbnail_path(entry.path) or ("", "")
-                want = expected.get(image_hash)
-                unwanted = want is None or (not want.pending and end not in want.sizes)
-                if unwanted and entry.mtime <= spared:
-                    paths.append(f"{self.ctx.country}/{entry.path}")
+        for entry in stat_images(self.node, self.ctx.country, hashes):
+            image_hash, end = parse_thumbnail_path(entry.path) or ("", "")
+            want = expected.get(image_hash)
+            unwanted = want is None or (not want.pending and end not in want.sizes)
+            if unwanted and entry.mtime <= spared:
+                paths.append(f"{self.ctx.country}/{entry.path}")
         return paths
 
     def _make_again(self, images: Sequence[Row]) -> int | None:
@@ -235,13 +228,10 @@ class _Repair:
         self.may_make_again -= len(images)
         log.warning("%s: %d images are on no node: they will be made again", self.ctx.country.upper(), len(images))
         seen = {image.image_id: image.change_id for image in images}
-        requeued = 0
-        for ids in chunks(seen):
-            requeued += write(self.ctx.db, lambda session, ids=ids: _requeue(session, ids, seen))  # type: ignore[misc]
-        return requeued
+        return write(self.ctx.db, lambda session: _requeue(session, seen))
 
 
-def _requeue(session: Session, ids: list[int], seen: dict[int, int | None]) -> int:
+def _requeue(session: Session, seen: dict[int, int | None]) -> int:
     """Queue images as new that still are as they were seen: one in work again has its files on the way.
 
     Of purged ones, which nothing is to be made of, the files are forgotten. Returns how many were queued.
@@ -249,7 +239,7 @@ def _requeue(session: Session, ids: list[int], seen: dict[int, int | None]) -> i
     i = lis_images.c
     locked = session.execute(
         sa.select(i.image_id, i.image_hash, i.change_id, i.state)
-        .where(i.image_id.in_(ids), i.state.in_([State.LIVE.value, State.THUMBNAILED.value, State.PURGED.value]))
+        .where(i.image_id.in_(list(seen)), i.state.in_([State.LIVE.value, State.THUMBNAILED.value, State.PURGED.value]))
         .order_by(i.image_id)
         .with_for_update()
     ).all()

@@ -20,7 +20,7 @@ from imagesys_lib.db.schema import lis_batches, lis_images, lis_metrics
 from imagesys_lib.runs import Kind, Run
 from imagesys_lib.stages.purge import proposals
 from imagesys_lib.stages.purge.delete import in_grace
-from imagesys_lib.stages.purge.rules import live_of
+from imagesys_lib.stages.purge.rules import FIGURES, live_of
 from imagesys_lib.states import UNFINISHED, State, tally
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def summarize(ctx: Context, run: Run, failed_tasks: Sequence[str] = ()) -> Summa
 
 def _purge(ctx: Context, run: Run) -> dict[str, int]:
     """Return what the run's purge unpublished and deleted, and how many images wait for their grace to end."""
-    done = runs.figures(ctx.db, run.run_id, "purge.")
+    done = runs.figures(ctx.db, run.run_id, FIGURES)
     waiting = in_grace(ctx).total()
     return {**done, **({"in_grace": waiting} if waiting else {})}
 

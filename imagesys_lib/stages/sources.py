@@ -17,7 +17,7 @@ from types import TracebackType
 
 from imagesys_lib import node_records
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import Row, chunks
+from imagesys_lib.db.engine import Row
 from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.stages.sync import thumb_paths
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done for some marked images (hash to reason), in hash order.
+    """What is to be done for at most 1,000 marked images (hash to reason), in hash order.
 
     ``wanted``: to be given to the node. ``unwanted``: the node may have files of them that nothing wants.
     """
@@ -140,8 +140,7 @@ class Sources:
         lacking: dict[str, set[str]] = {peer: set() for peer in order}
         for peer in order:
             if node_records.marked_after(self.ctx.db, peer, "", 1):
-                for some in chunks(hashes):
-                    lacking[peer] |= node_records.marked_of(self.ctx.db, peer, some)
+                lacking[peer] = node_records.marked_of(self.ctx.db, peer, hashes)
         return first_choice(group.left, order, lacking)
 
     def _pull(self, group: Sourced, peer: str, images: Sequence[Row]) -> None:

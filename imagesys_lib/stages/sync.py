@@ -72,7 +72,7 @@ def sync(ctx: Context, node_name: str) -> Synced:
         with node_lock(ctx, node_name), NodeSession(ctx.node(node_name), ctx.stop) as node:
             space = node.prepare()
             if is_behind(ctx, node_name):
-                update_readiness(ctx, node)  # not ready until it has caught up, also where the next line refuses
+                node.set_behind(ctx.country, True)  # until it has caught up, also where the next line refuses
             require_space(ctx, node_name, space)
             total = _catch_up(ctx, node)
             while not update_readiness(ctx, node) and changes.pending(ctx.db, node_name, 1):

@@ -30,7 +30,7 @@ from tests.library.trees import assert_equal_nodes
 from tests.world import NODES, World, remove_below, wait_for
 
 Entries = dict[str, ManifestEntry]
-SMALL_GROUPS = "from imagesys_lib.stages import repair; repair._PAGE, repair._PAGES_A_GROUP = 3, 2\n"
+SMALL_GROUPS = "from imagesys_lib.stages import repair; repair._GROUP = 6\n"
 
 
 @pytest.fixture
@@ -50,8 +50,7 @@ def pulls(world: World) -> list[tuple[str, int]]:
         pull(self, files, target, **options)
 
     world.patch.setattr(NodeSession, "pull", noted)
-    world.patch.setattr(repair_module, "_PAGE", 5)
-    world.patch.setattr(repair_module, "_PAGES_A_GROUP", 2)
+    world.patch.setattr(repair_module, "_GROUP", 10)
     return seen
 
 
@@ -268,17 +267,7 @@ def test_by_hand_every_node_is_repaired_and_one_that_is_away_named(world: World,
 def refill(world: World) -> subprocess.Popen[str]:
     """Start a refill of n2, in many small groups and slowly, as a process of its own."""
     code = SMALL_GROUPS + "from imagesys_lib import cli; cli.main()"
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, "repair", "--country", "uk", "--node", "n2"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=world.child_environment(),
-        start_new_session=True,
-    )
-    world._children.append(child)
-    return child
+    return world.spawn("repair", "--country", "uk", "--node", "n2", program=(sys.executable, "-c", code))
 
 
 def test_a_refill_killed_in_the_middle_goes_on_where_it_was(world: World, live: Entries) -> None:

@@ -90,7 +90,7 @@ def _read(ctx: Context, node: NodeSession, rows: list[Row], result: Checked) -> 
     wrong, unread = _unlike(node, ctx.country, {path: str(thumb["sha1"]) for path, thumb in thumbs.items()})
     result.files += len(thumbs) - len(unread)
     result.bytes += sum(int(thumb["bytes"]) for path, thumb in thumbs.items() if path not in unread)
-    unread = [entry.path for entry in node.stat(ctx.country, unread)] if unread else []
+    unread = [entry.path for entry in node.stat(ctx.country, unread)]
     suspects = sorted([*wrong, *unread])
     damaged = _confirm(ctx, node, suspects) if suspects else {}
     for path in damaged:
@@ -101,7 +101,7 @@ def _read(ctx: Context, node: NodeSession, rows: list[Row], result: Checked) -> 
 
 def _unlike(node: NodeSession, country: str, wanted: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """Return the paths whose bytes are others than they should be, and those that gave no checksum."""
-    sums = node.sums(country, sorted(wanted)) if wanted else {}
+    sums = node.sums(country, sorted(wanted))
     wrong = [path for path, digest in sums.items() if wanted.get(path) not in (None, digest)]
     return wrong, [path for path in wanted if path not in sums]
 
@@ -117,5 +117,5 @@ def _confirm(ctx: Context, node: NodeSession, suspects: list[str]) -> dict[str, 
         if image_hash in expected and end in expected[image_hash].sums
     }
     wrong, unread = _unlike(node, ctx.country, wanted)
-    still = [entry.path for entry in node.stat(ctx.country, unread)] if unread else []
+    still = [entry.path for entry in node.stat(ctx.country, unread)]
     return {path: parsed[path][0] for path in sorted([*wrong, *still])}

@@ -59,7 +59,7 @@ def confirm(ctx: Context, node: NodeSession, suspects: list[Finding]) -> list[Fi
     named = sorted({finding.image_hash for finding in suspects if finding.image_hash})
     wanted = {expected.image_hash: expected for expected in expected_on(ctx, node.node.name, named)} if named else {}
     paths = [finding.path for finding in suspects if finding.image_hash]
-    there = {entry.path: entry for entry in node.stat(ctx.country, paths)} if paths else {}
+    there = {entry.path: entry for entry in node.stat(ctx.country, paths)}
     standing = []
     for finding in suspects:
         again = finding
@@ -81,4 +81,4 @@ def stat_images(node: NodeSession, country: str, hashes: Iterable[str]) -> list[
     """Return the files that a node has of these images, in path order."""
     ends = [f"{number}.{suffix}" for number in range(1, 10) for suffix in THUMBNAIL_SUFFIXES]
     paths = [f"{lis_path_for_hash(image_hash)}.{end}" for image_hash in hashes for end in ends]
-    return sorted(node.stat(country, paths), key=lambda entry: entry.path) if paths else []
+    return node.stat(country, paths)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from imagesys_lib import changes
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, beyond, database_now, read, write
 from imagesys_lib.db.schema import lis_images, lis_node_repairs
 from imagesys_lib.stages.purge.due import due_by, shown_by
 from imagesys_lib.stages.purge.lookup import still_due
@@ -38,14 +38,15 @@ def _rule_of(row: Row) -> Rule:
 
 def waiting(ctx: Context, suspects: Sequence[int]) -> Iterator[list[Row]]:
     """Yield pages of (image_id, image_hash, desired, detail, next_attempt_at) of purged images whose time has come."""
+    key = (_i.next_attempt_at, _i.image_id)
     after: sa.ColumnElement[bool] = sa.true()
-    now = read(ctx.db, sa.select(NOW))[0][0]  # one instant for all pages: what is deleted meanwhile leaves them
+    now = database_now(ctx.db)  # one instant for all pages: what is deleted meanwhile leaves them
     while True:
         ctx.check_stop()
         query = (
             sa.select(_i.image_id, _i.image_hash, _i.desired, _i.detail, _i.next_attempt_at)
             .where(_i.state == State.PURGED.value, _i.next_attempt_at <= now, after)
-            .order_by(_i.next_attempt_at, _i.image_id)
+            .order_by(*key)
             .limit(CHUNK)
         )
         if suspects:
@@ -55,10 +56,7 @@ def waiting(ctx: Context, suspects: Sequence[int]) -> Iterator[list[Row]]:
             yield list(rows)
         if len(rows) < CHUNK:
             return
-        last = rows[-1]
-        after = (_i.next_attempt_at > last.next_attempt_at) | (
-            (_i.next_attempt_at == last.next_attempt_at) & (_i.image_id > last.image_id)
-        )
+        after = beyond(key, (rows[-1].next_attempt_at, rows[-1].image_id))
 
 
 def delete_page(

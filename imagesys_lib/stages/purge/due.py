@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, Row, Session, read
+from imagesys_lib.db.engine import CHUNK, Row, Session, beyond, read
 from imagesys_lib.db.schema import lis_images, lis_listing_images
 from imagesys_lib.stages.purge.lookup import still_due
 from imagesys_lib.stages.purge.rules import Cutoffs, Rule
@@ -56,7 +56,7 @@ def candidates(
     """
     time = _t.etl_time if rule is Rule.AGE else _t.missing_since
     cutoff = cut.age if rule is Rule.AGE else cut.unlisted
-    later = _after(
+    later = beyond(
         (_other.etl_time if rule is Rule.AGE else _other.missing_since, _other.listing_id, _other.datasource_id),
         (time, _t.listing_id, _t.datasource_id),
     )
@@ -85,12 +85,4 @@ def candidates(
         if len(rows) < CHUNK:
             return
         last = rows[-1]
-        after = _after(key, tuple(last[:4]))
-
-
-def _after(columns: Sequence[sa.ColumnElement[object]], values: Sequence[object]) -> sa.ColumnElement[bool]:
-    """Return ``columns > values`` of a compound key, spelt out: MySQL uses no index range for row comparisons."""
-    (column, *columns_left), (value, *values_left) = columns, values
-    if not columns_left:
-        return column > value
-    return (column > value) | ((column == value) & _after(columns_left, values_left))
+        after = beyond(key, tuple(last[:4]))

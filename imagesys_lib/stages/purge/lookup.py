@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from imagesys_lib import relisted
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, chunks, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, beyond, chunks, read, write
 from imagesys_lib.db.schema import lis_listing_images
 from imagesys_lib.etl import Listing
 from imagesys_lib.hashing import lis_hash_for_url
@@ -21,6 +21,7 @@ Shown = tuple[str, int, str]
 """A listing (its id and data source) and the hash of an image it shows."""
 
 _t = lis_listing_images.c
+_LISTING = (_t.listing_id == sa.bindparam("b_listing")) & (_t.datasource_id == sa.bindparam("b_datasource"))
 
 
 @dataclass(frozen=True)
@@ -72,18 +73,18 @@ def _hashes(listing: Listing) -> list[str]:
 def _listing_keys(ctx: Context, shard: tuple[int, int]) -> Iterator[Sequence[Row]]:
     """Yield pages of (listing_id, datasource_id, shown, gone): how many of its images are shown and gone."""
     number, count = shard
+    key = (_t.listing_id, _t.datasource_id)
     after: sa.ColumnElement[bool] = sa.true()
     while True:
         query = (
             sa.select(
-                _t.listing_id,
-                _t.datasource_id,
+                *key,
                 sa.func.sum(_t.missing_since.is_(None)).label("shown"),
                 sa.func.sum(_t.missing_since.is_not(None)).label("gone"),
             )
             .where(after)
-            .group_by(_t.listing_id, _t.datasource_id)
-            .order_by(_t.listing_id, _t.datasource_id)
+            .group_by(*key)
+            .order_by(*key)
             .limit(CHUNK)
         )
         if count > 1:
@@ -93,16 +94,12 @@ def _listing_keys(ctx: Context, shard: tuple[int, int]) -> Iterator[Sequence[Row
             yield rows
         if len(rows) < CHUNK:
             return
-        last = rows[-1]
-        after = (_t.listing_id > last.listing_id) | (
-            (_t.listing_id == last.listing_id) & (_t.datasource_id > last.datasource_id)
-        )
+        after = beyond(key, tuple(rows[-1][:2]))
 
 
 def mark(ctx: Context, found: LookUp, suspects: Sequence[int]) -> int:
     """Mark what is gone, but of ``suspects``, and unmark what is back. Returns how many purged images came back."""
-    own = (_t.listing_id == sa.bindparam("b_listing")) & (_t.datasource_id == sa.bindparam("b_datasource"))
-    gone = sa.update(lis_listing_images).where(own, _t.missing_since.is_(None)).values(missing_since=NOW)
+    gone = sa.update(lis_listing_images).where(_LISTING, _t.missing_since.is_(None)).values(missing_since=NOW)
     missing = [key for key in found.missing if key[1] not in suspects]
     for piece in chunks(missing, 100):
         rows = [{"b_listing": listing_id, "b_datasource": datasource_id} for listing_id, datasource_id in piece]
@@ -112,12 +109,6 @@ def mark(ctx: Context, found: LookUp, suspects: Sequence[int]) -> int:
 
 def unmark(ctx: Context, back: Sequence[Shown]) -> int:
     """Note that listings show these images again. Returns how many of them were purged and come back."""
-    own = (_t.listing_id == sa.bindparam("b_listing")) & (_t.datasource_id == sa.bindparam("b_datasource"))
-    statement = (
-        sa.update(lis_listing_images)
-        .where(own, _t.image_hash == sa.bindparam("b_hash"))
-        .values(missing_since=None, seen_at=NOW)
-    )
     returned = 0
     for piece in chunks(back):
         query = sa.select(_t.listing_id, _t.datasource_id, _t.image_hash).where(
@@ -125,32 +116,26 @@ def unmark(ctx: Context, back: Sequence[Shown]) -> int:
         )
         marked = {tuple(row) for row in read(ctx.db, query)}.intersection(piece)
         if marked:
-            rows = [dict(zip(("b_listing", "b_datasource", "b_hash"), row, strict=True)) for row in sorted(marked)]
-
-            def work(session: Session, rows: list[dict[str, object]] = rows) -> int:
-                session.execute(statement, rows)
-                return relisted.bring_back(session, ctx.config, sorted({str(row["b_hash"]) for row in rows}))
-
-            returned += write(ctx.db, work)
+            returned += _note_shown(ctx, marked, {"missing_since": None, "seen_at": NOW})
     return returned
 
 
 def _note_seen(ctx: Context, shown: Sequence[Shown]) -> None:
     """Note that the ETL has updated these listings since, though no ingest has read them: they are not old."""
-    same = (
-        (_t.listing_id == sa.bindparam("b_listing"))
-        & (_t.datasource_id == sa.bindparam("b_datasource"))
-        & (_t.image_hash == sa.bindparam("b_hash"))
-    )
-    statement = sa.update(lis_listing_images).where(same).values(seen_at=NOW)
     for piece in chunks(shown):
-        rows = [dict(zip(("b_listing", "b_datasource", "b_hash"), row, strict=True)) for row in sorted(piece)]
+        _note_shown(ctx, piece, {"seen_at": NOW})
 
-        def work(session: Session, rows: list[dict[str, object]] = rows) -> None:
-            session.execute(statement, rows)
-            relisted.bring_back(session, ctx.config, sorted({str(row["b_hash"]) for row in rows}))
 
-        write(ctx.db, work)
+def _note_shown(ctx: Context, shown: Iterable[Shown], values: Mapping[str, object]) -> int:
+    """Set ``values`` of at most 1,000 listings' images, and bring back those that were purged. Returns how many."""
+    statement = sa.update(lis_listing_images).where(_LISTING, _t.image_hash == sa.bindparam("b_hash")).values(values)
+    rows = [dict(zip(("b_listing", "b_datasource", "b_hash"), row, strict=True)) for row in sorted(shown)]
+
+    def work(session: Session) -> int:
+        session.execute(statement, rows)
+        return relisted.bring_back(session, ctx.config, sorted({str(row["b_hash"]) for row in rows}))
+
+    return write(ctx.db, work)
 
 
 def still_due(ctx: Context, hashes: Sequence[str], cut: Cutoffs, *, dry_run: bool) -> set[str]:
@@ -180,23 +165,12 @@ def still_due(ctx: Context, hashes: Sequence[str], cut: Cutoffs, *, dry_run: boo
 
 def _listings_of(ctx: Context, hashes: Sequence[str]) -> Iterator[Row]:
     """Yield the listings that are known of these images, at most 1,000 a page."""
+    key = (_t.image_hash, _t.listing_id, _t.datasource_id)
     after: sa.ColumnElement[bool] = sa.true()
     while True:
-        query = (
-            sa.select(_t.image_hash, _t.listing_id, _t.datasource_id, _t.missing_since)
-            .where(_t.image_hash.in_(hashes), after)
-            .order_by(_t.image_hash, _t.listing_id, _t.datasource_id)
-            .limit(CHUNK)
-        )
+        query = sa.select(*key, _t.missing_since).where(_t.image_hash.in_(hashes), after).order_by(*key).limit(CHUNK)
         rows = read(ctx.db, query)
         yield from rows
         if len(rows) < CHUNK:
             return
-        last = rows[-1]
-        after = (_t.image_hash > last.image_hash) | (
-            (_t.image_hash == last.image_hash)
-            & (
-                (_t.listing_id > last.listing_id)
-                | ((_t.listing_id == last.listing_id) & (_t.datasource_id > last.datasource_id))
-            )
-        )
+        after = beyond(key, tuple(rows[-1][:3]))

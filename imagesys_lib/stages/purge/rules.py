@@ -19,6 +19,9 @@ MUCH_MORE_PERCENT = 50
 
 MOST_SAMPLES = 20
 
+FIGURES = "purge."
+"""How the names of a purge's figures among those of its run begin."""
+
 
 class Rule(str, Enum):
     """Why an image goes. One due by both counts as unlisted."""

@@ -12,13 +12,14 @@ import sqlalchemy as sa
 
 from imagesys_lib import runs
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import Session, named_lock, read, write
+from imagesys_lib.db.engine import Session, database_now, named_lock, read, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.errors import UsageError
 from imagesys_lib.runs import Kind, Run
 from imagesys_lib.stages.purge import delete, lookup, proposals
 from imagesys_lib.stages.purge.due import candidates
 from imagesys_lib.stages.purge.rules import (
+    FIGURES,
     MOST_SAMPLES,
     Cutoffs,
     Due,
@@ -31,13 +32,12 @@ from imagesys_lib.stages.purge.rules import (
     shard_of,
     standing,
 )
-from imagesys_lib.stages.purge.unpublish import Step, database_now, spare_relisted, unpublish
+from imagesys_lib.stages.purge.unpublish import Step, spare_relisted, unpublish
 from imagesys_lib.states import State
 
 log = logging.getLogger(__name__)
 
 _LOCK_SECONDS = 600.0
-_PREFIX = "purge."
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _purge(ctx: Context, run: Run | None, dry_run: bool, rule: Rule | None) -> P
         tally.refused.append(verdict.warning)
     if not dry_run:
         tally.returned += lookup.mark(ctx, found, verdict.suspects)
-    cut = cutoffs(database_now(ctx), settings)
+    cut = cutoffs(database_now(ctx.db), settings)
     if rule is not None and rule not in cut.rules:
         raise UsageError(f"Rule {rule.value} is off for {ctx.country}.", remedy="set purge.max_age_days.")
     rules = cut.rules if rule is None else (rule,)
@@ -195,7 +195,7 @@ class _Purging:
         live = count_live(self.ctx)
         above = f"{candidates_live} of {live} live images are due, above the cap of {settings.cap_percent:g} %"
         latest = proposals.latest(self.ctx.db)
-        stands = standing(latest, counts, database_now(self.ctx), settings)
+        stands = standing(latest, counts, database_now(self.ctx.db), settings)
         if latest is not None and stands:
             self.tally.proposal = latest.proposal_id
             told = {
@@ -269,7 +269,7 @@ class _Purging:
     def _add(self, session: Session, name: str, number: int) -> None:
         """Add to the run's figures, which its report reads."""
         if self.run_id is not None and number:
-            runs.add_figure(session, self.run_id, _PREFIX + name, number)
+            runs.add_figure(session, self.run_id, FIGURES + name, number)
 
 
 def count_live(ctx: Context, most: int | None = None) -> int:
@@ -300,7 +300,7 @@ def carry_out(ctx: Context, proposal_id: int) -> Purged:
         if proposal.state != "approved" or proposal.finished:
             told = "carried out" if proposal.state == "approved" else proposal.state
             return Purged(proposal=proposal_id, refused=f"proposal {proposal_id} is {told}")
-        today = database_now(ctx).toordinal() % ctx.config.purge.lookup_shards, ctx.config.purge.lookup_shards
+        today = database_now(ctx.db).toordinal() % ctx.config.purge.lookup_shards, ctx.config.purge.lookup_shards
         whole = lookup.known_listings(ctx) <= ctx.config.purge.rotate_above
         found = lookup.look_up(ctx, (0, 1) if whole else today)
         verdict = judge(found.gone, found.listed, ctx.config.purge)
@@ -310,7 +310,7 @@ def carry_out(ctx: Context, proposal_id: int) -> Purged:
         if verdict.refusal:
             log.warning("%s: proposal %d waits: %s", ctx.country.upper(), proposal_id, verdict.refusal)
             return tally.result()
-        cut = cutoffs(database_now(ctx), ctx.config.purge)
+        cut = cutoffs(database_now(ctx.db), ctx.config.purge)
         purging = _Purging(ctx, tally, cut, verdict.suspects)
         purging.unpublish([rule for rule in cut.rules if rule in proposal.counts], proposal_id)
         proposals.finish(ctx.db, proposal_id)

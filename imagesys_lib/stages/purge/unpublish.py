@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from imagesys_lib import relisted
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import NOW, Session, from_now, read, write
+from imagesys_lib.db.engine import Session, from_now, write
 from imagesys_lib.db.schema import lis_images, lis_listing_images, lis_live_images
 from imagesys_lib.stages.purge.due import IDLE, due_by, out_of_date
 from imagesys_lib.stages.purge.rules import WHY, Cutoffs, Rule
@@ -89,9 +89,3 @@ def spare_relisted(ctx: Context, hashes: Sequence[str], cut: Cutoffs) -> int:
         return relisted.bring_back(session, ctx.config, sorted(kept)) if kept else 0
 
     return write(ctx.db, work) if hashes else 0
-
-
-def database_now(ctx: Context) -> dt.datetime:
-    """Return the database's clock (naive UTC)."""
-    now: dt.datetime = read(ctx.db, sa.select(NOW))[0][0]
-    return now
