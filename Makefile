@@ -18,7 +18,7 @@ down: ## Stop what `make demo` started, and nothing else
 
 test: ## Every test that needs no browser, Docker engine or mount
 	@scripts/bootstrap.sh tests
-	@$(PYTHON_LOCAL) -m pytest
+	@$(PYTHON_LOCAL) -m pytest -n 2
 
 test-all: test ## The same, then the long tests: tens of thousands of damaged pictures, and slower faults
 	@$(PYTHON_LOCAL) -m pytest -m long

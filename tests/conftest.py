@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from imagesys_lib.context import open_context
 from imagesys_lib.db.upgrade import upgrade
@@ -28,6 +30,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"sandbox", "world"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.sandbox)
+
+
+class ServicesTogether(LoadScopeScheduling):
+    """With `-n 2`: suites whose services have ports of their own run in one process, the library's beside them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "services" if nodeid.startswith(("tests/airflow/", "tests/sandbox/", "tests/scheduler/")) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ServicesTogether:
+    return ServicesTogether(config, log)
 
 
 def make_anew(*engines: sa.Engine) -> None:
