@@ -25,11 +25,13 @@ from PIL import (
 
 from imagesys_lib.thumbnail.colour import eight_bits
 from imagesys_lib.thumbnail.pixels import Pixels, as_pixels
+from imagesys_lib.thumbnail.scans import needed_scans
 
 _ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4
 _EIGHTS = 8
 _FINER = 1.25
 """One eighth is the mere mean of each block: it takes so much more of it to look as good as the other scales."""
+_COARSE = 2  # eighths up to which a progressive JPEG's last bits go unseen
 
 # The decoders themselves, not Image.open(): no other decoder ever sees the bytes, Image.open's global
 # MAX_IMAGE_PIXELS and its warning play no part (ours is checked instead, per call), and a phone's
@@ -102,9 +104,10 @@ def _by_turbojpeg(image: ImageFile.ImageFile, data: bytes, scale: float) -> Deco
     # libjpeg scales by M/8 in its inverse DCT, but only these have fast ones, and others look worse.
     eighths = next((m for m in (1, 2, 4) if m >= _EIGHTS * scale * (_FINER if m == 1 else 1)), _EIGHTS)
     width, height = image.width * eighths / _EIGHTS, image.height * eighths / _EIGHTS
+    coarse = eighths <= _COARSE and "progressive" in image.info
     try:
         pixels = simplejpeg.decode_jpeg(
-            data,
+            needed_scans(data) if coarse else data,
             "GRAY" if image.mode == "L" else "RGB",
             min_width=math.ceil(width),
             min_height=math.ceil(height),
