@@ -19,6 +19,7 @@ from imagesys_lib import claims, runs
 from imagesys_lib.claims import Claim
 from imagesys_lib.config import Retry
 from imagesys_lib.context import Context
+from imagesys_lib.db.bulk import Kinds, given
 from imagesys_lib.db.engine import Row, Session, chunks, from_now, read, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.errors import Stopped
@@ -133,6 +134,9 @@ def retry_delay_hours(attempts: int, settings: Retry, jitter: float) -> float:
     return hours * (0.75 + 0.5 * jitter)
 
 
+_FAILED: Kinds = {"image_id": int, "reason": str, "detail": str, "attempts": int, "seconds": int}
+
+
 def store_faults(
     ctx: Context,
     session: Session,
@@ -156,26 +160,26 @@ def store_faults(
         seconds = retry_delay_hours(attempts, retry, jitter()) * 3600
         rows.setdefault(state, []).append(
             {
-                "b_id": image.image_id,
-                "b_reason": fault.reason.code,
-                "b_detail": fault.detail or None,
-                "b_attempts": attempts,
-                "b_seconds": round(max(seconds, fault.retry_after or 0)),
+                "image_id": image.image_id,
+                "reason": fault.reason.code,
+                "detail": fault.detail or None,
+                "attempts": attempts,
+                "seconds": round(max(seconds, fault.retry_after or 0)),
             }
         )
-    for state, parameters in rows.items():
+    for state, failed in rows.items():
+        of = given(failed, _FAILED)
         move(
             session,
             state,
             frm=(frm,),
-            where=lis_images.c.image_id == sa.bindparam("b_id"),
+            where=lis_images.c.image_id == of.c.image_id,
             values={
-                "reason": sa.bindparam("b_reason"),
-                "detail": sa.bindparam("b_detail"),
-                "attempts": sa.bindparam("b_attempts"),
-                "next_attempt_at": from_now(sa.bindparam("b_seconds")),
+                "reason": of.c.reason,
+                "detail": of.c.detail,
+                "attempts": of.c.attempts,
+                "next_attempt_at": from_now(of.c.seconds),
             },
-            rows=parameters,
         )
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib import changes, claims
 from imagesys_lib.claims import Claim
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, chunks, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, write
 from imagesys_lib.db.schema import (
     lis_images,
     lis_listing_images,
@@ -30,24 +30,37 @@ log = logging.getLogger(__name__)
 _i, _p = lis_images.c, lis_placeholders.c
 _REASON = {"reason": "placeholder", "detail": "the same bytes stand for many listings of its data source"}
 
-Original = tuple[str, int]
-"""SHA-1 of an original and the data source that shows it."""
-
 
 def find_out(db: Engine, batch_id: int, most: int) -> int:
     """Note which originals of a downloaded batch stand for more than ``most`` listings. Returns how many are new."""
-    query = (
+    known = (_p.source_sha1 == _i.source_sha1) & (_p.datasource_id == _i.datasource_id) & (_p.listings > most)
+    originals = (
         sa.select(_i.source_sha1, _i.datasource_id)
-        .where(_i.batch_id == batch_id, _i.state == State.DOWNLOADED.value, _i.source_sha1.is_not(None))
+        .select_from(lis_images.outerjoin(lis_placeholders, known))
+        .where(
+            _i.batch_id == batch_id,
+            _i.state == State.DOWNLOADED.value,
+            _i.source_sha1.is_not(None),
+            _p.source_sha1.is_(None),  # not counted again, as it may have any number of listings
+        )
         .distinct()
+        .subquery("originals")
     )
-    originals: list[Original] = [(row.source_sha1, row.datasource_id) for row in read(db, query)]
-    found = 0
-    for piece in chunks(originals, 200):
-        known = _known(db, piece, most)
-        if unknown := [original for original in piece if original not in known]:
-            found += _note(db, _counted(db, unknown, most))
-    return found
+    shows = lis_listing_images.c
+    listings = sa.func.count(sa.distinct(shows.listing_id))
+    query = (
+        sa.select(originals.c.source_sha1, originals.c.datasource_id, listings.label("listings"))
+        .join_from(
+            originals,
+            lis_images,
+            (_i.source_sha1 == originals.c.source_sha1) & (_i.datasource_id == originals.c.datasource_id),
+        )
+        .join(lis_listing_images, (shows.image_hash == _i.image_hash) & (shows.datasource_id == _i.datasource_id))
+        .where(shows.missing_since.is_(None))
+        .group_by(originals.c.source_sha1, originals.c.datasource_id)
+        .having(listings > most)
+    )
+    return _note(db, read(db, query))
 
 
 def quarantine(db: Engine, claim: Claim, most: int) -> list[str]:
@@ -73,30 +86,6 @@ def _repeatedly(db: Engine, work: Callable[[Session], list[str]]) -> list[str]:
     while gained := write(db, work):
         hashes += gained
     return hashes
-
-
-def _known(db: Engine, originals: Sequence[Original], most: int) -> set[Original]:
-    same = sa.or_(*((_p.source_sha1 == sha1) & (_p.datasource_id == source) for sha1, source in originals))
-    rows = read(db, sa.select(_p.source_sha1, _p.datasource_id).where(same, _p.listings > most))
-    return {(row.source_sha1, row.datasource_id) for row in rows}
-
-
-def _counted(db: Engine, originals: Sequence[Original], most: int) -> Sequence[Row]:
-    """Return (source_sha1, datasource_id, listings) of those originals that more than ``most`` listings show."""
-    shows = lis_listing_images.c
-    listings = sa.func.count(sa.distinct(shows.listing_id))
-    same = sa.or_(*((_i.source_sha1 == sha1) & (_i.datasource_id == source) for sha1, source in originals))
-    joined = lis_images.join(
-        lis_listing_images, (shows.image_hash == _i.image_hash) & (shows.datasource_id == _i.datasource_id)
-    )
-    query = (
-        sa.select(_i.source_sha1, _i.datasource_id, listings.label("listings"))
-        .select_from(joined)
-        .where(same, shows.missing_since.is_(None))
-        .group_by(_i.source_sha1, _i.datasource_id)
-        .having(listings > most)
-    )
-    return read(db, query)
 
 
 def _note(db: Engine, rows: Sequence[Row]) -> int:

@@ -5,7 +5,7 @@ Every statement that changes ``lis_images.state`` is made by :func:`move`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -83,12 +83,10 @@ def move(
     frm: Iterable[State],
     where: sa.ColumnElement[bool],
     values: Mapping[str, Any] | None = None,
-    rows: Sequence[Mapping[str, Any]] | None = None,
 ) -> int:
     """Change the state of the images that match ``where`` and are in one of the states ``frm``.
 
-    ``rows`` gives bind parameters for one execution each. Returns the number of images changed. Raises ValueError
-    for a transition that the table does not allow.
+    Returns the number of images changed. Raises ValueError for a transition that the table does not allow.
     """
     sources = tuple(frm)
     for source in sources:
@@ -99,4 +97,4 @@ def move(
         .where(where, sa.or_(*(lis_images.c.state == source.value for source in sources)))
         .values(state=to.value, updated_at=NOW, **(values or {}))
     )
-    return session.execute(statement, rows if rows is not None else {}).rowcount
+    return session.execute(statement).rowcount

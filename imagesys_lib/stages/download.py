@@ -14,14 +14,13 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import sqlalchemy as sa
-
 from imagesys_lib import claims, datasources, placeholders
 from imagesys_lib.batch_work import GROUP, give_back, hold, images_in, own_name, store_faults
 from imagesys_lib.claims import Claim
 from imagesys_lib.config import StatusMeaning
 from imagesys_lib.context import Context
 from imagesys_lib.datasources import Tally
+from imagesys_lib.db.bulk import Kinds, given
 from imagesys_lib.db.engine import Row, Session, chunks, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.errors import BatchFailed, Stopped
@@ -285,12 +284,12 @@ class _Batch:
 
     def _write(self, session: Session, group: list[tuple[Row, Fetched | NotModified | ImageFault]]) -> None:
         claims.guard(session, self.claim)
-        done = [{"b_id": image.image_id, **_kept(r)} for image, r in group if isinstance(r, Fetched)]
+        done = [{"image_id": image.image_id, **_kept(r)} for image, r in group if isinstance(r, Fetched)]
         same = [image.image_id for image, result in group if isinstance(result, NotModified)]
         if done:
-            where = lis_images.c.image_id == sa.bindparam("b_id")
-            values: dict[str, object] = {key: sa.bindparam(f"b_{key}") for key in _KEPT}
-            move(session, State.DOWNLOADED, frm=(State.RESERVED,), where=where, values=values, rows=done)
+            rows = given(done, {"image_id": int, **_KEPT})
+            where, values = lis_images.c.image_id == rows.c.image_id, {key: rows.c[key] for key in _KEPT}
+            move(session, State.DOWNLOADED, frm=(State.RESERVED,), where=where, values=values)
         if same:
             fine = {"reason": None, "detail": None, "attempts": 0}
             move(session, State.LIVE, frm=(State.RESERVED,), where=lis_images.c.image_id.in_(same), values=fine)
@@ -308,9 +307,9 @@ class _Batch:
         return len(hashes)
 
 
-_KEPT = ("source_sha1", "source_bytes", "etag", "last_modified", "final_url")
+_KEPT: Kinds = {"source_sha1": str, "source_bytes": int, "etag": str, "last_modified": str, "final_url": str}
 
 
 def _kept(fetched: Fetched) -> dict[str, object]:
     values = (fetched.sha1, fetched.size, fetched.etag[:255], fetched.last_modified[:64], fetched.final_url)
-    return {f"b_{key}": value for key, value in zip(_KEPT, values, strict=True)}
+    return dict(zip(_KEPT, values, strict=True))

@@ -6,6 +6,7 @@ with images whose thumbnails are still staged.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
@@ -22,6 +23,7 @@ from imagesys_lib.claims import Claim
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.context import Context
 from imagesys_lib.datasources import Tally
+from imagesys_lib.db.bulk import given
 from imagesys_lib.db.engine import Row, Session, chunks, read, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.hashing import thumbnail_stem
@@ -212,28 +214,31 @@ class _Batch:
         self.failed_by_source.update(image.datasource_id for image, _ in faults)
 
     def _mark_made(self, session: Session, made: Sequence[_Outcome]) -> None:
+        rows = given(
+            [
+                {
+                    "image_id": outcome.image.image_id,
+                    "thumbs": json.dumps(outcome.thumbs),
+                    "recipe": self.recipes[outcome.image.datasource_id],
+                }
+                for outcome in made
+            ],
+            {"image_id": int, "thumbs": str, "recipe": str},
+        )
         moved = move(
             session,
             State.THUMBNAILED,
             frm=(State.DOWNLOADED,),
-            where=lis_images.c.image_id == sa.bindparam("b_id"),
+            where=lis_images.c.image_id == rows.c.image_id,
             values={
                 "desired": Desired.PRESENT.value,
                 "change_id": changes.record(session),
-                "thumbs": sa.bindparam("b_thumbs", type_=sa.JSON),
-                "recipe": sa.bindparam("b_recipe"),
+                "thumbs": rows.c.thumbs,
+                "recipe": rows.c.recipe,
                 "reason": None,
                 "detail": None,
                 "attempts": 0,
             },
-            rows=[
-                {
-                    "b_id": outcome.image.image_id,
-                    "b_thumbs": outcome.thumbs,
-                    "b_recipe": self.recipes[outcome.image.datasource_id],
-                }
-                for outcome in made
-            ],
         )
         if moved != len(made):
             raise RuntimeError(f"{len(made)} images were made but {moved} were waiting for it")

@@ -119,7 +119,7 @@ def test_only_transitions_of_the_table_ever_reach_the_database(frm: State, to: S
     statements: list[Any] = []
 
     class Session:
-        def execute(self, statement: Any, _rows: Any) -> Any:
+        def execute(self, statement: Any) -> Any:
             statements.append(statement)
             return type("Result", (), {"rowcount": 1})
 
