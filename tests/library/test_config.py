@@ -55,9 +55,9 @@ def test_the_shipped_file_has_nine_valid_countries(shipped: dict[str, Any]) -> N
         assert [(s.width, s.height, s.mode) for s in config.sizes] == [(60, 60, "crop"), (160, 120, "fit")]
         assert (config.nodes, config.quorum) == (("n1", "n2", "n3"), 2)
         assert str(config.staging.root) == "/var/lib/imagesys/staging"
-    assert countries["br"].batch.size == 1000
+    assert countries["br"].batch.size == 2000
     assert countries["br"].batch.max_batches == 1000  # merged, not replaced
-    assert countries["uk"].batch.size == 500
+    assert countries["uk"].batch.size == 1000
 
 
 def test_a_data_source_has_its_own_process_details_where_it_says_so(shipped: dict[str, Any]) -> None:
