@@ -23,8 +23,8 @@ _TYPES: Mapping[type, tuple[str, sa.types.TypeEngine[Any]]] = {
 def given(rows: Sequence[Mapping[str, Any]], columns: Kinds) -> sa.Subquery:
     """Return ``rows`` as a table to join, by ``JSON_TABLE`` (MySQL 8, MariaDB 10.6).
 
-    None is NULL. Join it by a number: its texts have the connection's
-    collation, which no index has. The rows are one bound parameter, so that any number is the same statement.
+    None is NULL. Join it by a number: its texts have the connection's collation, which no index has. The rows are one
+    bound parameter, so that any number is the same statement.
     """
     kinds = ", ".join(f"{name} {_TYPES[kind][0]} PATH '$.{name}' ERROR ON ERROR" for name, kind in columns.items())
     # A null of JSON need not be one of SQL; what is not there is.

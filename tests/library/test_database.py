@@ -18,6 +18,7 @@ from imagesys_lib import changes, node_records
 from imagesys_lib.batch_work import images_in
 from imagesys_lib.context import Context
 from imagesys_lib.db import engine as engine_module
+from imagesys_lib.db.bulk import given
 from imagesys_lib.db.engine import named_lock, read, write
 from imagesys_lib.db.schema import (
     country_metadata,
@@ -111,6 +112,26 @@ def test_listings_that_differ_in_case_alone_are_two(world: World) -> None:
     ingest(world.ctx, world.run())
     ids = {row.listing_id for row in world.rows(sa.select(lis_listing_images.c.listing_id))}
     assert ids == {"abc", "ABC"}
+
+
+def test_rows_given_in_one_statement_come_as_they_were(world: World) -> None:
+    strange = """it's "100 %" :given_rows {} \\ \n é 住 \U0001f3e0"""
+    rows = [
+        {"image_id": 2**53 + 1, "detail": strange, "seconds": -5},
+        {"image_id": 2, "detail": None, "seconds": None},
+        {"image_id": 3, "detail": "", "seconds": 0},
+    ]
+    table = given(rows, {"image_id": int, "detail": str, "seconds": int})
+    found = read(world.ctx.db, sa.select(table).order_by(table.c.image_id))
+    assert [dict(row._mapping) for row in found] == sorted(rows, key=lambda row: row["image_id"])
+
+
+def test_a_given_text_too_long_for_its_column_is_an_error(live: dict[str, Any], world: World) -> None:
+    image_id = world.rows(sa.select(lis_images.c.image_id))[0].image_id
+    table = given([{"image_id": image_id, "reason": "x" * 1000}], {"image_id": int, "reason": str})
+    long = sa.update(lis_images).where(lis_images.c.image_id == table.c.image_id).values(reason=table.c.reason)
+    with pytest.raises(sa.exc.DataError, match="too long"):
+        write(world.ctx.db, lambda session: session.execute(long))
 
 
 @pytest.mark.parametrize("frm", State)

@@ -376,4 +376,4 @@ def test_five_thousand_jobs_wait_at_no_cost(hosts):
     taken = [waiting.take(waiting.turn(now)).job.key for _ in range(5000)]
     assert taken == list(range(5000))
     assert not waiting
-    assert time.process_time() - began < 2  # a look at all of them for each would take minutes
+    assert time.process_time() - began < 0.5

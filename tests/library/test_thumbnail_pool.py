@@ -140,13 +140,13 @@ def test_idle_processes_that_are_ended_from_outside_are_replaced(pool, jobs):
     assert all(made.thumbs for made in done(pool, jobs(*["good"] * 16)))
 
 
-def test_leaving_ends_the_processes_at_once_whatever_they_do(jobs):
+def test_leaving_ends_the_processes_within_a_second_whatever_they_do(jobs):
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     with Decoders(2, MEMORY_MB, 60, work=treacherous) as decoders:
         futures = [decoders.submit([job]) for job in jobs("hang", "hang", "good")]
         time.sleep(1)
         began = time.monotonic()
-    assert time.monotonic() - began < 10  # each would go on for a minute
+    assert time.monotonic() - began < 1
     for future in futures:
         with pytest.raises(CancelledError):
             future.result(1)
