@@ -24,7 +24,7 @@ from functools import partial
 from multiprocessing import popen_forkserver
 from typing import Any
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from imagesys_lib.errors import EnvironmentFault
 from imagesys_lib.thumbnail import worker
@@ -39,6 +39,9 @@ _GRACE = 15.0  # seconds beyond what the timers allow a chunk, for a process tha
 _LOOK_EVERY = 0.5
 _MOST_RESTARTS = 3
 _MOST_TRIES = 3
+# A process that is killed while it sends or receives leaves the others waiting, twice as long as this, before they give
+# their pool up and another is opened. Nobody holds the lock for more than milliseconds.
+CONSTS.channel_lock_timeout = 5
 _TERMINATED = (signal.SIGTERM, -signal.SIGTERM)
 _main_lock = threading.Lock()
 
@@ -114,6 +117,11 @@ class Decoders:
         self._closed.set()
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
+        with self._lock:
+            left = [errand for _, errand in self._out.values()]  # Pebble does not always tell of these
+            self._out.clear()
+        for errand in left:
+            errand.failed(CancelledError())
 
     def submit(self, jobs: Sequence[Job]) -> Future[list[Made]]:
         """Have jobs done in one process; the future's list has one result for each, in any order.

@@ -140,6 +140,15 @@ def test_idle_processes_that_are_ended_from_outside_are_replaced(pool, jobs):
     assert all(made.thumbs for made in done(pool, jobs(*["good"] * 16)))
 
 
+def test_a_process_killed_while_it_answers_holds_up_the_others_for_seconds(pool, jobs):
+    """What it held is held for ever: here by ourselves."""
+    done(pool, jobs("good"))
+    broken = pool._pool
+    broken._pool_manager.worker_manager.workers_channel.mutex.writer_mutex.acquire()
+    assert all(made.thumbs for made in done(pool, jobs(*["good"] * 16), seconds=40))
+    assert pool._pool is not broken
+
+
 def test_leaving_ends_the_processes_within_a_second_whatever_they_do(jobs):
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     with Decoders(2, MEMORY_MB, 60, work=treacherous) as decoders:
