@@ -61,8 +61,8 @@ class Fetcher:
 
     @property
     def busy(self) -> bool:
-        """Whether anything is queued, delayed, in flight, or not yet handed out."""
-        return bool(self._flights or self._waiting or self._done)
+        """Whether anything is queued, delayed, in flight, not yet handed out, or failed: the next poll raises then."""
+        return bool(self._flights or self._waiting or self._done or self._failure)
 
     @property
     def in_flight(self) -> int:

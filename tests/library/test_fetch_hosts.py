@@ -240,6 +240,20 @@ def test_what_the_gate_raises_is_raised(site, tmp_path):
         assert len(fetcher.drain()) == 3
 
 
+def test_a_failure_that_came_with_the_last_outcome_is_raised_by_the_next_poll(site, tmp_path):
+    class Broken(Gate):
+        def left(self, host: str, fault: object) -> None:
+            raise ConnectionError("no database")
+
+    site.answers["/a"] = whole()
+    with Fetcher(settings(), Broken()) as fetcher:
+        add(fetcher, jobs(site, "/a", 1, tmp_path))
+        assert good(fetcher.poll(2)) == {0}
+        assert fetcher.busy  # or a caller who polls while it is busy would never be told
+        with pytest.raises(ConnectionError):
+            fetcher.poll(0)
+
+
 def test_only_one_request_goes_to_a_host_until_its_name_has_resolved(site, tmp_path):
     url = f"http://no-such-host.invalid:{site.port}/a"
     gate = Gate()
