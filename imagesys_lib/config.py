@@ -164,7 +164,7 @@ class Retry(_Model):
 class Batching(_Model):
     """Size of a batch in images, and how many batches one run may have (Airflow maps at most 1,024)."""
 
-    size: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    size: Annotated[int, Field(ge=1, le=100_000)] = 2000
     max_batches: Annotated[int, Field(ge=1, le=1024)] = 1000
     lease_seconds: Annotated[int, Field(ge=2, le=3600)] = 60
     deadline_minutes: Annotated[float, Field(gt=0)] = 120

@@ -58,7 +58,8 @@ def main() -> int:
 
 def _options() -> tuple[Options, bool]:
     parser = argparse.ArgumentParser(prog="benchmarks.images", description=__doc__)
-    parser.add_argument("--photos", type=int, default=Options.photos, help="photos of the list (%(default)s)")
+    parser.add_argument("--photos", type=int, default=Options.photos, help="different photographs (%(default)s)")
+    parser.add_argument("--urls", type=int, default=Options.urls, help="of the list from end to end (%(default)s)")
     parser.add_argument("--rounds", type=int, default=Options.rounds, help="interleaved rounds (%(default)s)")
     parser.add_argument("--only", action="append", choices=PARTS, metavar="PART", help=f"one of {', '.join(PARTS)}")
     parser.add_argument(
@@ -70,6 +71,7 @@ def _options() -> tuple[Options, bool]:
     given = parser.parse_args()
     options = Options(
         photos=given.photos,
+        urls=given.urls,
         rounds=given.rounds,
         parts=tuple(given.only or PARTS),
         quality_photos=given.quality_photos,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 import shutil
 from collections.abc import Sequence
@@ -46,26 +45,17 @@ def plain_photos(count: int, available: Sequence[Photo]) -> list[Photo]:
     return random.Random(0).sample(plain, min(count, len(plain)))
 
 
-def publish(some: Sequence[Photo]) -> list[str]:
-    """Lay photos into the server's root and return their paths there."""
-    folder = _emptied("photos")
-    paths = []
-    for photo in some:
-        target = folder / photo.file.name
-        os.link(photo.file, target)
-        paths.append(f"/photos/{target.name}")
-    return paths
-
-
 def publish_different(some: Sequence[Photo], count: int) -> list[str]:
-    """Write ``count`` JPEGs of which no two have the same bytes: ImageSys works on the same bytes only once."""
-    folder = ROOT / f"different-{count}"
-    names = [f"{number:06d}.jpg" for number in range(count)]
+    """Write ``count`` files of which no two have the same bytes: ImageSys works on the same bytes only once."""
+    folder = ROOT / f"{count}-of-{len(some)}"
+    sources = [some[number % len(some)] for number in range(count)]
+    names = [f"{number:06d}{photo.file.suffix}" for number, photo in enumerate(sources)]
     if not folder.exists():
-        draft = _emptied(f".different-{count}")
-        for number, name in enumerate(names):
-            data = some[number % len(some)].file.read_bytes()
-            (draft / name).write_bytes(with_comment(data, f"copy {number}"))
+        draft = _emptied(f".{folder.name}")
+        for number, (photo, name) in enumerate(zip(sources, names, strict=True)):
+            data, text = photo.file.read_bytes(), f"copy {number}"
+            is_jpeg = photo.media_type == "image/jpeg"  # decoders pass over what follows the end of another one
+            (draft / name).write_bytes(with_comment(data, text) if is_jpeg else data + text.encode())
         draft.rename(folder)
     return [f"/{folder.name}/{name}" for name in names]
 

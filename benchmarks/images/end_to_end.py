@@ -55,8 +55,7 @@ class _Scene:
 
 def measure(options: Options) -> Part:
     """Calibrate img2dataset, then run all contenders in turn, round after round."""
-    photos = corpus.photos(options.photos)
-    paths = corpus.publish(photos)
+    paths = corpus.publish_different(corpus.photos(options.photos), options.urls)
     with WebServer() as server, Batches() as batches:
         scenes = [
             _Scene(delayed, server.urls(paths, delayed=delayed), peer.Tuning(threads=_THREADS[delayed][-1]))
@@ -73,9 +72,9 @@ def measure(options: Options) -> Part:
                 order = [*ENCODERS, PEER]
                 shift = round_number % len(order)
                 for name in order[shift:] + order[:shift]:
-                    figure = _measured(server, _work(name, scene, batches), len(photos))
+                    figure = _measured(server, _work(name, scene, batches), len(paths))
                     scene.figures.setdefault(name, []).append(figure)
-    return _part(scenes, len(photos), options.rounds)
+    return _part(scenes, len(paths), options.rounds)
 
 
 def _work(name: str, scene: _Scene, batches: Batches) -> Callable[[], Done]:

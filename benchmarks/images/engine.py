@@ -50,8 +50,8 @@ def scaled(file: Path, encoder: str, box: tuple[int, int]) -> Image.Image:
     data = file.read_bytes()
     if _SIZES[0] != PlainSize(*box, "fit"):
         raise ValueError(f"{box} is not the first size")
-    picture, profile, _ = make._picture(data, sniff(data[:HEAD_BYTES]), _SIZES, _LIMITS, make.OVERSAMPLING[encoder])
-    images = dict(make._resized_all(picture, profile, _SIZES, make._CASCADE[encoder]))
+    picture, profile, _ = make._picture(data, sniff(data[:HEAD_BYTES]), _SIZES, _LIMITS, make.EFFORTS[encoder])
+    images = dict(make._resized_all(picture, profile, _SIZES, make.EFFORTS[encoder].cascade))
     return Image.fromarray(images[1])
 
 

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagesys_lib.config import Batching
 from include.sandbox.settings import PROJECT
 
 BASE = PROJECT / ".local" / "bench-images"
@@ -43,9 +44,14 @@ PARTS = ("end-to-end", "cpu", "leanness", "fidelity", "memory")
 
 @dataclass(frozen=True)
 class Options:
-    """What a call asks for. ``quality_photos`` are those of the parts that compare pixels."""
+    """What a call asks for.
+
+    ``urls`` are those of the end-to-end list, by default two batches of the default size; ``quality_photos`` those of
+    the parts that compare pixels.
+    """
 
     photos: int = 1500
+    urls: int = CPUS * Batching().size
     rounds: int = 3
     parts: tuple[str, ...] = PARTS
     quality_photos: int = 100

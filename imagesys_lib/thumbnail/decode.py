@@ -71,14 +71,14 @@ def orientation(image: ImageFile.ImageFile, kind: str) -> int:
     return value if value in range(1, 9) else 1
 
 
-def decoded(image: ImageFile.ImageFile, kind: str, data: bytes, scale: float) -> Decoded:
+def decoded(image: ImageFile.ImageFile, kind: str, data: bytes, scale: float, *, coarse: bool = False) -> Decoded:
     """Decode to ``scale`` of the source or somewhat more, as grey, RGB or CMYK without alpha.
 
     JPEG scales while decoding (in the DCT, by 2, 4 or 8), which saves most of the time and memory; what else is larger
     than needed by a whole factor is averaged down before anything else touches it.
     """
     wanted = (max(1, math.ceil(image.width * scale)), max(1, math.ceil(image.height * scale)))
-    if kind == "JPEG" and (scaled := _by_turbojpeg(image, data, scale)):
+    if kind == "JPEG" and (scaled := _by_turbojpeg(image, data, scale, coarse)):
         return scaled  # averaging down what is left would cost more fidelity than it saves time
     box = drafted[1] if kind == "JPEG" and (drafted := image.draft(None, wanted)) else None
     image.load()
@@ -94,7 +94,7 @@ def decoded(image: ImageFile.ImageFile, kind: str, data: bytes, scale: float) ->
     return Decoded(as_pixels(made), width / factor, height / factor)
 
 
-def _by_turbojpeg(image: ImageFile.ImageFile, data: bytes, scale: float) -> Decoded | None:
+def _by_turbojpeg(image: ImageFile.ImageFile, data: bytes, scale: float, coarse: bool) -> Decoded | None:
     """Decode an ordinary JPEG by libjpeg-turbo alone, a tenth faster than through Pillow.
 
     Returns None for what is out of the ordinary or not faultless: whether that is good enough, Pillow decides.
@@ -104,10 +104,10 @@ def _by_turbojpeg(image: ImageFile.ImageFile, data: bytes, scale: float) -> Deco
     # libjpeg scales by M/8 in its inverse DCT, but only these have fast ones, and others look worse.
     eighths = next((m for m in (1, 2, 4) if m >= _EIGHTS * scale * (_FINER if m == 1 else 1)), _EIGHTS)
     width, height = image.width * eighths / _EIGHTS, image.height * eighths / _EIGHTS
-    coarse = eighths <= _COARSE and "progressive" in image.info
+    in_part = eighths <= _COARSE and "progressive" in image.info
     try:
         pixels = simplejpeg.decode_jpeg(
-            needed_scans(data) if coarse else data,
+            needed_scans(data, coarse=coarse) if in_part else data,
             "GRAY" if image.mode == "L" else "RGB",
             min_width=math.ceil(width),
             min_height=math.ceil(height),

@@ -20,14 +20,22 @@ from imagesys_lib.thumbnail.jobs import Limits
 from imagesys_lib.thumbnail.pixels import Pixels
 from imagesys_lib.thumbnail.scale import scaled
 
-OVERSAMPLING = {"lean": 2.5, "fast": 1.25}
-"""A decoder's own scaling stops at this many times the largest thumbnail, by encoder.
 
-Measured against a full decode in docs/processing.md.
-"""
+@dataclass(frozen=True)
+class Effort:
+    """How closely pixels follow a full decode; measured against one in docs/processing.md.
 
-_CASCADE = {"lean": 1.7, "fast": 1.3}
-"""A smaller thumbnail is made from the next larger one where that has this many times its pixels a side."""
+    A decoder's own scaling stops at ``oversampling`` times the largest thumbnail. A smaller thumbnail is made from the
+    next larger one where that has ``cascade`` times its pixels a side. ``coarse`` reads less of a progressive JPEG.
+    """
+
+    oversampling: float
+    cascade: float
+    coarse: bool
+
+
+EFFORTS = {"lean": Effort(2.5, 1.7, coarse=False), "fast": Effort(1.25, 1.3, coarse=True)}
+"""By encoder."""
 
 _RUN_LENGTHS = (1, 2)  # BI_RLE8, BI_RLE4
 _MOST_RUNS = 2_000_000
@@ -116,9 +124,10 @@ def create_thumbnails_of_image(
             elif kind == "AVIF":
                 _check_complete(kind, boxes_end(file), source.stat().st_size)
                 file.seek(0)
-            picture, profile, turn = _picture(file.read(), kind, sizes, limits, OVERSAMPLING[encoder])
+            effort = EFFORTS[encoder]
+            picture, profile, turn = _picture(file.read(), kind, sizes, limits, effort)
             made = []
-            for number, stored in _resized_all(picture, profile, sizes, _CASCADE[encoder]):
+            for number, stored in _resized_all(picture, profile, sizes, effort.cascade):
                 upright = np.ascontiguousarray(_UPRIGHT[turn](stored)) if turn in _UPRIGHT else stored
                 done = finished(upright, details)
                 height, width = done.shape[:2]
@@ -139,7 +148,7 @@ def create_thumbnails_of_image(
 
 
 def _picture(
-    data: bytes, kind: str, sizes: Sequence[Box], limits: Limits, oversampling: float
+    data: bytes, kind: str, sizes: Sequence[Box], limits: Limits, effort: Effort
 ) -> tuple[_Picture, bytes | None, int]:
     """Return the decoded picture, its colour profile and its EXIF orientation."""
     image: ImageFile.ImageFile = opened(kind, data)
@@ -149,8 +158,12 @@ def _picture(
     width, height = image.size[::-1] if turn >= 5 else image.size
     if width < limits.min_width or height < limits.min_height:
         raise ImageFault("too_small", f"{width}x{height}, at least {limits.min_width}x{limits.min_height} wanted")
-    scale = min(1.0, oversampling * max(_scale(width, height, size) for size in sizes))
-    return _Picture(decoded(image, kind, data, scale), turn >= 5), image.info.get("icc_profile"), turn
+    scale = min(1.0, effort.oversampling * max(_scale(width, height, size) for size in sizes))
+    return (
+        _Picture(decoded(image, kind, data, scale, coarse=effort.coarse), turn >= 5),
+        image.info.get("icc_profile"),
+        turn,
+    )
 
 
 def _resized_all(

@@ -46,6 +46,16 @@ def test_half_of_the_bytes_go_and_nothing_is_seen_of_it(options):
     assert np.abs(decoded(needed, 2, mode) - decoded(whole, 2, mode)).mean() < 1.5
 
 
+@pytest.mark.parametrize("options", [{}, {"subsampling": "4:4:4"}, {"mode": "L"}, {"restart_marker_blocks": 7}])
+def test_coarsely_still_less_is_read_and_hardly_anything_seen_of_it(options):
+    mode = options.get("mode", "RGB")
+    whole = jpeg(**options)
+    coarse = needed_scans(whole, coarse=True)
+    assert len(coarse) < len(needed_scans(whole))
+    assert np.abs(decoded(coarse, 1, mode) - decoded(whole, 1, mode)).mean() < 1
+    assert np.abs(decoded(coarse, 2, mode) - decoded(whole, 2, mode)).mean() < 2.5
+
+
 def test_what_has_no_such_scans_stays_as_it_is():
     lean = needed_scans(jpeg())
     assert needed_scans(lean) == lean
