@@ -119,8 +119,7 @@ def set_figures(engine: Engine, run_id: str, figures: Mapping[str, int]) -> None
     rows = [{"run_id": run_id, "name": name, "value": value} for name, value in figures.items()]
     statement = insert(lis_metrics).values(measured_at=NOW)
     statement = statement.on_duplicate_key_update(value=statement.inserted.value, measured_at=NOW)
-    if rows:
-        write(engine, lambda session: session.execute(statement, rows))
+    write(engine, lambda session: session.execute(statement, rows))
 
 
 def add_figures(engine: Engine, run_id: str, figures: Mapping[str, int]) -> None:

@@ -26,7 +26,7 @@ _OLD = f"""
     SELECT SHA1(seq), CONCAT('https://photos.example.com/', seq, '.jpg'), MOD(seq, 50), @then,
         ELT(@kind := IF(MOD(seq, 100) < 93, 1, IF(MOD(seq, 100) < 96, 2, IF(MOD(seq, 100) < 98, 3, 4))),
             'live', 'rejected', 'failed', 'purged'),
-        ELT(@kind, NULL, 'http_404', 'timeout', NULL), 1, ELT(@kind, @then, @then, @later, '9999-01-01'),
+        ELT(@kind, NULL, 'http_404', 'timeout', NULL), 1, ELT(@kind, @then, @then, @later, '9999-12-31'),
         seq DIV 1000 + 1, ELT(@kind, 'present', 'none', 'none', 'absent'), IF(@kind IN (1, 4), seq DIV 1000 + 1, NULL),
         IF(@kind IN (1, 4), SHA1(seq), NULL), IF(@kind IN (1, 4), 250000, NULL), IF(@kind IN (1, 4), %s, NULL),
         '0123456789abcdef', @then, @then
