@@ -154,7 +154,7 @@ def all_figures(engine: Engine, run_ids: Sequence[str]) -> Sequence[Row]:
 
 
 def latest_ended(engine: Engine) -> Row | None:
-    """Return the row of the run that began last of those that have ended, or None."""
-    query = sa.select(lis_runs).where(lis_runs.c.finished_at.is_not(None))
+    """Return the row of the run, no backfill, that began last of those that have ended, or None."""
+    query = sa.select(lis_runs).where(lis_runs.c.finished_at.is_not(None), lis_runs.c.kind != Kind.BACKFILL.value)
     rows = read(engine, query.order_by(lis_runs.c.started_at.desc()).limit(1))
     return rows[0] if rows else None

@@ -140,10 +140,12 @@ def _part(measured: dict[int, list[Day]], options: Options) -> Part:
         for size, some in measured.items()
     }
     total = {size: statistics.median(_together(one) for one in some) for size, some in measured.items()}
+    read = {size: median[size][READ] for size in measured}
     points = list(total.items())
     line = fit(points)
     small, large = min(total), max(total)
     far = line.at(COUNTRY_IMAGES)
+    far_read = fit(list(read.items())).at(COUNTRY_IMAGES)
     rows = [
         [
             f"{size:,}",
@@ -170,6 +172,8 @@ def _part(measured: dict[int, list[Day]], options: Options) -> Part:
         targets=[
             Target(f"together, {large:,} / {small:,} images", "<=", MOST, total[large] / total[small]),
             Target(f"together, {COUNTRY_IMAGES:,} (by the line) / {small:,} images", "<=", MOST, far / total[small]),
+            Target(f"rows read, {large:,} / {small:,} images", "<=", MOST, read[large] / read[small]),
+            Target(f"rows read, {COUNTRY_IMAGES:,} (by the line) / {small:,}", "<=", MOST, far_read / read[small]),
         ],
         notes=[told],
         data={"seconds": {str(size): some for size, some in measured.items()}},

@@ -99,7 +99,7 @@ def status(country: CountryOption = None, json_output: JsonOption = False) -> No
 
 
 def report(country: CountryOption = None, json_output: JsonOption = False) -> None:
-    """Print the summary of each country's last run that has ended, as its report left it.
+    """Print the summary of each country's last run that has ended, backfills aside, as its report left it.
 
     Example: imagesys report --country uk
     """

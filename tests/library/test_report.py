@@ -175,6 +175,7 @@ def test_the_last_run_is_read_as_its_report_left_it_and_silence_is_marked(world:
     summary = world.pipeline(world.run())
     time.sleep(0.01)
     runs.begin(world.ctx.db, world.run(run_id="under way"))
+    past(world, Kind.BACKFILL, days=0, images=1)
 
     found = last_run(world.ctx)
     assert found is not None

@@ -17,7 +17,7 @@ _SILENT_HOURS = 36
 
 @dataclass(frozen=True)
 class LastRun:
-    """The run that began last of those that have ended. ``day``: the local day that it is about.
+    """The run, no backfill, that began last of those that have ended. ``day``: the local day that it is about.
 
     ``lost`` and ``unusual`` are sentences; ``summary`` is None where it broke off before its report.
     """
