@@ -21,10 +21,14 @@ GONE = Fate(live=False)
 
 @dataclass
 class Model:
-    """Listings as the ETL has them, and URLs as the site answers them. It knows nothing of ImageSys's workings."""
+    """Listings as the ETL has them, URLs as the site answers them, and those that were listed when a run came by.
+
+    It knows nothing of ImageSys's workings.
+    """
 
     listings: dict[str, tuple[str, ...]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
 
     def put(self, listing_id: str, urls: Sequence[str]) -> None:
         """A listing comes, or shows other photos."""
@@ -34,10 +38,17 @@ class Model:
         """A listing goes; returns what it showed."""
         return self.listings.pop(listing_id)
 
+    def run_came_by(self) -> None:
+        """A run has read the ETL as it is now."""
+        self.known |= self._shown()
+
+    def _shown(self) -> set[str]:
+        return {url for urls in self.listings.values() for url in urls}
+
     def fates(self) -> dict[str, Fate]:
-        """What must have become of every URL that was ever listed."""
-        shown = {url for urls in self.listings.values() for url in urls}
-        return {url: _fate(kind) if url in shown else GONE for url, kind in self.kinds.items()}
+        """What must have become of every URL that a run has ever found listed."""
+        shown = self._shown()
+        return {url: _fate(self.kinds[url]) if url in shown else GONE for url in sorted(self.known)}
 
 
 def _fate(kind: str) -> Fate:

@@ -23,7 +23,7 @@ _SEED = int(os.environ.get("SOAK_SEED", "1"))
 
 
 def test_a_few_days_with_faults_lose_nothing(world: World) -> None:
-    live_through(world, days=4, seed=3)
+    live_through(world, days=3, seed=3)
 
 
 @pytest.mark.soak
