@@ -29,6 +29,7 @@ Seconds = Annotated[float, Field(gt=0)]
 Days = Annotated[int, Field(ge=0, le=3650)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 HttpStatus = Annotated[int, Field(ge=400, le=599)]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s]+[^\s/]$")]
 StatusMeaning = Literal["gone", "unknown"]
 
 
@@ -254,6 +255,17 @@ class Alerts(_Model):
         return value
 
 
+class Canary(_Model):
+    """The known photo that an hourly canary takes through the whole path: ``sha1`` is of the photo's bytes.
+
+    The path must be done within ``seconds``.
+    """
+
+    url: HttpUrl
+    sha1: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    seconds: Annotated[float, Field(ge=1, le=1800)] = 120
+
+
 class CountryConfig(_Model):
     """All settings of one country."""
 
@@ -263,7 +275,7 @@ class CountryConfig(_Model):
     start: Annotated[str, Field(pattern=_CLOCK)] = "03:00"
     look_back_hours: Annotated[float, Field(ge=0, le=24 * 31)] = 48
     database: str
-    image_base_url: Annotated[str, Field(pattern=r"^https?://[^\s]+[^/]$")]
+    image_base_url: HttpUrl
     sizes: Annotated[tuple[Size, ...], Field(min_length=1, max_length=9)]
     batch: Batching = Batching()
     fetch: Fetch
@@ -278,10 +290,12 @@ class CountryConfig(_Model):
     nodes: Annotated[tuple[str, ...], Field(min_length=1)]
     quorum: Annotated[int, Field(ge=1)]
     node_root: Path = Path("/srv/imagesys")
+    node_urls: Mapping[str, HttpUrl] = Field(default_factory=dict)
     staging: Staging
     transfer: Transfer = Transfer()
     purge: Purge = Purge()
     check: Check = Check()
+    canary: Canary | None = None
     alerts: Alerts
     max_threads_running: Annotated[int, Field(ge=1)] = 64
     owner: str = "imagesys"
@@ -312,6 +326,14 @@ class CountryConfig(_Model):
         nodes = info.data.get("nodes")  # missing where they are wrong themselves
         if nodes is not None and value > len(nodes):
             raise ValueError(f"quorum {value} is more than the {len(nodes)} nodes")
+        return value
+
+    @field_validator("node_urls")
+    @classmethod
+    def _urls_of_nodes(cls, value: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
+        unknown = sorted(value.keys() - set(info.data.get("nodes", value)))
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: not one of the nodes")
         return value
 
     @property

@@ -197,8 +197,9 @@ class NodeSession:
 
     def delete(self, paths: Sequence[str]) -> None:
         """Delete the listed thumbnails below the root; those that are gone already are no fault."""
-        for country, group in groupby(sorted(paths), key=lambda path: path.partition("/")[0]):
-            self._ask("delete", country, data=as_list(path.partition("/")[2] for path in group))
+        parted = [path.rsplit("/", 4) for path in sorted(paths)]  # a thumbnail's own path has four parts
+        for country, group in groupby(parted, key=lambda parts: parts[0]):
+            self._ask("delete", country, data=as_list("/".join(parts[1:]) for parts in group))
 
     def stat(self, country: str, paths: Iterable[str]) -> list[Entry]:
         """Return those of the listed thumbnails that are there, in path order."""

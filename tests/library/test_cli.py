@@ -21,6 +21,7 @@ Entries = dict[str, ManifestEntry]
 COMMANDS = (
     *("run", "ingest", "plan", "download", "thumbnail", "sync", "publish", "purge", "heal", "backfill", "retry"),
     *("explain", "status", "doctor", "check", "path", "classify", "hash", "fs-check", "db-scan", "repair", "db"),
+    "canary",
 )
 
 
