@@ -2,7 +2,7 @@
 PYTHON_LOCAL := .local/venv/bin/python
 SANDBOX := $(PYTHON_LOCAL) -m include.sandbox
 
-.PHONY: help setup demo down test test-all soak lint format bench bench-images bench-airflow bench-nodes docs lock compose-check
+.PHONY: help setup demo down test test-all soak lint format bench bench-images bench-airflow bench-nodes bench-ops docs lock compose-check
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ bench-airflow: setup ## Measure what the scheduler costs (options in BENCH="--im
 
 bench-nodes: setup ## Measure push, check and refill of nodes with a million files (options in BENCH="--images 20000")
 	@$(PYTHON_LOCAL) -m benchmarks.nodes $(BENCH)
+
+bench-ops: setup ## Measure heal, plan and report on tables of up to a million images (options in BENCH="--rounds 3")
+	@$(PYTHON_LOCAL) -m benchmarks.ops_scale $(BENCH)
 
 docs: setup ## Make the pages that are made from code
 	@$(PYTHON_LOCAL) -m imagesys_lib.reasons > docs/reasons.md

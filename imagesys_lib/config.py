@@ -241,10 +241,14 @@ class Check(_Model):
 
 
 class Alerts(_Model):
-    """Who is told, and when a run counts as late (minutes after it was queued)."""
+    """Who is told, and when a run counts as late (minutes after it was queued).
+
+    ``daily_report``: the country takes part in one mail a day over all countries.
+    """
 
     mail_to: Annotated[tuple[str, ...], Field(min_length=1)]
     deadline_minutes: Annotated[float, Field(gt=0)] = 240
+    daily_report: bool = False
 
     @field_validator("mail_to")
     @classmethod

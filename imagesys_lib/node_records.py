@@ -23,6 +23,9 @@ FOUND_BY_CHECKS = ("missing", "wrong_size", "extra", "damaged")
 LET_GO = "let_go"
 """Reason of a mark: the image's change was acknowledged on the node's behalf, and the node has yet to get it."""
 
+FREE_FIGURES = "free."
+"""How the names of the free bytes of nodes and of the staging disk, among the figures of a run, begin."""
+
 _LACKING = (LET_GO, "missing")  # marks with which a node is not fit to be asked for images
 
 

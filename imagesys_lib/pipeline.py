@@ -64,13 +64,13 @@ def _stages(
         with passing(f"process.download[{batch.seq}]", ImageSysError):
             say(f"batch {batch.seq} download: {download(ctx, batch.batch_id)}")
             say(f"batch {batch.seq} thumbnail: {thumbnail(ctx, batch.batch_id)}")
-    reached = _sync(ctx, say, passing)
+    reached = _sync(ctx, run, say, passing)
     say(f"publish: {publish(ctx)} images went live")
     if run.kind is not Kind.BACKFILL:
         purged = purge(ctx, run=run)
         say(f"purge: {purged}")
         if purged.deleted:
-            reached = _sync(ctx, say, passing)
+            reached = _sync(ctx, run, say, passing)
         for node in reached:
             with passing(f"check[{node}]", NodeFault):
                 checked = check(ctx, node, run.run_id, daily_part(ctx, run.interval))
@@ -80,12 +80,12 @@ def _stages(
     return report(ctx, run, failed)
 
 
-def _sync(ctx: Context, say: Say, passing: Callable[..., AbstractContextManager[None]]) -> list[str]:
+def _sync(ctx: Context, run: Run, say: Say, passing: Callable[..., AbstractContextManager[None]]) -> list[str]:
     """Sync all nodes at once; return those that were reached."""
 
     def attempt(node: str) -> str | None:
         with passing(f"sync[{node}]", NodeFault):
-            say(f"sync {node}: {sync(ctx, node)}")
+            say(f"sync {node}: {sync(ctx, node, run)}")
             return node
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -111,3 +112,49 @@ def figures(engine: Engine, run_id: str, prefix: str) -> dict[str, int]:
     c = lis_metrics.c
     query = sa.select(c.name, c.value).where(c.run_id == run_id, c.name.startswith(prefix, autoescape=True))
     return {row.name.removeprefix(prefix): row.value for row in read(engine, query)}
+
+
+def set_figures(engine: Engine, run_id: str, figures: Mapping[str, int]) -> None:
+    """Keep figures of a run as they stand now, in the place of older ones of their names."""
+    rows = [{"run_id": run_id, "name": name, "value": value} for name, value in figures.items()]
+    statement = insert(lis_metrics).values(measured_at=NOW)
+    statement = statement.on_duplicate_key_update(value=statement.inserted.value, measured_at=NOW)
+    write(engine, lambda session: session.execute(statement, rows))
+
+
+def add_figures(engine: Engine, run_id: str, figures: Mapping[str, int]) -> None:
+    """Add to several of a run's figures; what is 0 leaves no row."""
+
+    def work(session: Session) -> None:
+        for name, number in figures.items():
+            if number:
+                add_figure(session, run_id, name, number)
+
+    write(engine, work)
+
+
+def reported_before(engine: Engine, run: Run, most: int) -> list[str]:
+    """Return the ids of the latest runs of the same kind that began before this one and have had their report."""
+    r, m = lis_runs.c, lis_metrics.c
+    began = sa.select(r.started_at).where(r.run_id == run.run_id).scalar_subquery()
+    reported = sa.select(m.run_id).where(m.run_id == r.run_id, m.name == "images").exists()
+    query = (
+        sa.select(r.run_id)
+        .where(r.started_at < began, r.kind == run.kind.value, r.finished_at.is_not(None), reported)
+        .order_by(r.started_at.desc())
+        .limit(most)
+    )
+    return [row.run_id for row in read(engine, query)]
+
+
+def all_figures(engine: Engine, run_ids: Sequence[str]) -> Sequence[Row]:
+    """Return (run_id, name, value, measured_at) of every figure of a few runs."""
+    c = lis_metrics.c
+    return read(engine, sa.select(c.run_id, c.name, c.value, c.measured_at).where(c.run_id.in_(run_ids)))
+
+
+def latest_ended(engine: Engine) -> Row | None:
+    """Return the row of the run that began last of those that have ended, or None."""
+    query = sa.select(lis_runs).where(lis_runs.c.finished_at.is_not(None))
+    rows = read(engine, query.order_by(lis_runs.c.started_at.desc()).limit(1))
+    return rows[0] if rows else None

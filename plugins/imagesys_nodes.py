@@ -103,7 +103,7 @@ class SyncNodeOperator(NodeOperator, SSHOperator):
                 return Synced()
         self._prepare(job.ctx, job.context)
         try:
-            return sync(job.ctx, self.node)
+            return sync(job.ctx, self.node, job.run)
         except NodeFault:
             job.ctx.check_stop()  # a cleared task takes its ssh along: that is no fault of the node's
             raise

@@ -246,6 +246,7 @@ class ReportOperator(CountryOperator):
             )
         stages = import_module("imagesys_lib.stages.report")
         summary = stages.report(job.ctx, job.run, [failure.name for failure in failures])
+        import_module("imagesys_note").set_note(ti.dag_id, ti.run_id, stages.note(summary))
         if summary.lost:
             raise WorkLost("\n".join(summary.lost))
         return {

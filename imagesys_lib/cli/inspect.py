@@ -25,12 +25,14 @@ from imagesys_lib.errors import EXIT_ENVIRONMENT, EnvironmentFault, UsageError
 from imagesys_lib.explain import Explanation, hashes_for
 from imagesys_lib.explain import explain as explain_image
 from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash
+from imagesys_lib.stages.report import render
+from imagesys_lib.stages.report.digest import last_run
 from imagesys_lib.status import status as country_status
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to ``app``."""
-    for command in (explain, status, doctor, path, classify):
+    for command in (explain, status, report, doctor, path, classify):
         app.command()(command)
     app.command("hash")(hash_url)
 
@@ -94,6 +96,25 @@ def status(country: CountryOption = None, json_output: JsonOption = False) -> No
         nodes = ", ".join(f"{name} {node.backlog}" for name, node in row.nodes.items())
         table.add_row(row.country, str(row.live), others or "-", last, nodes)
     out.print(table)
+
+
+def report(country: CountryOption = None, json_output: JsonOption = False) -> None:
+    """Print the summary of each country's last run that has ended, as its report left it.
+
+    Example: imagesys report --country uk
+    """
+    found = []
+    for name in countries(country):
+        with country_context(name, "report", json_output=True) as ctx:
+            found.append((name, last_run(ctx)))
+    if json_output:
+        sys.stdout.write(json.dumps(plain([run for _, run in found if run])) + "\n")
+        return
+    for name, run in found:
+        if run is None:
+            out.print(f"{name.upper()}: no run has ended yet", markup=False)
+        else:
+            out.print(render(run.summary) if run.summary else f"{name.upper()}: {run.lost[0]}", markup=False)
 
 
 def doctor(country: CountryOption = None, json_output: JsonOption = False) -> None:

@@ -6,12 +6,12 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes
+from imagesys_lib import changes, runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Session, chunks, from_now, read, write
 from imagesys_lib.db.schema import (
@@ -35,6 +35,9 @@ _ABANDONED_SECONDS = 2 * 86_400
 _KEEP_SECONDS = 30 * 86_400
 _STALE_STAGING_HOURS = 48
 _POISON_AFTER = 5
+
+FIGURES = "heal."
+"""How the names of what was healed, among the figures of its run, begin."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ def heal(ctx: Context, run: Run | None = None) -> Healed:
     given_up = let_go(ctx)
     _sweep_repairs(ctx)
     healed = Healed(batches, images, poison, check_bad_retry_jobs(ctx), _sweep_staging(ctx), _prune(ctx), given_up)
+    if run is not None:
+        runs.add_figures(ctx.db, run.run_id, {FIGURES + name: count for name, count in asdict(healed).items()})
     log.info("%s: healed %s", ctx.country.upper(), healed)
     return healed
 

@@ -12,11 +12,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagesys_lib import changes, node_records
+from imagesys_lib import changes, node_records, runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, chunks, named_lock
 from imagesys_lib.errors import LockHeld
 from imagesys_lib.nodes import NodeFault, NodeSession, Space
+from imagesys_lib.runs import Run
 from imagesys_lib.stages.readiness import is_behind, update_readiness
 from imagesys_lib.states import Desired, State
 
@@ -65,12 +66,18 @@ def node_lock(ctx: Context, node_name: str, *, timeout: float | None = None) -> 
         yield
 
 
-def sync(ctx: Context, node_name: str) -> Synced:
-    """Bring the node up to date. Raises NodeFault naming the node, the reason and the remedy."""
+def sync(ctx: Context, node_name: str, run: Run | None = None) -> Synced:
+    """Bring the node up to date. Raises NodeFault naming the node, the reason and the remedy.
+
+    ``run`` is told how much is free there.
+    """
     total = Synced()
     try:
         with node_lock(ctx, node_name), NodeSession(ctx.node(node_name), ctx.stop) as node:
             space = node.prepare()
+            if run is not None:
+                free = {node_records.FREE_FIGURES + node_name: space.free_bytes}
+                runs.set_figures(ctx.db, run.run_id, free)
             if is_behind(ctx, node_name):
                 node.set_behind(ctx.country, True)  # until it has caught up, also where the next line refuses
             require_space(ctx, node_name, space)

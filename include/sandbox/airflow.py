@@ -137,6 +137,15 @@ class AirflowServices:
         }
         return {
             **connections(self.settings),
+            "AIRFLOW_CONN_IMAGESYS_AIRFLOW_API": json.dumps(
+                {
+                    "conn_type": "http",
+                    "host": LOOPBACK,
+                    "port": self.port,
+                    "login": USER,
+                    "password": self.password,
+                }
+            ),
             "AIRFLOW_HOME": str(self.home),
             **variables,
             "IMAGESYS_CONFIG": str(self.config),

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from imagesys_lib import changes, node_records
+from imagesys_lib import changes, node_records, runs
 from imagesys_lib.batch_work import images_in
 from imagesys_lib.context import Context
 from imagesys_lib.db import engine as engine_module
@@ -28,14 +28,16 @@ from imagesys_lib.db.schema import (
     lis_images,
     lis_listing_images,
     lis_live_images,
+    lis_metrics,
     lis_node_repairs,
+    lis_runs,
     shared_metadata,
 )
 from imagesys_lib.db.upgrade import current_version, head_version, tables, upgrade
 from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault
 from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
 from imagesys_lib.requeue import retry
-from imagesys_lib.runs import Kind
+from imagesys_lib.runs import Kind, Run
 from imagesys_lib.stages.check import daily_part, db_scan, expected_on
 from imagesys_lib.stages.check.expected import pages, unacknowledged
 from imagesys_lib.stages.check.parts import WHOLE, of_day
@@ -47,7 +49,8 @@ from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.purge import carry_out, proposals, purge
 from imagesys_lib.stages.purge.rules import Due, Rule
 from imagesys_lib.stages.repair import repair
-from imagesys_lib.stages.report import summarize
+from imagesys_lib.stages.report import report, summarize
+from imagesys_lib.stages.report.digest import last_run
 from imagesys_lib.states import ALLOWED, State, move
 from include.sandbox.listings import Listing
 from tests.world import DAY, World, in_threads
@@ -380,6 +383,8 @@ def shortened(text: str, values: Any) -> tuple[str, tuple[Any, ...]]:
 
 
 BIG = {"lis_images", "lis_listing_images", "lis_live_images", "lis_change_acks", "lis_changes", "listings_uk"}
+KEPT_BY_RUN = {"lis_runs", "lis_metrics"}
+ORDERED = {"PRIMARY", "ix_runs_started"}  # indexes that a query with a limit may walk in order
 TABLES_OF_ALIASES = {"other": "lis_listing_images"}
 
 
@@ -390,7 +395,7 @@ def scans(engine: sa.Engine, text: str, values: tuple[Any, ...]) -> list[str]:
     found = []
     for row in rows:
         table = TABLES_OF_ALIASES.get(row["table"], row["table"])
-        walks_keys_in_order = row["type"] == "index" and row["key"] == "PRIMARY" and "LIMIT" in text
+        walks_keys_in_order = row["type"] == "index" and row["key"] in ORDERED and "LIMIT" in text
         if table in BIG and row["type"] in ("ALL", "index") and not walks_keys_in_order:
             found.append(f"{table}: {row['type']} key={row['key']} rows={row['rows']} {row['Extra']}")
     return found
@@ -447,5 +452,50 @@ def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:
         left_and_carried_out(ctx)
         retry(ctx, reason="http_404")
     assert len(statements) > 50
+    bad = {text: found for text, found in statements.items() if found}
+    assert not bad, "\n\n".join(f"{found}\n{text}" for text, found in bad.items())
+
+
+def past_runs(world: World) -> None:
+    """Three years of runs, each with twenty figures."""
+    rows = [
+        {
+            "run_id": f"past-{n}",
+            "kind": "backfill" if n % 9 == 0 else "scheduled",
+            "interval_start": NOON,
+            "interval_end": NOON,
+            "state": "success",
+            "started_at": NOON - dt.timedelta(days=n),
+            "finished_at": NOON - dt.timedelta(days=n),
+        }
+        for n in range(1100)
+    ]
+    names = ["images", *(f"free.n{n}" for n in range(19))]
+    figures = [
+        {"run_id": row["run_id"], "name": name, "value": 9, "measured_at": row["started_at"]}
+        for row in rows
+        for name in names
+    ]
+
+    def work(session: sa.Connection) -> None:
+        session.execute(sa.insert(lis_runs), rows)
+        session.execute(sa.insert(lis_metrics), figures)
+
+    write(world.ctx.db, work)
+    for table in KEPT_BY_RUN:
+        world.rows(sa.text(f"ANALYZE TABLE {table}"))
+
+
+def test_a_report_reads_few_of_many_runs_and_their_figures(world: World) -> None:
+    filled(world)
+    past_runs(world)
+    world.patch.setitem(globals(), "BIG", BIG | KEPT_BY_RUN)
+    run = Run("old-3", Kind.SCHEDULED, world.run().interval)
+    with explained(world.ctx.db) as statements:
+        runs.begin(world.ctx.db, run)
+        assert report(world.ctx, run).earlier_runs == 7
+        assert last_run(world.ctx) is not None
+    assert any("JSON_TABLE" in text for text in statements)
+    assert any("lis_metrics" in text for text in statements)
     bad = {text: found for text, found in statements.items() if found}
     assert not bad, "\n\n".join(f"{found}\n{text}" for text, found in bad.items())

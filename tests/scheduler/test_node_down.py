@@ -22,6 +22,8 @@ def test_a_node_down_turns_its_own_task_red_and_one_clear_completes_it(live: Liv
         live.sandbox.nodes.start_node("n2")
 
     assert run["state"] == "failed"
+    assert "WORK LOST" in run["note"]
+    assert "Node n2 is behind by 30 images" in run["note"]
     states = live.api.states(DAG_ID, run_id)
     assert {name for name, state in states.items() if state in ("failed", "upstream_failed")} == {"sync[1]", "report"}
     assert {name for name, state in states.items() if state == "skipped"} >= {"check[1]"}
@@ -49,7 +51,9 @@ def test_a_node_down_turns_its_own_task_red_and_one_clear_completes_it(live: Liv
 
     live.api.clear(DAG_ID, run_id, [("sync", 1)])
 
-    assert live.api.wait_for_run(DAG_ID, run_id)["state"] == "success"
+    ended = live.api.wait_for_run(DAG_ID, run_id)
+    assert ended["state"] == "success"
+    assert "Nothing was lost." in ended["note"]
     trees = live.trees("de")
     assert trees["n1"] == trees["n2"] == trees["n3"]
     assert len(trees["n2"]) == 2 * len(entries)

@@ -1,0 +1,10 @@
+"""The daily mail over all countries that want it; what it is made of stands in plugins/imagesys_daily_report.py."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+from imagesys_daily_report import build_daily_report
+
+from imagesys_lib.config import load_config
+
+dag: DAG | None = build_daily_report(load_config().values())

@@ -1,0 +1,52 @@
+"""Report: one summary of a run, and the verdict whether work was lost.
+
+Judged by the database and the states of the run's tasks, so that a report made again after repairs tells the truth
+again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from imagesys_lib import runs
+from imagesys_lib.context import Context
+from imagesys_lib.runs import Run
+from imagesys_lib.stages.report.judgement import anomalies, losses
+from imagesys_lib.stages.report.rendering import note, render
+from imagesys_lib.stages.report.summary import (
+    Disk,
+    NodeState,
+    Summary,
+    Weights,
+    compared_figures,
+    figures_of,
+    gather,
+    kept,
+)
+
+__all__ = ["Disk", "NodeState", "Summary", "Weights", "kept", "losses", "note", "render", "report", "summarize"]
+
+log = logging.getLogger(__name__)
+
+
+def summarize(ctx: Context, run: Run, failed_tasks: Sequence[str] = ()) -> Summary:
+    """Look the run up in the database and judge it. ``failed_tasks`` are tasks that the scheduler saw fail."""
+    summary = gather(ctx, run)
+    row = runs.load(ctx.db, run.run_id)
+    ingested = row is not None and row.ingested_at is not None
+    return replace(
+        summary,
+        lost=losses(summary, ingested, failed_tasks),
+        anomalies=anomalies(summary, compared_figures(summary)),
+    )
+
+
+def report(ctx: Context, run: Run, failed_tasks: Sequence[str] = ()) -> Summary:
+    """Summarise a run, keep the summary and its figures, and return it; the caller decides to fail on ``lost``."""
+    summary = summarize(ctx, run, failed_tasks)
+    runs.finish(ctx.db, run, "failed" if summary.lost else "success", summary.as_json())
+    runs.set_figures(ctx.db, run.run_id, {**figures_of(summary), "lost": len(summary.lost)})
+    log.info("%s", render(summary))
+    return summary

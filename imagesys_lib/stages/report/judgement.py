@@ -1,0 +1,61 @@
+"""Judgement: what of a run was lost, and what in it is unusual. Decisions without any I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from imagesys_lib.runs import Kind
+from imagesys_lib.stages.report.summary import Summary
+from imagesys_lib.stages.report.trend import Figures, is_unusual
+
+_SOON_FULL_DAYS = 14
+
+_JUDGED = frozenset({"process.download", "process.thumbnail", "sync", "ingest"})
+"""Stages of which the database knows better than a task's state whether anything was lost."""
+
+
+def losses(summary: Summary, ingested: bool, failed_tasks: Sequence[str]) -> list[str]:
+    """Return what was lost, one sentence each with its remedy. Reasons of single images are never a loss."""
+    found = []
+    if not ingested:
+        found.append(
+            "The ETL's rows are not all in: ingest did not complete. Remedy: read the log of `ingest`, mend the "
+            "ETL connection, then clear `ingest` with downstream."
+        )
+    for seq, images in summary.unfinished.items():
+        found.append(
+            f"Batch {seq} is unfinished: {images} images left. Remedy: read the log of process.download[{seq}] and "
+            f"process.thumbnail[{seq}], then clear the failed one with downstream; or leave it to the next run."
+        )
+    for name, node in summary.nodes.items():
+        if node.fault or node.own_backlog:
+            cause = node.fault or f"Remedy: clear sync of {name}."
+            found.append(f"Node {name} is behind by {node.backlog} images. {cause}")
+        elif node.let_go and summary.kind != Kind.BACKFILL.value:  # which repairs nothing
+            found.append(
+                f"Node {name} lacks {node.let_go} images that were let go while it was behind. Remedy: clear repair of "
+                f"{name}, or `imagesys repair --country {summary.country} --node {name}`."
+            )
+    for task in failed_tasks:
+        if task.partition("[")[0] not in _JUDGED:
+            found.append(f"Task {task} failed. Remedy: read its log, then clear it with downstream.")
+    return found
+
+
+def anomalies(summary: Summary, figures: Figures) -> list[str]:
+    """Return what is unusual in a run with these figures, one sentence each. None of it is a loss."""
+    found = [
+        f"{label(name)}: {figures.get(name, 0)}, where {summary.earlier_runs} earlier {summary.kind} runs had "
+        f"{median:g} (median)"
+        for name, median in summary.medians.items()
+        if is_unusual(name, figures.get(name, 0), median)
+    ]
+    for name, disk in summary.disks.items():
+        if disk.full_in_days is not None and disk.full_in_days < _SOON_FULL_DAYS:
+            found.append(f"disk of {name}: down to its floor in {disk.full_in_days:.0f} days, as it went lately")
+    return found
+
+
+def label(figure: str) -> str:
+    """Return a figure's name as people read it: ``state.failed`` is ``failed``, ``backlog.n1`` is ``backlog n1``."""
+    return figure.removeprefix("state.").replace(".", " ").replace("_", " ")

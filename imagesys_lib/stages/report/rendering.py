@@ -1,0 +1,97 @@
+"""A summary as plain text, for a log, a mail or the run's note in the UI."""
+
+from __future__ import annotations
+
+from imagesys_lib.stages.report.judgement import label
+from imagesys_lib.stages.report.summary import NodeState, Summary, Weights
+from imagesys_lib.states import State
+
+_TOP_REASONS = 5
+_NOTE_LENGTH = 1000  # Airflow takes no longer one
+_TOLD_APART = frozenset({"missing", "acked_absent", "damaged"})
+_SHOWN = ("images", f"state.{State.LIVE.value}", f"state.{State.FAILED.value}", f"state.{State.REJECTED.value}")
+
+
+def render(summary: Summary) -> str:
+    """Return the summary as plain text for a log or a mail."""
+    return "\n".join([*_body(summary), *_verdict(summary)])
+
+
+def note(summary: Summary) -> str:
+    """Return the same with the verdict first, cut to what a run's note in the UI may have."""
+    head, *body = _body(summary)
+    text = "\n".join([head, *_verdict(summary), *body])
+    return text if len(text) <= _NOTE_LENGTH else text[: _NOTE_LENGTH - 2] + " …"
+
+
+def _verdict(summary: Summary) -> list[str]:
+    lines = []
+    if summary.anomalies:
+        lines += ["  UNUSUAL:", *(f"  - {one}" for one in summary.anomalies)]
+    if summary.lost:
+        return [*lines, "  WORK LOST:", *(f"  - {loss}" for loss in summary.lost)]
+    return [*lines, "  Nothing was lost."]
+
+
+def _body(summary: Summary) -> list[str]:
+    live = summary.states.get(State.LIVE.value, 0)
+    lines = [
+        f"{summary.country.upper()} {summary.kind} run {summary.run_id}, interval {summary.interval}",
+        f"  {summary.images} images in {summary.batches} batches: {live} live",
+    ]
+    lines += [
+        f"  {sum(reasons.values())} {state}: {top_reasons(reasons)}"
+        for state, reasons in sorted(summary.reasons.items())
+    ]
+    lines += [_node(name, node) for name, node in summary.nodes.items()]
+    if summary.purge:
+        told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(summary.purge.items()))
+        lines.append(f"  purge: {told}")
+    lines += [f"  healed: {count} {name.replace('_', ' ')}" for name, count in sorted(summary.healed.items()) if count]
+    if summary.proposal:
+        lines.append(f"  {summary.proposal}")
+    if summary.weights is not None:
+        lines.append(f"  {_weights(summary.weights)}")
+    if summary.disks:
+        told = ", ".join(
+            f"{name} {megabytes(disk.free_bytes)}"
+            + ("" if disk.full_in_days is None else f" (at its floor in {disk.full_in_days:.0f} days)")
+            for name, disk in summary.disks.items()
+        )
+        lines.append(f"  disk left: {told}")
+    if summary.medians:
+        told = ", ".join(f"{label(name)} {summary.medians[name]:g}" for name in _SHOWN if name in summary.medians)
+        lines.append(f"  median of {summary.earlier_runs} earlier {summary.kind} runs: {told}")
+    return lines
+
+
+def top_reasons(reasons: dict[str, int], most: int = _TOP_REASONS) -> str:
+    """Return the most frequent reasons of an outcome, and how many images have another."""
+    ordered = sorted(reasons.items(), key=lambda reason: (-reason[1], reason[0]))
+    told = [f"{count} {reason}" for reason, count in ordered[:most]]
+    others = sum(count for _, count in ordered[most:])
+    return ", ".join([*told, *([f"{others} with another reason"] if others else [])])
+
+
+def _node(name: str, node: NodeState) -> str:
+    seen = "not checked" if node.files is None else f"{node.files} files, {node.missing} missing"
+    seen += f" (part {node.part})" if node.part not in (None, "all") else ""
+    seen += f", {node.findings['damaged']} found damaged" if node.findings.get("damaged") else ""
+    for kind in sorted(node.findings.keys() - _TOLD_APART):
+        seen += f", {node.findings[kind]} {kind.replace('_', ' ')}"
+    waits = "" if node.behind_hours is None else f" (the oldest for {node.behind_hours:.1f} h)"
+    gone = f" ({node.let_go} let go)" if node.let_go else ""
+    return f"  {name}: {seen}, {node.backlog} images behind{waits}, {node.marked} marked for repair{gone}"
+
+
+def _weights(weights: Weights) -> str:
+    share = 100 * weights.saved / weights.originals if weights.originals else 0.0
+    return (
+        f"{weights.images} originals of {megabytes(weights.originals)} became thumbnails of "
+        f"{megabytes(weights.thumbnails)}: {megabytes(weights.saved)} saved ({share:.1f} %)"
+    )
+
+
+def megabytes(size: int) -> str:
+    """Return a number of bytes as people read it."""
+    return f"{size / 1e9:,.1f} GB" if abs(size) >= 1e9 else f"{size / 1e6:,.1f} MB"

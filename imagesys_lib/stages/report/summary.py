@@ -1,0 +1,279 @@
+"""Summary: what the database tells of one run, and of the runs before it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from imagesys_lib import changes, node_records, runs
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import Row, database_now, read
+from imagesys_lib.db.schema import lis_batches, lis_images
+from imagesys_lib.errors import EnvironmentFault
+from imagesys_lib.node_records import FREE_FIGURES
+from imagesys_lib.runs import Run
+from imagesys_lib.stages.heal import FIGURES as HEAL_FIGURES
+from imagesys_lib.stages.purge import proposals
+from imagesys_lib.stages.purge.delete import in_grace
+from imagesys_lib.stages.purge.rules import FIGURES as PURGE_FIGURES
+from imagesys_lib.stages.purge.rules import live_of
+from imagesys_lib.stages.report.trend import MOST_RUNS, days_until, medians
+from imagesys_lib.states import UNFINISHED, State, tally
+
+_STAGING = "staging"
+_IN_GRACE = "in_grace"
+
+_OWN = lis_images.join(lis_batches, lis_batches.c.batch_id == lis_images.c.batch_id)
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """One node after a run: images it is behind (and of them this run's), marked for repair, and what the check saw.
+
+    ``behind_hours``: how long the oldest change waits for it. ``let_go`` of the marked ones were given up while it was
+    behind, and it has yet to get them.
+    """
+
+    node: str
+    backlog: int
+    own_backlog: int
+    marked: int
+    fault: str | None = None
+    files: int | None = None
+    bytes: int | None = None
+    missing: int | None = None
+    part: str | None = None
+    findings: dict[str, int] = field(default_factory=dict)
+    let_go: int = 0
+    behind_hours: float | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The run's images that have thumbnails: bytes of their originals as they were fetched, and of all thumbnails."""
+
+    images: int
+    originals: int
+    thumbnails: int
+
+    @property
+    def saved(self) -> int:
+        """Bytes by which the thumbnails are less than the originals."""
+        return self.originals - self.thumbnails
+
+
+@dataclass(frozen=True)
+class Disk:
+    """What was free on a disk, and in how many days that is down to its floor, if it goes on as in the last runs."""
+
+    free_bytes: int
+    full_in_days: float | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did, per outcome; ``lost`` names each loss with its remedy and is empty in a good run.
+
+    ``medians`` are those of the figures of ``earlier_runs`` of the same kind; ``anomalies`` says what is far from them.
+    """
+
+    country: str
+    run_id: str
+    kind: str
+    interval: str
+    images: int
+    states: dict[str, int]
+    reasons: dict[str, dict[str, int]]
+    batches: int
+    unfinished: dict[int, int]
+    nodes: dict[str, NodeState]
+    lost: list[str]
+    purge: dict[str, int] = field(default_factory=dict)
+    proposal: str = ""
+    healed: dict[str, int] = field(default_factory=dict)
+    weights: Weights | None = None
+    disks: dict[str, Disk] = field(default_factory=dict)
+    earlier_runs: int = 0
+    medians: dict[str, float] = field(default_factory=dict)
+    anomalies: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as ``lis_runs.summary`` keeps it."""
+        return asdict(self)
+
+
+def kept(row: Row) -> Summary | None:
+    """Return the summary that a row of ``lis_runs`` keeps; None where the run broke off before its report."""
+    raw = row.summary
+    if not raw or "run_id" not in raw:
+        return None
+    parts = {
+        "unfinished": {int(seq): images for seq, images in raw["unfinished"].items()},
+        "nodes": {name: NodeState(**node) for name, node in raw["nodes"].items()},
+        "weights": Weights(**raw["weights"]) if raw.get("weights") else None,
+        "disks": {name: Disk(**disk) for name, disk in raw.get("disks", {}).items()},
+    }
+    return Summary(**{**raw, **parts})
+
+
+def gather(ctx: Context, run: Run) -> Summary:
+    """Read everything but the verdict."""
+    i, b = lis_images.c, lis_batches.c
+    query = (
+        sa.select(i.state, i.reason, sa.func.count().label("images"))
+        .select_from(_OWN)
+        .where(b.run_id == run.run_id)
+        .group_by(i.state, i.reason)
+    )
+    states, reasons = tally(read(ctx.db, query))
+    batches = read(ctx.db, sa.select(b.batch_id, b.seq, b.size).where(b.run_id == run.run_id).order_by(b.seq))
+    history = runs.all_figures(ctx.db, runs.reported_before(ctx.db, run, MOST_RUNS))
+    summary = Summary(
+        country=ctx.country,
+        run_id=run.run_id,
+        kind=run.kind.value,
+        interval=str(run.interval),
+        images=sum(row.size for row in batches),
+        states=states,
+        reasons=reasons,
+        batches=len(batches),
+        unfinished=_unfinished(ctx, run),
+        nodes={name: _node(ctx, name, run) for name in ctx.config.nodes},
+        lost=[],
+        purge=_purge(ctx, run),
+        proposal=_proposal(ctx),
+        healed=runs.figures(ctx.db, run.run_id, HEAL_FIGURES),
+        weights=_weights(ctx, run),
+        disks=_disks(ctx, run, history),
+    )
+    return _compared(summary, history)
+
+
+def figures_of(summary: Summary) -> dict[str, int]:
+    """Return what a report measures, by the names that ``lis_metrics`` keeps it under."""
+    figures = {"images": summary.images, "batches": summary.batches}
+    figures |= {f"state.{state}": count for state, count in summary.states.items()}
+    figures |= {f"backlog.{name}": node.backlog for name, node in summary.nodes.items()}
+    figures |= {f"missing.{name}": node.missing for name, node in summary.nodes.items() if node.missing is not None}
+    if _STAGING in summary.disks:
+        figures[FREE_FIGURES + _STAGING] = summary.disks[_STAGING].free_bytes
+    return figures
+
+
+def compared_figures(summary: Summary) -> dict[str, int]:
+    """Return the same, and what the run's own tasks have counted."""
+    counted = {PURGE_FIGURES + name: count for name, count in summary.purge.items() if name != _IN_GRACE}
+    return {**figures_of(summary), **counted, **{HEAL_FIGURES + name: count for name, count in summary.healed.items()}}
+
+
+def _compared(summary: Summary, history: Sequence[Row]) -> Summary:
+    earlier: dict[str, dict[str, int]] = {}
+    for row in history:
+        earlier.setdefault(row.run_id, {})[row.name] = row.value
+    names = sorted({*compared_figures(summary), *(name for figures in earlier.values() for name in figures)})
+    return replace(summary, earlier_runs=len(earlier), medians=medians(names, list(earlier.values())))
+
+
+def _purge(ctx: Context, run: Run) -> dict[str, int]:
+    """Return what the run's purge unpublished and deleted, and how many images wait for their grace to end."""
+    done = runs.figures(ctx.db, run.run_id, PURGE_FIGURES)
+    waiting = in_grace(ctx).total()
+    return {**done, **({_IN_GRACE: waiting} if waiting else {})}
+
+
+def _proposal(ctx: Context) -> str:
+    """Return the sentence about a purge that waits for a person; "" if none does."""
+    found = proposals.waiting(ctx.db)
+    if found is None:
+        return ""
+    return (
+        f"Purge proposal {found.proposal_id} waits for an answer: {live_of(found.counts)} of {found.live} live images "
+        f"are due. Answer in DAG imagesys_purge_approval or by `imagesys purge {ctx.country} --approve` (or --reject) "
+        f"{found.proposal_id}."
+    )
+
+
+def _unfinished(ctx: Context, run: Run) -> dict[int, int]:
+    """Return images left to do, by the sequence number of their batch."""
+    i, b = lis_images.c, lis_batches.c
+    query = (
+        sa.select(b.seq, sa.func.count().label("images"))
+        .select_from(_OWN)
+        .where(b.run_id == run.run_id, i.state.in_([state.value for state in UNFINISHED]))
+        .group_by(b.seq)
+        .order_by(b.seq)
+    )
+    return {row.seq: row.images for row in read(ctx.db, query)}
+
+
+def _node(ctx: Context, name: str, run: Run) -> NodeState:
+    known = node_records.record(ctx.db, name, run.run_id)
+    checked = known.checked
+    findings = dict(checked.findings) if checked else {}
+    scrubbed = node_records.latest_check(ctx.db, name, run.run_id, scrub=True)
+    findings |= scrubbed.findings if scrubbed else {}
+    behind = changes.behind_since(ctx.db, name)
+    return NodeState(
+        node=name,
+        backlog=known.backlog,
+        own_backlog=changes.backlog(ctx.db, name, run.run_id),
+        marked=known.marked,
+        fault=known.fault or None,
+        files=checked.files if checked else None,
+        bytes=checked.bytes if checked else None,
+        missing=node_records.absent_files(findings) if checked else None,
+        part=checked.part if checked else None,
+        findings=findings,
+        let_go=known.let_go,
+        behind_hours=None if behind is None else round(behind / 3600, 1),
+    )
+
+
+def _weights(ctx: Context, run: Run) -> Weights | None:
+    """Add the bytes up; None if the run has no image whose original was weighed and whose thumbnails are made."""
+    i, b = lis_images.c, lis_batches.c
+    thumbs = sa.text(
+        "JSON_TABLE(lis_images.thumbs, '$[*]' COLUMNS (place FOR ORDINALITY, bytes BIGINT PATH '$.bytes')) AS thumb"
+    )
+    place: sa.ColumnElement[int] = sa.literal_column("thumb.place")
+    size: sa.ColumnElement[int] = sa.literal_column("thumb.bytes")
+    query = (
+        sa.select(
+            sa.func.sum(sa.case((place == 1, 1), else_=0)).label("images"),
+            sa.func.sum(sa.case((place == 1, i.source_bytes), else_=0)).label("originals"),
+            sa.func.sum(size).label("thumbnails"),
+        )
+        .select_from(_OWN, thumbs)
+        .where(
+            b.run_id == run.run_id,
+            i.state.in_([State.THUMBNAILED.value, State.LIVE.value]),
+            i.source_bytes.is_not(None),
+        )
+    )
+    row = read(ctx.db, query)[0]
+    return Weights(int(row.images), int(row.originals), int(row.thumbnails)) if row.images else None
+
+
+def _disks(ctx: Context, run: Run, history: Sequence[Row]) -> dict[str, Disk]:
+    """Return what is left on the staging disk now, and on each node as this run's sync found it."""
+    now = database_now(ctx.db)
+    free = runs.figures(ctx.db, run.run_id, FREE_FIGURES)
+    current = {name: free[name] for name in ctx.config.nodes if name in free}
+    with suppress(EnvironmentFault):  # a machine without the staging disk, such as the triggerer's
+        current = {_STAGING: ctx.staging.free_bytes(), **current}
+    seen: dict[str, list[tuple[dt.datetime, int]]] = {}
+    for row in history:
+        if row.name.startswith(FREE_FIGURES):
+            seen.setdefault(row.name.removeprefix(FREE_FIGURES), []).append((row.measured_at, row.value))
+    floors = {_STAGING: ctx.config.staging.min_free_mb << 20}
+    node_floor = ctx.config.transfer.node_min_free_mb << 20
+    disks = {}
+    for name, size in current.items():
+        points = [((at - now) / dt.timedelta(days=1), then) for at, then in [*seen.get(name, []), (now, size)]]
+        disks[name] = Disk(size, days_until(points, floors.get(name, node_floor)))
+    return disks

@@ -1,0 +1,50 @@
+"""A run beside the runs before it: which figures are unusual, and when a disk will be full. No I/O."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+MOST_RUNS = 7
+"""So many earlier runs of its kind a run is compared with: a week of daily ones."""
+
+LEAST_RUNS = 3
+
+_FACTOR = 3.0
+_FLOOR = 50  # images or files: below it a difference is chance
+_WATCHED = ("images", "state.", "backlog.", "missing.", "purge.", "heal.")
+_LOW_IS_BAD = frozenset({"images", "state.live"})
+_LEAST_DAYS = 2.0  # a shorter trend is the coming and going of one day's files
+
+Figures = Mapping[str, int]
+
+
+def medians(names: Sequence[str], earlier: Sequence[Figures]) -> dict[str, float]:
+    """Return the median of each figure over earlier runs, where one without it counts as 0; {} of too few runs."""
+    if len(earlier) < LEAST_RUNS:
+        return {}
+    return {
+        name: statistics.median(figures.get(name, 0) for figures in earlier)
+        for name in names
+        if name.startswith(_WATCHED)
+    }
+
+
+def is_unusual(name: str, value: int, median: float) -> bool:
+    """Say whether a figure is beyond thrice its median (or, where few are bad, below a third) and far off by number."""
+    if abs(value - median) <= _FLOOR:
+        return False
+    return value > _FACTOR * median or (name in _LOW_IS_BAD and value < median / _FACTOR)
+
+
+def days_until(points: Sequence[tuple[float, int]], floor: int) -> float | None:
+    """Return in how many days after the last of ``points`` (day, free bytes) a disk has ``floor`` free; None if never.
+
+    By the median of the slopes between any two points, which one clean-up of the disk does not move.
+    """
+    points = sorted(points)
+    if len(points) <= LEAST_RUNS or points[-1][0] - points[0][0] < _LEAST_DAYS:
+        return None
+    slope = statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(points, 2) if b[0] > a[0])
+    return max(0.0, (points[-1][1] - floor) / -slope) if slope < 0 else None

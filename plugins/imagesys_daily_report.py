@@ -1,0 +1,146 @@
+"""One mail a day over all countries that want it: their last runs in a table, and what was lost or unusual in them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, BaseOperator
+from imagesys_connections import airflow_connection
+from imagesys_failures import run_url
+from imagesys_mail import Message, send
+from imagesys_pipeline import START_DATE, default_args, manual_section
+
+from imagesys_lib.config import CountryConfig, country_config
+from imagesys_lib.context import open_context
+from imagesys_lib.errors import ImageSysError
+from imagesys_lib.stages.report.digest import LastRun, last_run
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context as TaskContext
+
+DAG_ID = "imagesys_daily_report"
+AFTER_THE_LAST_COUNTRY = "0 14 * * *"
+"""UTC: Mexico's run of 03:00 local time has then had its four hours."""
+
+COLUMNS = ("country", "day", "state", "images", "live", "failed", "rejected", "behind", "lost", "unusual")
+
+
+@dataclass(frozen=True)
+class TableMail(Message):
+    """A mail with a table above its sections."""
+
+    rows: tuple[tuple[str, ...], ...] = ()
+
+    def text(self) -> str:
+        """Return the plain part."""
+        lines = [COLUMNS, *self.rows]
+        widths = [max(len(line[place]) for line in lines) for place in range(len(COLUMNS))]
+        table = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        ]
+        return "\n".join([*table, "", super().text()])
+
+    def html(self) -> str:
+        """Return the same as HTML."""
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in COLUMNS)
+        body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows)
+        return f'<table border="1" cellpadding="4"><tr>{head}</tr>{body}</table>\n{super().html()}'
+
+
+class DailyReportOperator(BaseOperator):
+    """Reads each country's last run and sends the mail. A country whose database is away is named in it."""
+
+    ui_color = "#e8f0f2"
+
+    def __init__(self, *, countries: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.countries = list(countries)
+
+    def execute(self, context: TaskContext) -> Any:  # noqa: ARG002 - the mail is about now, whatever the run's date
+        """Send one mail to all whom these countries name."""
+        found: dict[str, LastRun | None] = {}
+        silent: dict[str, str] = {}
+        for country in self.countries:
+            ctx = open_context(country, resolver=airflow_connection)
+            try:
+                found[country] = last_run(ctx)
+            except ImageSysError as error:
+                silent[country] = str(error)
+            finally:
+                ctx.close()
+        message = digest_mail(found, silent)
+        send(message, sorted({to for country in self.countries for to in country_config(country).alerts.mail_to}))
+        self.log.info("%s", message.text())
+
+
+def digest_mail(found: dict[str, LastRun | None], silent: dict[str, str]) -> TableMail:
+    """Return the mail about countries' last runs; ``silent`` says why others could not be read."""
+    rows = [_row(country, run) for country, run in found.items()]
+    rows += [(country.upper(), "not read", *[""] * (len(COLUMNS) - 2)) for country in silent]
+    lost = {f"{c.upper()}: {line}": c for c, run in found.items() if run for line in run.lost}
+    unusual = {f"{c.upper()}: {line}": c for c, run in found.items() if run for line in run.unusual}
+    never = [f"{country.upper()}: no run has ended yet" for country, run in found.items() if run is None]
+    unread = [f"{country.upper()}: {why}" for country, why in silent.items()]
+    sections = (
+        ("Not read", tuple(unread)),
+        ("Work lost", tuple(lost)),
+        ("Unusual", (*unusual, *never)),
+    )
+    marked = len(lost) + len(unusual) + len(never) + len(unread)
+    links = {line: run_url(f"imagesys_{c}", run.run_id) for line, c in {**unusual, **lost}.items() if (run := found[c])}
+    return TableMail(
+        subject=f"[ImageSys] Daily report: {len(rows)} countries, "
+        + (f"{marked} to look at" if marked else "all well"),
+        intro="Each country's last run that has ended.",
+        sections=tuple(section for section in sections if section[1]),
+        links=links,
+        rows=tuple(rows),
+    )
+
+
+def _row(country: str, run: LastRun | None) -> tuple[str, ...]:
+    if run is None:
+        return (country.upper(), "never", *[""] * (len(COLUMNS) - 2))
+    summary = run.summary
+    if summary is None:
+        return (country.upper(), run.day, run.state, *[""] * 5, str(len(run.lost)), str(len(run.unusual)))
+    counts = (summary.images, *(summary.states.get(state, 0) for state in ("live", "failed", "rejected")))
+    behind = ", ".join(f"{name} {node.backlog}" for name, node in summary.nodes.items() if node.backlog)
+    return (
+        country.upper(),
+        run.day,
+        run.state,
+        *(f"{count:,}" for count in counts),
+        behind,
+        str(len(run.lost) or ""),
+        str(len(run.unusual) or ""),
+    )
+
+
+def build_daily_report(configs: Iterable[CountryConfig]) -> DAG | None:
+    """Return the DAG over the countries that want the mail; None if none does."""
+    wanting = [config for config in configs if config.alerts.daily_report]
+    if not wanting:
+        return None
+    with DAG(
+        dag_id=DAG_ID,
+        description="One mail a day over all countries",
+        doc_md=manual_section("daily_report"),
+        schedule=AFTER_THE_LAST_COUNTRY,
+        start_date=START_DATE,
+        catchup=False,
+        max_active_runs=1,
+        tags=["imagesys", "daily"],
+        default_args=default_args(wanting[0].owner),
+    ) as dag:
+        DailyReportOperator(
+            task_id="mail",
+            countries=[config.country for config in wanting],
+            execution_timeout=dt.timedelta(minutes=30),
+            doc_md=manual_section("daily_report_mail"),
+        )
+    return dag

@@ -1,0 +1,46 @@
+"""The run's note in the UI. A task can write it only through Airflow's public REST API, which wants a user's login."""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import quote
+
+import httpx
+from imagesys_connections import airflow_connection
+
+from imagesys_lib.connections import Connection
+
+log = logging.getLogger(__name__)
+
+API_CONNECTION = "imagesys_airflow_api"
+"""An optional connection (type http): host, port, scheme, and a user who may edit DAG runs."""
+
+_SECONDS = 10.0
+
+
+def set_note(dag_id: str, run_id: str, text: str) -> None:
+    """Write a run's note where the connection is there. Whatever goes wrong is logged: a note never changes a run."""
+    connection = airflow_connection(API_CONNECTION)
+    if connection is None:
+        log.info("No connection %s: the run gets no note in the UI", API_CONNECTION)
+        return
+    try:
+        _write(connection, f"dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}", text)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+        told = f"{error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
+        log.warning(
+            "The run's note could not be written: %s. Remedy: correct connection %s (host, port, and a user who may "
+            "edit DAG runs); nothing else depends on it.",
+            *(told, API_CONNECTION),
+        )
+
+
+def _write(connection: Connection, path: str, text: str) -> None:
+    base = f"{connection.schema or 'http'}://{connection.host}:{connection.port or 8080}"
+    # Without the environment's proxy: it has no business with what the connection names.
+    with httpx.Client(base_url=base, timeout=_SECONDS, trust_env=False) as client:
+        credentials = {"username": connection.login, "password": connection.password}
+        answer = client.post("/auth/token", json=credentials).raise_for_status()
+        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        mask = {"update_mask": "note"}
+        client.patch(f"/api/v2/{path}", params=mask, headers=headers, json={"note": text}).raise_for_status()

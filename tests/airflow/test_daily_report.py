@@ -1,0 +1,218 @@
+"""The run's note over a real HTTP server, the daily mail over all countries, and a report that is cleared alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+from unittest.mock import MagicMock
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from imagesys_lib.config import load_config
+from imagesys_lib.stages.report import NodeState, Summary
+from imagesys_lib.stages.report.digest import LastRun
+from imagesys_lib.stages.sync import sync
+from include.sandbox.config import write_config
+from include.sandbox.settings import PROJECT
+from tests.world import DAY, QUICK, World
+
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
+
+RUN_ID = "scheduled__2026-03-28T00:00:00+00:00"
+
+
+class Api(BaseHTTPRequestHandler):
+    """As much of Airflow's API as a note needs."""
+
+    status = 200
+
+    def log_message(self, *_: object) -> None: ...
+
+    def _answer(self, status: int, body: object) -> None:
+        length = int(self.headers["Content-Length"])
+        request = (self.command, self.path, json.loads(self.rfile.read(length)), self.headers["Authorization"])
+        self.server.requests.append(request)  # type: ignore[attr-defined]
+        text = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def do_POST(self) -> None:
+        self._answer(201, {"access_token": "t0ken"})
+
+    def do_PATCH(self) -> None:
+        self._answer(self.server.status, {})  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    server = HTTPServer(("127.0.0.1", 0), Api)
+    server.requests, server.status = [], 200  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    connection = {
+        "conn_type": "http",
+        "host": "127.0.0.1",
+        "port": server.server_port,
+        "login": "ops",
+        "password": "s3cret",
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_IMAGESYS_AIRFLOW_API", json.dumps(connection))
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join(5)
+
+
+def test_a_note_is_written_by_the_public_api_with_the_connections_user(api: Any) -> None:
+    from imagesys_note import set_note
+
+    set_note("imagesys_uk", RUN_ID, "Nothing was lost.")
+
+    login, patch = api.requests
+    assert login[:3] == ("POST", "/auth/token", {"username": "ops", "password": "s3cret"})
+    path = "/api/v2/dags/imagesys_uk/dagRuns/scheduled__2026-03-28T00%3A00%3A00%2B00%3A00?update_mask=note"
+    assert patch == ("PATCH", path, {"note": "Nothing was lost."}, "Bearer t0ken")
+
+
+def test_a_note_that_is_refused_or_cannot_be_sent_is_a_line_in_the_log(
+    api: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from imagesys_note import set_note
+
+    caplog.set_level("INFO")
+    api.status = 403
+    set_note("imagesys_uk", RUN_ID, "x")
+    assert "could not be written: 403" in caplog.text
+    monkeypatch.setenv("AIRFLOW_CONN_IMAGESYS_AIRFLOW_API", '{"host": "127.0.0.1", "port": 9, "password": "s3cret"}')
+    set_note("imagesys_uk", RUN_ID, "x")
+    assert "could not be written: ConnectError" in caplog.text
+    assert "s3cret" not in caplog.text
+    monkeypatch.delenv("AIRFLOW_CONN_IMAGESYS_AIRFLOW_API")
+    set_note("imagesys_uk", RUN_ID, "x")
+    assert "No connection imagesys_airflow_api" in caplog.text
+
+
+def last(country: str, **own: Any) -> LastRun:
+    nodes = {"n1": NodeState("n1", 0, 0, 0), "n2": NodeState("n2", 7, 7, 0)}
+    states = {"live": 1940, "failed": 12, "rejected": 48}
+    summary = Summary(country, "r1", "scheduled", "A/B", 2000, states, {}, 2, {}, nodes, [])
+    return LastRun(
+        **{"run_id": "r1", "day": "2026-03-28", "state": "success", "lost": [], "unusual": [], "summary": summary} | own
+    )
+
+
+def test_the_daily_mail_has_a_table_of_all_countries_and_marks_what_to_look_at() -> None:
+    from imagesys_daily_report import digest_mail
+
+    found = {
+        "de": last("de"),
+        "uk": last("uk", state="failed", lost=["Node n2 is behind by 7 images."], unusual=["failed: 12 & more"]),
+        "fr": last("fr", summary=None, lost=["run r1 broke off: x"]),
+        "mx": None,
+    }
+    mail = digest_mail(found, {"au": "Database x did not answer."})
+
+    assert mail.subject == "[ImageSys] Daily report: 5 countries, 5 to look at"
+    lines = mail.text().splitlines()
+    assert lines[0].split() == [
+        "country",
+        "day",
+        "state",
+        "images",
+        "live",
+        "failed",
+        "rejected",
+        "behind",
+        "lost",
+        "unusual",
+    ]
+    assert lines[1].split() == ["DE", "2026-03-28", "success", "2,000", "1,940", "12", "48", "n2", "7"]
+    assert lines[2].split() == ["UK", "2026-03-28", "failed", "2,000", "1,940", "12", "48", "n2", "7", "1", "1"]
+    for told in (
+        "UK: Node n2 is behind by 7 images.",
+        "http://airflow.example.test/dags/imagesys_uk/runs/r1",
+        "FR: run r1 broke off: x",
+        "MX: no run has ended yet",
+        "AU: Database x did not answer.",
+    ):
+        assert told in mail.text()
+    assert "<td>1,940</td>" in mail.html()
+    assert "failed: 12 &amp; more" in mail.html()
+    assert digest_mail({"de": last("de")}, {}).subject == "[ImageSys] Daily report: 1 countries, all well"
+
+
+def test_one_mail_goes_to_all_who_want_it_though_a_database_is_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imagesys_daily_report import DailyReportOperator, build_daily_report
+
+    from imagesys_lib.db import engine
+
+    assert build_daily_report(load_config().values()) is None
+    wanted = {"alerts": {"daily_report": True}}
+    other = {"alerts": {"daily_report": True, "mail_to": ["de@example.test"]}}
+    write_config(world.sandbox.settings, QUICK, {"uk": wanted, "de": other})
+    dag = build_daily_report(load_config().values())
+    assert dag is not None
+    task = dag.task_dict["mail"]
+    assert isinstance(task, DailyReportOperator)
+    assert task.countries == ["de", "uk"]
+
+    world.seed(4)
+    world.pipeline()
+    away = {"conn_type": "mysql", "host": "127.0.0.1", "port": 9, "login": "x", "password": "x"}
+    monkeypatch.setenv("AIRFLOW_CONN_IMAGESYS_DB_DE", json.dumps(away))
+    monkeypatch.setattr(engine, "_PATIENCE", 0.5)
+    since = len(world.sandbox.mail.files())
+
+    task.execute({"ti": MagicMock()})
+
+    mail = world.sandbox.mail.wait_for(lambda mail: "Daily report" in str(mail["subject"]), since=since)
+    assert len(world.sandbox.mail.files()) == since + 1
+    assert mail["to"] == "de@example.test, ops@example.test"
+    assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
+    text = mail.get_body(("plain",)).get_content()
+    assert "UK       2026-03-28  success" in text
+    assert "DE: Database 127.0.0.1:9" in text
+    assert "<table" in mail.get_body(("html",)).get_content()
+
+
+def test_a_report_cleared_alone_judges_anew_by_database_and_tasks(world: World) -> None:
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+    from airflow.sdk.definitions.dag import _run_task
+
+    bag = DagBag(str(PROJECT / "dags"))
+    dag = bag.dags["imagesys_uk"]
+    dag.deadline = None  # see test_runs.py
+    sync_bag_to_db(bag, "dags-folder", None)
+    world.seed(30)
+    world.sandbox.nodes.stop_node("n2")
+    at = dt.datetime.combine(DAY + dt.timedelta(days=1), dt.time(3), tzinfo=ZoneInfo("Europe/London"))
+    run = dag.test(logical_date=at)
+    assert run.state == "failed"
+    failed = {(ti.task_id, ti.map_index) for ti in run.get_task_instances() if ti.state == "failed"}
+    assert failed == {("sync", 1), ("report", -1)}
+
+    def reported() -> str:
+        """Run the report again, and nothing else."""
+        ti = run.get_task_instance("report")
+        ti.try_number += 1
+        _run_task(ti=ti, task=dag.task_dict["report"])
+        return str(run.get_task_instance("report").state)
+
+    assert reported() == "failed"  # nothing has been mended
+    world.sandbox.nodes.start_node("n2")
+    sync(world.ctx, "n2")
+    assert reported() == "success"
+    assert len(world.equal_trees()) == 60
+    run.get_task_instance("publish").set_state("failed")
+    assert reported() == "failed"  # a task that the database cannot judge
+    run.get_task_instance("publish").set_state("success")
+    assert reported() == "success"

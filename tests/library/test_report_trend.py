@@ -1,0 +1,143 @@
+"""A run beside earlier ones: medians, what is unusual, when a disk is full, and how it all reads."""
+
+from __future__ import annotations
+
+import pytest
+
+from imagesys_lib.stages.report import Disk, NodeState, Summary, Weights, note, render
+from imagesys_lib.stages.report.judgement import anomalies
+from imagesys_lib.stages.report.rendering import top_reasons
+from imagesys_lib.stages.report.trend import days_until, is_unusual, medians
+
+GB = 10**9
+
+
+def a_summary(**values: object) -> Summary:
+    fields = {
+        "country": "uk",
+        "run_id": "r1",
+        "kind": "scheduled",
+        "interval": "A/B",
+        "images": 1000,
+        "states": {"live": 940, "rejected": 60},
+        "reasons": {"rejected": {"http_404": 60}},
+        "batches": 1,
+        "unfinished": {},
+        "nodes": {"n1": NodeState("n1", 0, 0, 0)},
+        "lost": [],
+    }
+    return Summary(**{**fields, **values})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "median", "unusual"),
+    [
+        ("state.failed", 300, 40, True),
+        ("state.failed", 119, 40, False),  # more, but below thrice as many
+        ("state.failed", 50, 0, False),  # from nothing, but few
+        ("state.failed", 51, 0, True),
+        ("state.failed", 0, 4000, False),  # fewer failures are no worry
+        ("images", 300, 1000, True),  # fewer images are
+        ("images", 334, 1000, False),
+        ("state.live", 0, 60, True),
+        ("state.live", 0, 50, False),
+        ("backlog.n1", 3100, 1000, True),
+    ],
+)
+def test_a_figure_is_unusual_when_it_is_far_from_its_median_by_share_and_by_number(
+    name: str, value: int, median: float, unusual: bool
+) -> None:
+    assert is_unusual(name, value, median) is unusual
+
+
+def test_two_earlier_runs_are_too_few_to_compare_with() -> None:
+    runs = [{"images": 10}, {"images": 20}, {"images": 90, "state.failed": 6}]
+    assert medians(["images"], runs[:2]) == {}
+    assert medians(["images", "state.failed", "free.n1"], runs) == {"images": 20, "state.failed": 0}
+
+
+@pytest.mark.parametrize(
+    ("points", "floor", "days"),
+    [
+        ([(-3, 40 * GB), (-2, 30 * GB), (-1, 20 * GB), (0, 10 * GB)], 0, 1),
+        ([(-3, 40 * GB), (-2, 30 * GB), (-1, 20 * GB), (0, 10 * GB)], 5 * GB, 0.5),
+        ([(-3, 40 * GB), (-2, 30 * GB), (-1, 20 * GB), (0, 10 * GB)], 20 * GB, 0),  # below its floor already
+        ([(-3, 10 * GB), (-2, 20 * GB), (-1, 30 * GB), (0, 40 * GB)], 0, None),  # it empties
+        ([(-3, 40 * GB), (-2, 40 * GB), (-1, 40 * GB), (0, 40 * GB)], 0, None),
+        ([(-2, 30 * GB), (-1, 20 * GB), (0, 10 * GB)], 0, None),  # too few
+        ([(-0.3, 40 * GB), (-0.2, 30 * GB), (-0.1, 20 * GB), (0, 10 * GB)], 0, None),  # one day's coming and going
+        ([(-5, 30 * GB), (-4, 29 * GB), (-3, 28 * GB), (-2, 27 * GB), (-1, 66 * GB), (0, 65 * GB)], 0, None),
+        ([], 0, None),
+    ],
+)
+def test_a_disk_is_full_when_the_trend_of_the_last_runs_says_so(
+    points: list[tuple[float, int]], floor: int, days: float | None
+) -> None:
+    found = days_until(points, floor)
+    assert found == (None if days is None else pytest.approx(days))
+
+
+def test_one_clean_up_does_not_hide_that_a_disk_fills() -> None:
+    filling = [(-7, 50), (-6, 40), (-5, 30), (-4, 20), (-3, 45), (-2, 35), (-1, 25), (0, 15)]
+    assert days_until([(day, gb * GB) for day, gb in filling], 0) is not None
+
+
+def test_anomalies_name_the_figure_the_median_and_the_disk() -> None:
+    summary = a_summary(
+        earlier_runs=7,
+        medians={"images": 1000.0, "state.failed": 4.0, "backlog.n2": 0.0},
+        disks={"n1": Disk(GB, 3.4), "n2": Disk(GB, 15), "staging": Disk(GB)},
+    )
+    assert anomalies(summary, {"images": 1000, "state.failed": 300}) == [
+        "failed: 300, where 7 earlier scheduled runs had 4 (median)",
+        "disk of n1: down to its floor in 3 days, as it went lately",
+    ]
+
+
+def test_the_most_frequent_reasons_come_first_and_the_rest_is_counted() -> None:
+    reasons = {"dns": 2, "timeout": 40, "connect": 7, "tls": 7, "http_500": 9, "truncated": 1, "too_slow": 1}
+    told = "40 timeout, 9 http_500, 7 connect, 7 tls, 2 dns, 2 with another reason"
+    assert top_reasons(reasons) == told
+
+
+FULL = a_summary(
+    nodes={
+        "n1": NodeState("n1", 0, 0, 0, files=80, missing=0, findings={"damaged": 1, "extra": 3, "missing": 2}),
+        "n2": NodeState("n2", 30, 0, 0, behind_hours=26.5),
+    },
+    purge={"unpublished": 12, "deleted": 9},
+    healed={"batches": 2, "images": 500, "poison": 0},
+    weights=Weights(940, 235_000_000, 4_700_000),
+    disks={"staging": Disk(81 * GB), "n1": Disk(310 * GB, 12.2)},
+    earlier_runs=5,
+    medians={"images": 980.0, "state.live": 930.0, "heal.images": 0.0},
+    anomalies=["failed: 300, where 5 earlier scheduled runs had 4 (median)"],
+)
+
+
+def test_the_whole_report_reads_as_plain_text() -> None:
+    assert render(FULL).splitlines() == [
+        "UK scheduled run r1, interval A/B",
+        "  1000 images in 1 batches: 940 live",
+        "  60 rejected: 60 http_404",
+        "  n1: 80 files, 0 missing, 1 found damaged, 3 extra, 0 images behind, 0 marked for repair",
+        "  n2: not checked, 30 images behind (the oldest for 26.5 h), 0 marked for repair",
+        "  purge: 9 deleted, 12 unpublished",
+        "  healed: 2 batches",
+        "  healed: 500 images",
+        "  940 originals of 235.0 MB became thumbnails of 4.7 MB: 230.3 MB saved (98.0 %)",
+        "  disk left: staging 81.0 GB, n1 310.0 GB (at its floor in 12 days)",
+        "  median of 5 earlier scheduled runs: images 980, live 930",
+        "  UNUSUAL:",
+        "  - failed: 300, where 5 earlier scheduled runs had 4 (median)",
+        "  Nothing was lost.",
+    ]
+
+
+def test_a_note_begins_with_the_verdict_and_is_as_short_as_airflow_wants_it() -> None:
+    lines = note(FULL).splitlines()
+    assert lines[0] == "UK scheduled run r1, interval A/B"
+    assert lines[1:4] == render(FULL).splitlines()[-3:]
+    long = note(a_summary(lost=[f"Batch {n} is unfinished." for n in range(100)]))
+    assert len(long) == 1000
+    assert long.endswith(" …")
