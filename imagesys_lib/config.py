@@ -27,6 +27,7 @@ _CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
 Seconds = Annotated[float, Field(gt=0)]
 Days = Annotated[int, Field(ge=0, le=3650)]
+KeptDays = Annotated[int, Field(ge=1, le=3650)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 HttpStatus = Annotated[int, Field(ge=400, le=599)]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s]+[^\s/]$")]
@@ -240,6 +241,22 @@ class Check(_Model):
     samples: Annotated[int, Field(ge=0, le=1000)] = 20
 
 
+class Retention(_Model):
+    """For how many days what only tells of the past is kept; changes count from when every node had applied them.
+
+    Log files are those of the whole installation: the longest time and the most ``logs_mb`` of any country hold. More
+    than so many MB of them are not kept, however young they are.
+    """
+
+    runs: KeptDays = 400
+    batches: KeptDays = 90
+    metrics: KeptDays = 400
+    node_checks: KeptDays = 90
+    changes: KeptDays = 30
+    logs: KeptDays = 30
+    logs_mb: Annotated[int, Field(ge=1)] = 10_240
+
+
 class Alerts(_Model):
     """Who is told, and when a run counts as late (minutes after it was queued).
 
@@ -300,6 +317,7 @@ class CountryConfig(_Model):
     purge: Purge = Purge()
     check: Check = Check()
     canary: Canary | None = None
+    retention: Retention = Retention()
     alerts: Alerts
     max_threads_running: Annotated[int, Field(ge=1)] = 64
     owner: str = "imagesys"

@@ -108,7 +108,7 @@ def _batch(ctx: Context, image: Row) -> str:
         return "none"
     rows = read(ctx.db, sa.select(lis_batches).where(lis_batches.c.batch_id == image.batch_id))
     if not rows:
-        return str(image.batch_id)
+        return f"{image.batch_id}, finished so long ago that nothing else is kept of it"
     held = f", held by {rows[0].holder} until {rows[0].lease_until} UTC" if rows[0].holder else ""
     return f"{image.batch_id}: number {rows[0].seq} of run {rows[0].run_id}, {rows[0].state}{held}"
 

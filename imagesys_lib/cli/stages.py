@@ -5,11 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -23,6 +21,7 @@ from imagesys_lib.cli.support import (
     DryRunOption,
     JsonOption,
     VerboseOption,
+    airflow_command,
     countries,
     country_context,
     out,
@@ -33,7 +32,7 @@ from imagesys_lib.context import Context, open_context
 from imagesys_lib.db import upgrade as migrations
 from imagesys_lib.db.engine import NOW, read
 from imagesys_lib.db.schema import lis_batches, lis_images
-from imagesys_lib.errors import EXIT_DONE, EXIT_WORK_LOST, EnvironmentFault, ImageSysError, UsageError
+from imagesys_lib.errors import EXIT_DONE, EXIT_WORK_LOST, ImageSysError, UsageError
 from imagesys_lib.intervals import UTC, backfill_instants, latest_complete_day, parse_interval
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.requeue import retry as requeue
@@ -301,16 +300,8 @@ def backfill_command(
     if reprocess not in ("none", "failed", "completed"):
         raise UsageError(f"Unknown --reprocess-behavior {reprocess!r}: none, failed or completed.")
     start, end = backfill_instants(first, last, zone)
-    command = [_airflow(), "backfill", "create", "--dag-id", f"imagesys_{country}"]
+    command = [airflow_command(), "backfill", "create", "--dag-id", f"imagesys_{country}"]
     command += ["--from-date", start.isoformat(), "--to-date", end.isoformat()]
     command += ["--reprocess-behavior", reprocess]
     command += ["--dag-run-conf", json.dumps({"force": True})] if force else []
     return command + (["--dry-run"] if dry_run else [])
-
-
-def _airflow() -> str:
-    beside = Path(sys.executable).with_name("airflow")
-    found = str(beside) if beside.exists() else shutil.which("airflow")
-    if found is None:
-        raise EnvironmentFault("The airflow command is not installed here.", remedy="run this where Airflow is.")
-    return found

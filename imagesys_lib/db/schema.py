@@ -218,6 +218,7 @@ lis_node_checks = Table(
     Column("findings", JSON, nullable=False, comment="{kind: count}"),
     Column("samples", JSON, nullable=False, comment="{kind: [path, ...]}"),
     Index("ix_node_checks_node", "node", "check_id"),
+    Index("ix_node_checks_checked", "checked_at"),
     **_InnoDB,
     comment="Results of checks of files against database",
 )
@@ -280,6 +281,7 @@ lis_metrics = Table(
     _instant("measured_at", nullable=False),
     PrimaryKeyConstraint("run_id", "name"),
     Index("ix_metrics_name", "name", "measured_at"),
+    Index("ix_metrics_measured", "measured_at"),
     **_InnoDB,
     comment="Figures of each run",
 )

@@ -14,15 +14,7 @@ import sqlalchemy as sa
 from imagesys_lib import changes, runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Session, chunks, from_now, read, write
-from imagesys_lib.db.schema import (
-    lis_batches,
-    lis_change_acks,
-    lis_changes,
-    lis_images,
-    lis_metrics,
-    lis_node_checks,
-    lis_runs,
-)
+from imagesys_lib.db.schema import lis_batches, lis_images, lis_runs
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.runs import Run
 from imagesys_lib.stages.let_go import let_go
@@ -32,7 +24,6 @@ from imagesys_lib.states import UNFINISHED, Desired, State, move
 log = logging.getLogger(__name__)
 
 _ABANDONED_SECONDS = 2 * 86_400
-_KEEP_SECONDS = 30 * 86_400
 _STALE_STAGING_HOURS = 48
 _POISON_AFTER = 5
 
@@ -52,7 +43,6 @@ class Healed:
     poison: int = 0
     bad_retries: int = 0
     staged: int = 0
-    pruned: int = 0
     let_go: int = 0
 
 
@@ -66,7 +56,7 @@ def heal(ctx: Context, run: Run | None = None) -> Healed:
     settle(ctx)
     given_up = let_go(ctx)
     _sweep_repairs(ctx)
-    healed = Healed(batches, images, poison, check_bad_retry_jobs(ctx), _sweep_staging(ctx), _prune(ctx), given_up)
+    healed = Healed(batches, images, poison, check_bad_retry_jobs(ctx), _sweep_staging(ctx), given_up)
     if run is not None:
         runs.add_figures(ctx.db, run.run_id, {FIGURES + name: count for name, count in asdict(healed).items()})
     log.info("%s: healed %s", ctx.country.upper(), healed)
@@ -126,34 +116,6 @@ def check_bad_retry_jobs(ctx: Context) -> int:
         statement = sa.update(lis_images).where(i.image_id.in_(ids), i.state == State.FAILED.value)
         write(ctx.db, lambda session: session.execute(statement.values(next_attempt_at=NOW)))
     return len(ids)
-
-
-def _prune(ctx: Context) -> int:
-    """Delete rows that only tell of long ago, at most 1,000 a table and run."""
-    old = from_now(-_KEEP_SECONDS)
-    pruned = 0
-    c = lis_changes.c
-    ids = [
-        row.change_id
-        for row in read(ctx.db, sa.select(c.change_id).where(c.settled_at < old).order_by(c.settled_at).limit(CHUNK))
-    ]
-
-    def work(session: Session) -> int:
-        session.execute(sa.delete(lis_change_acks).where(lis_change_acks.c.change_id.in_(ids)))
-        count: int = session.execute(sa.delete(lis_changes).where(c.change_id.in_(ids))).rowcount
-        return count
-
-    if ids:
-        pruned += write(ctx.db, work)
-    for table, column, key in (
-        (lis_node_checks, lis_node_checks.c.checked_at, lis_node_checks.c.check_id),
-        (lis_metrics, lis_metrics.c.measured_at, lis_metrics.c.run_id),
-    ):
-        keys = [row[0] for row in read(ctx.db, sa.select(key).where(column < old).limit(CHUNK))]
-        if keys:
-            statement = sa.delete(table).where(key.in_(keys))
-            pruned += write(ctx.db, lambda session, s=statement: session.execute(s).rowcount)  # type: ignore[misc]
-    return pruned
 
 
 def _sweep_repairs(ctx: Context) -> None:

@@ -153,17 +153,6 @@ def test_a_sweep_beside_working_batches_stumbles_over_nothing(world: World) -> N
         thread.join()
 
 
-def test_rows_of_long_ago_are_pruned_and_open_ones_kept(world: World, live: Entries) -> None:
-    world.sql("UPDATE lis_changes SET settled_at = TIMESTAMPADD(DAY, -31, settled_at)")
-    world.sql("UPDATE lis_node_checks SET checked_at = TIMESTAMPADD(DAY, -31, checked_at)")
-    world.sql("INSERT INTO lis_changes (created_at) VALUES ('2020-01-01')")
-    assert heal(world.ctx).pruned >= 4
-    dump = world.dump()
-    assert len(dump["lis_changes"]) == 1
-    assert dump["lis_change_acks"] == dump["lis_node_checks"] == []
-    assert heal(world.ctx).pruned == 0
-
-
 # A forced remake
 
 
