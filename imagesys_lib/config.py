@@ -173,13 +173,14 @@ class Batching(_Model):
 
 
 class Staging(_Model):
-    """The worker's disk: where originals and thumbnails wait, and the floor of free space it never crosses.
+    """The worker's disk: where originals and thumbnails wait, and the floors of free space it never crosses.
 
     Below ``pressure_percent`` of that floor (200: twice as much) changes of nodes that are behind are let go.
     """
 
     root: Path
     min_free_mb: Annotated[int, Field(ge=0)] = 1024
+    min_free_inodes: Annotated[int, Field(ge=0)] = 10_000
     pressure_percent: Annotated[int, Field(ge=100, le=1000)] = 200
 
 

@@ -150,6 +150,14 @@ class NodeSession:
         output = self._call(["ssh", "-F", str(self._config), self.node.name, line], data=data)
         return output.decode("utf-8", "replace")
 
+    def version(self) -> str:
+        """Return the name and version of the script that answers: of a forced command the one installed there."""
+        return self._ask("version").strip()
+
+    def clock(self) -> float:
+        """Return the node's time, in seconds since 1970."""
+        return float(self._ask("clock"))
+
     def prepare(self) -> Space:
         """Make the node's own folders, sweep old leftovers and return what is free."""
         return parse_space(self._ask("prepare"))

@@ -206,7 +206,7 @@ class _Batch:
             write(self.ctx.db, work)
         if lost:
             log.warning("%d originals are gone from staging: they will be downloaded again", len(lost))
-            self.given_back += give_back(self.ctx, self.claim, State.DOWNLOADED, lost)
+            self.given_back += give_back(self.ctx, self.claim, State.DOWNLOADED, lost, in_vain=True)
         for outcome in outcomes:
             self.ctx.staging.drop_original(outcome.image.image_hash)
         self.made += len(made)
