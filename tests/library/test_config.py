@@ -55,7 +55,7 @@ def test_the_shipped_file_has_nine_valid_countries(shipped: dict[str, Any]) -> N
         assert [(s.width, s.height, s.mode) for s in config.sizes] == [(60, 60, "crop"), (160, 120, "fit")]
         assert (config.nodes, config.quorum) == (("n1", "n2", "n3"), 2)
         assert str(config.staging.root) == "/var/lib/imagesys/staging"
-    assert countries["br"].batch.size == 2000
+    assert countries["br"].batch.size == 5000
     assert countries["br"].batch.max_batches == 1000  # merged, not replaced
     assert countries["uk"].batch.size == 1000
 

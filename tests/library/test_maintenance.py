@@ -176,7 +176,7 @@ def test_nobody_misses_a_batch_that_has_gone(world: World, live: Entries) -> Non
     assert (pruned.batches, pruned.runs, count(world, lis_changes)) == (1, 1, 0)
     assert {row.batch_id for row in world.images().values()} == {batch_id}
 
-    assert f"{batch_id}, finished so long ago" in world.cli("explain", url).out
+    assert f"{batch_id}, which is no more" in world.cli("explain", url).out
     assert world.cli("status", "--country", "uk", "--json").code == 0
     assert heal(world.ctx).batches == 0
     assert publish(world.ctx) == 0
