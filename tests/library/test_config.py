@@ -57,7 +57,7 @@ def test_the_shipped_file_has_nine_valid_countries(shipped: dict[str, Any]) -> N
         assert str(config.staging.root) == "/var/lib/imagesys/staging"
     assert countries["br"].batch.size == 5000
     assert countries["br"].batch.max_batches == 1000  # merged, not replaced
-    assert countries["uk"].batch.size == 1000
+    assert countries["uk"].batch.size == 2000
 
 
 def test_a_data_source_has_its_own_process_details_where_it_says_so(shipped: dict[str, Any]) -> None:
