@@ -51,7 +51,7 @@ def acquire(engine: Engine, batch_id: int, holder: str, lease: int) -> Claim:
             .with_for_update()
         ).one_or_none()
         if row is None:
-            raise UsageError(f"There is no batch {batch_id} (any more): what is finished is kept for a time only.")
+            raise UsageError(f"There is no batch {batch_id}.")
         if row.running and row.holder != holder:
             raise ClaimHeld(
                 f"Batch {batch_id} is held by {row.holder} until {row.lease_until} UTC.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,7 @@ def mail_failure(context: TaskContext) -> None:
 
 def build_maintenance(configs: Iterable[CountryConfig]) -> DAG:
     """Return the DAG, for all countries."""
-    known: Sequence[CountryConfig] = list(configs)
+    known = list(configs)
     with DAG(
         dag_id=DAG_ID,
         description="Log files, old rows and the staging disk",

@@ -24,5 +24,5 @@ class Tended:
 
 
 def tend(ctx: Context, *, dry_run: bool = False) -> Tended:
-    """Look at a country's staging disk and prune its rows."""
-    return Tended(staging=look_at_staging(ctx, dry_run=dry_run), rows=prune_rows(ctx, dry_run=dry_run))
+    """Prune a country's rows and look at its staging disk."""
+    return Tended(rows=prune_rows(ctx, dry_run=dry_run), staging=look_at_staging(ctx, dry_run=dry_run))
