@@ -19,6 +19,9 @@ from imagesys_lib.db.schema import (
     lis_change_acks,
     lis_changes,
     lis_images,
+    lis_incidents,
+    lis_mails,
+    lis_messages,
     lis_metrics,
     lis_node_checks,
     lis_runs,
@@ -143,6 +146,9 @@ def _prune(ctx: Context) -> int:
     for table, column, key in (
         (lis_node_checks, lis_node_checks.c.checked_at, lis_node_checks.c.check_id),
         (lis_metrics, lis_metrics.c.measured_at, lis_metrics.c.run_id),
+        (lis_mails, lis_mails.c.sent_at, lis_mails.c.mail_id),
+        (lis_incidents, lis_incidents.c.closed_at, lis_incidents.c.incident_id),
+        (lis_messages, lis_messages.c.noted_at, lis_messages.c.message_id),
     ):
         keys = [row[0] for row in read(ctx.db, sa.select(key).where(column < old).limit(CHUNK))]
         if keys:
