@@ -23,9 +23,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from imagesys_connections import airflow_connection
 from imagesys_failures import failures_of
 from imagesys_mail import post, send
-from imagesys_mail_texts import RunFacts, failed_message, late_message, over_message, progress_of, run_facts
+from imagesys_mail_texts import (
+    RunFacts,
+    failed_message,
+    late_message,
+    logged_message,
+    over_message,
+    progress_of,
+    run_facts,
+)
 
-from imagesys_lib.alerts import incidents, outbox
+from imagesys_lib.alerts import gathered, incidents, outbox
 from imagesys_lib.alerts.incidents import Kind as Trouble
 from imagesys_lib.alerts.incidents import Over
 from imagesys_lib.alerts.message import Message, Sections
@@ -53,12 +61,13 @@ class EndedMeanwhile(Exception):
 
 def ask(ctx: Context, work: Callable[[], T]) -> T:
     """Return what ``work`` gets from the database, or raise soon; a thread that hangs is left behind."""
+    db = ctx.db  # found before the clock runs: Airflow's own first look-up may take it half a minute
     done: list[T] = []
     failed: list[BaseException] = []
 
     def run() -> None:
         try:
-            probe(ctx.db, patience=_LOOK_SECONDS / 2)
+            probe(db, patience=_LOOK_SECONDS / 2)
             done.append(work())
         except BaseException as error:  # noqa: BLE001 - handed to the caller
             failed.append(error)
@@ -83,6 +92,7 @@ def announce(ctx: Context, facts: RunFacts, trouble: Trouble, message: Message) 
             return  # the database came back when the mail had gone
         if trouble is Trouble.FAILED:
             incidents.run_ended(session, facts.key, incidents.ENDED_BY_FAILURE)
+            _tell_logged(session, facts)
         lapses = incidents.BACKFILL_LAPSES_HOURS if facts.is_backfill else None
         if incidents.begin(session, trouble, facts.subject, facts.key, lapses_hours=lapses):
             outbox.put(session, message)
@@ -135,6 +145,7 @@ def _run_late(country: str, trouble: Trouble, context: Mapping[str, Any]) -> Non
         return  # Airflow keeps the deadlines of a run that failed in time
     with closing(open_context(country, resolver=airflow_connection)) as ctx:
         try:
+            _ = ctx.shared  # like ctx.db in `ask`
             progress = ask(ctx, lambda: _look(ctx, facts))
         except EndedMeanwhile:
             return
@@ -186,7 +197,7 @@ class RunFailed:
 
 @dataclass(frozen=True)
 class RunEndedWell:
-    """A DAG's ``on_success_callback``: one mail if anything had been told of the run, or of its backfill."""
+    """A DAG's ``on_success_callback``: takes back what had been told of the run, or of its backfill."""
 
     country: str
 
@@ -202,11 +213,18 @@ class RunEndedWell:
 
 
 def _take_back(session: Session, facts: RunFacts) -> None:
+    _tell_logged(session, facts)
     over = incidents.run_ended(session, facts.key, tuple(Trouble))
     if not facts.is_backfill:  # whose other days this machine knows nothing of
         over += _direct(facts)
     if over:
         outbox.put(session, over_message(facts, over))
+
+
+def _tell_logged(session: Session, facts: RunFacts) -> None:
+    told = gathered.take(session, facts.key)
+    if told:
+        outbox.put(session, logged_message(facts, told))
 
 
 def _direct(facts: RunFacts) -> list[Over]:

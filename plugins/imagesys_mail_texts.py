@@ -177,6 +177,16 @@ def _told(failure: Failure) -> str:
     return f"{failure.name}{tried}: {failure.message}"
 
 
+def logged_message(facts: RunFacts, told: Sections) -> Message:
+    """Return the mail with what a run's tasks have logged from the level on that is mailed."""
+    return Message(
+        subject=f"[ImageSys] {facts.config.country.upper()} run of {facts.day} logged messages",
+        intro="What the run's tasks logged from `alerts.mail_level` on. The run's colour does not depend on it.",
+        sections=(facts.section(), *told),
+        links=facts.links(),
+    )
+
+
 _WAS = {Trouble.LATE: "late", Trouble.MISSED: "past its deadline", Trouble.FAILED: "failed"}
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException, AirflowTaskTimeout
 from imagesys_connections import airflow_connection
-from imagesys_failures import failures_of, name_of, note_failure, run_url
+from imagesys_failures import failures_of, name_of, note_failure
 from imagesys_mail import post
 from imagesys_retries import PreflightMissing
 
@@ -50,11 +50,6 @@ def kind_of(run_type: object) -> Kind:
     """Return the kind of a run; one triggered by an operator, an asset or a person is a manual one."""
     name = str(getattr(run_type, "value", run_type))
     return Kind(name) if name in (Kind.SCHEDULED.value, Kind.BACKFILL.value) else Kind.MANUAL
-
-
-def run_key(ti: Any) -> str:
-    """Return a run's name among all DAGs."""
-    return f"{ti.dag_id} {ti.run_id}"
 
 
 class Progress:
@@ -153,7 +148,8 @@ class CountryOperator(BaseOperator):
         """Keep what was logged from the level on that is mailed; never changes how the task ends."""
         ti = context["ti"]
         try:
-            gathered.keep(ctx.db, run_key(ti), name_of(ti.task_id, ti.map_index, ctx.config.nodes), heard)
+            task = name_of(ti.task_id, ti.map_index, ctx.config.nodes)
+            gathered.keep(ctx.db, f"{ti.dag_id} {ti.run_id}", task, heard)
         except Exception:
             self.log.exception("Could not keep what is to be mailed")
 
@@ -282,12 +278,6 @@ class ReportOperator(CountryOperator):
         }
 
     def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
-        """Mail what the run's tasks have logged from the level on that is mailed, and what else waits."""
+        """Send, too, what waits in the outbox."""
         super().tell(ctx, context, heard)
-        ti = context["ti"]
-        title = f"[ImageSys] {self.country.upper()} messages of run {ti.run_id}"
-        try:
-            gathered.tell(ctx.db, run_key(ti), title, ti.run_id, run_url(ti.dag_id, ti.run_id))
-        except Exception:
-            self.log.exception("Could not mail what was logged")
         post(ctx)

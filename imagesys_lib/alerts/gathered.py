@@ -10,8 +10,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from imagesys_lib.alerts import outbox
-from imagesys_lib.alerts.message import Message
+from imagesys_lib.alerts.message import Sections
 from imagesys_lib.db.engine import CHUNK, NOW, Session, write
 from imagesys_lib.db.schema import lis_messages
 
@@ -54,23 +53,15 @@ def keep(db: Engine, run: str, task: str, heard: Heard) -> None:
         write(db, lambda session: session.execute(sa.insert(lis_messages).values(noted_at=NOW), rows))
 
 
-def tell(db: Engine, run: str, subject: str, name: str, link: str) -> None:
-    """Make one mail of what is kept of a run, if anything is; ``name`` is what is linked."""
+def take(session: Session, run: str) -> Sections:
+    """Return what is kept of a run, by task, and forget it: the caller puts it into a mail."""
     c = lis_messages.c
     query = sa.select(c.message_id, c.task, c.level, c.text, c.times).where(c.run == run)
-    query = query.order_by(c.message_id).limit(CHUNK).with_for_update()
-
-    def work(session: Session) -> None:
-        rows = session.execute(query).all()
-        if not rows:
-            return
-        told: dict[str, list[str]] = {}
-        for row in rows:
-            often = f" ({row.times} times)" if row.times > 1 else ""
-            told.setdefault(row.task, []).append(f"{row.level}: {row.text}{often}")
-        sections = (("The run", (name,)), *((task, tuple(lines)) for task, lines in told.items()))
-        intro = "What the run's tasks logged from `alerts.mail_level` on. The run's colour does not depend on it."
-        outbox.put(session, Message(subject, intro, sections, {name: link}))
+    rows = session.execute(query.order_by(c.message_id).limit(CHUNK).with_for_update()).all()
+    told: dict[str, list[str]] = {}
+    for row in rows:
+        often = f" ({row.times} times)" if row.times > 1 else ""
+        told.setdefault(row.task, []).append(f"{row.level}: {row.text}{often}")
+    if rows:
         session.execute(sa.delete(lis_messages).where(c.message_id.in_([row.message_id for row in rows])))
-
-    write(db, work)
+    return tuple((task, tuple(lines)) for task, lines in told.items())

@@ -224,10 +224,7 @@ def test_a_silent_database_holds_a_mail_up_for_seconds_only(sink: Sink, monkeypa
 def test_what_tasks_log_from_the_level_on_is_one_mail_a_run(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import imagesys_operators
-    from imagesys_operators import CountryOperator, ReportOperator
-
-    monkeypatch.setattr(imagesys_operators, "failures_of", lambda *_: [])
+    from imagesys_operators import CountryOperator
 
     world.reconfigure(alerts={"mail_level": "warning"})
     log = logging.getLogger("imagesys_lib.stages.sync")
@@ -240,18 +237,14 @@ def test_what_tasks_log_from_the_level_on_is_one_mail_a_run(
             for _ in range(3):
                 log.warning("n2 is slow")
 
-    for task_id in ("sync", "check"):
+    for task_id in ("sync", "plan"):
         task = Talkative(task_id=task_id, country="uk")
         task.execute(context_of(task))
-    report = ReportOperator(task_id="report", country="uk")
     for _ in range(2):
-        context = context_of(report)
-        context["ti"].xcom_pull.return_value = None
-        with pytest.raises(Exception, match="preflight"):
-            report.execute(context)
-    assert sink.subjects() == ["messages of run manual__1"]
+        ends({**run(), "dag_run_id": "manual__1"}, well=True, monkeypatch=monkeypatch)
+    assert sink.subjects() == ["run of 2026-03-28 logged messages"]
     assert "sync[n1]\n  - WARNING: n2 is slow (3 times)" in sink.texts()[0]
-    assert "check[n1]\n" in sink.texts()[0]
+    assert "plan[0]\n" in sink.texts()[0]
     assert "not worth" not in sink.texts()[0]
 
 
