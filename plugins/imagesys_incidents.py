@@ -11,7 +11,6 @@ import contextlib
 import datetime as dt
 import hashlib
 import logging
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow.configuration import AIRFLOW_HOME
 from imagesys_connections import airflow_connection
 from imagesys_failures import failures_of
 from imagesys_mail import post, send
@@ -53,6 +53,8 @@ _LOOK_SECONDS = 20.0
 """A database that has not answered by then is itself the news; the mail goes out without figures, and directly."""
 
 _TOLD_AGAIN_HOURS = 24
+_MARKS = Path(AIRFLOW_HOME)
+"""Where this machine marks what it has told without a database: nothing that another installation shares."""
 
 
 class EndedMeanwhile(Exception):
@@ -84,7 +86,6 @@ def ask(ctx: Context, work: Callable[[], T]) -> T:
 
 def announce(ctx: Context, facts: RunFacts, trouble: Trouble, message: Message) -> None:
     """Note what has befallen a run, and mail it if nobody has: directly, where the database does not answer."""
-
     given_up = threading.Event()
 
     def work(session: Session) -> None:
@@ -122,7 +123,7 @@ def _told_directly(trouble: Trouble, subject: str) -> bool:
 
 def _mark(trouble: Trouble, subject: str) -> Path:
     digest = hashlib.sha256(f"{trouble.value} {subject}".encode()).hexdigest()[:32]
-    return Path(tempfile.gettempdir()) / f"imagesys-told-{digest}"
+    return _MARKS / f"imagesys-told-{digest}"
 
 
 # A run that is late

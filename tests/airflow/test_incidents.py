@@ -46,7 +46,9 @@ class Sink:
 
 @pytest.fixture
 def sink(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    import imagesys_incidents
+
+    monkeypatch.setattr(imagesys_incidents, "_MARKS", tmp_path)
     yield Sink(world)
     world.sandbox.mail.start()
 
