@@ -254,19 +254,23 @@ class Retention(_Model):
     metrics: KeptDays = 400
     node_checks: KeptDays = 90
     changes: KeptDays = 30
+    mails: KeptDays = 30
     logs: KeptDays = 30
     logs_mb: Annotated[int, Field(ge=1)] = 10_240
 
 
 class Alerts(_Model):
-    """Who is told, and when a run counts as late (minutes after it was queued).
+    """Who is told, and when a run counts as late: a warning, then the deadline (minutes after it was queued).
 
-    ``daily_report``: the country takes part in one mail a day over all countries.
+    What the library logs in a run from ``mail_level`` on is mailed too, in one mail a run. With ``daily_report`` the
+    country takes part in one mail a day over all countries.
     """
 
     mail_to: Annotated[tuple[str, ...], Field(min_length=1)]
+    warn_minutes: Annotated[float, Field(gt=0)] = 180
     deadline_minutes: Annotated[float, Field(gt=0)] = 240
     daily_report: bool = False
+    mail_level: Literal["info", "warning", "error", "critical"] = "error"
 
     @field_validator("mail_to")
     @classmethod
@@ -274,6 +278,13 @@ class Alerts(_Model):
         for address in value:
             if not re.fullmatch(r"[^@\s,;<>]+@[^@\s,;<>]+", address):
                 raise ValueError(f"{address!r} is not a mail address")
+        return value
+
+    @field_validator("deadline_minutes")
+    @classmethod
+    def _after_the_warning(cls, value: float, info: ValidationInfo) -> float:
+        if value <= info.data.get("warn_minutes", 0):
+            raise ValueError(f"the deadline ({value:g}) must come after warn_minutes ({info.data['warn_minutes']:g})")
         return value
 
 

@@ -21,6 +21,9 @@ from imagesys_lib.db.schema import (
     lis_change_acks,
     lis_changes,
     lis_images,
+    lis_incidents,
+    lis_mails,
+    lis_messages,
     lis_metrics,
     lis_node_checks,
     lis_runs,
@@ -42,6 +45,9 @@ class PrunedRows:
     metrics: int
     node_checks: int
     changes: int
+    mails: int
+    incidents: int
+    messages: int
     unfinished: list[str] = field(default_factory=list)
 
 
@@ -80,7 +86,7 @@ class _Old:
 
 
 def _tables(ctx: Context) -> dict[str, _Old]:
-    """Return what may go, by its name in ``retention``; batches before the runs that they belong to."""
+    """Return what may go, by its name; batches before the runs that they belong to."""
     keep, b, i, r = ctx.config.retention, lis_batches.c, lis_images.c, lis_runs.c
     running = sa.exists().where(r.run_id == b.run_id, r.state == "running")
     work_left = sa.exists().where(i.batch_id == b.batch_id, i.state.in_([state.value for state in UNFINISHED]))
@@ -93,6 +99,9 @@ def _tables(ctx: Context) -> dict[str, _Old]:
         "runs": _Old(r.started_at, keep.runs, empty),
         "metrics": _Old(lis_metrics.c.measured_at, keep.metrics),
         "node_checks": _Old(lis_node_checks.c.checked_at, keep.node_checks),
+        "mails": _Old(lis_mails.c.sent_at, keep.mails),
+        "incidents": _Old(lis_incidents.c.closed_at, keep.mails),
+        "messages": _Old(lis_messages.c.noted_at, keep.mails),
     }
 
 

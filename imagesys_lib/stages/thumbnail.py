@@ -110,7 +110,7 @@ class _Batch:
                 crew.run(chunks(jobs, CHUNK), len(jobs))
         # The download counted them as attempts that went well; now it is known better.
         tallies = {source: Tally(failures=count) for source, count in self.failed_by_source.items()}
-        datasources.note(self.ctx.db, tallies, self.ctx.config.fetch.breaker)
+        datasources.note(self.ctx.db, self.ctx.country, tallies, self.ctx.config.fetch.breaker)
         log.info(
             "%s: %d made, %d of them from the same bytes as another image, %d failed",
             label,

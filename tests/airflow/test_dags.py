@@ -98,7 +98,7 @@ def test_dags_keep_the_rules(every: dict[str, Any], dags: dict[str, Any]) -> Non
         assert len(dag.doc_md) > 500
         assert "$" not in dag.doc_md
         assert dag.has_on_failure_callback or dag.on_failure_callback
-    assert {len(dag.deadline) for dag in dags.values()} == {1}
+    assert {len(dag.deadline) for dag in dags.values()} == {2}
 
 
 def test_every_task_has_owner_retries_timeout_manual_and_backoff(every: dict[str, Any]) -> None:

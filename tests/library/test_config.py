@@ -119,6 +119,7 @@ def test_all_faults_are_told_at_once_each_with_its_line_and_path(shipped: dict[s
         ({"canary": {"url": "http://a.example/1.jpg"}}, "defaults.canary.sha1", "Field required"),
         ({"sizes": []}, "defaults.sizes", "at least 1 item"),
         ({"sizes": [{"width": 60, "height": 60, "mode": "stretch"}]}, "defaults.sizes.0.mode", "'crop' or 'fit'"),
+        ({"alerts": {"warn_minutes": 240}}, "defaults.alerts.deadline_minutes", "must come after warn_minutes (240)"),
         ({"alerts": {"mail_to": []}}, "defaults.alerts.mail_to", "at least 1 item"),
         ({"alerts": {"mail_to": ["a@b, c@d"]}}, "defaults.alerts.mail_to", "is not a mail address"),
         ({"etl": {"time_zone": "Mars"}}, "defaults.etl.time_zone", "is not a time zone"),
