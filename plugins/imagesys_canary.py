@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG
 from imagesys_failures import failures_of, run_url
-from imagesys_mail import Message, send
+from imagesys_incidents import told_directly
+from imagesys_mail import post, send
 from imagesys_operators import CountryOperator, Job
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
+from imagesys_lib.alerts.incidents import Kind as Trouble
+from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, load_config
+from imagesys_lib.errors import CanaryFailed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
@@ -34,19 +38,30 @@ class CanaryOperator(CountryOperator):
 
     def work(self, job: Job) -> Any:
         """See :func:`imagesys_lib.canary.fly`. Raises CanaryFailed naming node, step and remedy."""
-        flight = import_module("imagesys_lib.canary").fly(job.ctx)
-        flight.check()
+        canary = import_module("imagesys_lib.canary")
+        try:
+            flight = canary.fly(job.ctx)
+            flight.check()
+        except CanaryFailed as failed:
+            canary.tell_failed(job.ctx, str(failed), run_url(DAG_ID, job.run.run_id))
+            post(job.ctx)
+            raise
+        canary.tell_well(job.ctx)
+        post(job.ctx)
         return {"seconds": flight.seconds} | {leg.place: leg.seconds for leg in flight.legs}
 
 
 def mail_failure(context: TaskContext) -> None:
-    """Send one mail about a run in which a canary failed; runs in the DAG processor."""
+    """Mail, once a day, that canaries could not fly for want of a database, say; runs in the DAG processor."""
     dag_run = context.get("dag_run")
     run_id = dag_run.run_id if dag_run is not None else str(context.get("run_id"))
-    told = {failure.message: failure.log_url for failure in failures_of(DAG_ID, run_id, ["fly"], ())}
+    failures = [each for each in failures_of(DAG_ID, run_id, ["fly"], ()) if each.kind != CanaryFailed.__name__]
+    if not failures or told_directly(Trouble.CANARY, DAG_ID):
+        return  # each canary that has flown has told of itself
+    told = {failure.message: failure.log_url for failure in failures}
     message = Message(
-        subject="[ImageSys] Canary failed",
-        intro="A known photo did not come through the whole path, or took too long. Images of the website may be next.",
+        subject="[ImageSys] Canaries cannot fly",
+        intro="Whether photos come through the whole path is not known: the ground gave way.",
         sections=(("What was seen", tuple(told)), ("Run", (run_id,))),
         links={**told, run_id: run_url(DAG_ID, run_id)},
     )

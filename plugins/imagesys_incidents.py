@@ -104,13 +104,13 @@ def announce(ctx: Context, facts: RunFacts, trouble: Trouble, message: Message) 
         given_up.set()
         # Whatever is wrong with the database, the mail must go.
         log.warning("The database keeps no incidents now: mailing directly", exc_info=True)
-        if not _told_directly(trouble, facts.subject):
+        if not told_directly(trouble, facts.subject):
             send(message, facts.config.alerts.mail_to)
     else:
         post(ctx)
 
 
-def _told_directly(trouble: Trouble, subject: str) -> bool:
+def told_directly(trouble: Trouble, subject: str) -> bool:
     """Say whether this machine has mailed so without a database within a day, and note that it does now."""
     path = _mark(trouble, subject)
     with contextlib.suppress(OSError):

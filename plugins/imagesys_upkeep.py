@@ -16,10 +16,11 @@ from airflow.configuration import conf
 from airflow.sdk import DAG, BaseOperator, Param
 from airflow.sdk.exceptions import AirflowException
 from imagesys_failures import run_url
-from imagesys_mail import Message, send
+from imagesys_mail import send
 from imagesys_operators import CountryOperator, Job, as_xcom, one_line
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
+from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, load_config
 from imagesys_lib.errors import Stopped
 from imagesys_lib.maintenance import LOG_OPTIONS, log_folders, prune_logs, tend

@@ -22,12 +22,13 @@ BACKFILL_LAPSES_HOURS = 24
 
 
 class Kind(str, Enum):
-    """What is wrong: a run is late, very late or failed, or a data source is left alone."""
+    """What is wrong: a run is late, very late or failed, a data source is left alone, a canary did not come through."""
 
     LATE = "late"
     MISSED = "missed"
     FAILED = "failed"
     SOURCE = "source"
+    CANARY = "canary"
 
 
 ENDED_BY_FAILURE = (Kind.LATE, Kind.MISSED)

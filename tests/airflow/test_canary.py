@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,30 +45,56 @@ def test_every_hour_each_country_that_has_a_canary_flies_it(world: World, dag: A
         assert len(world.tree(node)) == 2
 
 
-def test_a_canary_that_fails_turns_the_run_red_and_is_not_tried_again(world: World, dag: Any) -> None:
+def test_a_canary_that_fails_turns_the_run_red_and_is_told_once_and_taken_back_once(world: World, dag: Any) -> None:
+    since = len(world.sandbox.mail.files())
+
+    def subjects() -> list[str]:
+        return [str(mail["subject"]).removeprefix("[ImageSys] ") for mail in world.sandbox.mail.mails(since)]
+
+    def flown() -> Any:
+        return dag.test(logical_date=dt.datetime.now(dt.timezone.utc))
+
     world.sandbox.nodes.stop_node("n2")
+    for _ in range(2):  # the second hour is no second mail
+        run = flown()
+        assert run.state == "failed"
+        (ti,) = run.get_task_instances()
+        assert (ti.state, ti.try_number, ti.rendered_map_index) == ("failed", 1, "uk")
+        assert subjects() == ["UK canary failed"]
+    (mail,) = world.sandbox.mail.mails(since)
+    text = mail.get_body(("plain",)).get_content()
+    assert "push of n2: Node n2: unreachable" in text
+    assert "http://airflow.example.test/dags/imagesys_canary/runs/" in text
+    world.sandbox.nodes.start_node("n2")
+    assert flown().state == "success"
+    assert flown().state == "success"
+    assert subjects() == ["UK canary failed", "UK canary comes through again"]
 
-    run = dag.test(logical_date=dt.datetime.now(dt.timezone.utc))
 
-    assert run.state == "failed"
-    (ti,) = run.get_task_instances()
-    assert (ti.state, ti.try_number, ti.rendered_map_index) == ("failed", 1, "uk")
-
-
-def test_the_mail_about_a_failed_run_names_what_each_canary_saw(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_canaries_cannot_even_fly_that_is_mailed_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     import imagesys_canary
+    import imagesys_incidents
     from imagesys_failures import Failure
 
-    seen = [Failure(f"fly[{n}]", f"push of n{n}: away", f"http://airflow.example.test/{n}") for n in (1, 2)]
-    monkeypatch.setattr(imagesys_canary, "failures_of", lambda *_: seen)  # Airflow's API server; see tests/scheduler
+    monkeypatch.setattr(imagesys_incidents, "_MARKS", tmp_path)
+    away = Failure("fly[0]", "Database away", "http://airflow.example.test/0", kind="DatabaseUnavailable")
+    flown = Failure("fly[1]", "push of n1: away", "http://airflow.example.test/1", kind="CanaryFailed")
+    failures = [flown]
+    monkeypatch.setattr(imagesys_canary, "failures_of", lambda *_: failures)  # Airflow's API server's answer
     since = len(world.sandbox.mail.files())
-    imagesys_canary.mail_failure({"run_id": "scheduled__1"})
-    mail = world.sandbox.mail.wait_for(lambda mail: str(mail["subject"]) == "[ImageSys] Canary failed", since=since)
-    assert mail["to"] == "ops@example.test"
+    imagesys_canary.mail_failure({"run_id": "scheduled__1"})  # it has told of itself
+    failures.append(away)
+    for number in (2, 3):
+        imagesys_canary.mail_failure({"run_id": f"scheduled__{number}"})
+    world.sandbox.mail.wait_for(lambda mail: True, since=since)
+    (mail,) = world.sandbox.mail.mails(since)
+    assert (str(mail["subject"]), mail["to"]) == ("[ImageSys] Canaries cannot fly", "ops@example.test")
     text = mail.get_body(("plain",)).get_content()
-    assert "push of n1: away\n    http://airflow.example.test/1" in text
-    assert "push of n2: away\n    http://airflow.example.test/2" in text
-    assert "http://airflow.example.test/dags/imagesys_canary/runs/scheduled__1" in text
+    assert "Database away\n    http://airflow.example.test/0" in text
+    assert "push of n1" not in text
+    assert "http://airflow.example.test/dags/imagesys_canary/runs/scheduled__2" in text
 
 
 def test_without_any_canary_the_dag_is_there_and_does_not_run() -> None:

@@ -30,7 +30,7 @@ def test_the_schedule_flies_it_and_a_node_that_is_down_is_mailed_once(live: Live
         return [
             mail.get_body(("plain",)).get_content()
             for mail in live.sandbox.mail.mails(since)
-            if "Canary failed" in str(mail["subject"])
+            if "canary failed" in str(mail["subject"])
         ]
 
     (text,) = live.wait_until("the mail about the canary", told)
