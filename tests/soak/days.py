@@ -73,11 +73,14 @@ class Soak:
         self.photos = [photo for photo in made if photo.media_type == "image/jpeg"]
         world.reconfigure(**CONFIG)
 
-    def pass_day(self, *, quiet: bool = False) -> str:
-        """Live through a day; returns what happened in it."""
-        told = [] if quiet else self._move_etl()
+    def any_fault(self) -> str:
+        """Return what may befall a day."""
         names, weights = zip(*FAULTS.items(), strict=True)
-        fault = "nothing" if quiet else self.random.choices(names, weights)[0]
+        return self.random.choices(names, weights)[0]
+
+    def pass_day(self, fault: str = "nothing", *, quiet: bool = False) -> str:
+        """Live through a day with this fault in it; returns what happened."""
+        told = [] if quiet else self._move_etl()
         self.faults[fault] += 1
         lost = self._run(fault)
         self.model.run_came_by()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -23,7 +23,8 @@ _SEED = int(os.environ.get("SOAK_SEED", "1"))
 
 
 def test_a_few_days_with_faults_lose_nothing(world: World) -> None:
-    live_through(world, days=3, seed=3)
+    faults = ("a worker is killed", "the database restarts", "files are lost", "a node is down")
+    live_through(world, len(faults), 3, faults)
 
 
 @pytest.mark.soak
@@ -32,11 +33,13 @@ def test_many_days_with_faults_lose_nothing(world: World) -> None:
     live_through(world, _DAYS, _SEED)
 
 
-def live_through(world: World, days: int, seed: int) -> None:
-    """Live through so many days and some quiet ones, and compare with the model."""
+def live_through(world: World, days: int, seed: int, faults: Sequence[str] = ()) -> None:
+    """Live through so many days, with these faults or any, and some quiet ones, and compare with the model."""
     soak = Soak(world, seed)
-    for number in range(days + QUIET_DAYS):
-        print(soak.pass_day(quiet=number >= days), flush=True)
+    for number in range(days):
+        print(soak.pass_day(faults[number] if faults else soak.any_fault()), flush=True)
+    for _ in range(QUIET_DAYS):
+        print(soak.pass_day(quiet=True), flush=True)
     soak.wait_for_leases()
     injected = {**soak.events, **soak.faults, "runs that lost work": soak.reds, "kills": soak.kills}
     print(f"seed {seed}, {days} days, {len(soak.entries)} URLs: {injected}", flush=True)
