@@ -6,6 +6,8 @@ import re
 import shlex
 import subprocess
 
+import pytest
+
 from include.sandbox.settings import PROJECT
 from tests.scheduler.conftest import Live, expected_live
 
@@ -16,6 +18,7 @@ UNKNOWN = "http://127.0.0.11:1/unknown.jpg"
 BLOCKS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
 
+@pytest.mark.long  # two minutes of commands, one after the other
 def test_every_command_of_the_runbook_runs(live: Live) -> None:
     entries = live.seed(COUNTRY, ZONE, 20)
     assert live.command("run", COUNTRY).returncode == 0
