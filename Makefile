@@ -2,7 +2,7 @@
 PYTHON_LOCAL := .local/venv/bin/python
 SANDBOX := $(PYTHON_LOCAL) -m include.sandbox
 
-.PHONY: help setup demo down test test-all lint format bench bench-images bench-airflow bench-nodes bench-ops docs lock compose-check
+.PHONY: help setup demo down test test-all soak lint format bench bench-images bench-airflow bench-nodes bench-ops docs lock compose-check
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,10 @@ test: ## Every test that needs no browser, Docker engine or mount
 
 test-all: test ## The same, then the long tests: tens of thousands of damaged pictures, and slower faults
 	@$(PYTHON_LOCAL) -m pytest -m long
+
+soak: ## Thirty simulated days with random faults (SOAK_DAYS=30 SOAK_SEED=1), half an hour
+	@scripts/bootstrap.sh tests
+	@$(PYTHON_LOCAL) -m pytest -m soak -s tests/soak
 
 lint: setup ## Format, lint, types, and who may import whom
 	@.local/venv/bin/ruff format --check --quiet .

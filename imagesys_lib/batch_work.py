@@ -185,12 +185,19 @@ def store_faults(
         )
 
 
-def give_back(ctx: Context, claim: Claim, frm: State, image_ids: Sequence[int], wait_seconds: float = 0) -> int:
-    """Return images to ``new`` as unattempted: another batch will take them, ``wait_seconds`` from now."""
+def give_back(
+    ctx: Context, claim: Claim, frm: State, image_ids: Sequence[int], wait_seconds: float = 0, *, in_vain: bool = False
+) -> int:
+    """Return images to ``new`` as unattempted: another batch will take them, ``wait_seconds`` from now.
+
+    ``in_vain`` counts it, since a request was made for nothing: heal ends what comes back so time and again.
+    """
 
     def work(session: Session, ids: list[int]) -> int:
         claims.guard(session, claim)
-        values = {"batch_id": None, "next_attempt_at": from_now(round(wait_seconds))}
+        values: dict[str, object] = {"batch_id": None, "next_attempt_at": from_now(round(wait_seconds))}
+        if in_vain:
+            values["releases"] = lis_images.c.releases + 1
         return move(session, State.NEW, frm=(frm,), where=lis_images.c.image_id.in_(ids), values=values)
 
     return sum(write(ctx.db, lambda s, ids=ids: work(s, ids)) for ids in chunks(image_ids))  # type: ignore[misc]

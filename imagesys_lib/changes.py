@@ -35,7 +35,7 @@ def acknowledged_by(node: str, change_id: sa.ColumnElement[Any]) -> sa.ColumnEle
     return sa.select(c.change_id).where(c.change_id == change_id, c.node == node).exists()
 
 
-def _open_for(node: str) -> sa.ColumnElement[bool]:
+def open_for(node: str) -> sa.ColumnElement[bool]:
     """Return the condition that a change is open and not acknowledged by ``node``.
 
     By a key of each open change: MariaDB turns NOT EXISTS into a table of all that the node has ever acknowledged.
@@ -48,7 +48,7 @@ def _open_for(node: str) -> sa.ColumnElement[bool]:
 def pending(engine: Engine, node: str, limit: int = 100, *, after: int = 0) -> list[int]:
     """Return the oldest changes (of those after the change ``after``) that ``node`` has not acknowledged."""
     c = lis_changes.c
-    query = sa.select(c.change_id).where(_open_for(node), c.change_id > after).order_by(c.change_id).limit(limit)
+    query = sa.select(c.change_id).where(open_for(node), c.change_id > after).order_by(c.change_id).limit(limit)
     return [row.change_id for row in read(engine, query)]
 
 
@@ -70,19 +70,14 @@ def behind_since(engine: Engine, node: str) -> float | None:
     """Return for how many seconds the oldest change that ``node`` has not acknowledged has waited; None if none."""
     c = lis_changes.c
     waited = -seconds_until(c.created_at)
-    rows = read(engine, sa.select(waited).where(_open_for(node)).order_by(c.change_id).limit(1))
+    rows = read(engine, sa.select(waited).where(open_for(node)).order_by(c.change_id).limit(1))
     return float(rows[0][0]) if rows else None
-
-
-def is_pending(engine: Engine, node: str, change_id: int | None) -> bool:
-    """Say whether ``node`` has yet to apply this change."""
-    return bool(read(engine, sa.select(sa.literal(1)).where(lis_changes.c.change_id == change_id, _open_for(node))))
 
 
 def backlog(engine: Engine, node: str, run_id: str | None = None) -> int:
     """Return how many images (of one run's batches, if given) ``node`` has yet to bring to their desired state."""
     source: sa.FromClause = lis_changes.join(lis_images, lis_images.c.change_id == lis_changes.c.change_id)
-    where = _open_for(node)
+    where = open_for(node)
     if run_id is not None:
         source = source.join(lis_batches, lis_batches.c.batch_id == lis_images.c.batch_id)
         where &= lis_batches.c.run_id == run_id

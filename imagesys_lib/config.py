@@ -27,8 +27,10 @@ _CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
 Seconds = Annotated[float, Field(gt=0)]
 Days = Annotated[int, Field(ge=0, le=3650)]
+KeptDays = Annotated[int, Field(ge=1, le=3650)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 HttpStatus = Annotated[int, Field(ge=400, le=599)]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s]+[^\s/]$")]
 StatusMeaning = Literal["gone", "unknown"]
 
 
@@ -171,13 +173,14 @@ class Batching(_Model):
 
 
 class Staging(_Model):
-    """The worker's disk: where originals and thumbnails wait, and the floor of free space it never crosses.
+    """The worker's disk: where originals and thumbnails wait, and the floors of free space it never crosses.
 
     Below ``pressure_percent`` of that floor (200: twice as much) changes of nodes that are behind are let go.
     """
 
     root: Path
     min_free_mb: Annotated[int, Field(ge=0)] = 1024
+    min_free_inodes: Annotated[int, Field(ge=0)] = 10_000
     pressure_percent: Annotated[int, Field(ge=100, le=1000)] = 200
 
 
@@ -239,15 +242,35 @@ class Check(_Model):
     samples: Annotated[int, Field(ge=0, le=1000)] = 20
 
 
-class Alerts(_Model):
-    """Who is told, and when a run counts as late (minutes after it was queued).
+class Retention(_Model):
+    """For how many days what only tells of the past is kept; changes count from when every node had applied them.
 
-    ``daily_report``: the country takes part in one mail a day over all countries.
+    Log files are those of the whole installation: the longest time and the most ``logs_mb`` of any country hold. More
+    than so many MB of them are not kept, however young they are.
+    """
+
+    runs: KeptDays = 400
+    batches: KeptDays = 90
+    metrics: KeptDays = 400
+    node_checks: KeptDays = 90
+    changes: KeptDays = 30
+    mails: KeptDays = 30
+    logs: KeptDays = 30
+    logs_mb: Annotated[int, Field(ge=1)] = 10_240
+
+
+class Alerts(_Model):
+    """Who is told, and when a run counts as late: a warning, then the deadline (minutes after it was queued).
+
+    What the library logs in a run from ``mail_level`` on is mailed too, in one mail a run. With ``daily_report`` the
+    country takes part in one mail a day over all countries.
     """
 
     mail_to: Annotated[tuple[str, ...], Field(min_length=1)]
+    warn_minutes: Annotated[float, Field(gt=0)] = 180
     deadline_minutes: Annotated[float, Field(gt=0)] = 240
     daily_report: bool = False
+    mail_level: Literal["info", "warning", "error", "critical"] = "error"
 
     @field_validator("mail_to")
     @classmethod
@@ -256,6 +279,24 @@ class Alerts(_Model):
             if not re.fullmatch(r"[^@\s,;<>]+@[^@\s,;<>]+", address):
                 raise ValueError(f"{address!r} is not a mail address")
         return value
+
+    @field_validator("deadline_minutes")
+    @classmethod
+    def _after_the_warning(cls, value: float, info: ValidationInfo) -> float:
+        if value <= info.data.get("warn_minutes", 0):
+            raise ValueError(f"the deadline ({value:g}) must come after warn_minutes ({info.data['warn_minutes']:g})")
+        return value
+
+
+class Canary(_Model):
+    """The known photo that an hourly canary takes through the whole path: ``sha1`` is of the photo's bytes.
+
+    The path must be done within ``seconds``.
+    """
+
+    url: HttpUrl
+    sha1: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    seconds: Annotated[float, Field(ge=1, le=1800)] = 120
 
 
 class CountryConfig(_Model):
@@ -267,7 +308,7 @@ class CountryConfig(_Model):
     start: Annotated[str, Field(pattern=_CLOCK)] = "03:00"
     look_back_hours: Annotated[float, Field(ge=0, le=24 * 31)] = 48
     database: str
-    image_base_url: Annotated[str, Field(pattern=r"^https?://[^\s]+[^/]$")]
+    image_base_url: HttpUrl
     sizes: Annotated[tuple[Size, ...], Field(min_length=1, max_length=9)]
     batch: Batching = Batching()
     fetch: Fetch
@@ -282,10 +323,13 @@ class CountryConfig(_Model):
     nodes: Annotated[tuple[str, ...], Field(min_length=1)]
     quorum: Annotated[int, Field(ge=1)]
     node_root: Path = Path("/srv/imagesys")
+    node_urls: Mapping[str, HttpUrl] = Field(default_factory=dict)
     staging: Staging
     transfer: Transfer = Transfer()
     purge: Purge = Purge()
     check: Check = Check()
+    canary: Canary | None = None
+    retention: Retention = Retention()
     alerts: Alerts
     max_threads_running: Annotated[int, Field(ge=1)] = 64
     owner: str = "imagesys"
@@ -316,6 +360,14 @@ class CountryConfig(_Model):
         nodes = info.data.get("nodes")  # missing where they are wrong themselves
         if nodes is not None and value > len(nodes):
             raise ValueError(f"quorum {value} is more than the {len(nodes)} nodes")
+        return value
+
+    @field_validator("node_urls")
+    @classmethod
+    def _urls_of_nodes(cls, value: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
+        unknown = sorted(value.keys() - set(info.data.get("nodes", value)))
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: not one of the nodes")
         return value
 
     @property

@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
+from imagesys_lib.alerts import incidents, outbox
+from imagesys_lib.alerts.message import Message
 from imagesys_lib.breaker import PROBES, Position, Standing, source_trips
 from imagesys_lib.config import Breaker
 from imagesys_lib.db.engine import NOW, Session, chunks, from_now, read, seconds_until, write
@@ -44,18 +46,21 @@ def allowance(standing: Standing | None) -> int | None:
     return {Position.CLOSED: None, Position.OPEN: 0, Position.HALF_OPEN: PROBES}[position]
 
 
-def note(db: Engine, tallies: Mapping[int, Tally], settings: Breaker) -> dict[int, float]:
-    """Add up what a batch saw and open or close breakers; returns those that opened, with their seconds."""
+def note(db: Engine, country: str, tallies: Mapping[int, Tally], settings: Breaker) -> dict[int, float]:
+    """Add up what a batch saw and open or close breakers; returns those that opened, with their seconds.
+
+    The mails about it wait in the outbox from the same transaction on; a task of the run sends them.
+    """
     opened: dict[int, float] = {}
     for datasource_id, tally in sorted(tallies.items()):
-        seconds = write(db, lambda session, d=datasource_id, t=tally: _note(session, d, t, settings))  # type: ignore[misc]
+        seconds = write(db, lambda s, d=datasource_id, t=tally: _note(s, country, d, t, settings))  # type: ignore[misc]
         if seconds:
             opened[datasource_id] = seconds
             log.warning("data source %d fails: it is left alone for %.0f s", datasource_id, seconds)
     return opened
 
 
-def _note(session: Session, datasource_id: int, tally: Tally, settings: Breaker) -> float:
+def _note(session: Session, country: str, datasource_id: int, tally: Tally, settings: Breaker) -> float:
     c = lis_datasources.c
     first = insert(lis_datasources).values(datasource_id=datasource_id, first_seen_at=NOW, last_seen_at=NOW)
     session.execute(first.on_duplicate_key_update(datasource_id=c.datasource_id))
@@ -73,9 +78,39 @@ def _note(session: Session, datasource_id: int, tally: Tally, settings: Breaker)
         opened = Standing(trips=row.trips).tripped(settings)
         empty = {"attempts": 0, "failures": 0, "window_at": None}
         session.execute(own.values(trips=opened.trips, not_before=from_now(round(opened.wait)), **empty))
+        if incidents.begin(session, incidents.Kind.SOURCE, f"data source {datasource_id}"):
+            outbox.put(session, _opened(country, datasource_id, attempts, failures, settings))
         return opened.wait
     if row.trips and failures * 100 < settings.source_percent * attempts:
         log.info("data source %d works again: its breaker is closed", datasource_id)
         counted |= {"trips": 0, "not_before": None}
+        incident = incidents.end(session, incidents.Kind.SOURCE, f"data source {datasource_id}")
+        if incident:
+            outbox.put(session, _closed(country, datasource_id, incident))
     session.execute(own.values(counted))
     return 0.0
+
+
+def _opened(country: str, datasource_id: int, attempts: int, failures: int, settings: Breaker) -> Message:
+    meanwhile = (
+        f"Its images wait. After {settings.first_seconds / 60:g} minutes, later after twice the time before and up to "
+        f"{settings.max_seconds / 3600:g} hours, {PROBES} of them are tried. When enough of those are well it is asked "
+        "as before, and a mail says so. No run becomes red by it."
+    )
+    to_do = (
+        "Ask those who deliver this feed what has changed. `imagesys explain URL` tells why one image failed; "
+        f"`imagesys retry {country} --datasource {datasource_id}` queues all of them again."
+    )
+    return Message(
+        subject=f"[ImageSys] {country.upper()} data source {datasource_id} fails and is left alone",
+        intro=f"{failures} of the last {attempts} images of data source {datasource_id} ({country.upper()}) failed.",
+        sections=(("Meanwhile", (meanwhile,)), ("What to do", (to_do,))),
+    )
+
+
+def _closed(country: str, datasource_id: int, incident: incidents.Over) -> Message:
+    return Message(
+        subject=f"[ImageSys] {country.upper()} data source {datasource_id} works again",
+        intro=f"Data source {datasource_id} ({country.upper()}) was left alone since {incident.since}; it works again.",
+        sections=(("What to do", ("Nothing: what has failed meanwhile is tried again at its time.",)),),
+    )

@@ -73,5 +73,9 @@ class WorkLost(ImageSysError):
     """A run ends with a batch unfinished or a node behind."""
 
 
+class CanaryFailed(ImageSysError):
+    """The canary did not come through: the path takes too long, or a node does not hold what it was given."""
+
+
 class Stopped(Exception):
     """The work was told to stop (SIGTERM, a cleared task); what it held was given back."""

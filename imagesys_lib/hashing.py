@@ -38,6 +38,14 @@ def thumbnail_path(country: str, image_hash: str, number: int, suffix: str = "jp
     return f"{thumbnail_stem(country, image_hash)}.{number}.{suffix}"
 
 
+def canary_folder(country: str) -> str:
+    """Return where a country's canary lies below a root, laid out as a country's own folder.
+
+    Beside the countries, which are two letters: no image can have a path there, and no check or repair looks there.
+    """
+    return f"canary/{country}"
+
+
 _THUMBNAIL = re.compile(r"([0-9a-f])/([0-9a-f])/([0-9a-f])/([0-9a-f]{37})\.[1-9]\.(?:jpg|webp|avif)\Z")
 
 

@@ -65,6 +65,16 @@ def parse_interval(text: str, zone: ZoneInfo) -> Interval:
         ) from error
 
 
+def parse_since(text: str, zone: ZoneInfo) -> dt.datetime:
+    """Read an ISO instant, local where it names no zone, or a day, which means its midnight. Raises UsageError."""
+    try:
+        return _instant(text, zone)
+    except ValueError as error:
+        raise UsageError(
+            f"Cannot read the time {text!r}: {error}.", remedy="give 2026-03-01 or 2026-03-01T14:00+00:00."
+        ) from error
+
+
 def _instant(text: str, zone: ZoneInfo) -> dt.datetime:
     instant = dt.datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     return instant if instant.tzinfo else instant.replace(tzinfo=zone)

@@ -2,38 +2,61 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import sqlalchemy as sa
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, read, write
+from imagesys_lib.db.engine import CHUNK, beyond, read, write
 from imagesys_lib.db.schema import lis_images
+from imagesys_lib.runs import naive_utc
 from imagesys_lib.states import CLEAN_SLATE, State, move
 
 _STATES = (State.FAILED, State.REJECTED, State.QUARANTINED)
 
 
-def retry(ctx: Context, *, reason: str | None = None, datasource: int | None = None, dry_run: bool = False) -> int:
-    """Queue failed, rejected and quarantined images as new with no attempts. Returns how many."""
+def retry(
+    ctx: Context,
+    *,
+    reason: str | None = None,
+    datasource: int | None = None,
+    since: dt.datetime | None = None,
+    dry_run: bool = False,
+) -> int:
+    """Queue failed, rejected and quarantined images as new with no attempts. Returns how many.
+
+    ``since`` takes those alone that came into that state then or later.
+    """
     i = lis_images.c
-    where: sa.ColumnElement[bool] = i.state.in_([state.value for state in _STATES])
+    where: sa.ColumnElement[bool] = sa.true()
     if reason:
         where &= i.reason == reason
     if datasource is not None:
         where &= i.datasource_id == datasource
-    count, after = 0, 0
+    if since is not None:
+        where &= i.updated_at >= naive_utc(since)
+    count = 0
+    for state in _STATES:
+        count += _requeue(ctx, state, where, count, dry_run=dry_run)
+    return count
+
+
+def _requeue(ctx: Context, state: State, where: sa.ColumnElement[bool], before: int, *, dry_run: bool) -> int:
+    """Walk the images of one state by the index of what is due: the others, most of the table, are not looked at."""
+    i = lis_images.c
+    order = (i.next_attempt_at, i.image_id)
+    after: sa.ColumnElement[bool] = sa.true()
+    count = 0
     while True:
-        query = sa.select(i.image_id).where(where, i.image_id > after).order_by(i.image_id).limit(CHUNK)
-        ids = [row.image_id for row in read(ctx.db, query)]
+        query = sa.select(*order).where(i.state == state.value, after, where).order_by(*order).limit(CHUNK)
+        rows = read(ctx.db, query)
+        ids = [row.image_id for row in rows]
         if ids and not dry_run:
-            count += write(
-                ctx.db,
-                lambda session, ids=ids: move(  # type: ignore[misc]
-                    session, State.NEW, frm=_STATES, where=i.image_id.in_(ids), values=CLEAN_SLATE
-                ),
-            )
+            chosen = i.image_id.in_(ids) & where
+            count += write(ctx.db, lambda s, w=chosen: move(s, State.NEW, frm=(state,), where=w, values=CLEAN_SLATE))  # type: ignore[misc]
         elif dry_run:
             count += len(ids)
-        ctx.progress(count, count)
-        if len(ids) < CHUNK:
+        ctx.progress(before + count, before + count)
+        if len(rows) < CHUNK:
             return count
-        after = ids[-1]
+        after = beyond(order, tuple(rows[-1]))

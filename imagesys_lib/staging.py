@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -120,19 +121,30 @@ class Staging:
         """Return the free space of the staging disk."""
         return shutil.disk_usage(self._ensure_root()).free
 
+    def free_inodes(self) -> int:
+        """Return the free inodes of the staging disk; some file systems count none and never run out of them."""
+        disk = os.statvfs(self._ensure_root())
+        return disk.f_favail if disk.f_files else sys.maxsize
+
     def under_pressure(self) -> bool:
         """Say whether the disk comes near its floor: what is held for nodes that are behind should go."""
         pressure = self.settings.min_free_mb * self.settings.pressure_percent // 100
         return self.free_bytes() < pressure * 1024 * 1024
 
     def require_space(self) -> None:
-        """Raise DiskFull if the disk has reached its floor; called before work is taken on."""
+        """Raise DiskFull if the disk has reached a floor; called before work is taken on."""
         free = self.free_bytes()
         floor = self.settings.min_free_mb * 1024 * 1024
         if free < floor:
             raise DiskFull(
                 f"Staging {self.settings.root} has {free >> 20} MB free, below its floor of {floor >> 20} MB.",
                 remedy="free space or bring the lagging node back, then clear this task; nothing is lost.",
+            )
+        if self.free_inodes() < self.settings.min_free_inodes:
+            raise DiskFull(
+                f"Staging {self.settings.root} has {self.free_inodes()} inodes free, below its floor of "
+                f"{self.settings.min_free_inodes}.",
+                remedy="free inodes or bring the lagging node back, then clear this task; nothing is lost.",
             )
 
     def _ensure_root(self) -> Path:

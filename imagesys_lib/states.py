@@ -53,12 +53,12 @@ CLEAN_SLATE: Mapping[str, Any] = {
 _NEW, _RES, _DOWN, _THUMB, _LIVE, _PURGED, _FAIL, _REJ, _QUAR = State
 
 ALLOWED: Mapping[State, frozenset[State]] = {
-    _NEW: frozenset({_RES, _PURGED}),
+    _NEW: frozenset({_RES, _PURGED, _QUAR}),  # quarantined: fetched time and again without an end
     _RES: frozenset({_DOWN, _FAIL, _REJ, _QUAR, _NEW, _LIVE}),  # new: unattempted; live: a remake failed
     _DOWN: frozenset({_THUMB, _FAIL, _REJ, _QUAR, _NEW, _LIVE}),
     _THUMB: frozenset({_LIVE, _NEW, _PURGED, _QUAR}),  # quarantined: its original is found to be a placeholder
     _LIVE: frozenset({_RES, _NEW, _PURGED, _QUAR}),  # reserved: forced remake; new: its files are lost everywhere
-    _FAIL: frozenset({_RES, _NEW, _PURGED}),
+    _FAIL: frozenset({_RES, _NEW, _PURGED, _REJ}),  # rejected: it has had its attempts
     _REJ: frozenset({_NEW, _PURGED}),
     _QUAR: frozenset({_NEW, _PURGED}),
     _PURGED: frozenset({_NEW, _THUMB}),  # thumbnailed: listed again while its files are still on the nodes

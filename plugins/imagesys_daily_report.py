@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, BaseOperator
 from imagesys_connections import airflow_connection
 from imagesys_failures import run_url
-from imagesys_mail import Message, send
+from imagesys_mail import send
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
+from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, country_config
 from imagesys_lib.context import open_context
 from imagesys_lib.errors import ImageSysError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, task_group
-from imagesys_mail import FailureMail
+from imagesys_incidents import RunEndedWell, RunFailed
 from imagesys_nodes import CheckNodeOperator, RepairNodeOperator
 from imagesys_pipeline import START_DATE, Builder
 
@@ -28,7 +28,8 @@ def build_full_check(config: CountryConfig) -> DAG:
         max_active_runs=1,
         tags=["imagesys", "weekly", config.country],
         default_args=build.defaults(),
-        on_failure_callback=FailureMail(config.country),
+        on_failure_callback=RunFailed(config.country),
+        on_success_callback=RunEndedWell(config.country),
     ) as dag:
 
         @task_group(group_id="verify", prefix_group_id=False, tooltip="Each node by itself: check, repair")

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException, AirflowTaskTimeout
 from imagesys_connections import airflow_connection
-from imagesys_failures import failures_of, note_failure
+from imagesys_failures import failures_of, name_of, note_failure
+from imagesys_mail import post
 from imagesys_retries import PreflightMissing
 
+from imagesys_lib.alerts import gathered
 from imagesys_lib.context import Context, open_context
-from imagesys_lib.errors import Stopped, WorkLost
+from imagesys_lib.errors import DatabaseUnavailable, Stopped, WorkLost
 from imagesys_lib.intervals import Interval, latest_complete_day
 from imagesys_lib.runs import Kind, Run
 
@@ -123,8 +125,13 @@ class CountryOperator(BaseOperator):
                 progress=Progress(self.log, self.task_id),
             )
             try:
-                result = as_xcom(self.work(Job(ctx, run_of(context, ctx.config.zone), context)))
+                with gathered.listening(ctx.config.alerts.mail_level) as heard:
+                    result = as_xcom(self.work(Job(ctx, run_of(context, ctx.config.zone), context)))
+            except DatabaseUnavailable:
+                heard.messages.clear()  # there is nowhere to keep them, and nobody to wait for
+                raise
             finally:
+                self.tell(ctx, context, heard)
                 ctx.close()
         except AirflowSkipException:
             raise
@@ -136,6 +143,15 @@ class CountryOperator(BaseOperator):
             raise
         self.log.info("%s %s: %s", self.country.upper(), self.task_id, one_line(result))
         return result
+
+    def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
+        """Keep what was logged from the level on that is mailed; never changes how the task ends."""
+        ti = context["ti"]
+        try:
+            task = name_of(ti.task_id, ti.map_index, ctx.config.nodes)
+            gathered.keep(ctx.db, f"{ti.dag_id} {ti.run_id}", task, heard)
+        except Exception:
+            self.log.exception("Could not keep what is to be mailed")
 
     def refuse_without_preflight(self) -> None:
         """End a task that has no sound ground. Raises AirflowSkipException."""
@@ -187,6 +203,12 @@ class StageOperator(CountryOperator):
         if self.stage == "publish":
             return {"published": function(job.ctx)}
         return function(job.ctx, run=job.run)
+
+    def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
+        """Send, too, what earlier runs could not."""
+        super().tell(ctx, context, heard)
+        if self.stage == "heal":
+            post(ctx)
 
 
 class PlanOperator(CountryOperator):
@@ -255,3 +277,8 @@ class ReportOperator(CountryOperator):
             "batches": summary.batches,
             "reasons": {state: sum(counts.values()) for state, counts in summary.reasons.items()},
         }
+
+    def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
+        """Send, too, what waits in the outbox."""
+        super().tell(ctx, context, heard)
+        post(ctx)

@@ -15,8 +15,8 @@ from string import Template
 from typing import Any
 
 from airflow.sdk import DAG, AsyncCallback, DeadlineAlert, Param, TriggerRule, task_group
-from imagesys_deadline import DailyRunQueued
-from imagesys_mail import FailureMail, deadline_missed
+from imagesys_deadline import RunQueued
+from imagesys_incidents import RunEndedWell, RunFailed, run_late
 from imagesys_nodes import CheckNodeOperator, RepairNodeOperator, SyncNodeOperator
 from imagesys_operators import BatchOperator, PlanOperator, PreflightOperator, ReportOperator, StageOperator
 from imagesys_retries import RETRY_POLICY
@@ -91,6 +91,7 @@ class Builder:
             look_back=f"{config.look_back_hours:g}",
             nodes=", ".join(config.nodes),
             quorum=config.quorum,
+            warn=f"{config.alerts.warn_minutes:g}",
             deadline=f"{config.alerts.deadline_minutes:g}",
             retention=config.purge.retention_days,
             cap=f"{config.purge.cap_percent:g}",
@@ -117,6 +118,14 @@ class Builder:
         """Return what holds for every task of a country's DAG."""
         return {**default_args(self.config.owner), "weight_rule": "imagesys_priority.DailyFirst"}
 
+    def _deadline(self, trouble: str, minutes: float) -> DeadlineAlert:
+        return DeadlineAlert(
+            name=f"{trouble} {minutes:g} minutes after it was queued",
+            reference=RunQueued(),
+            interval=dt.timedelta(minutes=minutes),
+            callback=AsyncCallback(run_late, kwargs={"country": self.config.country, "trouble": trouble}),
+        )
+
     def dag(self) -> DAG:
         """Return the empty DAG."""
         config = self.config
@@ -138,14 +147,11 @@ class Builder:
                 )
             },
             default_args=self.defaults(),
-            on_failure_callback=FailureMail(config.country),
+            on_failure_callback=RunFailed(config.country),
+            on_success_callback=RunEndedWell(config.country),
             deadline=[
-                DeadlineAlert(
-                    name=f"done {config.alerts.deadline_minutes:g} minutes after it was queued",
-                    reference=DailyRunQueued(),
-                    interval=dt.timedelta(minutes=config.alerts.deadline_minutes),
-                    callback=AsyncCallback(deadline_missed, kwargs={"country": config.country}),
-                )
+                self._deadline("late", config.alerts.warn_minutes),
+                self._deadline("missed", config.alerts.deadline_minutes),
             ],
         )
 

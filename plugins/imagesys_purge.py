@@ -15,10 +15,11 @@ from airflow.sdk import DAG, BaseOperator, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 from imagesys_connections import airflow_connection
 from imagesys_failures import run_url
-from imagesys_mail import Message, send
+from imagesys_mail import send, tell
 from imagesys_operators import Progress, as_xcom
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
+from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, load_config
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.errors import ImageSysError
@@ -159,13 +160,13 @@ class AskOperator(ApprovalOperator, ProposalTask):
         ctx = _open(self, self.country)
         try:
             proposal = proposals.get(ctx.db, self.proposal_id)
+            if proposal.state != "open":
+                return {"state": proposal.state, "by": proposal.decided_by}
+            tell(ctx, invitation(ctx.config, proposal, context["dag_run"].run_id))
         finally:
             ctx.close()
-        if proposal.state != "open":
-            return {"state": proposal.state, "by": proposal.decided_by}
         self.subject, self.body = question(ctx.config, proposal)
         self.response_timeout = dt.timedelta(hours=ctx.config.purge.approval_hours)
-        send(invitation(ctx.config, proposal, context["dag_run"].run_id), ctx.config.alerts.mail_to)
         return super().execute(context)
 
     def execute_complete(self, context: TaskContext, event: dict[str, Any]) -> Any:

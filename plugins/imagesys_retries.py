@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
-from imagesys_lib.errors import DatabaseUnavailable, DiskFull, EnvironmentFault, UsageError, WorkLost
+from imagesys_lib.errors import CanaryFailed, DatabaseUnavailable, DiskFull, EnvironmentFault, UsageError, WorkLost
 from imagesys_lib.nodes import NodeFault
 
 
@@ -22,6 +22,7 @@ RETRY_POLICY = ExceptionRetryPolicy(
         ),
         RetryRule(NodeFault, RetryAction.FAIL, reason="the change log is the retry: the next sync brings the rest"),
         RetryRule(WorkLost, RetryAction.FAIL, reason="the verdict on the run: a second look sees the same"),
+        RetryRule(CanaryFailed, RetryAction.FAIL, reason="a second try would hide it, and the next hour looks again"),
         RetryRule(PreflightMissing, RetryAction.FAIL, reason="clear preflight instead"),
     ]
 )

@@ -48,7 +48,10 @@ missing_packages() {
     { has gcc || has cc; } || echo "gcc libc6-dev"
     has_python_header || echo python3-dev
     has_pip || can_make_venv || echo python3-venv
-    [ "$purpose" != tests ] || has docker-compose || echo docker-compose
+    if [ "$purpose" = tests ]; then
+        has docker-compose || echo docker-compose
+        has logrotate || echo logrotate
+    fi
     if [ "$purpose" = bench ]; then
         has nginx || echo nginx
         [ -e /usr/lib/nginx/modules/ngx_http_echo_module.so ] || echo libnginx-mod-http-echo

@@ -362,6 +362,17 @@ class Captured:
         return self._err.getvalue()
 
 
+def drop_connection(world: World, name: str) -> None:
+    """Take a connection away."""
+    world.patch.delenv(f"AIRFLOW_CONN_{name}")
+
+
+def set_connection(world: World, name: str, **changes: object) -> None:
+    """Change parts of a connection."""
+    raw = json.loads(os.environ[f"AIRFLOW_CONN_{name}"])
+    world.patch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(raw | changes))
+
+
 def remove_below(folder: Path) -> None:
     """Empty a directory."""
     for path in folder.iterdir() if folder.exists() else ():

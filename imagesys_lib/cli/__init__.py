@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from imagesys_lib.cli import checks, inspect, repair, stages
+from imagesys_lib.cli import canary, checks, inspect, maintenance, repair, stages
 from imagesys_lib.cli.support import guarded
 
 app = typer.Typer(
@@ -18,6 +18,8 @@ stages.register(app)
 inspect.register(app)
 checks.register(app)
 repair.register(app)
+canary.register(app)
+maintenance.register(app)
 
 
 def main() -> None:

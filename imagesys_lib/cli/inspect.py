@@ -7,6 +7,7 @@ import sys
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from imagesys_lib.classify import classify as classify_image
@@ -51,7 +52,7 @@ def explain(
     for name in countries(country):
         try:
             with country_context(name, "explain", json_output=True) as ctx:
-                found += [explain_image(ctx, image_hash, ask_nodes=nodes) for image_hash in hashes_for(ctx, what)]
+                found += explain_image(ctx, hashes_for(ctx, what), ask_nodes=nodes)
         except EnvironmentFault as fault:
             if country:
                 raise
@@ -64,13 +65,26 @@ def explain(
     if json_output:
         sys.stdout.write(json.dumps(plain(found)) + "\n")
         return
+    out.print(_one(found[0]) if len(found) == 1 else _several(found))
+
+
+def _one(explanation: Explanation) -> Table:
+    """Return all that is known of one image."""
+    title = f"{explanation.country.upper()}: {explanation.verdict}"
+    table = Table(title=title, show_header=False, title_justify="left")
+    for name, text in explanation.facts:
+        table.add_row(name, escape(text))
+    return table
+
+
+def _several(found: list[Explanation]) -> Table:
+    """Return a line for each image, and one more for each node that is not as it should be."""
+    table = Table("", "image", "verdict")
     for explanation in found:
-        table = Table(
-            title=f"{explanation.country.upper()}: {explanation.verdict}", show_header=False, title_justify="left"
-        )
-        for name, text in explanation.facts:
-            table.add_row(name, text)
-        out.print(table)
+        lines = [explanation.verdict]
+        lines += [f"{name}: {node.text}" for name, node in explanation.nodes.items() if not node.ok]
+        table.add_row(explanation.country.upper(), explanation.image_hash, escape("\n".join(lines)))
+    return table
 
 
 def status(country: CountryOption = None, json_output: JsonOption = False) -> None:
@@ -117,18 +131,22 @@ def report(country: CountryOption = None, json_output: JsonOption = False) -> No
             out.print(render(run.summary) if run.summary else f"{name.upper()}: {run.lost[0]}", markup=False)
 
 
-def doctor(country: CountryOption = None, json_output: JsonOption = False) -> None:
-    """Check database, ETL, nodes, disks, mail and pools, and print the remedy for whatever is wrong.
+def doctor(
+    country: CountryOption = None,
+    send_mail: Annotated[bool, typer.Option("--send-mail", help="Send a message to alerts.mail_to.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Check databases, ETL, nodes, clocks, disks, mail and Airflow, and print the remedy for whatever is wrong.
 
-    Example: imagesys doctor --country uk
+    Example: imagesys doctor --country uk --send-mail
     """
     results = []
-    for finding in examine(country):
+    for finding in examine(country, send_mail=send_mail):
         results.append(finding)
         if not json_output:
             mark = "[green]ok[/green]  " if finding.ok else "[red]BAD[/red] "
             out.print(mark, end="")
-            out.print(f"{finding.check}: {finding.detail}", markup=False)
+            out.print(str(finding), markup=False)
     if json_output:
         sys.stdout.write(json.dumps(plain(results)) + "\n")
     if not all(finding.ok for finding in results):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -23,6 +21,7 @@ from imagesys_lib.cli.support import (
     DryRunOption,
     JsonOption,
     VerboseOption,
+    airflow_command,
     countries,
     country_context,
     out,
@@ -33,8 +32,8 @@ from imagesys_lib.context import Context, open_context
 from imagesys_lib.db import upgrade as migrations
 from imagesys_lib.db.engine import NOW, read
 from imagesys_lib.db.schema import lis_batches, lis_images
-from imagesys_lib.errors import EXIT_DONE, EXIT_WORK_LOST, EnvironmentFault, ImageSysError, UsageError
-from imagesys_lib.intervals import UTC, backfill_instants, latest_complete_day, parse_interval
+from imagesys_lib.errors import EXIT_DONE, EXIT_WORK_LOST, ImageSysError, UsageError
+from imagesys_lib.intervals import UTC, backfill_instants, latest_complete_day, parse_interval, parse_since
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.requeue import retry as requeue
 from imagesys_lib.runs import Kind, Run
@@ -250,15 +249,20 @@ def retry(
     country: CountryArgument,
     reason: Annotated[str | None, typer.Option("--reason", help="Only images with this reason code.")] = None,
     datasource: Annotated[int | None, typer.Option("--datasource", help="Only this data source.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Only what failed since then: an ISO instant or a local day.")
+    ] = None,
     dry_run: DryRunOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Queue failed, rejected and quarantined images again: the next run takes them.
 
-    Example: imagesys retry uk --reason http_403 --datasource 102
+    Example: imagesys retry uk --reason http_403 --datasource 102 --since 2026-03-01
     """
     with country_context(country, "retry", json_output=json_output) as ctx:
-        show({"requeued": requeue(ctx, reason=reason, datasource=datasource, dry_run=dry_run)}, json_output)
+        moment = parse_since(since, ctx.config.zone) if since else None
+        count = requeue(ctx, reason=reason, datasource=datasource, since=moment, dry_run=dry_run)
+        show({"requeued": count}, json_output)
 
 
 def backfill(
@@ -266,6 +270,7 @@ def backfill(
     first_day: Annotated[str, typer.Argument(help="First local day, YYYY-MM-DD.")],
     last_day: Annotated[str, typer.Argument(help="Last local day, inclusive.")],
     force: Annotated[bool, typer.Option("--force", help="Make live images again.")] = False,
+    backwards: Annotated[bool, typer.Option("--backwards", help="The last day first.")] = False,
     reprocess: Annotated[
         str, typer.Option("--reprocess-behavior", help="Days that ran already: none, failed or completed.")
     ] = "none",
@@ -277,7 +282,8 @@ def backfill(
 
     Example: imagesys backfill uk 2026-03-01 2026-03-03
     """
-    command = backfill_command(country, first_day, last_day, force=force, reprocess=reprocess, dry_run=dry_run)
+    options = {"force": force, "backwards": backwards, "dry_run": dry_run}
+    command = backfill_command(country, first_day, last_day, reprocess=reprocess, **options)
     out.print(shlex.join(command), markup=False)
     done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
     if "AlreadyRunningBackfill" in done.stderr:
@@ -290,7 +296,7 @@ def backfill(
 
 
 def backfill_command(
-    country: str, first_day: str, last_day: str, *, force: bool, reprocess: str, dry_run: bool
+    country: str, first_day: str, last_day: str, *, force: bool, backwards: bool = False, reprocess: str, dry_run: bool
 ) -> list[str]:
     """Return the `airflow backfill create` call for inclusive local days."""
     zone = country_config(country).zone
@@ -301,16 +307,9 @@ def backfill_command(
     if reprocess not in ("none", "failed", "completed"):
         raise UsageError(f"Unknown --reprocess-behavior {reprocess!r}: none, failed or completed.")
     start, end = backfill_instants(first, last, zone)
-    command = [_airflow(), "backfill", "create", "--dag-id", f"imagesys_{country}"]
+    command = [airflow_command(), "backfill", "create", "--dag-id", f"imagesys_{country}"]
     command += ["--from-date", start.isoformat(), "--to-date", end.isoformat()]
     command += ["--reprocess-behavior", reprocess]
     command += ["--dag-run-conf", json.dumps({"force": True})] if force else []
+    command += ["--run-backwards"] if backwards else []
     return command + (["--dry-run"] if dry_run else [])
-
-
-def _airflow() -> str:
-    beside = Path(sys.executable).with_name("airflow")
-    found = str(beside) if beside.exists() else shutil.which("airflow")
-    if found is None:
-        raise EnvironmentFault("The airflow command is not installed here.", remedy="run this where Airflow is.")
-    return found

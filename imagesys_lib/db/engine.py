@@ -30,6 +30,7 @@ __all__ = [
     "beyond",
     "chunks",
     "database_now",
+    "error_code",
     "from_now",
     "named_lock",
     "open_engine",
@@ -111,7 +112,8 @@ def open_engine(connection: Connection, schema: str, *, pool_size: int = 4) -> E
     )
 
 
-def _code(error: BaseException) -> int:
+def error_code(error: BaseException) -> int:
+    """Return the server's number of an error; 0 for any other."""
     if isinstance(error, DBAPIError) and error.orig is not None and error.orig.args:
         first = error.orig.args[0]
         return first if isinstance(first, int) else 0
@@ -119,7 +121,7 @@ def _code(error: BaseException) -> int:
 
 
 def _passing(error: BaseException) -> bool:
-    return _code(error) in _TRANSIENT | _GONE
+    return error_code(error) in _TRANSIENT | _GONE
 
 
 def write(engine: Engine, work: Callable[[Session], T]) -> T:
@@ -159,7 +161,7 @@ def _patiently(engine: Engine, attempt: Callable[[], T], patience: float | None 
     try:
         return retrying(attempt)
     except (OperationalError, ProgrammingError) as error:
-        code = _code(error)
+        code = error_code(error)
         if code in _DENIED:
             raise EnvironmentFault(
                 f"Database {where} refuses {engine.url.username!r}: {error.orig}.",

@@ -218,6 +218,7 @@ lis_node_checks = Table(
     Column("findings", JSON, nullable=False, comment="{kind: count}"),
     Column("samples", JSON, nullable=False, comment="{kind: [path, ...]}"),
     Index("ix_node_checks_node", "node", "check_id"),
+    Index("ix_node_checks_checked", "checked_at"),
     **_InnoDB,
     comment="Results of checks of files against database",
 )
@@ -280,8 +281,57 @@ lis_metrics = Table(
     _instant("measured_at", nullable=False),
     PrimaryKeyConstraint("run_id", "name"),
     Index("ix_metrics_name", "name", "measured_at"),
+    Index("ix_metrics_measured", "measured_at"),
     **_InnoDB,
     comment="Figures of each run",
+)
+
+lis_incidents = Table(
+    "lis_incidents",
+    country_metadata,
+    Column("incident_id", BIGINT(unsigned=True), primary_key=True, autoincrement=True),
+    _code("kind", 12),
+    _code("subject", 300),
+    Column("is_open", SMALLINT(unsigned=True), comment="1, or null once it is over"),
+    Column("runs", JSON, nullable=False, comment="runs that must end well before it is over"),
+    Column("told", SMALLINT(unsigned=True), nullable=False, server_default="0"),
+    _instant("opened_at", nullable=False),
+    _instant("touched_at", nullable=False),
+    _instant("closed_at"),
+    Index("ux_incidents_open", "is_open", "kind", "subject", unique=True),
+    **_InnoDB,
+    comment="What is or was wrong, each told once",
+)
+
+lis_mails = Table(
+    "lis_mails",
+    country_metadata,
+    Column("mail_id", BIGINT(unsigned=True), primary_key=True, autoincrement=True),
+    Column("subject", String(255), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("html", Text, nullable=False),
+    _instant("created_at", nullable=False),
+    _instant("sent_at"),
+    Column("attempts", SMALLINT(unsigned=True), nullable=False, server_default="0"),
+    _instant("claimed_until"),
+    Index("ix_mails_sent", "sent_at", "mail_id"),
+    **_InnoDB,
+    comment="Mails until they are sent, and a month longer",
+)
+
+lis_messages = Table(
+    "lis_messages",
+    country_metadata,
+    Column("message_id", BIGINT(unsigned=True), primary_key=True, autoincrement=True),
+    _code("run", 300),
+    _code("task", 100),
+    _code("level", 10),
+    Column("text", Text, nullable=False),
+    Column("times", Integer, nullable=False),
+    _instant("noted_at", nullable=False),
+    Index("ix_messages_run", "run"),
+    **_InnoDB,
+    comment="Logged messages that the mail about their run will tell",
 )
 
 lis_hosts = Table(

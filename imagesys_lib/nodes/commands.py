@@ -46,6 +46,14 @@ def command(root: Path, verb: str, *arguments: str) -> str:
     return f"{_SETTINGS}; root={shlex.quote(str(root))}\n{_functions(verb)}\nverb_{wanted} # imagesys-node {wanted}"
 
 
+@cache
+def script_version() -> str:
+    """Return what the script says of itself."""
+    found = re.search(r"imagesys-node \d+", SCRIPT.read_text(encoding="utf-8"))
+    assert found is not None
+    return found[0]
+
+
 def rsync_program(root: Path) -> str:
     """Return what to give as ``--rsync-path``: rsync puts its arguments behind it."""
     text = f'{_SETTINGS}; root={shlex.quote(str(root))}\n{_functions("rsync")}\nshift; verb_rsync "$@"'

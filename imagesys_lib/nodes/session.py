@@ -150,6 +150,14 @@ class NodeSession:
         output = self._call(["ssh", "-F", str(self._config), self.node.name, line], data=data)
         return output.decode("utf-8", "replace")
 
+    def version(self) -> str:
+        """Return the name and version of the script that answers: of a forced command the one installed there."""
+        return self._ask("version").strip()
+
+    def clock(self) -> float:
+        """Return the node's time, in seconds since 1970."""
+        return float(self._ask("clock"))
+
     def prepare(self) -> Space:
         """Make the node's own folders, sweep old leftovers and return what is free."""
         return parse_space(self._ask("prepare"))
@@ -197,8 +205,9 @@ class NodeSession:
 
     def delete(self, paths: Sequence[str]) -> None:
         """Delete the listed thumbnails below the root; those that are gone already are no fault."""
-        for country, group in groupby(sorted(paths), key=lambda path: path.partition("/")[0]):
-            self._ask("delete", country, data=as_list(path.partition("/")[2] for path in group))
+        parted = [path.rsplit("/", 4) for path in sorted(paths)]  # a thumbnail's own path has four parts
+        for country, group in groupby(parted, key=lambda parts: parts[0]):
+            self._ask("delete", country, data=as_list("/".join(parts[1:]) for parts in group))
 
     def stat(self, country: str, paths: Iterable[str]) -> list[Entry]:
         """Return those of the listed thumbnails that are there, in path order."""

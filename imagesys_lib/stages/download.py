@@ -124,7 +124,7 @@ class _Batch:
                 raise
             self._flush()
             self.gate.write_back()
-        datasources.note(ctx.db, self.tallies, self.settings.breaker)
+        datasources.note(ctx.db, ctx.country, self.tallies, self.settings.breaker)
         done = Downloaded(
             self.fetched,
             self.adopted,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,15 +14,7 @@ import sqlalchemy as sa
 from imagesys_lib import changes, runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Session, chunks, from_now, read, write
-from imagesys_lib.db.schema import (
-    lis_batches,
-    lis_change_acks,
-    lis_changes,
-    lis_images,
-    lis_metrics,
-    lis_node_checks,
-    lis_runs,
-)
+from imagesys_lib.db.schema import lis_batches, lis_images, lis_runs
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.runs import Run
 from imagesys_lib.stages.let_go import let_go
@@ -32,7 +24,6 @@ from imagesys_lib.states import UNFINISHED, Desired, State, move
 log = logging.getLogger(__name__)
 
 _ABANDONED_SECONDS = 2 * 86_400
-_KEEP_SECONDS = 30 * 86_400
 _STALE_STAGING_HOURS = 48
 _POISON_AFTER = 5
 
@@ -42,9 +33,11 @@ FIGURES = "heal."
 
 @dataclass(frozen=True)
 class Healed:
-    """What was put right: batches and images released, images found to be poison, bad retry dates, staged files.
+    """What was put right: batches and images released, images found to be poison, bad retries, staged files.
 
-    ``let_go`` counts images that are no longer held for a node that is behind.
+    ``let_go`` counts images that are no longer held for a node that is behind, ``lost_runs`` those of the batches whose
+    run no longer exists, ``orphans`` images whose batch no longer exists, ``endless`` images that were fetched again
+    and again without an end.
     """
 
     batches: int = 0
@@ -52,37 +45,55 @@ class Healed:
     poison: int = 0
     bad_retries: int = 0
     staged: int = 0
-    pruned: int = 0
     let_go: int = 0
+    lost_runs: int = 0
+    orphans: int = 0
+    endless: int = 0
 
 
 def heal(ctx: Context, run: Run | None = None) -> Healed:
     """Release stuck batches, correct bad retries, and sweep what nobody needs any more. Safe at any time."""
-    batches = images = poison = 0
-    for batch_id in check_stuck_jobs(ctx, run):
+    batches = images = poison = lost_runs = 0
+    for batch_id, run_is_lost in check_stuck_jobs(ctx, run):
         released, poisoned = write(ctx.db, lambda session, b=batch_id: _release(session, b))  # type: ignore[misc]
         images, poison = images + released, poison + poisoned
-        batches += 1 if released or poisoned else 0  # one of which every image had failed is closed without a word
+        found = bool(released or poisoned)  # one of which every image had failed is closed without a word
+        batches, lost_runs = batches + found, lost_runs + (found and run_is_lost)
     settle(ctx)
     given_up = let_go(ctx)
     _sweep_repairs(ctx)
-    healed = Healed(batches, images, poison, check_bad_retry_jobs(ctx), _sweep_staging(ctx), _prune(ctx), given_up)
+    healed = Healed(
+        batches,
+        images,
+        poison,
+        check_bad_retry_jobs(ctx),
+        _sweep_staging(ctx),
+        given_up,
+        lost_runs,
+        check_orphans(ctx),
+        check_endless(ctx),
+    )
     if run is not None:
         runs.add_figures(ctx.db, run.run_id, {FIGURES + name: count for name, count in asdict(healed).items()})
     log.info("%s: healed %s", ctx.country.upper(), healed)
     return healed
 
 
-def check_stuck_jobs(ctx: Context, run: Run | None = None) -> list[int]:
-    """Return batches with work left that nobody holds and whose run is over, or silent for two days."""
-    b, r = lis_batches.c, lis_runs.c
+def check_stuck_jobs(ctx: Context, run: Run | None = None) -> list[tuple[int, bool]]:
+    """Return batches with work left that nobody holds and whose run is over, or silent for two days.
+
+    With each goes whether its run no longer exists. A batch that is done has work left where its thumbnails were made
+    while it was downloaded in part.
+    """
+    b, r, i = lis_batches.c, lis_runs.c, lis_images.c
+    unfinished = sa.exists().where(i.batch_id == b.batch_id, i.state.in_([state.value for state in UNFINISHED]))
     silent = from_now(-_ABANDONED_SECONDS)
     over = r.state.is_(None) | (r.state != "running") | (b.updated_at < silent)
     query = (
-        sa.select(b.batch_id)
+        sa.select(b.batch_id, r.run_id.is_(None).label("run_is_lost"))
         .select_from(lis_batches.outerjoin(lis_runs, r.run_id == b.run_id))
         .where(
-            b.state.not_in(["done", "released"]),
+            b.state.not_in(["done", "released"]) | ((b.state == "done") & unfinished),
             b.lease_until.is_(None) | (b.lease_until < NOW),
             over,
             b.run_id != (run.run_id if run else ""),
@@ -90,7 +101,7 @@ def check_stuck_jobs(ctx: Context, run: Run | None = None) -> list[int]:
         .order_by(b.batch_id)
         .limit(CHUNK)
     )
-    return [row.batch_id for row in read(ctx.db, query)]
+    return [(row.batch_id, bool(row.run_is_lost)) for row in read(ctx.db, query)]
 
 
 def _release(session: Session, batch_id: int) -> tuple[int, int]:
@@ -117,43 +128,63 @@ def _release(session: Session, batch_id: int) -> tuple[int, int]:
 
 
 def check_bad_retry_jobs(ctx: Context) -> int:
-    """Bring retry dates that lie beyond any back-off to now. Returns how many."""
+    """Bring retry dates beyond any pause to now, and reject what has had its attempts already. Returns how many."""
+    retry, i = ctx.config.retry, lis_images.c
+    waiting = (State.NEW, State.FAILED)
+    pause = max(
+        retry.max_hours * 2, ctx.config.fetch.max_retry_after_hours, ctx.config.fetch.breaker.max_seconds / 3600
+    )
+    late = i.state.in_([state.value for state in waiting]) & (i.next_attempt_at > from_now(round(pause * 3600)))
+    spent = (i.state == State.FAILED.value) & (i.attempts >= retry.max_attempts)
+
+    def bring_forward(session: Session, ids: list[int]) -> int:
+        statement = sa.update(lis_images).where(i.image_id.in_(ids), late)
+        return session.execute(statement.values(next_attempt_at=NOW)).rowcount
+
+    def reject(session: Session, ids: list[int]) -> int:
+        return move(session, State.REJECTED, frm=(State.FAILED,), where=i.image_id.in_(ids) & spent)
+
+    return _put_right(ctx, spent, reject) + _put_right(ctx, late, bring_forward)
+
+
+def check_orphans(ctx: Context) -> int:
+    """Queue images whose batch no longer exists: no task can work on them. Returns how many."""
+    b, i = lis_batches.c, lis_images.c
+    batch = sa.select(b.batch_id).where(b.batch_id == i.batch_id)
+    orphan = i.state.in_([state.value for state in UNFINISHED]) & ~batch.exists()
+
+    def free(session: Session, ids: list[int]) -> int:
+        where, made = i.image_id.in_(ids), i.desired == Desired.PRESENT.value
+        freed = move(session, State.LIVE, frm=UNFINISHED, where=where & made)  # a forced remake
+        values = {"batch_id": None, "next_attempt_at": NOW}
+        return freed + move(session, State.NEW, frm=UNFINISHED, where=where, values=values)
+
+    return _put_right(ctx, orphan, free)
+
+
+def check_endless(ctx: Context) -> int:
+    """Set images aside that are fetched time and again and never end. Returns how many.
+
+    What counts is what cost a request each time: a batch that was given up, or an original that was lost.
+    """
     i = lis_images.c
-    beyond = from_now(round(ctx.config.retry.max_hours * 2 * 3600))
-    bad = sa.select(i.image_id).where(i.state == State.FAILED.value, i.next_attempt_at > beyond).limit(CHUNK)
-    ids = [row.image_id for row in read(ctx.db, bad)]
-    if ids:
-        statement = sa.update(lis_images).where(i.image_id.in_(ids), i.state == State.FAILED.value)
-        write(ctx.db, lambda session: session.execute(statement.values(next_attempt_at=NOW)))
-    return len(ids)
+    # A forced remake keeps its place on the site, and so its state.
+    endless = (i.state == State.NEW.value) & (i.releases >= _POISON_AFTER) & (i.desired != Desired.PRESENT.value)
+    poison = {"reason": "poison", "detail": f"fetched in vain {_POISON_AFTER} times"}
+
+    def set_aside(session: Session, ids: list[int]) -> int:
+        return move(session, State.QUARANTINED, frm=(State.NEW,), where=i.image_id.in_(ids) & endless, values=poison)
+
+    return _put_right(ctx, endless, set_aside)
 
 
-def _prune(ctx: Context) -> int:
-    """Delete rows that only tell of long ago, at most 1,000 a table and run."""
-    old = from_now(-_KEEP_SECONDS)
-    pruned = 0
-    c = lis_changes.c
-    ids = [
-        row.change_id
-        for row in read(ctx.db, sa.select(c.change_id).where(c.settled_at < old).order_by(c.settled_at).limit(CHUNK))
-    ]
-
-    def work(session: Session) -> int:
-        session.execute(sa.delete(lis_change_acks).where(lis_change_acks.c.change_id.in_(ids)))
-        count: int = session.execute(sa.delete(lis_changes).where(c.change_id.in_(ids))).rowcount
-        return count
-
-    if ids:
-        pruned += write(ctx.db, work)
-    for table, column, key in (
-        (lis_node_checks, lis_node_checks.c.checked_at, lis_node_checks.c.check_id),
-        (lis_metrics, lis_metrics.c.measured_at, lis_metrics.c.run_id),
-    ):
-        keys = [row[0] for row in read(ctx.db, sa.select(key).where(column < old).limit(CHUNK))]
-        if keys:
-            statement = sa.delete(table).where(key.in_(keys))
-            pruned += write(ctx.db, lambda session, s=statement: session.execute(s).rowcount)  # type: ignore[misc]
-    return pruned
+def _put_right(ctx: Context, bad: sa.ColumnElement[bool], work: Callable[[Session, list[int]], int]) -> int:
+    """Do ``work`` with all images that are ``bad``, at most 1,000 at once; none of them is bad any more then."""
+    done = 0
+    while ids := [row.image_id for row in read(ctx.db, sa.select(lis_images.c.image_id).where(bad).limit(CHUNK))]:
+        ctx.check_stop()
+        done += write(ctx.db, lambda session, ids=ids: work(session, ids))  # type: ignore[misc]
+    return done
 
 
 def _sweep_repairs(ctx: Context) -> None:

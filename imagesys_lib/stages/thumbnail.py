@@ -110,7 +110,7 @@ class _Batch:
                 crew.run(chunks(jobs, CHUNK), len(jobs))
         # The download counted them as attempts that went well; now it is known better.
         tallies = {source: Tally(failures=count) for source, count in self.failed_by_source.items()}
-        datasources.note(self.ctx.db, tallies, self.ctx.config.fetch.breaker)
+        datasources.note(self.ctx.db, self.ctx.country, tallies, self.ctx.config.fetch.breaker)
         log.info(
             "%s: %d made, %d of them from the same bytes as another image, %d failed",
             label,
@@ -206,7 +206,7 @@ class _Batch:
             write(self.ctx.db, work)
         if lost:
             log.warning("%d originals are gone from staging: they will be downloaded again", len(lost))
-            self.given_back += give_back(self.ctx, self.claim, State.DOWNLOADED, lost)
+            self.given_back += give_back(self.ctx, self.claim, State.DOWNLOADED, lost, in_vain=True)
         for outcome in outcomes:
             self.ctx.staging.drop_original(outcome.image.image_hash)
         self.made += len(made)

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from .canary import canary_settings
 from .settings import PROJECT, SandboxSettings, write_atomically
 
 _OVERRIDES: dict[str, Any] = {
@@ -36,14 +37,15 @@ def write_config(
 ) -> Path:
     """Write the sandbox's countries.yaml: defaults overridden for quick failures, then by `overrides`.
 
-    `countries` overrides single countries.
+    uk has a canary. `countries` overrides single countries.
     """
     config = yaml.safe_load((PROJECT / "include" / "countries.yaml").read_text(encoding="utf-8"))
     own = {"staging": {"root": str(settings.base / "staging"), "min_free_mb": 64}}
     for layer in (_OVERRIDES, own, overrides or {}):
         config["defaults"] = _merge(config["defaults"], layer)
-    for country, layer in (countries or {}).items():
-        config["countries"][country] = _merge(config["countries"][country], layer)
+    for layers in ({"uk": {"canary": canary_settings(settings)}}, countries or {}):
+        for country, layer in layers.items():
+            config["countries"][country] = _merge(config["countries"][country], layer)
     path = config_path(settings)
     write_atomically(path, yaml.safe_dump(config, sort_keys=False))
     return path

@@ -286,6 +286,7 @@ Try next (first: eval "$(.local/venv/bin/python -m include.sandbox env)"; export
   backfill        imagesys backfill {COUNTRY} {days[0]} {days[-1]}
   stop a node     python -m include.sandbox stop n2; trigger {DAG_ID}: red, and its mail names n2
                   python -m include.sandbox start n2; clear sync of n2: green
+  test the path   imagesys canary {COUNTRY}; or unpause imagesys_canary, which does so every hour
   stop it all     make down""",
         markup=False,
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import process
+from .canary import serve_canary
 from .manifest import Manifest
 from .settings import PROJECT, WEB_HOSTS, SandboxSettings, write_atomically
 
@@ -83,7 +84,7 @@ class Website:
             marker=f"-m include.sandbox.website_server {web_dir} ",
             addresses=tuple((host, self.port) for host in WEB_HOSTS),
             healthy=self._answers,
-            prepare=lambda: self.manifest.directory.mkdir(parents=True, exist_ok=True),
+            prepare=lambda: serve_canary(self.settings),
             environment={"PYTHONPATH": str(PROJECT)},
             start_seconds=30.0,
             stop_seconds=5.0,

@@ -15,7 +15,7 @@ from imagesys_lib.config import load_config
 from include.sandbox.settings import PROJECT
 
 COUNTRIES = tuple(load_config())
-APPROVAL = "imagesys_purge_approval"
+APPROVAL, CANARY, MAINTENANCE = "imagesys_purge_approval", "imagesys_canary", "imagesys_maintenance"
 TASKS = {
     "preflight",
     "heal",
@@ -53,13 +53,13 @@ def full_checks(every: dict[str, Any]) -> dict[str, Any]:
     return {dag_id: dag for dag_id, dag in every.items() if dag_id.startswith("imagesys_check_")}
 
 
-def test_each_country_has_a_daily_dag_and_a_full_check_and_one_dag_asks_about_purges(
+def test_each_country_has_a_daily_dag_and_a_full_check_and_three_dags_serve_all(
     every: dict[str, Any], dags: dict[str, Any], full_checks: dict[str, Any]
 ) -> None:
     assert set(dags) == {f"imagesys_{country}" for country in COUNTRIES}
     assert set(full_checks) == {f"imagesys_check_{country}" for country in COUNTRIES}
     assert len(dags) == 9
-    assert set(every) == {*dags, *full_checks, APPROVAL}
+    assert set(every) == {*dags, *full_checks, APPROVAL, CANARY, MAINTENANCE}
 
 
 def test_the_full_check_looks_at_every_node_each_saturday_at_five_local_time(full_checks: dict[str, Any]) -> None:
@@ -98,7 +98,7 @@ def test_dags_keep_the_rules(every: dict[str, Any], dags: dict[str, Any]) -> Non
         assert len(dag.doc_md) > 500
         assert "$" not in dag.doc_md
         assert dag.has_on_failure_callback or dag.on_failure_callback
-    assert {len(dag.deadline) for dag in dags.values()} == {1}
+    assert {len(dag.deadline) for dag in dags.values()} == {2}
 
 
 def test_every_task_has_owner_retries_timeout_manual_and_backoff(every: dict[str, Any]) -> None:
@@ -158,7 +158,7 @@ print(len(bag.dags), imported, time.process_time() - began)
     done = subprocess.run(
         [sys.executable, "-c", program], env=dict(os.environ), capture_output=True, text=True, timeout=120, check=True
     )
-    found = re.search(r"^19 ([\d.]+) ([\d.]+)$", done.stdout, re.MULTILINE)
+    found = re.search(r"^21 ([\d.]+) ([\d.]+)$", done.stdout, re.MULTILINE)
     assert found, done.stdout + done.stderr
     assert float(found[2]) < float(found[1])
 
@@ -170,7 +170,7 @@ sys.path[:0] = [{str(PROJECT / "plugins")!r}, {str(PROJECT / "dags")!r}]
 def refuse(*_args, **_kwargs): raise AssertionError('a socket was opened at parse time')
 import imagesys_pipeline
 socket.socket.connect = refuse
-import imagesys_daily, imagesys_check, imagesys_purge_approval
+import imagesys_daily, imagesys_check, imagesys_maintenance, imagesys_purge_approval, imagesys_canary_hourly
 print(len(imagesys_daily.dags))
 """
     done = subprocess.run(

@@ -1,16 +1,14 @@
-"""The two mails: what they say, and that a broken database or mail server stops neither run nor triggerer."""
+"""Mails about runs: what each says."""
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
-import time
 from typing import Any
 
 import pytest
 
+from imagesys_lib.alerts.incidents import Kind
 from imagesys_lib.stages.report import NodeState, Summary
-from tests.world import World
 
 RUN = {
     "dag_run_id": "scheduled__2026-03-29",
@@ -81,12 +79,13 @@ def test_tasks_of_nodes_are_called_by_their_node(task_id: str, index: int, expec
 
 
 def test_the_late_mail_says_what_is_done_what_is_left_and_where_to_look() -> None:
-    from imagesys_mail import late_message, progress_of, run_facts
+    from imagesys_mail_texts import late_message, progress_of, run_facts
 
     facts = run_facts("uk", RUN, "imagesys_uk")
-    message = late_message(facts, "2026-03-29T07:00:00Z", progress_of(summary(), ingested=True))
+    message = late_message(facts, Kind.MISSED, "2026-03-29T07:00:00Z", progress_of(summary(), ingested=True))
 
-    assert message.subject == "[ImageSys] UK run of 2026-03-28 is late"
+    assert message.subject == "[ImageSys] UK run of 2026-03-28 missed its deadline"
+    assert late_message(facts, Kind.LATE, "", ()).subject == "[ImageSys] UK run of 2026-03-28 is late"
     text = message.text()
     for told in (
         "DAG imagesys_uk",
@@ -104,7 +103,7 @@ def test_the_late_mail_says_what_is_done_what_is_left_and_where_to_look() -> Non
 
 
 def test_the_failure_mail_tells_losses_causes_and_logs_once() -> None:
-    from imagesys_mail import failed_message, run_facts
+    from imagesys_mail_texts import failed_message, run_facts
 
     facts = run_facts("uk", {**RUN, "state": "failed"}, "imagesys_uk")
     told = [
@@ -127,7 +126,7 @@ def test_the_failure_mail_tells_losses_causes_and_logs_once() -> None:
 
 
 def test_a_run_whose_report_never_ran_still_has_a_mail_that_says_so() -> None:
-    from imagesys_mail import failed_message, run_facts
+    from imagesys_mail_texts import failed_message, run_facts
 
     message = failed_message(run_facts("uk", {**RUN, "state": "failed"}, "imagesys_uk"), [], "")
 
@@ -135,7 +134,7 @@ def test_a_run_whose_report_never_ran_still_has_a_mail_that_says_so() -> None:
 
 
 def test_many_failures_make_a_short_mail() -> None:
-    from imagesys_mail import failed_message, run_facts
+    from imagesys_mail_texts import failed_message, run_facts
 
     failures = [failure(f"process.download[{n}]", "BatchFailed", "no network") for n in range(60)]
     tasks = failed_message(run_facts("uk", RUN, "imagesys_uk"), failures, "").sections[2][1]
@@ -145,7 +144,7 @@ def test_many_failures_make_a_short_mail() -> None:
 
 
 def test_a_run_without_an_interval_is_about_the_latest_complete_day() -> None:
-    from imagesys_mail import run_facts
+    from imagesys_mail_texts import run_facts
 
     bare = {
         "dag_run_id": "manual__1",
@@ -155,42 +154,3 @@ def test_a_run_without_an_interval_is_about_the_latest_complete_day() -> None:
 
     assert run_facts("uk", bare, "imagesys_uk").day == "2026-07-01"
     assert run_facts("br", bare, "imagesys_br").day == "2026-06-30"  # still 1 July there
-
-
-@pytest.mark.filterwarnings("default")
-def test_the_late_mail_goes_out_though_the_database_is_silent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    import imagesys_mail
-
-    monkeypatch.setattr(imagesys_mail, "_LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(imagesys_mail, "_look", lambda *_: time.sleep(1))
-    since = len(world.sandbox.mail.files())
-
-    answer = asyncio.run(imagesys_mail.deadline_missed(country="uk", context={"dag_run": RUN, "deadline": {}}))
-
-    assert answer is None  # anything else would end the triggerer
-    mail = world.sandbox.mail.wait_for(lambda mail: "is late" in str(mail["subject"]), since=since)
-    assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
-    assert "The database does not say: no answer" in mail.get_body(("plain",)).get_content()
-
-
-@pytest.mark.filterwarnings("default")
-def test_a_backfill_sends_no_late_mail(world: World) -> None:
-    import imagesys_mail
-
-    since = len(world.sandbox.mail.files())
-    context = {"dag_run": {**RUN, "run_type": "backfill"}, "deadline": {}}
-
-    asyncio.run(imagesys_mail.deadline_missed(country="uk", context=context))
-
-    assert len(world.sandbox.mail.files()) == since
-
-
-@pytest.mark.filterwarnings("default")
-def test_a_mail_server_that_is_down_is_no_error_of_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    import imagesys_mail
-
-    monkeypatch.setattr(imagesys_mail, "_look", lambda *_: ())
-    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", '{"conn_type": "smtp", "host": "127.0.0.1", "port": 1}')
-
-    asyncio.run(imagesys_mail.deadline_missed(country="uk", context={"dag_run": RUN, "deadline": {}}))
-    imagesys_mail.FailureMail("uk")({"dag": None, "run_id": "x"})

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib import doctor
 from imagesys_lib.cli.stages import backfill_command
-from imagesys_lib.db import engine as engine_module
 from imagesys_lib.db.schema import lis_live_images, lis_runs
 from imagesys_lib.errors import UsageError
 from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash, thumbnail_path
 from include.sandbox import ManifestEntry
-from tests.world import NODES, Ran, World
+from tests.world import NODES, Ran, World, drop_connection, set_connection
 
 Entries = dict[str, ManifestEntry]
 COMMANDS = (
     *("run", "ingest", "plan", "download", "thumbnail", "sync", "publish", "purge", "heal", "backfill", "retry"),
     *("explain", "status", "doctor", "check", "path", "classify", "hash", "fs-check", "db-scan", "repair", "db"),
+    "canary",
 )
 
 
@@ -31,15 +29,6 @@ def script(world: World, *arguments: str, code: int = 0) -> Ran:
     assert child.returncode == code, err
     assert "Traceback" not in err
     return Ran(code, out, err)
-
-
-def without_connection(world: World, name: str) -> None:
-    world.patch.delenv(f"AIRFLOW_CONN_{name}")
-
-
-def connection(world: World, name: str, **changes: object) -> None:
-    raw = json.loads(os.environ[f"AIRFLOW_CONN_{name}"])
-    world.patch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(raw | changes))
 
 
 # The installed script
@@ -98,13 +87,13 @@ def test_a_wrong_call_ends_with_2(world: World, arguments: list[str], part: str)
 
 
 def test_a_missing_connection_a_broken_one_and_bad_config_end_with_3_and_their_remedy(world: World) -> None:
-    connection(world, "IMAGESYS_DB", password="wrong")
+    set_connection(world, "IMAGESYS_DB", password="wrong")
     ran = world.cli("status", "--country", "uk")
     assert (ran.code, "check the connection's login" in ran.err, "wrong" in ran.err) == (3, True, False)
     world.patch.setenv("AIRFLOW_CONN_IMAGESYS_DB", "{broken")
     ran = world.cli("plan", "uk")
     assert (ran.code, "write it as JSON" in ran.err) == (3, True)
-    without_connection(world, "IMAGESYS_DB")
+    drop_connection(world, "IMAGESYS_DB")
     ran = world.cli("plan", "uk")
     assert (ran.code, "set AIRFLOW_CONN_IMAGESYS_DB" in ran.err) == (3, True)
     world.configure(quorum=7)
@@ -242,7 +231,7 @@ def test_purge_that_refuses_ends_with_1(world: World, live: Entries) -> None:
 
 def test_db_upgrade_may_be_said_twice(world: World) -> None:
     assert world.cli("db", "upgrade", "--country", "uk").out.splitlines() == [
-        "imagesys_uk: 0004 -> 0004",
+        "imagesys_uk: 0006 -> 0006",
         "imagesys_shared: 0002 -> 0002",
     ]
 
@@ -264,6 +253,9 @@ def test_a_backfill_asks_airflow_for_the_midnights_of_its_local_days(
     assert [options["--from-date"], options["--to-date"]] == instants
     assert (options["--reprocess-behavior"], json.loads(options["--dag-run-conf"])) == ("completed", {"force": True})
     assert command[-1] == "--dry-run"
+    assert "--run-backwards" not in command
+    settings = {"force": False, "reprocess": "none", "dry_run": False}
+    assert backfill_command(country, *days, backwards=True, **settings)[-1] == "--run-backwards"
     with pytest.raises(UsageError):
         backfill_command(country, *days, force=False, reprocess="sometimes", dry_run=False)
 
@@ -278,84 +270,3 @@ def test_logs_go_to_one_file_a_component_and_errors_to_their_own(world: World, l
     assert world.cli("heal", "uk").code == 0  # a log directory that cannot be written stops nothing
     for file in folder.iterdir():
         file.unlink()
-
-
-# Doctor
-
-
-def bad(world: World) -> dict[str, str]:
-    """What the doctor finds wrong, by check."""
-    return {finding.check: finding.detail for finding in doctor.examine("uk") if not finding.ok}
-
-
-@pytest.fixture
-def patient(world: World) -> World:
-    """A world in which only Airflow's pools are not looked at: there is no Airflow here."""
-    world.patch.setattr(doctor, "_pools", lambda: "not looked at")
-    return world
-
-
-def test_the_doctor_finds_a_sound_installation_sound(patient: World) -> None:
-    ran = patient.cli("doctor", "--country", "uk", "--json")
-    assert ran.code == 0
-    checks = {finding["check"] for finding in ran.json}
-    assert checks >= {"configuration", "rsync", "ssh", "imagesys_shared", "mail", "uk database", "uk ETL", "node n3"}
-    assert "BAD" not in patient.cli("doctor", "--country", "uk").out
-
-
-def test_the_doctor_names_a_remedy_for_everything_that_is_wrong(patient: World) -> None:
-    patient.sandbox.nodes.stop_node("n2")
-    raw = json.loads(os.environ["AIRFLOW_CONN_N3"])
-    raw["extra"]["host_key"] = patient.sandbox.nodes["n1"].host_key
-    patient.patch.setenv("AIRFLOW_CONN_N3", json.dumps(raw))
-    connection(patient, "SMTP_DEFAULT", port=9)
-    connection(patient, "ETL", password="wrong")
-    without_connection(patient, "IMAGESYS_SHARED")
-    patient.configure(staging={"min_free_mb": 10**9})
-    patient.sql("DROP SCHEMA IF EXISTS imagesys_de")
-    patient.sql("CREATE SCHEMA imagesys_de")
-    connection(patient, "IMAGESYS_DB", schema="imagesys_de")
-    found = bad(patient)
-    remedies = {
-        "imagesys_shared": "set AIRFLOW_CONN_IMAGESYS_SHARED",
-        "mail": "correct the connection smtp_default",
-        "uk database": "run `imagesys db upgrade`",
-        "uk ETL": "check the connection's login",
-        "uk staging": "free space",
-        "node n2": "start sshd on n2",
-        "node n3": "verify it with the node's administrator",
-    }
-    assert found.keys() == remedies.keys()
-    assert all(remedies[check] in detail for check, detail in found.items())
-    ran = patient.cli("doctor", "--country", "uk")
-    assert ran.code == 3
-    assert ran.out.count("BAD") == len(remedies)
-    assert "wrong" not in ran.out
-
-
-def test_the_doctor_does_not_wait_for_a_database_that_is_away(patient: World) -> None:
-    patient.patch.setattr(engine_module, "_PATIENCE", 3600)
-    for name in ("IMAGESYS_DB", "IMAGESYS_SHARED", "ETL"):
-        connection(patient, name, port=9)
-    assert bad(patient).keys() == {"imagesys_shared", "uk database", "uk ETL"}
-
-
-def test_the_doctor_sees_a_wrong_password_a_missing_schema_and_a_strange_etl(patient: World) -> None:
-    connection(patient, "IMAGESYS_DB", schema="imagesys_nowhere")
-    patient.configure(etl={"photo_urls": "pictures"})
-    found = bad(patient)
-    assert "Remedy" in found["uk database"]
-    assert "has no column pictures" in found["uk ETL"]
-    connection(patient, "IMAGESYS_DB", password="wrong", schema="")
-    patient.configure(etl={"table": "nothing_here"})
-    found = bad(patient)
-    assert "refuses 'imagesys'" in found["uk database"]
-    assert "There is no ETL table" in found["uk ETL"]
-
-
-def test_the_doctor_tells_a_bad_configuration_whole(patient: World) -> None:
-    patient.configure(quorum=9, start="noon")
-    found = bad(patient)
-    assert found.keys() == {"configuration"}
-    assert "quorum 9" in found["configuration"]
-    assert "defaults.start" in found["configuration"]

@@ -55,9 +55,9 @@ def test_the_shipped_file_has_nine_valid_countries(shipped: dict[str, Any]) -> N
         assert [(s.width, s.height, s.mode) for s in config.sizes] == [(60, 60, "crop"), (160, 120, "fit")]
         assert (config.nodes, config.quorum) == (("n1", "n2", "n3"), 2)
         assert str(config.staging.root) == "/var/lib/imagesys/staging"
-    assert countries["br"].batch.size == 2000
+    assert countries["br"].batch.size == 5000
     assert countries["br"].batch.max_batches == 1000  # merged, not replaced
-    assert countries["uk"].batch.size == 1000
+    assert countries["uk"].batch.size == 2000
 
 
 def test_a_data_source_has_its_own_process_details_where_it_says_so(shipped: dict[str, Any]) -> None:
@@ -114,8 +114,12 @@ def test_all_faults_are_told_at_once_each_with_its_line_and_path(shipped: dict[s
         ({"quorum": 0}, "defaults.quorum", "greater than or equal to 1"),
         ({"nodes": []}, "defaults.nodes", "at least 1 item"),
         ({"nodes": ["n1; rm -rf /"]}, "defaults.nodes", "distinct connection ids"),
+        ({"node_urls": {"n9": "http://n9.example.com/lis"}}, "defaults.node_urls", "n9: not one of the nodes"),
+        ({"node_urls": {"n1": "n1.example.com"}}, "defaults.node_urls.n1", "pattern"),
+        ({"canary": {"url": "http://a.example/1.jpg"}}, "defaults.canary.sha1", "Field required"),
         ({"sizes": []}, "defaults.sizes", "at least 1 item"),
         ({"sizes": [{"width": 60, "height": 60, "mode": "stretch"}]}, "defaults.sizes.0.mode", "'crop' or 'fit'"),
+        ({"alerts": {"warn_minutes": 240}}, "defaults.alerts.deadline_minutes", "must come after warn_minutes (240)"),
         ({"alerts": {"mail_to": []}}, "defaults.alerts.mail_to", "at least 1 item"),
         ({"alerts": {"mail_to": ["a@b, c@d"]}}, "defaults.alerts.mail_to", "is not a mail address"),
         ({"etl": {"time_zone": "Mars"}}, "defaults.etl.time_zone", "is not a time zone"),

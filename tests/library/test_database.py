@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +29,7 @@ from imagesys_lib.db.schema import (
     lis_listing_images,
     lis_live_images,
     lis_metrics,
+    lis_node_checks,
     lis_node_repairs,
     lis_runs,
     shared_metadata,
@@ -36,6 +37,7 @@ from imagesys_lib.db.schema import (
 from imagesys_lib.db.upgrade import current_version, head_version, tables, upgrade
 from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault
 from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
+from imagesys_lib.maintenance.rows import prune_rows
 from imagesys_lib.requeue import retry
 from imagesys_lib.runs import Kind, Run
 from imagesys_lib.stages.check import daily_part, db_scan, expected_on
@@ -44,6 +46,7 @@ from imagesys_lib.stages.check.parts import WHOLE, of_day
 from imagesys_lib.stages.check.scrub import _images as scrubbed_images
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.ingest import ingest
+from imagesys_lib.stages.lateness import look
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.purge import carry_out, proposals, purge
@@ -158,12 +161,12 @@ def test_only_transitions_of_the_table_ever_reach_the_database(frm: State, to: S
 
 
 TRANSITIONS = {
-    "new": "reserved purged",
+    "new": "reserved purged quarantined",
     "reserved": "downloaded failed rejected quarantined new live",
     "downloaded": "thumbnailed failed rejected quarantined new live",
     "thumbnailed": "live new purged quarantined",
     "live": "reserved new purged quarantined",
-    "failed": "reserved new purged",
+    "failed": "reserved new purged rejected",
     "rejected": "new purged",
     "quarantined": "new purged",
     "purged": "new thumbnailed",
@@ -344,8 +347,11 @@ def filled(world: World) -> None:
         world.rows(sa.text(f"ANALYZE TABLE {table}"))
 
 
+BIG = {"lis_images", "lis_listing_images", "lis_live_images", "lis_change_acks", "lis_changes", "listings_uk"}
+
+
 @contextmanager
-def explained(*engines: sa.Engine) -> Iterator[dict[str, list[str]]]:
+def explained(*engines: sa.Engine, big: Collection[str] = BIG) -> Iterator[dict[str, list[str]]]:
     """Explain every distinct statement as it is executed first; what it scans wholly, by its text."""
     found: dict[str, list[str]] = {}
     listeners = []
@@ -355,7 +361,7 @@ def explained(*engines: sa.Engine) -> Iterator[dict[str, list[str]]]:
         def note(_c: Any, _k: Any, text: str, values: Any, _x: Any, many: bool, aside: sa.Engine = aside) -> None:
             text, values = shortened(text, values[0] if many else values)
             if text.split()[0] in ("SELECT", "UPDATE", "DELETE") and text not in found:
-                found[text] = scans(aside, text, values)
+                found[text] = scans(aside, text, values, big)
 
         sa.event.listen(engine, "before_cursor_execute", note)
         listeners.append((engine, aside, note))
@@ -382,13 +388,12 @@ def shortened(text: str, values: Any) -> tuple[str, tuple[Any, ...]]:
     return "".join(pieces), tuple(kept)
 
 
-BIG = {"lis_images", "lis_listing_images", "lis_live_images", "lis_change_acks", "lis_changes", "listings_uk"}
 KEPT_BY_RUN = {"lis_runs", "lis_metrics"}
 ORDERED = {"PRIMARY", "ix_runs_started"}  # indexes that a query with a limit may walk in order
 TABLES_OF_ALIASES = {"other": "lis_listing_images"}
 
 
-def scans(engine: sa.Engine, text: str, values: tuple[Any, ...]) -> list[str]:
+def scans(engine: sa.Engine, text: str, values: tuple[Any, ...], big: Collection[str]) -> list[str]:
     """The tables of thousands of rows that a statement reads wholly."""
     with engine.connect() as connection:
         rows = connection.exec_driver_sql(f"EXPLAIN {text}", values).mappings().all()
@@ -396,7 +401,7 @@ def scans(engine: sa.Engine, text: str, values: tuple[Any, ...]) -> list[str]:
     for row in rows:
         table = TABLES_OF_ALIASES.get(row["table"], row["table"])
         walks_keys_in_order = row["type"] == "index" and row["key"] in ORDERED and "LIMIT" in text
-        if table in BIG and row["type"] in ("ALL", "index") and not walks_keys_in_order:
+        if table in big and row["type"] in ("ALL", "index") and not walks_keys_in_order:
             found.append(f"{table}: {row['type']} key={row['key']} rows={row['rows']} {row['Extra']}")
     return found
 
@@ -447,10 +452,10 @@ def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:
         publish(ctx)
         assert heal(ctx, run).let_go == 20
         db_scan(ctx)
-        summarize(ctx, run)
+        look(ctx, run, summarize(ctx, run))
         purge(ctx)
         left_and_carried_out(ctx)
-        retry(ctx, reason="http_404")
+        retry(ctx, reason="http_404", since=dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc))
     assert len(statements) > 50
     bad = {text: found for text, found in statements.items() if found}
     assert not bad, "\n\n".join(f"{found}\n{text}" for text, found in bad.items())
@@ -489,13 +494,42 @@ def past_runs(world: World) -> None:
 def test_a_report_reads_few_of_many_runs_and_their_figures(world: World) -> None:
     filled(world)
     past_runs(world)
-    world.patch.setitem(globals(), "BIG", BIG | KEPT_BY_RUN)
     run = Run("old-3", Kind.SCHEDULED, world.run().interval)
-    with explained(world.ctx.db) as statements:
+    with explained(world.ctx.db, big=BIG | KEPT_BY_RUN) as statements:
         runs.begin(world.ctx.db, run)
         assert report(world.ctx, run).earlier_runs == 7
         assert last_run(world.ctx) is not None
     assert any("JSON_TABLE" in text for text in statements)
     assert any("lis_metrics" in text for text in statements)
+    bad = {text: found for text, found in statements.items() if found}
+    assert not bad, "\n\n".join(f"{found}\n{text}" for text, found in bad.items())
+
+
+def past(world: World) -> None:
+    """Years of runs, with batches, figures and checks, of which a tenth are old."""
+    now = world.scalar(sa.select(sa.func.utc_timestamp(6)))
+    when = [now - dt.timedelta(days=900 if n % 10 == 0 else n % 80) for n in range(4000)]
+    kept: dict[sa.Table, list[dict[str, Any]]] = {lis_runs: [], lis_batches: [], lis_metrics: [], lis_node_checks: []}
+    for n, then in enumerate(when):
+        run = {"run_id": f"past-{n}", "kind": "scheduled", "interval_start": then, "interval_end": then}
+        kept[lis_runs].append({**run, "state": "success", "started_at": then})
+        batch = {"run_id": f"past-{n - n % 4}", "seq": n % 4, "size": 1, "created_at": then, "updated_at": then}
+        kept[lis_batches].append({**batch, "state": "done" if n % 100 else "planned"})
+        kept[lis_metrics].append({"run_id": f"past-{n}", "name": "live", "value": 1, "measured_at": then})
+        check = {"node": f"n{n % 3 + 1}", "checked_at": then, "files": 1, "bytes": 1, "findings": {}, "samples": {}}
+        kept[lis_node_checks].append(check)
+    write(world.ctx.db, lambda session: [session.execute(sa.insert(table), rows) for table, rows in kept.items()])
+    for table in country_metadata.tables:
+        world.rows(sa.text(f"ANALYZE TABLE {table}"))
+
+
+def test_old_rows_are_found_and_deleted_by_an_index(world: World) -> None:
+    filled(world)
+    past(world)
+    history = {"lis_runs", "lis_batches", "lis_metrics", "lis_node_checks"}
+    with explained(world.ctx.db, big=BIG | history) as statements:
+        pruned = prune_rows(world.ctx)
+    assert min(pruned.runs, pruned.batches, pruned.metrics, pruned.node_checks) >= 200
+    assert len([text for text in statements if text.startswith("DELETE")]) == 6
     bad = {text: found for text, found in statements.items() if found}
     assert not bad, "\n\n".join(f"{found}\n{text}" for text, found in bad.items())

@@ -47,22 +47,22 @@ def test_a_status_means_what_its_data_source_says(world: World) -> None:
 
 def test_a_data_source_whose_images_nearly_all_fail_is_left_alone_for_longer_each_time(world: World) -> None:
     db = world.ctx.db
-    assert note(db, {7: Tally(29, 29)}, SETTINGS) == {}
-    assert note(db, {7: Tally(1, 1), 8: Tally(30, 20)}, SETTINGS) == {7: 600}
+    assert note(db, "uk", {7: Tally(29, 29)}, SETTINGS) == {}
+    assert note(db, "uk", {7: Tally(1, 1), 8: Tally(30, 20)}, SETTINGS) == {7: 600}
     assert standings(db, [7, 8])[7].wait > 590
     assert standings(db, [8]) == {}
-    assert note(db, {7: Tally(50, 50)}, SETTINGS) == {}  # open: what was under way tells nothing new
+    assert note(db, "uk", {7: Tally(50, 50)}, SETTINGS) == {}  # open: what was under way tells nothing new
     elapse(world)
-    assert note(db, {7: Tally(PROBES, PROBES)}, SETTINGS) == {7: 1200}
+    assert note(db, "uk", {7: Tally(PROBES, PROBES)}, SETTINGS) == {7: 1200}
     elapse(world)
-    assert note(db, {7: Tally(PROBES, 3)}, SETTINGS) == {}
+    assert note(db, "uk", {7: Tally(PROBES, 3)}, SETTINGS) == {}
     assert standings(db, [7]) == {}
 
 
 def test_failures_of_long_ago_do_not_count(world: World) -> None:
-    note(world.ctx.db, {7: Tally(29, 29)}, SETTINGS)
+    note(world.ctx.db, "uk", {7: Tally(29, 29)}, SETTINGS)
     world.sql("UPDATE lis_datasources SET window_at = window_at - INTERVAL 25 HOUR")
-    assert note(world.ctx.db, {7: Tally(1, 1)}, SETTINGS) == {}
+    assert note(world.ctx.db, "uk", {7: Tally(1, 1)}, SETTINGS) == {}
 
 
 def elapse(world: World) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -24,7 +23,6 @@ from tests.library.site import redirect, whole
 from tests.world import CONSOLE_SCRIPT, DAY, World, wait_for
 
 NAMES = tuple(f"photos-{number}.example.test" for number in range(12))
-SHIM = Path(__file__).with_name("wrong_clock.c")
 HOUR = 3600
 RUN = ("run", "uk", "--interval", DAY.isoformat(), "--verbose")
 
@@ -185,17 +183,6 @@ def test_a_name_that_leads_inside_is_refused_without_a_packet(world: World, host
     assert {url: states[url] for url in refused} == dict.fromkeys(refused, "rejected:blocked_address")
     assert set(world.live()) == {f"http://{mixed}/a.jpg", host.url("/good.jpg")}  # by its one address outside
     assert [door.connections for door in doors] == [0, 0]
-
-
-@pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library that puts a process's clock wrong."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("there is no C compiler")
-    library = tmp_path_factory.mktemp("clock") / "wrong_clock.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, SHIM, "-ldl"], check=True, timeout=60)
-    return library
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,94 @@ def test_retry_dates_beyond_any_back_off_are_brought_to_now(world: World) -> Non
     assert sum(batch.size for batch in plan(world.ctx, world.run())) == 2
 
 
+def test_what_has_had_its_attempts_is_rejected_and_a_date_of_no_pause_is_now(world: World) -> None:
+    world.new_images(5)
+    for number, (state, attempts, days) in enumerate(
+        [("failed", 12, 1), ("failed", 60_000, 1), ("failed", 11, 1), ("new", 0, 400), ("new", 0, 1)]
+    ):
+        world.sql(
+            "UPDATE lis_images SET state = :s, attempts = :a, reason = IF(:s = 'failed', 'dns', NULL), "
+            "next_attempt_at = TIMESTAMPADD(DAY, :d, UTC_TIMESTAMP(6)) WHERE image_url LIKE :u",
+            s=state,
+            a=attempts,
+            d=days,
+            u=f"%/{number}.jpg",
+        )
+    assert heal(world.ctx) == Healed(bad_retries=3)
+    assert [state for _, state in sorted(world.states().items())] == [
+        "rejected:dns",
+        "rejected:dns",
+        "failed:dns",
+        "new",
+        "new",
+    ]
+    assert sum(batch.size for batch in plan(world.ctx, world.run())) == 1
+    assert heal(world.ctx).bad_retries == 0
+
+
+def test_more_bad_dates_than_fit_a_statement_are_all_put_right(world: World) -> None:
+    world.new_images(2300)
+    world.sql("UPDATE lis_images SET next_attempt_at = '2099-01-01'")
+    assert heal(world.ctx).bad_retries == 2300
+
+
+def test_the_batches_of_a_run_that_no_longer_exists_are_released_and_counted(world: World) -> None:
+    run, batch_id = planned(world)
+    world.sql("DELETE FROM lis_runs")
+    claim = claims.acquire(world.ctx.db, batch_id, "worker-a", 60)
+    assert heal(world.ctx) == Healed()  # somebody is at it all the same
+    claims.release(world.ctx.db, claim)
+    assert heal(world.ctx) == Healed(batches=1, images=10, lost_runs=1)
+    assert world.count() == {"new": 10}
+    assert [batch.size for batch in plan(world.ctx, run)] == [10, 10]  # its own row stays, and is empty
+
+
+def test_images_whose_batch_no_longer_exists_are_queued(world: World, live: Entries) -> None:
+    remakes = sum(batch.size for batch in plan(world.ctx, remade(world)))
+    world.new_images(7)
+    plan(world.ctx, world.run())
+    world.sql("DELETE FROM lis_batches")
+    assert heal(world.ctx) == Healed(orphans=remakes + 7)
+    assert world.count() == {"live": 40, "new": 7}
+    assert world.live().keys() == live.keys()
+
+
+def test_what_a_batch_was_left_with_when_it_was_called_done_is_not_stuck(world: World) -> None:
+    world.seed(6)
+    run = world.run()
+    ingest(world.ctx, run)
+    runs.begin(world.ctx.db, run)
+    batch = plan(world.ctx, run)[0].batch_id
+    download(world.ctx, batch)
+    world.sql("UPDATE lis_images SET state = 'reserved' ORDER BY image_id LIMIT 2")
+    thumbnail(world.ctx, batch)
+    assert world.count() == {"thumbnailed": 4, "reserved": 2}
+    assert heal(world.ctx) == Healed()  # the run is under way
+    runs.finish(world.ctx.db, run, "failed", {})
+    assert heal(world.ctx) == Healed(batches=1, images=2)
+    assert world.count() == {"thumbnailed": 4, "new": 2}
+
+
+def test_an_image_that_is_fetched_again_and_again_is_set_aside(world: World) -> None:
+    world.seed(1)
+    world.cli("ingest", "uk", "--interval", "2026-03-28")
+    world.cli("ingest", "uk", "--interval", "2026-03-27")
+    (url,) = world.images()
+    for times in range(1, 6):
+        assert heal(world.ctx) == Healed()
+        batch = plan(world.ctx, world.run())[0].batch_id
+        assert download(world.ctx, batch).fetched == 1
+        world.ctx.staging.drop_original(lis_hash_for_url(url))
+        # Made by something that eats originals: the thumbnail stage finds none, and sends the image back.
+        assert thumbnail(world.ctx, batch).given_back == 1
+        assert world.images()[url].releases == times
+    assert heal(world.ctx) == Healed(endless=1)
+    assert world.states() == {url: "quarantined:poison"}
+    assert world.requests().total() == 5
+    assert plan(world.ctx, world.run()) == []
+    assert retry(world.ctx) == 1
+
+
 def test_old_staged_files_go_only_when_nobody_needs_them(world: World) -> None:
     entries = world.seed(6)
     run = world.run()
@@ -151,17 +239,6 @@ def test_a_sweep_beside_working_batches_stumbles_over_nothing(world: World) -> N
     finally:
         stop.set()
         thread.join()
-
-
-def test_rows_of_long_ago_are_pruned_and_open_ones_kept(world: World, live: Entries) -> None:
-    world.sql("UPDATE lis_changes SET settled_at = TIMESTAMPADD(DAY, -31, settled_at)")
-    world.sql("UPDATE lis_node_checks SET checked_at = TIMESTAMPADD(DAY, -31, checked_at)")
-    world.sql("INSERT INTO lis_changes (created_at) VALUES ('2020-01-01')")
-    assert heal(world.ctx).pruned >= 4
-    dump = world.dump()
-    assert len(dump["lis_changes"]) == 1
-    assert dump["lis_change_acks"] == dump["lis_node_checks"] == []
-    assert heal(world.ctx).pruned == 0
 
 
 # A forced remake
@@ -315,6 +392,21 @@ def test_retry_by_hand_takes_only_what_was_asked_for(world: World) -> None:
     assert retry(world.ctx) == 2
     assert world.count() == {"new": 6}
     assert sum(batch.size for batch in plan(world.ctx, world.run())) == 6
+
+
+def test_retry_since_takes_what_failed_then_or_later_in_local_time(world: World) -> None:
+    world.new_images(2600)
+    world.sql("UPDATE lis_images SET state = 'failed', reason = 'dns', updated_at = '2026-03-31 22:59:59'")
+    world.sql("UPDATE lis_images SET updated_at = '2026-03-31 23:00:00' ORDER BY image_id LIMIT 2100")
+    world.sql("UPDATE lis_images SET state = 'live', reason = NULL ORDER BY image_id LIMIT 50")
+    ran = world.cli("retry", "uk", "--since", "2026-04-01", "--dry-run")  # summer time: midnight is 23:00 UTC
+    assert ran.out == "requeued: 2050\n"
+    assert world.count() == {"failed": 2550, "live": 50}
+    assert world.cli("retry", "uk", "--since", "2026-03-31T23:00:01+00:00", "--json").json == {"requeued": 0}
+    assert world.cli("retry", "uk", "--since", "2026-04-01", "--reason", "dns", "--json").json == {"requeued": 2050}
+    assert world.count() == {"failed": 500, "new": 2050, "live": 50}
+    ran = world.cli("retry", "uk", "--since", "yesterday")
+    assert (ran.code, "give 2026-03-01" in ran.err) == (2, True)
 
 
 def test_a_write_that_finds_fewer_images_than_it_made_is_an_error_not_a_loss(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -76,6 +77,18 @@ def state(folder: Path) -> dict[str, str]:
         "imagesys-node list uk 0 -delete",
         "imagesys-node list uk *",
         "imagesys-node list -L",
+        "imagesys-node list canary",
+        "imagesys-node list canary/",
+        "imagesys-node list canary/..",
+        "imagesys-node list canary/../uk",
+        "imagesys-node list canary/uk/0",
+        "imagesys-node list canary/uk ..",
+        "imagesys-node list ./canary/uk",
+        "imagesys-node list xcanary/uk",
+        "imagesys-node delete canary",
+        "imagesys-node delete canary/uk/..",
+        "imagesys-node sums canary/UK",
+        "imagesys-node behind canary/uk yes",
         "imagesys-node behind .. yes",
         "imagesys-node behind uk ../x",
         "imagesys-node refuse x",
@@ -114,6 +127,7 @@ def test_all_else_is_refused(root: Path, tmp_path: Path, said: str) -> None:
     assert state(tmp_path) == before
 
 
+@pytest.mark.parametrize("country", ["uk", "canary/uk"])
 @pytest.mark.parametrize("verb", ["delete", "stat", "sums"])
 @pytest.mark.parametrize(
     "path",
@@ -121,6 +135,7 @@ def test_all_else_is_refused(root: Path, tmp_path: Path, said: str) -> None:
         "../../secret",
         "/etc/passwd",
         "../uk/" + A + ".1.jpg",
+        "../../uk/" + A + ".1.jpg",
         A,
         f"{A}.1.jpg/..",
         f"{A}.0.jpg",
@@ -132,9 +147,10 @@ def test_all_else_is_refused(root: Path, tmp_path: Path, said: str) -> None:
         f"{A}.1.jpg\0{B}.1.jpg",
     ],
 )
-def test_no_other_file_is_touched_or_told_of(root: Path, tmp_path: Path, verb: str, path: str) -> None:
+def test_no_other_file_is_touched_or_told_of(root: Path, tmp_path: Path, country: str, verb: str, path: str) -> None:
+    shutil.copytree(root / "uk", root / "canary" / "uk")
     before = state(tmp_path)
-    done = asked(root, f"imagesys-node {verb} uk", path + "\n")
+    done = asked(root, f"imagesys-node {verb} {country}", path + "\n")
     if "\0" in path:  # a shell drops zero bytes, and what is left is no name
         assert done.returncode in (0, 77)
     else:
@@ -143,17 +159,20 @@ def test_no_other_file_is_touched_or_told_of(root: Path, tmp_path: Path, verb: s
 
 
 @pytest.mark.parametrize("verb", ["delete", "stat", "sums"])
-@pytest.mark.parametrize("place", ["uk", "uk/0", "uk/0/1", "uk/0/1/2"])
+@pytest.mark.parametrize("place", ["uk", "uk/0", "uk/0/1", "uk/0/1/2", "canary", "canary/uk", "canary/uk/0"])
 def test_a_link_in_the_place_of_a_folder_is_not_followed(root: Path, tmp_path: Path, verb: str, place: str) -> None:
+    country = "canary/uk" if place.startswith("canary") else "uk"
+    if country != "uk":
+        shutil.copytree(root / "uk", root / country)
     elsewhere = tmp_path / "elsewhere"
     (root / place).rename(elsewhere)
     (root / place).symlink_to(elsewhere)
     before = state(elsewhere)
-    done = asked(root, f"imagesys-node {verb} uk", f"{A}.1.jpg\n")
+    done = asked(root, f"imagesys-node {verb} {country}", f"{A}.1.jpg\n")
     assert (done.returncode, done.stdout) == (77, ""), done
     assert "link" in done.stderr
     assert state(elsewhere) == before
-    assert A not in asked(root, "imagesys-node list uk").stdout
+    assert A not in asked(root, f"imagesys-node list {country}").stdout
 
 
 def test_it_lists_counts_and_deletes(root: Path) -> None:
@@ -171,6 +190,16 @@ def test_it_lists_counts_and_deletes(root: Path) -> None:
     assert [line.partition("  ")[2] for line in sums] == [f"{A}.1.jpg", f"{B}.1.jpg"]
     assert asked(root, "imagesys-node delete uk", f"{A}.1.jpg\n{A}.2.jpg\n").returncode == 0
     assert list(state(root)) == [f"uk/{B}.1.jpg"]
+
+
+def test_a_canary_lies_beside_the_countries_and_neither_sees_the_other(root: Path) -> None:
+    (root / "canary" / "uk" / A).parent.mkdir(parents=True)
+    (root / "canary" / "uk" / f"{A}.1.jpg").write_text("canary")
+    assert asked(root, "imagesys-node list canary/uk").stdout == f"{A}.1.jpg\t6\0"
+    assert asked(root, "imagesys-node list canary/de").stdout == ""
+    assert "canary" not in asked(root, "imagesys-node list uk").stdout
+    assert asked(root, "imagesys-node delete canary/uk", f"{A}.1.jpg\n{B}.1.jpg\n").returncode == 0
+    assert list(state(root)) == [f"uk/{A}.1.jpg", f"uk/{B}.1.jpg"]
 
 
 def test_a_listing_that_fails_on_the_way_says_so(root: Path) -> None:
@@ -200,17 +229,18 @@ def test_a_node_is_ready_when_no_country_is_behind(root: Path) -> None:
 def test_only_the_last_words_of_a_command_count(root: Path) -> None:
     said = command(root, "version")
     assert len(said.splitlines()) > 1
-    assert asked(root, said).stdout == "imagesys-node 1\n"
-    assert asked(root, f"rm -rf {root}; imagesys-node version").stdout == "imagesys-node 1\n"
+    assert asked(root, said).stdout == "imagesys-node 2\n"
+    assert asked(root, f"rm -rf {root}; imagesys-node version").stdout == "imagesys-node 2\n"
     assert list(state(root)) != []
 
 
 @pytest.mark.parametrize("name", ["n1", RESTRICTED])
 def test_plain_and_restricted_nodes_do_the_same(world: World, tmp_path: Path, name: str) -> None:
     for number in (1, 2):
-        file = tmp_path / "uk" / f"{A}.{number}.jpg"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(str(number))
+        for country in ("uk", "canary/uk"):
+            file = tmp_path / country / f"{A}.{number}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(str(number))
     paths = [f"uk/{A}.1.jpg", f"uk/{A}.2.jpg"]
     ends = [path[3:] for path in paths]
     with NodeSession(world.ctx.node(name)) as node:
@@ -224,10 +254,15 @@ def test_plain_and_restricted_nodes_do_the_same(world: World, tmp_path: Path, na
         back.mkdir()
         node.pull([*paths, f"uk/{B}.1.jpg"], back)
         assert sorted(state(back)) == paths
-        node.delete(paths)
+        node.push(tmp_path, [f"canary/{path}" for path in paths])
+        assert node.sums("canary/uk", ends).keys() == set(ends)
+        node.delete([*paths, f"canary/{paths[0]}"])
         assert node.stat("uk", ends) == []
+        assert [entry.path for entry in node.stat("canary/uk", ends)] == ends[1:]
         with pytest.raises(ValueError, match="no path of a thumbnail"):
             node.delete(["uk/../secret"])
+        with pytest.raises(NodeFault, match="no country: canary"):
+            node.delete([f"canary/{A}.1.jpg"])
 
 
 def test_a_link_in_the_tree_is_not_written_through(world: World, tmp_path: Path) -> None:

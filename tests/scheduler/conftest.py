@@ -34,7 +34,7 @@ QUICK: dict[str, Any] = {
     "fetch": {"pause_between_tries": 0.1, "image_deadline": 4, "read_timeout": 3, "connect_timeout": 2},
 }
 COUNTRIES: dict[str, dict[str, Any]] = {
-    "fr": {"alerts": {"mail_to": ["ops@example.test"], "deadline_minutes": 0.1}, "fetch": {"in_flight": 2}},
+    "fr": {"alerts": {"warn_minutes": 0.05, "deadline_minutes": 0.1}, "fetch": {"in_flight": 2}},
     "es": {"fetch": {"in_flight": 2}, "batch": {"size": 20}},
     "it": {"purge": {"retention_days": 0, "max_unlisted_percent": 60}},
 }
@@ -66,6 +66,11 @@ class Live:
                     return str(run["dag_run_id"])
             time.sleep(0.5)
         raise AssertionError(f"{dag_id} has no scheduled run a minute after it was unpaused")
+
+    def subjects(self, country: str, since: int = 0) -> list[str]:
+        """Return the subjects of a country's mails, in order of arrival and without `[ImageSys]`."""
+        found = [str(mail["subject"]) for mail in self.sandbox.mail.mails(since)]
+        return [subject.removeprefix("[ImageSys] ") for subject in found if f" {country} " in subject]
 
     def rows(self, country: str, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Ask a country's schema."""

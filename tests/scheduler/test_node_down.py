@@ -61,6 +61,8 @@ def test_a_node_down_turns_its_own_task_red_and_one_clear_completes_it(live: Liv
         "de", "SELECT node, files, findings FROM lis_node_checks WHERE kind <> 'scrub' ORDER BY check_id DESC LIMIT 3"
     )
     assert {(files, findings) for _, files, findings in checks} == {(2 * len(entries), "{}")}
+    live.wait_until("the mail that takes it back", lambda: len(live.subjects("DE", mails_before)) > 1, 60)
+    assert [subject.split(" ", 4)[-1] for subject in live.subjects("DE", mails_before)] == ["failed", "has ended well"]
 
 
 def mail_text(live: Live, since: int) -> str:

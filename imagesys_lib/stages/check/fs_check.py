@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterable, Iterator
 
@@ -35,6 +36,7 @@ def daily_part(ctx: Context, interval: Interval) -> Part:
 def check(ctx: Context, node_name: str, run_id: str | None = None, part: Part = WHOLE) -> Checked:
     """Check one node, mark what is missing or wrong for repair and keep the result in ``lis_node_checks``."""
     result = Checked(node_name, "full" if part == WHOLE else "part", part.name)
+    gc.freeze()  # millions of rows pass through: without it the collector looks at all that is imported time and again
     with NodeSession(ctx.node(node_name), ctx.stop) as node:
         suspects = Suspects(ctx, node, result)
         for folder in part.folders:

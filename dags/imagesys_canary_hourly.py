@@ -1,0 +1,10 @@
+"""The DAG that flies each country's canary every hour; what it is made of stands in plugins/imagesys_canary.py."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+from imagesys_canary import build_canary
+
+from imagesys_lib.config import load_config
+
+dag: DAG = build_canary(load_config().values())

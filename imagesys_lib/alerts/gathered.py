@@ -1,0 +1,67 @@
+"""Messages that are mailed because of their level: what a run's tasks logged, gathered into one mail a run."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+
+from imagesys_lib.alerts.message import Sections
+from imagesys_lib.db.engine import CHUNK, NOW, Session, write
+from imagesys_lib.db.schema import lis_messages
+
+_MOST = 50
+"""Different messages that are kept of one task; one that logs more has said what it has to say."""
+
+
+class Heard(logging.Handler):
+    """Counts the library's messages from a level on."""
+
+    def __init__(self, level: str) -> None:
+        super().__init__(level.upper())
+        self.messages: Counter[tuple[str, str]] = Counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take note of a message."""
+        message = record.levelname, record.getMessage()[:1000]
+        if message in self.messages or len(self.messages) < _MOST:
+            self.messages[message] += 1
+
+
+@contextmanager
+def listening(level: str) -> Iterator[Heard]:
+    """Hear what the library logs in the block."""
+    heard, logger = Heard(level), logging.getLogger("imagesys_lib")
+    logger.addHandler(heard)
+    try:
+        yield heard
+    finally:
+        logger.removeHandler(heard)
+
+
+def keep(db: Engine, run: str, task: str, heard: Heard) -> None:
+    """Keep what was heard in a task until its run's mail is made."""
+    rows = [
+        {"run": run, "task": task, "level": level, "text": text, "times": times}
+        for (level, text), times in heard.messages.items()
+    ]
+    if rows:
+        write(db, lambda session: session.execute(sa.insert(lis_messages).values(noted_at=NOW), rows))
+
+
+def take(session: Session, run: str) -> Sections:
+    """Return what is kept of a run, by task, and forget it: the caller puts it into a mail."""
+    c = lis_messages.c
+    query = sa.select(c.message_id, c.task, c.level, c.text, c.times).where(c.run == run)
+    rows = session.execute(query.order_by(c.message_id).limit(CHUNK).with_for_update()).all()
+    told: dict[str, list[str]] = {}
+    for row in rows:
+        often = f" ({row.times} times)" if row.times > 1 else ""
+        told.setdefault(row.task, []).append(f"{row.level}: {row.text}{often}")
+    if rows:
+        session.execute(sa.delete(lis_messages).where(c.message_id.in_([row.message_id for row in rows])))
+    return tuple((task, tuple(lines)) for task, lines in told.items())

@@ -1,0 +1,112 @@
+"""Incidents: what is wrong now, so that each is told once when it begins and once when it is over.
+
+An incident is opened or closed in the transaction that puts its mail into the outbox: one never goes without the other.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.mysql import insert
+
+from imagesys_lib.db.engine import CHUNK, NOW, Session, from_now
+from imagesys_lib.db.schema import lis_incidents
+
+BACKFILL_LAPSES_HOURS = 24
+"""A backfill has no name that its runs know. So long after its last trouble, the next trouble is another backfill's."""
+
+
+class Kind(str, Enum):
+    """What is wrong: a run is late, very late or failed, a data source is left alone, a canary did not come through."""
+
+    LATE = "late"
+    MISSED = "missed"
+    FAILED = "failed"
+    SOURCE = "source"
+    CANARY = "canary"
+
+
+ENDED_BY_FAILURE = (Kind.LATE, Kind.MISSED)
+"""A run that has failed is late no longer, and its failure's mail says so."""
+
+
+@dataclass(frozen=True)
+class Over:
+    """An incident that is over."""
+
+    kind: Kind
+    subject: str
+    opened_at: dt.datetime
+
+    @property
+    def since(self) -> str:
+        """When it began, as a mail says it."""
+        return f"{self.opened_at:%Y-%m-%d %H:%M} UTC"
+
+
+def begin(session: Session, kind: Kind, subject: str, run: str = "", *, lapses_hours: float | None = None) -> bool:
+    """Open an incident; returns whether it is new, which is when it has to be told.
+
+    ``run`` has to end well before it is over; runs of one backfill share an incident. After ``lapses_hours`` without
+    another run an open one counts as forgotten, and a new one begins.
+    """
+    c = lis_incidents.c
+    own = (c.kind == kind.value) & (c.subject == subject) & (c.is_open == 1)
+    first = insert(lis_incidents).values(
+        kind=kind.value, subject=subject, is_open=1, runs=[], opened_at=NOW, touched_at=NOW, told=0
+    )
+    session.execute(first.on_duplicate_key_update(kind=c.kind))  # and thereby wait for whoever is at it
+    lapsed = c.touched_at < from_now(-round((lapses_hours or 0) * 3600))
+    query = sa.select(c.incident_id, c.told, c.runs, lapsed.label("lapsed")).where(own).with_for_update()
+    row = session.execute(query).one()
+    runs = list(row.runs)
+    if lapses_hours is not None and row.told and row.lapsed and run not in runs:
+        _close(session, row.incident_id)
+        return begin(session, kind, subject, run)
+    if run and run not in runs:
+        runs.append(run)
+    change = sa.update(lis_incidents).where(c.incident_id == row.incident_id)
+    session.execute(change.values(told=1, runs=runs, touched_at=NOW))
+    return not row.told
+
+
+def end(session: Session, kind: Kind, subject: str) -> Over | None:
+    """Close an incident; None where it was not open."""
+    for row in _open(session, (kind,)):
+        if row.subject == subject:
+            _close(session, row.incident_id)
+            return Over(kind, subject, row.opened_at)
+    return None
+
+
+def run_ended(session: Session, run: str, kinds: Collection[Kind]) -> list[Over]:
+    """Take a run off the incidents that wait for it; returns those for which it was the last."""
+    over = []
+    for row in _open(session, kinds):
+        if run not in row.runs:
+            continue
+        left = [other for other in row.runs if other != run]
+        if left:
+            change = sa.update(lis_incidents).where(lis_incidents.c.incident_id == row.incident_id)
+            session.execute(change.values(runs=left))
+        else:
+            _close(session, row.incident_id)
+            over.append(Over(Kind(row.kind), row.subject, row.opened_at))
+    return over
+
+
+def _open(session: Session, kinds: Collection[Kind]) -> Sequence[Any]:
+    c = lis_incidents.c
+    query = sa.select(c.incident_id, c.kind, c.subject, c.runs, c.opened_at)
+    query = query.where(c.is_open == 1, c.kind.in_([kind.value for kind in kinds]))
+    return session.execute(query.order_by(c.incident_id).limit(CHUNK).with_for_update()).all()
+
+
+def _close(session: Session, incident_id: int) -> None:
+    change = sa.update(lis_incidents).where(lis_incidents.c.incident_id == incident_id)
+    session.execute(change.values(is_open=None, closed_at=NOW))

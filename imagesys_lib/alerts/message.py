@@ -1,0 +1,46 @@
+"""What a mail says, once for both of its parts."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Sections = tuple[tuple[str, tuple[str, ...]], ...]
+"""Titles, each with its items."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A mail in parts: a heading and, under titles, paragraphs or items, some with a link."""
+
+    subject: str
+    intro: str
+    sections: Sections
+    links: Mapping[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """Return the plain part."""
+        lines = [self.intro]
+        for title, items in self.sections:
+            lines += ["", title]
+            for item in items:
+                lines += ["  - " + item.replace("\n", "\n    ")]
+                lines += [f"    {self.links[item]}"] if item in self.links else []
+        return "\n".join(lines) + "\n"
+
+    def html(self) -> str:
+        """Return the same as HTML."""
+        parts = [f"<p>{_escape(self.intro)}</p>"]
+        for title, items in self.sections:
+            rows = "".join(f"<li>{self._item(item)}</li>" for item in items)
+            parts.append(f"<h3>{_escape(title)}</h3><ul>{rows}</ul>")
+        return "\n".join(parts)
+
+    def _item(self, item: str) -> str:
+        link = self.links.get(item)
+        return f'<a href="{html.escape(link)}">{_escape(item)}</a>' if link else _escape(item)
+
+
+def _escape(text: str) -> str:
+    return html.escape(text).replace("\n", "<br>")

@@ -1,0 +1,79 @@
+"""What a canary does at one node: bring the thumbnails, sweep older ones away, read them back over ssh and HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+
+from imagesys_lib.canary.legs import Limit, Step, Wrong
+from imagesys_lib.context import Context
+from imagesys_lib.fetch import Fetched, Fetcher
+from imagesys_lib.hashing import canary_folder, parse_thumbnail_path
+from imagesys_lib.nodes import Node, NodeSession
+from imagesys_lib.stages.sync import require_space
+
+_ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+@dataclass(frozen=True)
+class Cargo:
+    """Thumbnails to bring: ``sums`` has the SHA-1 of each by its path below ``out``, which is that below a root."""
+
+    out: Path
+    sums: dict[str, str]
+
+
+def visit(ctx: Context, node: Node, cargo: Cargo, limit: Limit, step: Step) -> None:
+    """Do all steps at one node. Raises Wrong, NodeFault or ImageFault in the step that fails."""
+    with ExitStack() as stack:
+        with step("push"):
+            session = stack.enter_context(NodeSession(node, limit))
+            require_space(ctx, node.name, session.prepare())
+            session.push(cargo.out, list(cargo.sums))
+        with step("sweep"):
+            session.delete(_older(ctx, session, cargo))
+        with step("read"):
+            _compare(cargo, _sums(ctx, session, cargo))
+    if url := ctx.config.node_urls.get(node.name):
+        with step("http"):
+            _compare(cargo, _served(ctx, node.name, url, cargo, limit))
+
+
+def _older(ctx: Context, session: NodeSession, cargo: Cargo) -> list[str]:
+    """Return the files of earlier canaries, also of those that were killed."""
+    folder = canary_folder(ctx.country)
+    with session.listing(folder) as stream:
+        names = [record.partition(b"\t")[0].decode() for record in stream.read().split(b"\0")[:-1]]
+    paths = [f"{folder}/{name}" for name in names if parse_thumbnail_path(name)]
+    return [path for path in paths if path not in cargo.sums]
+
+
+def _sums(ctx: Context, session: NodeSession, cargo: Cargo) -> dict[str, str]:
+    folder = canary_folder(ctx.country)
+    there = session.sums(folder, [path.removeprefix(f"{folder}/") for path in cargo.sums])
+    return {f"{folder}/{name}": sha1 for name, sha1 in there.items()}
+
+
+def _served(ctx: Context, node: str, url: str, cargo: Cargo, limit: Limit) -> dict[str, str]:
+    """Return the SHA-1 of what the node's web server gives. Whoever configured its URL may mean a private address."""
+    own = {"allowed_addresses": _ANYWHERE, "proxy": None, "max_redirects": 0}  # no other node answers in its place
+    served = {}
+    with Fetcher(ctx.config.fetch.model_copy(update=own), stop=limit) as fetcher:
+        for path in cargo.sums:
+            got = fetcher.fetch(f"{url}/{path}", cargo.out.parent / f"served-{node}")
+            assert isinstance(got, Fetched)
+            served[path] = got.sha1
+    return served
+
+
+def _compare(cargo: Cargo, there: Mapping[str, str]) -> None:
+    wrong = [
+        f"{path} has other bytes (SHA-1 {there[path]}, not {sha1})" if path in there else f"{path} is not there"
+        for path, sha1 in cargo.sums.items()
+        if there.get(path) != sha1
+    ]
+    if wrong:
+        raise Wrong(", ".join(wrong))

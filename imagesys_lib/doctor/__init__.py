@@ -1,0 +1,60 @@
+"""Doctor: is everything that an installation needs as it must be? Each check names its remedy.
+
+A module for each subject. Nothing is changed, but that a schema gets a table for a moment (``CREATE`` and ``DROP`` are
+rights like others) and a node the folders that a sync would make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from imagesys_lib.config import config_path, load_config
+from imagesys_lib.context import Context, open_context
+from imagesys_lib.doctor import airflow_setup, database, etl, mail, node, worker
+from imagesys_lib.doctor.finding import Finding, attempt
+from imagesys_lib.errors import ConfigError
+
+__all__ = ["Finding", "examine"]
+
+
+def examine(country: str | None = None, *, send_mail: bool = False) -> Iterator[Finding]:
+    """Check everything, for one country or all, and yield each result as it comes.
+
+    ``send_mail`` sends a message to whom each country tells of trouble.
+    """
+    try:
+        countries = load_config()
+    except ConfigError as error:
+        yield Finding("configuration", False, error.message, error.remedy)
+        return
+    yield Finding("configuration", True, f"{config_path()}: {len(countries)} countries")
+    contexts = [open_context(name) for name in ([country] if country else countries)]
+    try:
+        programs = list(worker.programs())
+        yield from programs
+        yield from database.examine("imagesys_shared", lambda: contexts[0].shared, "shared")
+        yield from mail.examine(contexts, send=send_mail)
+        yield from airflow_setup.examine([ctx.config for ctx in contexts])
+        for ctx in contexts:
+            yield from _country(ctx)
+        if all(program.ok for program in programs):
+            yield from _nodes(contexts)
+    finally:
+        for ctx in contexts:
+            ctx.close()
+
+
+def _country(ctx: Context) -> Iterator[Finding]:
+    yield from database.examine(f"{ctx.country} database", lambda: ctx.db, "country")
+    yield from etl.examine(ctx)
+    yield attempt(f"{ctx.country} staging", lambda: worker.staging(ctx))
+
+
+def _nodes(contexts: list[Context]) -> Iterator[Finding]:
+    """Look at each node once, with the settings of the first country that has it."""
+    seen: set[str] = set()
+    for ctx in contexts:
+        for name in ctx.config.nodes:
+            if name not in seen:
+                seen.add(name)
+                yield from node.examine(ctx, name)

@@ -1,0 +1,101 @@
+"""Airflow, asked by its own command: the pools, the connections and the time zone that the DAGs rely on."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from imagesys_lib.config import CountryConfig
+from imagesys_lib.connections import environment_connection
+from imagesys_lib.doctor.finding import Finding, attempt
+from imagesys_lib.errors import ConnectionMissing, EnvironmentFault
+
+POOLS = ("imagesys_download", "imagesys_thumbnail")
+
+
+def examine(countries: Sequence[CountryConfig]) -> Iterator[Finding]:
+    """Check Airflow, where it is installed beside this command."""
+    if not _command().exists():
+        yield Finding("Airflow", True, "not checked: Airflow is not installed beside this command")
+        return
+    yield attempt("Airflow pools", _pools)
+    yield attempt("Airflow connections", lambda: _connections(countries))
+    yield attempt("Airflow time zone", _time_zone)
+
+
+def _command() -> Path:
+    return Path(sys.executable).with_name("airflow")
+
+
+def _call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(_command()), *arguments], capture_output=True, text=True, check=False, timeout=120)
+
+
+def _ask(*arguments: str) -> str:
+    done = _call(*arguments)
+    if done.returncode:
+        raise EnvironmentFault(
+            f"`airflow {' '.join(arguments)}` failed: {done.stderr.strip()[-300:]}.",
+            remedy="set AIRFLOW_HOME as the scheduler has it.",
+        )
+    return done.stdout
+
+
+def _rows(*arguments: str) -> list[dict[str, Any]]:
+    """Return the rows of a list command; Airflow may say other things before them."""
+    said = _ask(*arguments, "--output", "json")
+    start = re.search(r"\[\s*\{", said)
+    rows: list[dict[str, Any]] = json.loads(said[start.start() :]) if start else []
+    return rows
+
+
+def _pools() -> str:
+    there = {row["pool"]: row["slots"] for row in _rows("pools", "list")}
+    missing = [pool for pool in POOLS if pool not in there]
+    if missing:
+        raise EnvironmentFault(
+            f"Pools {', '.join(missing)} do not exist: their tasks would stay scheduled for ever.",
+            remedy="run `airflow pools set NAME SLOTS DESCRIPTION` for each.",
+        )
+    return ", ".join(f"{pool} ({there[pool]} slots)" for pool in POOLS)
+
+
+def needed_connections(countries: Sequence[CountryConfig]) -> list[tuple[str, ...]]:
+    """Return what must be there: of each tuple one connection at least."""
+    needed: dict[tuple[str, ...], None] = {("imagesys_shared",): None, ("smtp_default",): None}
+    for config in countries:
+        needed[f"imagesys_db_{config.country}", "imagesys_db"] = None
+        needed[f"etl_{config.country}", "etl"] = None
+        needed |= {(node,): None for node in config.nodes}
+    return list(needed)
+
+
+def _connections(countries: Sequence[CountryConfig]) -> str:
+    """Look in the environment, then in Airflow's database; only for the rest in its secrets backend, one by one."""
+    needed = needed_connections(countries)
+    stored = {str(row["conn_id"]) for row in _rows("connections", "list")}
+    unknown = [ids for ids in needed if not any(environment_connection(one) or one in stored for one in ids)]
+    missing = [ids for ids in unknown if not any(_call("connections", "get", one).returncode == 0 for one in ids)]
+    if missing:
+        names = ", ".join(" or ".join(ids) for ids in missing)
+        raise ConnectionMissing(
+            f"Airflow has no connection {names}.",
+            remedy="run `airflow connections add` for each (docs/nodes.md has the extras of a node).",
+        )
+    return f"all {len(needed)} are there"
+
+
+def _time_zone() -> str:
+    """A plain date, typed for a backfill, is midnight in this zone, and the timetable knows one by midnight UTC."""
+    found = _ask("config", "get-value", "core", "default_timezone").strip().splitlines()[-1].strip()
+    if found.lower() not in ("utc", "etc/utc"):
+        raise EnvironmentFault(
+            f"core.default_timezone is {found!r}: plain dates of a backfill would mean other days.",
+            remedy="set AIRFLOW__CORE__DEFAULT_TIMEZONE=utc for scheduler, API server and this command.",
+        )
+    return found

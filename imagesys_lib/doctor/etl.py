@@ -1,0 +1,68 @@
+"""The ETL's table: its columns, an index for each way it is read, and a login that can only read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import probe
+from imagesys_lib.doctor.finding import Finding, attempt
+from imagesys_lib.errors import EnvironmentFault
+
+
+def examine(ctx: Context) -> Iterator[Finding]:
+    """Check one country's table; its rights only if it is there."""
+    first = attempt(f"{ctx.country} ETL", lambda: _table(ctx))
+    yield first
+    if first.ok:
+        yield attempt(f"{ctx.country} ETL rights", lambda: _read_only(ctx))
+
+
+def _name(ctx: Context) -> str:
+    table = ctx.config.etl.table
+    return table if "." in table else f"{ctx.etl.engine.url.database}.{table}"
+
+
+def _table(ctx: Context) -> str:
+    table, name = ctx.config.etl, _name(ctx)
+    probe(ctx.etl.engine)
+    inspector = sa.inspect(ctx.etl.engine)
+    schema, _, bare = table.table.rpartition(".")
+    if not inspector.has_table(bare, schema or None):
+        raise EnvironmentFault(f"There is no ETL table {name}.", remedy="correct etl.table in the configuration.")
+    columns = {column["name"] for column in inspector.get_columns(bare, schema or None)}
+    needed = {table.listing_id, table.datasource_id, table.photo_urls, table.updated_at}
+    if needed - columns:
+        raise EnvironmentFault(
+            f"ETL table {name} has no column {', '.join(sorted(needed - columns))}.",
+            remedy="correct the etl columns in the configuration.",
+        )
+    key = inspector.get_pk_constraint(bare, schema or None)["constrained_columns"]
+    leading = {index["column_names"][0] for index in inspector.get_indexes(bare, schema or None)} | {*key[:1]}
+    for column, reader, wanted in (
+        (table.updated_at, "run", f"({table.updated_at}, {table.listing_id})"),
+        (table.listing_id, "purge", f"({table.listing_id})"),
+    ):
+        if column not in leading:
+            raise EnvironmentFault(
+                f"ETL table {name} has no index that begins with {column}: every {reader} would scan it.",
+                remedy=f"ask for an index on {wanted}.",
+            )
+    return f"{name} with its columns and indexes on {table.updated_at} and {table.listing_id}"
+
+
+def _read_only(ctx: Context) -> str:
+    """Try to write no row: that must be refused, for whatever cause."""
+    column, engine = ctx.config.etl.updated_at, ctx.etl.engine
+    try:
+        with engine.connect() as session:
+            session.exec_driver_sql(f"UPDATE {_name(ctx)} SET {column} = {column} WHERE 1 = 0")  # noqa: S608 - from the configuration, which lets names alone through
+    except DBAPIError:
+        return f"{engine.url.username!r} can only read"
+    raise EnvironmentFault(
+        f"{engine.url.username!r} may write to {_name(ctx)}; ImageSys only ever reads it.",
+        remedy="give the connection `etl` a login with SELECT alone.",
+    )

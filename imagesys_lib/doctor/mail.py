@@ -1,0 +1,63 @@
+"""Mail: does the server answer, does it take our login, and, on request, a message?"""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+from collections.abc import Iterator, Sequence
+from email.message import EmailMessage
+
+from imagesys_lib.connections import Connection, require
+from imagesys_lib.context import Context
+from imagesys_lib.doctor.finding import Finding, attempt
+from imagesys_lib.errors import EnvironmentFault
+
+_SECONDS = 10
+
+
+def examine(contexts: Sequence[Context], *, send: bool) -> Iterator[Finding]:
+    """Check the mail server; with ``send`` a message goes to everybody whom these countries tell of trouble."""
+    recipients = sorted({address for ctx in contexts for address in ctx.config.alerts.mail_to}) if send else []
+    yield attempt("mail", lambda: _mail(require(contexts[0].resolver, "smtp_default"), recipients))
+
+
+def _mail(connection: Connection, recipients: Sequence[str]) -> str:
+    port = connection.port or 25
+    where = f"{connection.host}:{port}"
+    try:
+        with _client(connection, port) as server:
+            _introduce(server, connection)
+            code, _ = server.noop()
+            for recipient in recipients:  # one message each, so that none is refused without a word
+                server.send_message(_message(connection, recipient))
+    except (OSError, smtplib.SMTPException) as error:
+        raise EnvironmentFault(
+            f"Mail server {where} does not do it: {error}.",
+            remedy="correct the connection smtp_default, or alerts.mail_to, or start the server; no alert is mailed "
+            "until then.",
+        ) from None
+    sent = f", a message was sent to {', '.join(recipients)}" if recipients else ""
+    return f"{where} answers ({code}) as seen from {socket.gethostname()}{sent}"
+
+
+def _client(connection: Connection, port: int) -> smtplib.SMTP:
+    """Connect as Airflow's SMTP provider does: with TLS from the start unless ``disable_ssl``."""
+    kind = smtplib.SMTP if connection.extra.get("disable_ssl") else smtplib.SMTP_SSL
+    return kind(connection.host, port, timeout=_SECONDS)
+
+
+def _introduce(server: smtplib.SMTP, connection: Connection) -> None:
+    """Go on as it does: STARTTLS unless ``disable_tls``, then log in."""
+    if not connection.extra.get("disable_tls"):
+        server.starttls()
+    if connection.login and connection.password:
+        server.login(connection.login, connection.password)
+
+
+def _message(connection: Connection, recipient: str) -> EmailMessage:
+    message = EmailMessage()
+    message["Subject"] = "ImageSys doctor: mail arrives"
+    message["From"] = str(connection.extra.get("from_email") or connection.login)
+    message["To"] = recipient
+    message.set_content(f"Somebody called `imagesys doctor --send-mail` on {socket.gethostname()}. Nothing is wrong.\n")
+    return message

@@ -1,0 +1,148 @@
+"""Rows that only tell of long ago go once they are older than ``retention`` says.
+
+Each table is walked from its oldest row on, a page at a time, each page in a transaction of its own that looks once
+more: a batch that is taken up again in that moment stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import CHUNK, Row, Session, beyond, from_now, read, write
+from imagesys_lib.db.schema import (
+    lis_batches,
+    lis_change_acks,
+    lis_changes,
+    lis_images,
+    lis_incidents,
+    lis_mails,
+    lis_messages,
+    lis_metrics,
+    lis_node_checks,
+    lis_runs,
+)
+from imagesys_lib.states import UNFINISHED
+
+log = logging.getLogger(__name__)
+
+_SECONDS = 120
+"""For each table: a country that has years to prune does it in several days, and its run never waits for it."""
+
+
+@dataclass(frozen=True)
+class PrunedRows:
+    """Rows deleted (in a dry run: that would be). ``unfinished``: tables with more of them than time."""
+
+    runs: int
+    batches: int
+    metrics: int
+    node_checks: int
+    changes: int
+    mails: int
+    incidents: int
+    messages: int
+    unfinished: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Old:
+    """The rows of one table that may go: those with ``instant`` of so many days ago of which ``where`` holds."""
+
+    instant: sa.Column[Any]
+    days: int
+    where: sa.ColumnElement[bool] = field(default_factory=sa.true)
+    page: int = CHUNK
+
+    @property
+    def table(self) -> sa.Table:
+        return self.instant.table
+
+    @property
+    def key(self) -> tuple[sa.Column[Any], ...]:
+        return tuple(self.table.primary_key.columns)
+
+    @property
+    def due(self) -> sa.ColumnElement[bool]:
+        return (self.instant < from_now(-self.days * 86_400)) & self.where
+
+    def after(self, last: Row | None) -> Sequence[sa.ColumnElement[bool]]:
+        """Return the condition for the next page; rows are (instant, key...)."""
+        return [beyond((self.instant, *self.key), tuple(last))] if last is not None else []
+
+    def these(self, rows: Sequence[Row]) -> sa.ColumnElement[bool]:
+        """Return the condition that finds exactly these rows by the primary key."""
+        keys = [tuple(row)[1:] for row in rows]
+        if len(self.key) == 1:
+            return self.key[0].in_([value for (value,) in keys])
+        # Spelt out, as MariaDB uses no index range for a list of rows.
+        return sa.or_(*(sa.and_(*(c == v for c, v in zip(self.key, key, strict=True))) for key in keys))
+
+
+def _tables(ctx: Context) -> dict[str, _Old]:
+    """Return what may go, by its name; batches before the runs that they belong to."""
+    keep, b, i, r = ctx.config.retention, lis_batches.c, lis_images.c, lis_runs.c
+    running = sa.exists().where(r.run_id == b.run_id, r.state == "running")
+    work_left = sa.exists().where(i.batch_id == b.batch_id, i.state.in_([state.value for state in UNFINISHED]))
+    over = b.state.in_(["done", "released"]) & ~running & ~work_left
+    empty = (r.state != "running") & ~sa.exists().where(b.run_id == r.run_id)
+    acks = max(1, len(ctx.config.nodes))
+    return {
+        "changes": _Old(lis_changes.c.settled_at, keep.changes, page=CHUNK // acks),
+        "batches": _Old(b.updated_at, keep.batches, over),
+        "runs": _Old(r.started_at, keep.runs, empty),
+        "metrics": _Old(lis_metrics.c.measured_at, keep.metrics),
+        "node_checks": _Old(lis_node_checks.c.checked_at, keep.node_checks),
+        "mails": _Old(lis_mails.c.sent_at, keep.mails),
+        "incidents": _Old(lis_incidents.c.closed_at, keep.mails),
+        "messages": _Old(lis_messages.c.noted_at, keep.mails),
+    }
+
+
+def prune_rows(ctx: Context, *, dry_run: bool = False) -> PrunedRows:
+    """Delete a country's old rows, for at most two minutes a table: what is left then goes another day."""
+    counts: dict[str, int] = {}
+    unfinished = []
+    for name, old in _tables(ctx).items():
+        counts[name], done = _prune(ctx, old, dry_run)
+        if not done:
+            unfinished.append(name)
+    pruned = PrunedRows(**counts, unfinished=unfinished)
+    log.info("%s: old rows%s: %s", ctx.country.upper(), " (dry run)" if dry_run else "", pruned)
+    return pruned
+
+
+def _prune(ctx: Context, old: _Old, dry_run: bool) -> tuple[int, bool]:
+    """Return how many rows went and whether these were all."""
+    until = time.monotonic() + _SECONDS
+    count = 0
+    last: Row | None = None
+    while time.monotonic() < until:
+        ctx.check_stop()
+        order = (old.instant, *old.key)
+        rows = read(ctx.db, sa.select(*order).where(old.due, *old.after(last)).order_by(*order).limit(old.page))
+        if rows:
+            last = rows[-1]
+            count += (
+                len(rows) if dry_run else write(ctx.db, lambda session, rows=rows: _delete(session, old, rows))  # type: ignore[misc]
+            )
+        if len(rows) < old.page:
+            return count, True
+    return count, False
+
+
+def _delete(session: Session, old: _Old, rows: Sequence[Row]) -> int:
+    """Delete those of ``rows`` that may still go, now that nobody else can change them."""
+    still = session.execute(sa.select(old.instant, *old.key).where(old.these(rows), old.due).with_for_update()).all()
+    if not still:
+        return 0
+    if old.table is lis_changes:
+        session.execute(sa.delete(lis_change_acks).where(lis_change_acks.c.change_id.in_([row[1] for row in still])))
+    session.execute(sa.delete(old.table).where(old.these(still)))
+    return len(still)

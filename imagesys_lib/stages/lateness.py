@@ -1,0 +1,151 @@
+"""Why a run is late: where its time went, which host holds it up, and what the cause probably is.
+
+Everything is read from what the stages write anyway; a run is not slowed down by being watched.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from imagesys_lib import datasources, runs
+from imagesys_lib.context import Context
+from imagesys_lib.db.engine import CHUNK, NOW, Row, read
+from imagesys_lib.db.schema import lis_batches, lis_images
+from imagesys_lib.fetch import host_of
+from imagesys_lib.hosts import store
+from imagesys_lib.runs import Run
+from imagesys_lib.stages.report import Summary
+from imagesys_lib.states import State
+
+_MOST_OF = 0.5
+"""A host (or data source) with this share of what is left to fetch is what the run waits for."""
+
+
+@dataclass(frozen=True)
+class Delay:
+    """What is known of a run that is late. Times in seconds; ``stages`` are in the order of the run.
+
+    ``host`` has ``host_images`` of ``looked_at`` images that are still to be fetched; ``host_pause`` is how long it
+    may not be asked now. ``held`` batches are worked on, ``waiting`` ones have nobody.
+    """
+
+    begun: bool = True
+    ingested: bool = True
+    stages: dict[str, float] = field(default_factory=dict)
+    host: str = ""
+    host_images: int = 0
+    looked_at: int = 0
+    host_pause: float = 0.0
+    host_limit: int = 0
+    held: int = 0
+    waiting: int = 0
+    sources: tuple[int, ...] = ()
+    nodes: dict[str, str] = field(default_factory=dict)
+
+
+def look(ctx: Context, run: Run, summary: Summary) -> Delay:
+    """Look the run up; ``summary`` is what it has done so far."""
+    row = runs.load(ctx.db, run.run_id)
+    if row is None:
+        return Delay(begun=False)
+    b = lis_batches.c
+    query = sa.select(b.seq, b.created_at, b.updated_at, b.lease_until.is_not(None).label("held"))
+    batches = read(ctx.db, query.where(b.run_id == run.run_id).order_by(b.seq))
+    unfinished = [batch for batch in batches if batch.seq in summary.unfinished]
+    now = read(ctx.db, sa.select(NOW))[0][0]
+    left = _left_to_fetch(ctx, run)
+    hosts = Counter(host_of(image.image_url) for image in left)
+    host, images = hosts.most_common(1)[0] if hosts else ("", 0)
+    standing = store.standings(ctx.shared, [host]).get(host) if host else None
+    open_sources = datasources.standings(ctx.db, {image.datasource_id for image in left})
+    return Delay(
+        ingested=row.ingested_at is not None,
+        stages=stage_seconds(row, batches, now, working=bool(unfinished), fetching=bool(left)),
+        host=host,
+        host_images=images,
+        looked_at=len(left),
+        host_pause=max(standing.wait, 0.0) if standing else 0.0,
+        host_limit=ctx.config.fetch.limits(host).per_host,
+        held=sum(batch.held for batch in unfinished),
+        waiting=sum(not batch.held for batch in unfinished),
+        sources=tuple(sorted(open_sources)),
+        nodes={name: node.fault or "" for name, node in summary.nodes.items() if node.backlog or node.fault},
+    )
+
+
+def _left_to_fetch(ctx: Context, run: Run) -> list[Row]:
+    """Return images that are still to be fetched, of batches that are worked on rather than of others."""
+    i, b = lis_images.c, lis_batches.c
+    query = (
+        sa.select(i.image_url, i.datasource_id, b.lease_until)
+        .select_from(lis_batches.join(lis_images, i.batch_id == b.batch_id))
+        .where(b.run_id == run.run_id, i.state == State.RESERVED.value)
+    )
+    held = list(read(ctx.db, query.where(b.lease_until.is_not(None)).limit(CHUNK)))
+    return held or list(read(ctx.db, query.limit(CHUNK)))
+
+
+def stage_seconds(
+    row: Row, batches: Sequence[Row], now: dt.datetime, *, working: bool, fetching: bool
+) -> dict[str, float]:
+    """Return how long each stage of a run has taken up to now, from the instants that its rows carry."""
+    ends = {"heal and ingest": row.ingested_at or now}
+    if batches:
+        ends["plan"] = min(batch.created_at for batch in batches)
+        ends["download" if fetching else "thumbnail"] = now if working else max(b.updated_at for b in batches)
+        if not working:
+            ends["sync, publish and check"] = now
+    elif row.ingested_at:
+        ends["plan"] = now
+    taken, began = {}, row.started_at
+    for stage, ended in ends.items():
+        taken[stage] = max((ended - began).total_seconds(), 0.0)
+        began = max(began, ended)
+    return taken
+
+
+def slowest(delay: Delay) -> tuple[str, ...]:
+    """Return the lines about the slowest stage and the slowest host."""
+    lines = []
+    if delay.stages:
+        stage, seconds = max(delay.stages.items(), key=lambda item: item[1])
+        lines.append(f"Slowest stage: {stage}, {seconds / 60:.0f} minutes so far")
+    if delay.host:
+        lines.append(f"Slowest host: {delay.host}, with {delay.host_images} of {delay.looked_at} images to be fetched")
+    return tuple(lines)
+
+
+def likely_cause(delay: Delay) -> str:  # noqa: PLR0911 - one answer a line
+    """Return what probably holds the run up, in one sentence with where to look."""
+    most = delay.host_images >= _MOST_OF * delay.looked_at > 0
+    if not delay.begun:
+        return "The run has not begun: no slot is free, or its preflight waits or fails. Look at its first task."
+    if not delay.ingested:
+        return "The ETL's rows are not all in: the ETL is slow or away. Look at the log of `ingest`."
+    if most and delay.host_pause > 0:
+        return (
+            f"Host {delay.host} is left alone for {delay.host_pause:.0f} s more: it failed, or asked for patience. "
+            "What it keeps waiting goes back by itself and is tried again in a later run."
+        )
+    if delay.sources:
+        named = ", ".join(map(str, delay.sources))
+        return f"Data source {named} fails and is left alone. Its images go back by themselves."
+    if most and delay.held:
+        return (
+            f"Host {delay.host} is slow, and gets {delay.host_limit} requests at a time (`fetch.hosts` in the "
+            "configuration allows it more)."
+        )
+    if delay.waiting:
+        return (
+            f"{delay.waiting} batches wait for a slot, {delay.held} are worked on: the pools imagesys_download and "
+            "imagesys_thumbnail are full, or workers are missing."
+        )
+    if delay.nodes:
+        named = "; ".join(f"{node}: {fault}" if fault else node for node, fault in delay.nodes.items())
+        return f"A node is behind ({named}). Look at its `sync`."
+    return "Nothing stands out. Look at what is running."

@@ -1,0 +1,246 @@
+"""What tells of a country's runs: one mail when a run is late, misses its deadline or fails, one when that is over.
+
+The triggerer calls :func:`run_late` while the run goes on, the DAG processor :class:`RunFailed` and
+:class:`RunEndedWell` once it has ended, whatever of it did or did not run. None of them ever changes a run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.configuration import AIRFLOW_HOME
+from imagesys_connections import airflow_connection
+from imagesys_failures import failures_of
+from imagesys_mail import post, send
+from imagesys_mail_texts import (
+    RunFacts,
+    failed_message,
+    late_message,
+    logged_message,
+    over_message,
+    progress_of,
+    run_facts,
+)
+
+from imagesys_lib.alerts import gathered, incidents, outbox
+from imagesys_lib.alerts.incidents import Kind as Trouble
+from imagesys_lib.alerts.incidents import Over
+from imagesys_lib.alerts.message import Message, Sections
+from imagesys_lib.context import Context, open_context
+from imagesys_lib.db.engine import Session, probe, write
+from imagesys_lib.runs import load as load_run
+from imagesys_lib.stages.lateness import likely_cause, look, slowest
+from imagesys_lib.stages.report import summarize
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context as TaskContext
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_LOOK_SECONDS = 20.0
+"""A database that has not answered by then is itself the news; the mail goes out without figures, and directly."""
+
+_TOLD_AGAIN_HOURS = 24
+_MARKS = Path(AIRFLOW_HOME)
+"""Where this machine marks what it has told without a database: nothing that another installation shares."""
+
+
+class EndedMeanwhile(Exception):
+    """The run has ended between its deadline and now."""
+
+
+def ask(ctx: Context, work: Callable[[], T]) -> T:
+    """Return what ``work`` gets from the database, or raise soon; a thread that hangs is left behind."""
+    db = ctx.db  # found before the clock runs: Airflow's own first look-up may take it half a minute
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            probe(db, patience=_LOOK_SECONDS / 2)
+            done.append(work())
+        except BaseException as error:  # noqa: BLE001 - handed to the caller
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(_LOOK_SECONDS)
+    if failed:
+        raise failed[0]
+    if not done:
+        raise TimeoutError(f"no answer within {_LOOK_SECONDS:.0f} s")
+    return done[0]
+
+
+def announce(ctx: Context, facts: RunFacts, trouble: Trouble, message: Message) -> None:
+    """Note what has befallen a run, and mail it if nobody has: directly, where the database does not answer."""
+    given_up = threading.Event()
+
+    def work(session: Session) -> None:
+        if given_up.is_set():
+            return  # the database came back when the mail had gone
+        if trouble is Trouble.FAILED:
+            incidents.run_ended(session, facts.key, incidents.ENDED_BY_FAILURE)
+            _tell_logged(session, facts)
+        lapses = incidents.BACKFILL_LAPSES_HOURS if facts.is_backfill else None
+        if incidents.begin(session, trouble, facts.subject, facts.key, lapses_hours=lapses):
+            outbox.put(session, message)
+
+    try:
+        ask(ctx, lambda: write(ctx.db, work))
+    except Exception:
+        given_up.set()
+        # Whatever is wrong with the database, the mail must go.
+        log.warning("The database keeps no incidents now: mailing directly", exc_info=True)
+        if not told_directly(trouble, facts.subject):
+            send(message, facts.config.alerts.mail_to)
+    else:
+        post(ctx)
+
+
+def told_directly(trouble: Trouble, subject: str) -> bool:
+    """Say whether this machine has mailed so without a database within a day, and note that it does now."""
+    path = _mark(trouble, subject)
+    with contextlib.suppress(OSError):
+        told = path.exists() and time.time() - path.stat().st_mtime < _TOLD_AGAIN_HOURS * 3600
+        if not told:
+            path.touch()
+        return told
+    return False
+
+
+def _mark(trouble: Trouble, subject: str) -> Path:
+    digest = hashlib.sha256(f"{trouble.value} {subject}".encode()).hexdigest()[:32]
+    return _MARKS / f"imagesys-told-{digest}"
+
+
+# A run that is late
+
+
+async def run_late(country: str, trouble: str, context: Mapping[str, Any]) -> None:
+    """Tell that a run has not ended in time: its deadlines' callback, run by the triggerer.
+
+    Returns None: a value would be written to Airflow's database, and what cannot be ends the triggerer.
+    """
+    try:
+        await asyncio.to_thread(_run_late, country, Trouble(trouble), context)
+    except Exception:
+        log.exception("The mail about a late run of %s could not be sent", country)
+
+
+def _run_late(country: str, trouble: Trouble, context: Mapping[str, Any]) -> None:
+    facts = run_facts(country, context["dag_run"], f"imagesys_{country}")
+    if facts.state in ("success", "failed"):
+        return  # Airflow keeps the deadlines of a run that failed in time
+    with closing(open_context(country, resolver=airflow_connection)) as ctx:
+        try:
+            _ = ctx.shared  # like ctx.db in `ask`
+            progress = ask(ctx, lambda: _look(ctx, facts))
+        except EndedMeanwhile:
+            return
+        except Exception as error:
+            log.warning("Cannot look the run up", exc_info=True)
+            progress = (
+                ("What is done, and what is still to do", (f"The database does not say: {error}",)),
+                ("Likely cause", ("The database is away or does not answer. See `imagesys doctor`.",)),
+            )
+        deadline = context.get("deadline", {}).get("deadline_time", "")
+        announce(ctx, facts, trouble, late_message(facts, trouble, deadline, progress))
+
+
+def _look(ctx: Context, facts: RunFacts) -> Sections:
+    row = load_run(ctx.db, facts.run.run_id)
+    if row is not None and row.state != "running":
+        raise EndedMeanwhile
+    summary = summarize(ctx, facts.run)
+    delay = look(ctx, facts.run, summary)
+    if row is None:
+        told: Sections = (("Still to do", ("Everything.",)),)
+    else:
+        told = progress_of(summary, ingested=delay.ingested)
+    slow = slowest(delay)
+    return (*told, *((("Where the time goes", slow),) if slow else ()), ("Likely cause", (likely_cause(delay),)))
+
+
+# A run that has ended
+
+
+@dataclass(frozen=True)
+class RunFailed:
+    """A DAG's ``on_failure_callback``: one mail for the run, naming every failed task."""
+
+    country: str
+
+    def __call__(self, context: TaskContext) -> None:
+        """Send the mail; runs in the DAG processor."""
+        try:
+            facts = _facts(self.country, context, "failed")
+            dag = context["dag"]
+            failures = failures_of(dag.dag_id, facts.run.run_id, list(dag.task_ids), facts.config.nodes)
+            message = failed_message(facts, failures, str(context.get("reason") or ""))
+            with closing(open_context(self.country, resolver=airflow_connection)) as ctx:
+                announce(ctx, facts, Trouble.FAILED, message)
+        except Exception:
+            log.exception("The mail about run %s of %s could not be sent", context.get("run_id"), self.country)
+
+
+@dataclass(frozen=True)
+class RunEndedWell:
+    """A DAG's ``on_success_callback``: takes back what had been told of the run, or of its backfill."""
+
+    country: str
+
+    def __call__(self, context: TaskContext) -> None:
+        """Send the mail; runs in the DAG processor."""
+        try:
+            facts = _facts(self.country, context, "success")
+            with closing(open_context(self.country, resolver=airflow_connection)) as ctx:
+                ask(ctx, lambda: write(ctx.db, lambda session: _take_back(session, facts)))
+                post(ctx)
+        except Exception:
+            log.exception("Cannot see whether run %s had been told of", context.get("run_id"))
+
+
+def _take_back(session: Session, facts: RunFacts) -> None:
+    _tell_logged(session, facts)
+    over = incidents.run_ended(session, facts.key, tuple(Trouble))
+    if not facts.is_backfill:  # whose other days this machine knows nothing of
+        over += _direct(facts)
+    if over:
+        outbox.put(session, over_message(facts, over))
+
+
+def _tell_logged(session: Session, facts: RunFacts) -> None:
+    told = gathered.take(session, facts.key)
+    if told:
+        outbox.put(session, logged_message(facts, told))
+
+
+def _direct(facts: RunFacts) -> list[Over]:
+    """Return what this machine has told of a run without a database, and forget it."""
+    over = []
+    for trouble in Trouble:
+        path = _mark(trouble, facts.subject)
+        with contextlib.suppress(OSError):
+            told = dt.datetime.fromtimestamp(path.stat().st_mtime, dt.timezone.utc)
+            path.unlink()
+            over.append(Over(trouble, facts.subject, told))
+    return over
+
+
+def _facts(country: str, context: TaskContext, state: str) -> RunFacts:
+    dag_run = context.get("dag_run")
+    plain = dag_run.model_dump() if dag_run is not None else {"run_id": context["run_id"]}
+    return run_facts(country, {**plain, "state": state}, context["dag"].dag_id)

@@ -1,0 +1,202 @@
+"""What the mails about runs say."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from imagesys_failures import Failure, run_url
+from imagesys_operators import kind_of
+from imagesys_retries import PreflightMissing
+
+from imagesys_lib.alerts.incidents import Kind as Trouble
+from imagesys_lib.alerts.incidents import Over
+from imagesys_lib.alerts.message import Message, Sections
+from imagesys_lib.config import CountryConfig, country_config
+from imagesys_lib.errors import WorkLost
+from imagesys_lib.intervals import Interval, latest_complete_day
+from imagesys_lib.runs import Kind, Run
+from imagesys_lib.stages.report import Summary
+
+_SHOWN_FAILURES = 20
+
+HOW_TO_RERUN = (
+    "Mend what the messages name. Then open the run, choose the failed task and press Clear (Shift+C), with "
+    "downstream. Finished work is not repeated, and whatever is left undone the next daily run takes up."
+)
+HOW_TO_HURRY = (
+    "Open the run and look at what is running: its log tells how far it is. Tasks that wait for a slot mean that the "
+    "pools imagesys_download and imagesys_thumbnail are full; the log of a slow batch names the hosts it waits for. "
+    "Nothing has to be done for the run to end by itself; clearing a hung task is safe."
+)
+ONE_FOR_ALL_DAYS = (
+    "Other days of this backfill that fare alike are told by no mail of their own. A mail follows when all of them "
+    "have ended well."
+)
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What all mails say of a run."""
+
+    config: CountryConfig
+    dag_id: str
+    run: Run
+    state: str
+
+    @property
+    def day(self) -> str:
+        """The local day that the run is about."""
+        return f"{self.run.interval.start.astimezone(self.config.zone):%Y-%m-%d}"
+
+    @property
+    def key(self) -> str:
+        """The run's name among all DAGs."""
+        return f"{self.dag_id} {self.run.run_id}"
+
+    @property
+    def is_backfill(self) -> bool:
+        """Whether it is one of many, which are told together."""
+        return self.run.kind is Kind.BACKFILL
+
+    @property
+    def subject(self) -> str:
+        """What an incident is about: this run, or its backfill as a whole."""
+        return f"{self.dag_id} backfill" if self.is_backfill else self.key
+
+    def title(self, what: str) -> str:
+        """Return a mail's subject."""
+        about = "backfill" if self.is_backfill else f"run of {self.day}"
+        return f"[ImageSys] {self.config.country.upper()} {about} {what}"
+
+    def section(self) -> tuple[str, tuple[str, ...]]:
+        """The lines that name the run."""
+        lines = (
+            f"DAG {self.dag_id}",
+            f"Run {self.run.run_id} ({self.run.kind.value}), state {self.state}",
+            f"Interval {self.run.interval} (the local day {self.day} in {self.config.time_zone})",
+        )
+        return "The run", lines
+
+    def links(self) -> dict[str, str]:
+        """The link that belongs to :meth:`section`."""
+        return {self.section()[1][1]: run_url(self.dag_id, self.run.run_id)}
+
+    def whole_backfill(self) -> Sections:
+        """The lines about the other days, where there are any."""
+        return (("The backfill", (ONE_FOR_ALL_DAYS,)),) if self.is_backfill else ()
+
+
+def run_facts(country: str, dag_run: Mapping[str, Any], dag_id: str) -> RunFacts:
+    """Read a run from Airflow's plain form of it (ISO strings or datetimes)."""
+    config = country_config(country)
+    start, end = _instant(dag_run.get("data_interval_start")), _instant(dag_run.get("data_interval_end"))
+    asked = _instant(dag_run.get("run_after")) or dt.datetime.now(dt.timezone.utc)
+    interval = Interval(start, end) if start and end and start < end else latest_complete_day(asked, config.zone)
+    run_id = str(dag_run.get("dag_run_id") or dag_run.get("run_id"))
+    state = dag_run.get("state")
+    run = Run(run_id, kind_of(dag_run.get("run_type")), interval)
+    return RunFacts(config, dag_id, run, str(getattr(state, "value", state)))
+
+
+def _instant(value: Any) -> dt.datetime | None:
+    if value is None or isinstance(value, dt.datetime):
+        return value
+    return dt.datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+
+
+def progress_of(summary: Summary, *, ingested: bool) -> Sections:
+    """Return what a run has done and what is still to do, from its summary."""
+    done = [f"{count} images {state}" for state, count in sorted(summary.states.items())]
+    done += [
+        f"{sum(reasons.values())} {state}, with reason: " + ", ".join(f"{c} {r}" for r, c in sorted(reasons.items()))
+        for state, reasons in sorted(summary.reasons.items())
+    ]
+    to_do = [] if ingested else ["The ETL's rows are not all in."]
+    if summary.unfinished:
+        images = sum(summary.unfinished.values())
+        to_do.append(f"{images} images in {len(summary.unfinished)} of {summary.batches} batches")
+    waiting = summary.states.get("thumbnailed", 0)
+    to_do += [f"{waiting} images to be published"] if waiting else []
+    to_do += [
+        f"Node {name} is behind by {node.backlog} images" + (f": {node.fault}" if node.fault else "")
+        for name, node in summary.nodes.items()
+        if node.backlog or node.fault
+    ]
+    return (
+        ("Done", tuple(done) or ("Nothing yet.",)),
+        ("Still to do", tuple(to_do) or ("No image: only the checks and the report.",)),
+    )
+
+
+def late_message(facts: RunFacts, trouble: Trouble, deadline: Any, progress: Sections) -> Message:
+    """Return the mail about a run that was not done in time: a warning, or the missed deadline."""
+    alerts = facts.config.alerts
+    missed = trouble is Trouble.MISSED
+    minutes = alerts.deadline_minutes if missed else alerts.warn_minutes
+    limit = f"deadline {deadline}" if missed else f"the deadline comes after {alerts.deadline_minutes:g}"
+    return Message(
+        subject=facts.title("missed its deadline" if missed else "is late"),
+        intro=(
+            f"The run of {facts.config.name} for {facts.day} was not done {minutes:g} minutes after it was queued "
+            f"({limit})."
+        ),
+        sections=(facts.section(), *progress, *facts.whole_backfill(), ("What to do", (HOW_TO_HURRY,))),
+        links=facts.links(),
+    )
+
+
+def failed_message(facts: RunFacts, failures: Sequence[Failure], reason: str) -> Message:
+    """Return the mail about a failed run: what was lost, how to run it again, and each failed task."""
+    verdicts = [failure for failure in failures if failure.kind == WorkLost.__name__]
+    causes = [f for f in failures if f not in verdicts and f.kind != PreflightMissing.__name__]
+    lost = [line for verdict in verdicts for line in verdict.message.splitlines()]
+    told = {_told(failure): failure.log_url for failure in causes[:_SHOWN_FAILURES]}
+    more = len(causes) - len(told)
+    tasks = (*told, *([f"... and {more} more"] if more > 0 else []))
+    reports = {f"{verdict.name}, which judges the run": verdict.log_url for verdict in verdicts}
+    fallback = reason or "No task said what was lost; the report did not run."
+    return Message(
+        subject=facts.title("failed"),
+        intro=f"The run of {facts.config.name} for {facts.day} failed. What it finished is kept.",
+        sections=(
+            facts.section(),
+            ("What was lost", tuple(lost) or (fallback,)),
+            ("Failed tasks", (*tasks, *reports) or ("None: see the run.",)),
+            *facts.whole_backfill(),
+            ("How to run it again", (HOW_TO_RERUN,)),
+        ),
+        links={**facts.links(), **told, **reports},
+    )
+
+
+def _told(failure: Failure) -> str:
+    tried = f", try {failure.try_number}" if failure.try_number else ""
+    return f"{failure.name}{tried}: {failure.message}"
+
+
+def logged_message(facts: RunFacts, told: Sections) -> Message:
+    """Return the mail with what a run's tasks have logged from the level on that is mailed."""
+    return Message(
+        subject=f"[ImageSys] {facts.config.country.upper()} run of {facts.day} logged messages",
+        intro="What the run's tasks logged from `alerts.mail_level` on. The run's colour does not depend on it.",
+        sections=(facts.section(), *told),
+        links=facts.links(),
+    )
+
+
+_WAS = {Trouble.LATE: "late", Trouble.MISSED: "past its deadline", Trouble.FAILED: "failed"}
+
+
+def over_message(facts: RunFacts, over: Sequence[Over]) -> Message:
+    """Return the mail that takes back what was told of a run, or of a backfill, once it has ended well."""
+    told = tuple(f"It was {_WAS[incident.kind]}, told {incident.since}." for incident in over)
+    last = " All its days that were told of have." if facts.is_backfill else ""
+    return Message(
+        subject=facts.title("has ended well"),
+        intro=f"The run of {facts.config.name} for {facts.day} has ended well.{last}",
+        sections=(facts.section(), ("What was told before", told), ("What to do", ("Nothing.",))),
+        links=facts.links(),
+    )

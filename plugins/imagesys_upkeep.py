@@ -1,0 +1,117 @@
+"""Maintenance: Airflow's log files, and each country's old rows and staging disk.
+
+One DAG for all countries rather than a task of each daily run: logs belong to no country, a country whose runs are
+paused or red is pruned all the same, and a large pruning makes no day's photos late.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.configuration import conf
+from airflow.sdk import DAG, BaseOperator, Param
+from airflow.sdk.exceptions import AirflowException
+from imagesys_failures import run_url
+from imagesys_mail import send
+from imagesys_operators import CountryOperator, Job, as_xcom, one_line
+from imagesys_pipeline import START_DATE, default_args, manual_section
+
+from imagesys_lib.alerts.message import Message
+from imagesys_lib.config import CountryConfig, load_config
+from imagesys_lib.errors import Stopped
+from imagesys_lib.maintenance import LOG_OPTIONS, log_folders, prune_logs, tend
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context as TaskContext
+
+DAG_ID = "imagesys_maintenance"
+_NAME = "{{ task.instance_name | default('') }}"
+
+
+class PruneLogsOperator(BaseOperator):
+    """Prunes Airflow's log files on the machine, or the shared disk, of the worker that runs it."""
+
+    def execute(self, context: TaskContext) -> Any:
+        """See :func:`imagesys_lib.maintenance.prune_logs`."""
+        self._stop = threading.Event()
+        base, parsing = (Path(conf.get_mandatory_value("logging", option)) for option in LOG_OPTIONS)
+        retentions = [config.retention for config in load_config().values()]
+        dry_run = bool(context["params"]["dry_run"])
+        try:
+            done = prune_logs(log_folders(base, parsing), retentions, dry_run=dry_run, check_stop=self._check_stop)
+        except Stopped:
+            raise AirflowException("Stopped on request; the next run prunes the rest.") from None
+        self.log.info("%s", one_line(as_xcom(done)))
+        return as_xcom(done)
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise Stopped
+
+    def on_kill(self) -> None:
+        """Stop before the next file."""
+        stop = self.__dict__.get("_stop")
+        if stop is not None:
+            stop.set()
+
+
+class TendOperator(CountryOperator):
+    """Prunes the old rows of one country and looks at its staging disk."""
+
+    needs_preflight = False
+
+    @property
+    def instance_name(self) -> str:
+        """``UK``."""
+        return str(self.country).upper()
+
+    def work(self, job: Job) -> Any:
+        """See :func:`imagesys_lib.maintenance.tend`."""
+        return tend(job.ctx, dry_run=bool(job.context["params"]["dry_run"]))
+
+
+def mail_failure(context: TaskContext) -> None:
+    """Tell the countries' people that maintenance failed; runs in the DAG processor."""
+    dag_run = context.get("dag_run")
+    run_id = dag_run.run_id if dag_run is not None else str(context.get("run_id"))
+    told = "Rows or log files are kept for longer than configured; nothing else waits. Read the failed task's log."
+    message = Message("[ImageSys] Maintenance failed", told, (("Run", (run_id,)),), {run_id: run_url(DAG_ID, run_id)})
+    send(message, sorted({address for config in load_config().values() for address in config.alerts.mail_to}))
+
+
+def build_maintenance(configs: Iterable[CountryConfig]) -> DAG:
+    """Return the DAG, for all countries."""
+    known = list(configs)
+    with DAG(
+        dag_id=DAG_ID,
+        description="Log files, old rows and the staging disk",
+        doc_md=manual_section("maintenance"),
+        schedule="40 1 * * *",
+        start_date=START_DATE,
+        catchup=False,
+        max_active_runs=1,
+        tags=["imagesys", "maintenance"],
+        params={
+            "dry_run": Param(
+                False, type="boolean", title="Dry run", description="Say what would be pruned and prune nothing."
+            )
+        },
+        default_args=default_args(known[0].owner),
+        on_failure_callback=mail_failure,
+    ) as dag:
+        PruneLogsOperator(
+            task_id="prune_logs",
+            execution_timeout=dt.timedelta(hours=2),
+            doc_md=manual_section("maintenance_prune_logs"),
+        )
+        TendOperator.partial(
+            task_id="tend",
+            map_index_template=_NAME,
+            execution_timeout=dt.timedelta(hours=2),
+            doc_md=manual_section("maintenance_tend"),
+        ).expand(country=[config.country for config in known])
+    return dag

@@ -1,0 +1,104 @@
+"""The canary's DAG: one mapped task, red with one mail where a canary fails, and not tried again."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.sandbox.settings import PROJECT
+from tests.world import NODES, World
+
+pytestmark = [pytest.mark.usefixtures("airflow_database"), pytest.mark.filterwarnings("default")]
+
+
+@pytest.fixture
+def dag(world: World) -> Any:
+    """The DAG, read with the world's configuration: uk alone has a canary."""
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    bag = DagBag(str(PROJECT / "dags" / "imagesys_canary_hourly.py"))
+    assert bag.import_errors == {}
+    sync_bag_to_db(bag, "dags-folder", None)
+    return bag.dags["imagesys_canary"]
+
+
+def timetable_of(dag: Any) -> Any:
+    from airflow.serialization.encoders import coerce_to_core_timetable
+
+    return coerce_to_core_timetable(dag.timetable)
+
+
+def test_every_hour_each_country_that_has_a_canary_flies_it(world: World, dag: Any) -> None:
+    assert (timetable_of(dag).summary, dag.max_active_runs, dag.catchup) == ("41 * * * *", 1, False)
+    task = dag.task_dict["fly"]
+    assert task.expand_input.value == {"country": ["uk"]}
+    limit = world.ctx.config.canary.seconds  # type: ignore[union-attr]
+    assert limit < task.partial_kwargs["execution_timeout"].total_seconds() < 3600
+
+    run = dag.test(logical_date=dt.datetime.now(dt.timezone.utc))
+
+    assert run.state == "success"
+    for node in NODES:
+        assert len(world.tree(node)) == 2
+
+
+def test_a_canary_that_fails_turns_the_run_red_and_is_told_once_and_taken_back_once(world: World, dag: Any) -> None:
+    since = len(world.sandbox.mail.files())
+
+    def subjects() -> list[str]:
+        return [str(mail["subject"]).removeprefix("[ImageSys] ") for mail in world.sandbox.mail.mails(since)]
+
+    def flown() -> Any:
+        return dag.test(logical_date=dt.datetime.now(dt.timezone.utc))
+
+    world.sandbox.nodes.stop_node("n2")
+    for _ in range(2):  # the second hour is no second mail
+        run = flown()
+        assert run.state == "failed"
+        (ti,) = run.get_task_instances()
+        assert (ti.state, ti.try_number, ti.rendered_map_index) == ("failed", 1, "uk")
+        assert subjects() == ["UK canary failed"]
+    (mail,) = world.sandbox.mail.mails(since)
+    text = mail.get_body(("plain",)).get_content()
+    assert "push of n2: Node n2: unreachable" in text
+    assert "http://airflow.example.test/dags/imagesys_canary/runs/" in text
+    world.sandbox.nodes.start_node("n2")
+    assert flown().state == "success"
+    assert flown().state == "success"
+    assert subjects() == ["UK canary failed", "UK canary comes through again"]
+
+
+def test_where_canaries_cannot_even_fly_that_is_mailed_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import imagesys_canary
+    import imagesys_incidents
+    from imagesys_failures import Failure
+
+    monkeypatch.setattr(imagesys_incidents, "_MARKS", tmp_path)
+    away = Failure("fly[0]", "Database away", "http://airflow.example.test/0", kind="DatabaseUnavailable")
+    flown = Failure("fly[1]", "push of n1: away", "http://airflow.example.test/1", kind="CanaryFailed")
+    failures = [flown]
+    monkeypatch.setattr(imagesys_canary, "failures_of", lambda *_: failures)  # Airflow's API server's answer
+    since = len(world.sandbox.mail.files())
+    imagesys_canary.mail_failure({"run_id": "scheduled__1"})  # it has told of itself
+    failures.append(away)
+    for number in (2, 3):
+        imagesys_canary.mail_failure({"run_id": f"scheduled__{number}"})
+    world.sandbox.mail.wait_for(lambda mail: True, since=since)
+    (mail,) = world.sandbox.mail.mails(since)
+    assert (str(mail["subject"]), mail["to"]) == ("[ImageSys] Canaries cannot fly", "ops@example.test")
+    text = mail.get_body(("plain",)).get_content()
+    assert "Database away\n    http://airflow.example.test/0" in text
+    assert "push of n1" not in text
+    assert "http://airflow.example.test/dags/imagesys_canary/runs/scheduled__2" in text
+
+
+def test_without_any_canary_the_dag_is_there_and_does_not_run() -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    dag = DagBag(str(PROJECT / "dags" / "imagesys_canary_hourly.py")).dags["imagesys_canary"]
+    assert timetable_of(dag).can_be_scheduled is False

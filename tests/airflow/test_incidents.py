@@ -1,0 +1,262 @@
+"""Each incident against the real mail server: one mail when it begins, one when it is over, whatever is down."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from imagesys_lib.alerts.outbox import put
+from imagesys_lib.config import Breaker
+from imagesys_lib.datasources import Tally, note
+from imagesys_lib.db.engine import write
+from imagesys_lib.db.schema import lis_mails
+from imagesys_lib.intervals import local_day
+from tests.airflow.test_runs import LONDON, context_of
+from tests.world import DAY, World
+
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
+DAG_ID = "imagesys_uk"
+
+
+class Sink:
+    """What has reached the mail server since the test began."""
+
+    def __init__(self, world: World) -> None:
+        self.server = world.sandbox.mail
+        self.since = len(self.server.files())
+
+    def subjects(self) -> list[str]:
+        return [str(mail["subject"]).removeprefix("[ImageSys] UK ") for mail in self.server.mails(self.since)]
+
+    def texts(self) -> list[str]:
+        return [mail.get_body(("plain",)).get_content() for mail in self.server.mails(self.since)]
+
+
+@pytest.fixture
+def sink(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
+    import imagesys_incidents
+
+    monkeypatch.setattr(imagesys_incidents, "_MARKS", tmp_path)
+    yield Sink(world)
+    world.sandbox.mail.start()
+
+
+def run(day: int = 28, run_type: str = "scheduled", state: str = "running") -> dict[str, Any]:
+    """A run of a day in March, as Airflow describes it."""
+    interval = local_day(DAY.replace(day=day), LONDON)
+    return {
+        "dag_run_id": f"{run_type}__2026-03-{day}",
+        "run_type": run_type,
+        "state": state,
+        "data_interval_start": interval.start,
+        "data_interval_end": interval.end,
+        "run_after": interval.end + dt.timedelta(hours=3),
+    }
+
+
+def late(dag_run: dict[str, Any], trouble: str = "late") -> None:
+    """Its deadline passes."""
+    import imagesys_incidents
+
+    context = {"dag_run": dag_run, "deadline": {"deadline_time": "2026-03-29T07:00:00Z"}}
+    assert asyncio.run(imagesys_incidents.run_late(country="uk", trouble=trouble, context=context)) is None
+
+
+def ends(dag_run: dict[str, Any], *, well: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends, as the DAG processor tells its callbacks."""
+    import imagesys_incidents
+
+    monkeypatch.setattr(imagesys_incidents, "failures_of", lambda *_: [])
+    dag = SimpleNamespace(dag_id=DAG_ID, task_ids=["report"])
+    plain = {**dag_run, "run_id": dag_run["dag_run_id"]}
+    context: Any = {"dag": dag, "dag_run": SimpleNamespace(model_dump=lambda: plain), "run_id": plain["run_id"]}
+    callback = imagesys_incidents.RunEndedWell if well else imagesys_incidents.RunFailed
+    callback("uk")({**context, "reason": "task_failure"})
+
+
+def test_a_late_run_is_told_at_both_deadlines_and_once_more_when_it_is_done(
+    sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for trouble in ("late", "missed"):
+        for _ in range(2):  # the triggerer may be killed and call again
+            late(run(), trouble)
+    assert sink.subjects() == ["run of 2026-03-28 is late", "run of 2026-03-28 missed its deadline"]
+    assert "Likely cause\n  - The run has not begun" in sink.texts()[0]
+    assert "deadline 2026-03-29T07:00:00Z" in sink.texts()[1]
+    for _ in range(2):
+        ends(run(), well=True, monkeypatch=monkeypatch)
+    assert sink.subjects()[2:] == ["run of 2026-03-28 has ended well"]
+    assert "It was late, told " in sink.texts()[2]
+
+
+def test_a_run_that_fails_again_and_again_is_told_once_and_taken_back_once(
+    sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late(run())
+    for _ in range(3):
+        ends(run(), well=False, monkeypatch=monkeypatch)
+    late(run(state="failed"), "missed")  # a deadline that came when it had failed
+    assert sink.subjects() == ["run of 2026-03-28 is late", "run of 2026-03-28 failed"]
+    ends(run(), well=True, monkeypatch=monkeypatch)
+    ends(run(), well=True, monkeypatch=monkeypatch)
+    assert sink.subjects()[2:] == ["run of 2026-03-28 has ended well"]
+    assert "It was late" not in sink.texts()[2]  # its failure ended that
+
+
+def test_a_good_run_mails_nothing(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends(run(), well=True, monkeypatch=monkeypatch)
+    assert sink.subjects() == []
+
+
+def test_a_backfill_whose_days_are_late_and_fail_is_one_mail_each(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = [run(day, "backfill") for day in (10, 11, 12)]
+    for day in days:
+        late(day)
+    assert sink.subjects() == ["backfill is late"]
+    for day in days[:2]:
+        ends(day, well=False, monkeypatch=monkeypatch)
+    assert sink.subjects()[1:] == ["backfill failed"]
+    assert "Other days of this backfill" in sink.texts()[1]
+    ends(days[2], well=True, monkeypatch=monkeypatch)  # late, but well in the end
+    ends(run(27), well=False, monkeypatch=monkeypatch)  # a daily run is none of its days
+    for day in days[:2]:
+        ends(day, well=True, monkeypatch=monkeypatch)
+    assert Counter(sink.subjects()[2:]) == {"backfill has ended well": 2, "run of 2026-03-27 failed": 1}
+
+
+def test_mails_of_an_incident_wait_for_a_server_that_is_down_and_go_out_once(
+    sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imagesys_operators import StageOperator
+
+    sink.server.stop()
+    late(run())
+    ends(run(), well=False, monkeypatch=monkeypatch)
+    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    heal.execute(context_of(heal))  # no run fails for a mail
+    assert sink.subjects() == []
+    world.sql("UPDATE lis_mails SET created_at = created_at - INTERVAL 1 HOUR")
+    sink.server.start()
+    for _ in range(2):
+        heal.execute(context_of(heal))
+    assert Counter(sink.subjects()) == {"run of 2026-03-28 is late": 1, "run of 2026-03-28 failed": 1}
+    assert all(text.startswith("Written 20") for text in sink.texts())
+    ends(run(), well=True, monkeypatch=monkeypatch)
+    assert sink.subjects()[2:] == ["run of 2026-03-28 has ended well"]
+
+
+def test_a_data_source_is_told_of_when_it_is_left_alone_and_when_it_works_again(sink: Sink, world: World) -> None:
+    from imagesys_operators import StageOperator
+
+    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    settings = Breaker(source_percent=90, source_images=30)
+
+    def see(attempts: int, failures: int) -> None:
+        note(world.ctx.db, "uk", {7: Tally(attempts, failures)}, settings)
+        world.sql("UPDATE lis_datasources SET not_before = '2026-01-01'")
+        heal.execute(context_of(heal))
+
+    for attempts, failures in ((40, 40), (20, 20), (20, 0), (20, 0)):
+        see(attempts, failures)
+    assert sink.subjects() == ["data source 7 fails and is left alone", "data source 7 works again"]
+    assert "imagesys retry uk --datasource 7" in sink.texts()[0]
+
+
+@pytest.fixture
+def no_database(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection names a port where nothing listens."""
+    import imagesys_incidents
+
+    monkeypatch.setattr(imagesys_incidents, "_LOOK_SECONDS", 1)
+    connection = json.loads(os.environ["AIRFLOW_CONN_IMAGESYS_DB"])
+    monkeypatch.setenv("AIRFLOW_CONN_IMAGESYS_DB", json.dumps({**connection, "port": 1}))
+
+
+def test_without_a_database_mails_go_directly_and_a_backfill_is_still_one(
+    sink: Sink, world: World, no_database: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late(run())
+    assert sink.subjects() == ["run of 2026-03-28 is late"]
+    assert "The database does not say: Database 127.0.0.1:1/imagesys_uk did not answer" in sink.texts()[0]
+    assert "Likely cause\n  - The database is away" in sink.texts()[0]
+    for day in (10, 11, 12):
+        ends(run(day, "backfill"), well=False, monkeypatch=monkeypatch)
+    assert sink.subjects()[1:] == ["backfill failed"]
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_IMAGESYS_DB", world.sandbox.environment()["AIRFLOW_CONN_IMAGESYS_DB"]
+    )  # it is back
+    for _ in range(2):
+        ends(run(), well=True, monkeypatch=monkeypatch)
+    assert sink.subjects()[2:] == ["run of 2026-03-28 has ended well"]
+
+
+def test_without_database_and_mail_server_nothing_is_raised(
+    sink: Sink, no_database: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink.server.stop()
+    late(run())
+    ends(run(), well=False, monkeypatch=monkeypatch)
+    ends(run(), well=True, monkeypatch=monkeypatch)
+    assert sink.subjects() == []
+
+
+def test_a_silent_database_holds_a_mail_up_for_seconds_only(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    import imagesys_incidents
+
+    monkeypatch.setattr(imagesys_incidents, "_LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(imagesys_incidents, "_look", lambda *_: time.sleep(60))
+    late(run())
+    [mail] = sink.server.mails(sink.since)
+    assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
+    assert "The database does not say: no answer" in mail.get_body(("plain",)).get_content()
+
+
+def test_what_tasks_log_from_the_level_on_is_one_mail_a_run(
+    sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imagesys_operators import CountryOperator
+
+    world.reconfigure(alerts={"mail_level": "warning"})
+    log = logging.getLogger("imagesys_lib.stages.sync")
+
+    class Talkative(CountryOperator):
+        needs_preflight = False
+
+        def work(self, job: Any) -> Any:
+            log.info("not worth a mail")
+            for _ in range(3):
+                log.warning("n2 is slow")
+
+    for task_id in ("sync", "plan"):
+        task = Talkative(task_id=task_id, country="uk")
+        task.execute(context_of(task))
+    for _ in range(2):
+        ends({**run(), "dag_run_id": "manual__1"}, well=True, monkeypatch=monkeypatch)
+    assert sink.subjects() == ["run of 2026-03-28 logged messages"]
+    assert "sync[n1]\n  - WARNING: n2 is slow (3 times)" in sink.texts()[0]
+    assert "plan[0]\n" in sink.texts()[0]
+    assert "not worth" not in sink.texts()[0]
+
+
+def test_a_mail_goes_to_those_whom_the_configuration_names_when_it_is_sent(sink: Sink, world: World) -> None:
+    from imagesys_mail import post
+
+    from imagesys_lib.alerts.message import Message
+
+    write(world.ctx.db, lambda session: put(session, Message("[ImageSys] UK hello", "Intro.", ())))
+    post(world.reconfigure(alerts={"mail_to": ["new@example.test", "other@example.test"]}))
+    [mail] = sink.server.mails(sink.since)
+    assert mail["X-Sandbox-To"] == "new@example.test, other@example.test"
+    assert world.scalar(sa.select(sa.func.count()).where(lis_mails.c.sent_at.is_(None))) == 0

@@ -1,0 +1,160 @@
+"""Incidents and the outbox: each trouble is told once, its end once, and no mail is lost or sent twice."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from imagesys_lib.alerts import incidents, outbox
+from imagesys_lib.alerts.incidents import ENDED_BY_FAILURE, Kind
+from imagesys_lib.alerts.message import Message
+from imagesys_lib.alerts.outbox import Mail, deliver
+from imagesys_lib.config import Breaker
+from imagesys_lib.datasources import Tally, note
+from imagesys_lib.db.engine import write
+from imagesys_lib.db.schema import lis_incidents, lis_mails
+from tests.world import World, in_threads
+
+BREAKER = Breaker(source_percent=90, source_images=30, first_seconds=600)
+
+
+def begin(world: World, kind: Kind, subject: str, run: str = "", lapses_hours: float | None = None) -> bool:
+    return write(world.ctx.db, lambda s: incidents.begin(s, kind, subject, run, lapses_hours=lapses_hours))
+
+
+def ended(world: World, run: str, kinds: Any = tuple(Kind)) -> list[str]:
+    over = write(world.ctx.db, lambda s: incidents.run_ended(s, run, kinds))
+    return [incident.kind.value for incident in over]
+
+
+def put(world: World, *subjects: str) -> None:
+    for subject in subjects:
+        write(world.ctx.db, lambda s, subject=subject: outbox.put(s, Message(subject, "Intro.", ())))
+
+
+def subjects(world: World) -> list[str]:
+    return [row.subject for row in world.rows(sa.select(lis_mails).order_by(lis_mails.c.mail_id))]
+
+
+def test_an_incident_is_new_once_until_its_run_ends_well(world: World) -> None:
+    assert begin(world, Kind.FAILED, "dag r1", "dag r1")
+    assert not begin(world, Kind.FAILED, "dag r1", "dag r1")  # cleared, and failed again
+    assert begin(world, Kind.FAILED, "dag r2", "dag r2")
+    assert ended(world, "dag r1") == ["failed"]
+    assert ended(world, "dag r1") == []
+    assert begin(world, Kind.FAILED, "dag r1", "dag r1")
+
+
+def test_many_who_see_the_same_at_once_tell_it_once(world: World) -> None:
+    told = in_threads(*[lambda n=n: begin(world, Kind.FAILED, "dag backfill", f"dag r{n}") for n in range(4)])
+    assert sorted(told) == [False, False, False, True]
+
+
+def test_a_failure_ends_lateness_and_a_good_end_ends_all(world: World) -> None:
+    for kind in (Kind.LATE, Kind.MISSED):
+        begin(world, kind, "dag r1", "dag r1")
+    assert ended(world, "dag r1", ENDED_BY_FAILURE) == ["late", "missed"]
+    begin(world, Kind.FAILED, "dag r1", "dag r1")
+    assert ended(world, "dag r1") == ["failed"]
+
+
+def test_a_backfill_is_over_when_all_its_runs_that_were_told_of_have_ended_well(world: World) -> None:
+    told = [begin(world, Kind.FAILED, "dag backfill", f"dag r{n}", 24) for n in range(3)]
+    assert told == [True, False, False]
+    assert [ended(world, f"dag r{n}") for n in range(4)] == [[], [], ["failed"], []]
+
+
+def test_trouble_a_day_after_the_last_is_another_backfills(world: World) -> None:
+    begin(world, Kind.FAILED, "dag backfill", "dag r1", 24)
+    world.sql("UPDATE lis_incidents SET touched_at = touched_at - INTERVAL 25 HOUR")
+    assert not begin(world, Kind.FAILED, "dag backfill", "dag r1", 24)  # its own run, cleared
+    world.sql("UPDATE lis_incidents SET touched_at = touched_at - INTERVAL 25 HOUR")
+    assert begin(world, Kind.FAILED, "dag backfill", "dag r9", 24)
+    open_now = world.rows(sa.select(lis_incidents.c.runs).where(lis_incidents.c.is_open == 1))
+    assert [row.runs for row in open_now] == [["dag r9"]]
+
+
+def test_a_breaker_that_opens_again_and_again_is_one_mail_and_its_end_another(world: World) -> None:
+    def see(attempts: int, failures: int) -> None:
+        note(world.ctx.db, "uk", {7: Tally(attempts, failures)}, BREAKER)
+        world.sql("UPDATE lis_datasources SET not_before = '2026-01-01' WHERE not_before IS NOT NULL")
+
+    for _ in range(3):
+        see(40, 40)
+    assert subjects(world) == ["[ImageSys] UK data source 7 fails and is left alone"]
+    see(20, 1)
+    see(20, 1)
+    assert subjects(world)[1:] == ["[ImageSys] UK data source 7 works again"]
+
+
+def test_a_mail_is_kept_where_the_move_it_tells_of_is_not(world: World) -> None:
+    def work(session: sa.Connection) -> None:
+        incidents.begin(session, Kind.FAILED, "dag r1", "dag r1")
+        outbox.put(session, Message("told", "Intro.", ()))
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        write(world.ctx.db, work)
+    assert subjects(world) == []
+    assert begin(world, Kind.FAILED, "dag r1", "dag r1")
+
+
+def refuse(*refused: str) -> tuple[list[str], Callable[[Mail], None]]:
+    """A server that takes some mails and refuses others."""
+    taken: list[str] = []
+
+    def send(mail: Mail) -> None:
+        if not refused or mail.subject in refused:
+            raise ConnectionRefusedError("no server")
+        taken.append(mail.subject)
+
+    return taken, send
+
+
+def test_mails_wait_for_the_server_and_each_goes_out_once(world: World) -> None:
+    put(world, "a", "b", "c")
+    assert deliver(world.ctx.db, refuse()[1]) == 0
+    taken, send = refuse("none of them")
+    assert deliver(world.ctx.db, send) == 3
+    assert deliver(world.ctx.db, send) == 0
+    assert sorted(taken) == ["a", "b", "c"]
+
+
+def test_a_mail_that_is_refused_each_time_holds_no_other_up(world: World) -> None:
+    put(world, "bad", "b", "c")
+    taken, send = refuse("bad")
+    assert deliver(world.ctx.db, send) == 0
+    assert deliver(world.ctx.db, send) == 2
+    assert taken == ["b", "c"]
+
+
+def test_two_senders_at_once_send_nothing_twice(world: World) -> None:
+    put(world, *[f"mail {n}" for n in range(30)])
+    taken, send = refuse("none of them")
+    in_threads(*[lambda: deliver(world.context().db, send) for _ in range(3)])
+    assert sorted(taken) == sorted(f"mail {n}" for n in range(30))
+
+
+def test_a_sender_that_died_keeps_its_mails_for_five_minutes_only(world: World) -> None:
+    def die(mail: Mail) -> None:
+        raise SystemExit
+
+    put(world, "a")
+    with pytest.raises(SystemExit):
+        deliver(world.ctx.db, die)
+    _, send = refuse("none of them")
+    assert deliver(world.ctx.db, send) == 0
+    world.sql("UPDATE lis_mails SET claimed_until = claimed_until - INTERVAL 5 MINUTE")
+    assert deliver(world.ctx.db, send) == 1
+
+
+def test_a_mail_that_has_waited_says_when_it_was_written(world: World) -> None:
+    written: list[dt.datetime | None] = []
+    put(world, "old", "new")
+    world.sql("UPDATE lis_mails SET created_at = created_at - INTERVAL 2 HOUR WHERE subject = 'old'")
+    deliver(world.ctx.db, lambda mail: written.append(mail.written_at))
+    assert [when is not None for when in written] == [True, False]

@@ -1,0 +1,79 @@
+"""Why a run is late: the slowest stage and host, and one likely cause."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from imagesys_lib import claims, runs
+from imagesys_lib.db.schema import lis_batches
+from imagesys_lib.hosts import store
+from imagesys_lib.stages.ingest import ingest
+from imagesys_lib.stages.lateness import Delay, likely_cause, look, slowest, stage_seconds
+from imagesys_lib.stages.plan import plan
+from imagesys_lib.stages.report import summarize
+from tests.world import DAY, World
+
+BUSY: dict[str, Any] = {"host": "img.example.com", "host_images": 90, "looked_at": 100, "host_limit": 6, "held": 1}
+
+
+@pytest.mark.parametrize(
+    ("delay", "told"),
+    [
+        (Delay(begun=False), "has not begun"),
+        (Delay(ingested=False), "the ETL is slow or away"),
+        (Delay(**BUSY, host_pause=300), "img.example.com is left alone for 300 s"),
+        (Delay(**BUSY, sources=(7,)), "Data source 7 fails"),
+        (Delay(**BUSY), "gets 6 requests at a time"),
+        (Delay(**BUSY | {"host_images": 10}, waiting=4), "4 batches wait for a slot, 1 are worked on"),
+        (Delay(nodes={"n2": "unreachable", "n3": ""}), "n2: unreachable; n3"),
+        (Delay(), "Nothing stands out"),
+    ],
+)
+def test_each_cause_is_named(delay: Delay, told: str) -> None:
+    assert told in likely_cause(delay)
+
+
+def at(minute: int) -> dt.datetime:
+    return dt.datetime.combine(DAY, dt.time(3)) + dt.timedelta(minutes=minute)
+
+
+def row(**values: Any) -> Any:
+    return type("Row", (), values)
+
+
+def test_the_time_of_each_stage_adds_up() -> None:
+    batches = [row(created_at=at(12), updated_at=at(50)), row(created_at=at(12), updated_at=at(70))]
+    run = row(started_at=at(0), ingested_at=at(10))
+    done = stage_seconds(run, batches, at(90), working=False, fetching=False)
+    assert done == {"heal and ingest": 600, "plan": 120, "thumbnail": 58 * 60, "sync, publish and check": 1200}
+    assert stage_seconds(run, batches, at(90), working=True, fetching=True)["download"] == 78 * 60
+    assert stage_seconds(run, [], at(90), working=False, fetching=False) == {"heal and ingest": 600, "plan": 4800}
+    not_in = row(started_at=at(0), ingested_at=None)
+    assert stage_seconds(not_in, [], at(90), working=False, fetching=False) == {"heal and ingest": 5400}
+
+
+def test_the_slowest_host_and_stage_are_told_from_what_is_left(world: World) -> None:
+    world.seed(20)
+    for number in range(60):
+        world.put(f"slow-{number}", f"http://slow.example.test/{number}.jpg")
+    world.reconfigure(batch={"size": 100})
+    run = world.run()
+    runs.begin(world.ctx.db, run)
+    ingest(world.ctx, run)
+    batch = plan(world.ctx, run)[0]
+    claims.acquire(world.ctx.db, batch.batch_id, "somebody", 60)
+    world.write_all(world.ctx.db, [sa.update(lis_batches).values(created_at=sa.func.utc_timestamp(6))])
+    store.pause(world.ctx.shared, "slow.example.test", 500, "http_429")
+
+    delay = look(world.ctx, run, summarize(world.ctx, run))
+
+    assert (delay.host, delay.host_images, delay.looked_at) == ("slow.example.test", 60, 80)
+    assert (delay.begun, delay.ingested, delay.held, delay.waiting) == (True, True, 1, 0)
+    assert slowest(delay)[1] == "Slowest host: slow.example.test, with 60 of 80 images to be fetched"
+    assert "download" in delay.stages
+    assert "slow.example.test is left alone" in likely_cause(delay)
+    assert not look(world.ctx, world.run(), summarize(world.ctx, run)).begun

@@ -1,0 +1,302 @@
+"""Days of a country, one after the other: the ETL moves, something breaks, the run runs, and all clocks go on a day.
+
+The day that passes is made by ageing what is there: every instant that ImageSys has written is moved back by a day.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import Popen
+
+import sqlalchemy as sa
+
+from imagesys_lib.db.schema import country_metadata, shared_metadata
+from imagesys_lib.errors import ImageSysError
+from imagesys_lib.intervals import local_day
+from imagesys_lib.runs import Kind, Run
+from include.sandbox import ManifestEntry
+from include.sandbox.photos import Photo, generate
+from include.sandbox.settings import WEB_HOSTS
+from tests.soak.model import Model
+from tests.world import COUNTRY, DAY, NODES, World, wait_for
+
+BROKEN = ("missing", "gone", "forbidden", "always_500", "html", "truncated", "svg", "empty")
+GOOD = ("ok", "ok", "ok", "ok", "ok", "ok", "flaky", "redirect")
+FAULTS = {
+    "nothing": 4,
+    "a worker is killed": 4,
+    "the database restarts": 3,
+    "a node is down": 3,
+    "the sites are down": 1,
+    "a bit flips": 1,
+    "files are lost": 1,
+    "a stray file": 1,
+    "a node is emptied": 1,
+}
+QUIET_DAYS = 4
+"""Days without events at the end: what is listed no more is missed, retained for a day, and waits for half a day."""
+
+CONFIG = {
+    "purge": {"retention_days": 1, "grace_hours": 12, "cap_percent": 100, "max_unlisted_percent": 90},
+    "retry": {"first_hours": 6, "max_hours": 24, "max_attempts": 12},
+    "fetch": {"network_patience": 1},
+}
+_ETL_TIMES = {"etl_version", "etl_time", "interval_start", "interval_end"}
+_PHOTOS = 40
+_TRIES = 4
+
+
+class Soak:
+    """``events`` and ``faults`` count what was injected, ``reds`` the runs that lost work at first."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.world, self.random, self.model = world, random.Random(seed), Model()
+        self.events: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
+        self.reds = self.kills = 0
+        self.day = DAY
+        self.entries: dict[str, ManifestEntry] = {}
+        self.taken_off: dict[str, tuple[str, ...]] = {}
+        self.down: dict[str, int] = {}  # node: days until it is back
+        self._listing_numbers = itertools.count()
+        made = generate(_PHOTOS, f"{COUNTRY}-0", world.sandbox.settings.photo_cache).values()
+        self.photos = [photo for photo in made if photo.media_type == "image/jpeg"]
+        world.reconfigure(**CONFIG)
+
+    def any_fault(self) -> str:
+        """Return what may befall a day."""
+        names, weights = zip(*FAULTS.items(), strict=True)
+        return self.random.choices(names, weights)[0]
+
+    def pass_day(self, fault: str = "nothing", *, quiet: bool = False) -> str:
+        """Live through a day with this fault in it; returns what happened."""
+        told = [] if quiet else self._move_etl()
+        self.faults[fault] += 1
+        lost = self._run(fault)
+        self.model.run_came_by()
+        if lost:
+            self.reds += 1
+        self._end_day(all_back=quiet)
+        return f"{self.day - dt.timedelta(1)}: {', '.join(told) or 'no news'}; {fault}; {lost or 'a good run'}"
+
+    # The ETL and the sites
+
+    def _move_etl(self) -> list[str]:
+        told = []
+        for _ in range(self.random.randint(2, 4)):
+            late = self.random.random() < 0.2
+            self._put(f"soak-{next(self._listing_numbers):04d}", self._new_urls(), late=late)
+            self.events["late row" if late else "listing"] += 1
+            told.append("a late listing" if late else "a listing")
+        for name, chance, change in (
+            ("correction", 0.5, self._correct),
+            ("mending", 0.4, self._mend),
+            ("removal", 0.4, self._remove),
+            ("return", 0.3, self._bring_back),
+        ):
+            if self.random.random() < chance and change():
+                self.events[name] += 1
+                told.append(name)
+        self.world.sandbox.manifest.write(COUNTRY, 0, self.entries.values())
+        return told
+
+    def _moment(self, *, late: bool = False) -> dt.datetime:
+        day = self.day - dt.timedelta(days=1) if late else self.day
+        return dt.datetime.combine(day, dt.time(self.random.randrange(2, 22), self.random.randrange(60)))
+
+    def _put(self, listing_id: str, urls: tuple[str, ...], *, late: bool = False) -> None:
+        self.model.put(listing_id, urls)
+        self.world.put(listing_id, *urls, at=self._moment(late=late), datasource=101 + int(listing_id[-1]) % 3)
+
+    def _new_urls(self) -> tuple[str, ...]:
+        return tuple(self._new_url() for _ in range(self.random.randint(1, 5)))
+
+    def _new_url(self) -> str:
+        number = len(self.entries)
+        host, port = WEB_HOSTS[number % len(WEB_HOSTS)], self.world.sandbox.website.port
+        url = f"http://{host}:{port}/{COUNTRY}/soak/{number:05d}.jpg"
+        kind = self.random.choice(BROKEN if self.random.random() < 0.2 else GOOD)
+        self.model.kinds[url] = kind
+        self.entries[url] = _entry(url, kind, self.photos[number % len(self.photos)])
+        return url
+
+    def _correct(self) -> bool:
+        """A listing loses a photo and gets another one."""
+        listing_id = self.random.choice(sorted(self.model.listings))
+        urls = list(self.model.listings[listing_id])
+        urls[self.random.randrange(len(urls))] = self._new_url()
+        self._put(listing_id, tuple(urls))
+        return True
+
+    def _mend(self) -> bool:
+        """The owner of a broken photo puts a good one in its place, and the ETL loads the listing anew."""
+        broken = sorted(i for i, urls in self.model.listings.items() if self._broken(urls))
+        if not broken:
+            return False
+        listing_id = self.random.choice(broken)
+        for url in self._broken(self.model.listings[listing_id]):
+            self.model.kinds[url] = "ok"
+            self.entries[url] = _entry(url, "ok", self.photos[len(url) % len(self.photos)])
+        self._put(listing_id, self.model.listings[listing_id])
+        return True
+
+    def _broken(self, urls: tuple[str, ...]) -> list[str]:
+        return [url for url in urls if self.model.kinds[url] in BROKEN]
+
+    def _remove(self) -> bool:
+        listing_id = self.random.choice(sorted(self.model.listings))
+        self.taken_off[listing_id] = self.model.remove(listing_id)
+        self.world.sandbox.etl.remove(COUNTRY, [listing_id])
+        return True
+
+    def _bring_back(self) -> bool:
+        if not self.taken_off:
+            return False
+        listing_id = self.random.choice(sorted(self.taken_off))
+        self._put(listing_id, self.taken_off.pop(listing_id))
+        return True
+
+    # The run and what befalls it
+
+    def _run(self, fault: str) -> str:
+        """Run the day as a scheduler does, again while it fails; returns what is lost at the end."""
+        run_id = f"scheduled__{self.day}"
+        befall: dict[str, Callable[[], object]] = {
+            "a node is down": self._stop_node,
+            "the sites are down": self.world.sandbox.website.stop,
+            "a bit flips": self._flip_bit,
+            "files are lost": self._lose_files,
+            "a stray file": self._stray,
+            "a node is emptied": self._empty_node,
+        }
+        befall.get(fault, lambda: None)()
+        lost = ""
+        for _ in range(_TRIES):
+            if fault == "a worker is killed":
+                lost = self._killed(run_id)
+            elif fault == "the database restarts":
+                lost = self._without_database(run_id)
+            else:
+                lost = self._undisturbed(run_id)
+            if not lost or fault in ("a node is down", "the sites are down"):
+                break
+            fault = "nothing"
+        self.world.sandbox.website.start()
+        return lost
+
+    def _undisturbed(self, run_id: str) -> str:
+        interval = local_day(self.day, self.world.ctx.config.zone)
+        try:
+            return "; ".join(self.world.pipeline(Run(run_id, Kind.SCHEDULED, interval)).lost)
+        except ImageSysError as error:
+            return str(error)
+
+    def _killed(self, run_id: str) -> str:
+        child = self._spawn(run_id)
+        time.sleep(self.random.uniform(1.5, 7))
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            self.kills += 1
+        child.communicate()
+        return "killed"
+
+    def _without_database(self, run_id: str) -> str:
+        child = self._spawn(run_id)
+        time.sleep(self.random.uniform(1.5, 6))
+        self.world.sandbox.mariadb.stop()
+        time.sleep(0.5)
+        self.world.sandbox.mariadb.start()
+        _, told = child.communicate(timeout=180)
+        return told.strip().rpartition("\n")[2] if child.returncode else ""
+
+    def _spawn(self, run_id: str) -> Popen[str]:
+        return self.world.spawn(run_id, self.day.isoformat(), program=(sys.executable, "-m", "tests.soak.one_run"))
+
+    # Nodes
+
+    def _stop_node(self) -> None:
+        name = self.random.choice(NODES)
+        if not self.down:  # a quorum stays
+            self.world.sandbox.nodes[name].stop()
+            self.down[name] = self.random.randint(1, 2)
+
+    def _files(self) -> list[Path]:
+        root = self.world.root(self.random.choice(NODES))
+        return sorted((root / COUNTRY).rglob("*.jpg"))
+
+    def _flip_bit(self) -> None:
+        for path in self._files()[:1]:
+            times = path.stat()
+            data = bytearray(path.read_bytes())
+            data[len(data) // 2] ^= 1
+            path.write_bytes(data)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    def _lose_files(self) -> None:
+        files = self._files()
+        for path in self.random.sample(files, min(3, len(files))):
+            path.unlink()
+
+    def _stray(self) -> None:
+        folder = self.world.root(self.random.choice(NODES)) / COUNTRY / "0" / "1" / "2"
+        folder.mkdir(parents=True, exist_ok=True)
+        stray = folder / f"{self.random.getrandbits(148):037x}.1.jpg"
+        stray.write_bytes(b"nobody knows")
+        os.utime(stray, times=(time.time() - 3 * 86_400,) * 2)
+
+    def _empty_node(self) -> None:
+        shutil.rmtree(self.world.root(self.random.choice(NODES)) / COUNTRY, ignore_errors=True)
+
+    # The end of the day
+
+    def _end_day(self, *, all_back: bool) -> None:
+        for name in list(self.down):
+            self.down[name] -= 1
+            if all_back or not self.down[name]:
+                self.world.sandbox.nodes[name].start()
+                del self.down[name]
+        for engine, metadata in ((self.world.ctx.db, country_metadata), (self.world.ctx.shared, shared_metadata)):
+            self.world.write_all(engine, [aged for table in metadata.sorted_tables for aged in _aged(table)])
+        for path in self.world.staging.rglob("*"):
+            if path.is_file():
+                os.utime(path, times=(path.stat().st_mtime - 86_400,) * 2)
+        self.day += dt.timedelta(days=1)
+
+    def wait_for_leases(self) -> None:
+        """Wait until no lease of a killed worker is left."""
+        text = "SELECT COUNT(*) FROM lis_batches WHERE lease_until > UTC_TIMESTAMP(6)"
+        wait_for(lambda: self.world.scalar(sa.text(text)) == 0, "leases to end")
+
+
+def _aged(table: sa.Table) -> list[sa.Update]:
+    """Return what moves a table's instants back by a day."""
+    columns = [c for c in table.c if isinstance(c.type, sa.DateTime) and c.name not in _ETL_TIMES]
+    day_before = {c.name: sa.func.timestampadd(sa.text("DAY"), -1, c) for c in columns}
+    return [sa.update(table).values(day_before)] if columns else []
+
+
+def _entry(url: str, kind: str, photo: Photo) -> ManifestEntry:
+    return ManifestEntry(
+        url=url,
+        kind=kind,
+        file=str(photo.file),
+        media_type=photo.media_type,
+        width=photo.width,
+        height=photo.height,
+        photo_class=photo.photo_class,
+        original=photo.original,
+        listing_ids=(),
+        datasource_ids=(),
+        local_day="",
+        marked=True,
+    )

@@ -1,0 +1,27 @@
+"""A run in a process of its own, which may be killed: RUN_ID DAY. Exit code 2: work was lost."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+
+from imagesys_lib.context import open_context
+from imagesys_lib.intervals import local_day
+from imagesys_lib.pipeline import run_pipeline
+from imagesys_lib.runs import Kind, Run
+from tests.world import COUNTRY
+
+
+def main() -> int:
+    """Run all stages of one day."""
+    run_id, day = sys.argv[1:]
+    ctx = open_context(COUNTRY)
+    try:
+        interval = local_day(dt.date.fromisoformat(day), ctx.config.zone)
+        return 2 if run_pipeline(ctx, Run(run_id, Kind.SCHEDULED, interval)).lost else 0
+    finally:
+        ctx.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
