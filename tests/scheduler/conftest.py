@@ -35,6 +35,7 @@ QUICK: dict[str, Any] = {
 }
 COUNTRIES: dict[str, dict[str, Any]] = {
     "fr": {"alerts": {"warn_minutes": 0.05, "deadline_minutes": 0.1}, "fetch": {"in_flight": 2}},
+    "de": {"fetch": {"in_flight": 5}, "batch": {"size": 10}},
     "es": {"fetch": {"in_flight": 2}, "batch": {"size": 20}},
     "it": {"purge": {"retention_days": 0, "max_unlisted_percent": 60}},
 }

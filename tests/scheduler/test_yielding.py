@@ -1,0 +1,67 @@
+"""A backfill that was there first yields to the daily run; backwards, its last day comes first."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from tests.scheduler.conftest import Live
+
+pytestmark = pytest.mark.long
+
+DAG_ID = "imagesys_de"
+ZONE = "Europe/Berlin"
+FIRST, LAST = dt.date(2026, 9, 1), dt.date(2026, 9, 3)
+DAYS = [FIRST, dt.date(2026, 9, 2), LAST]
+
+
+@pytest.fixture(scope="module")
+def de(live: Live) -> Live:
+    """Three days of many small batches, last day first, are to be backfilled when the daily run begins."""
+    live.seed("de", ZONE, 40, past_days=DAYS, per_past_day=80)
+    live.sandbox.website.set_delay(1000)
+    live.api.wait_for_dag(DAG_ID, 120)
+    try:
+        asked = live.command("backfill", "de", FIRST.isoformat(), LAST.isoformat(), "--backwards")
+        assert asked.returncode == 0, asked.stdout + asked.stderr
+        assert "--run-backwards" in asked.stdout
+        live.start_daily("de")
+        runs = live.wait_until("four runs", lambda: (r := live.api.runs(DAG_ID)) and len(r) == 4 and r, 60)
+        for run in runs:
+            ended = live.api.wait_for_run(DAG_ID, run["dag_run_id"], 300)
+            assert ended["state"] == "success", live.api.states(DAG_ID, run["dag_run_id"])
+    finally:
+        live.sandbox.website.set_delay(0)
+    return live
+
+
+def downloads(de: Live, run: dict[str, Any]) -> list[dict[str, Any]]:
+    found = de.api.task_instances(DAG_ID, run["dag_run_id"])
+    return [one for one in found if one["task_id"] == "process.download"]
+
+
+def test_the_last_day_of_a_backwards_backfill_starts_first(de: Live) -> None:
+    backfills = [run for run in de.api.runs(DAG_ID) if run["run_type"] == "backfill"]
+    in_order = sorted(backfills, key=lambda run: run["start_date"])
+    days = [run["data_interval_start"] for run in in_order]
+    assert days == sorted(days, reverse=True)
+    assert len(days) == 3
+
+
+def test_once_the_daily_run_has_batches_none_of_the_backfill_begins_before_them(de: Live) -> None:
+    runs = de.api.runs(DAG_ID)
+    own = [one for run in runs if run["run_type"] == "scheduled" for one in downloads(de, run)]
+    others = [one for run in runs if run["run_type"] == "backfill" for one in downloads(de, run)]
+    waiting = max(moment(one["scheduled_when"]) for one in own)
+    last = max(moment(one["queued_when"]) for one in own)
+    began = [moment(one["queued_when"]) for one in others]
+    assert len(own) == 4
+    assert len(others) >= 20
+    assert [time for time in began if waiting < time < last] == []
+    assert [time for time in began if time > last], "the backfill had nothing left to do"
+
+
+def moment(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
