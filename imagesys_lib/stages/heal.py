@@ -24,6 +24,7 @@ from imagesys_lib.states import UNFINISHED, Desired, State, move
 log = logging.getLogger(__name__)
 
 _ABANDONED_SECONDS = 2 * 86_400
+_SOON_SECONDS = 2 * 86_400
 _STALE_STAGING_HOURS = 48
 _POISON_AFTER = 5
 
@@ -135,7 +136,9 @@ def check_bad_retry_jobs(ctx: Context) -> int:
         retry.max_hours * 2, ctx.config.fetch.max_retry_after_hours, ctx.config.fetch.breaker.max_seconds / 3600
     )
     late = i.state.in_([state.value for state in waiting]) & (i.next_attempt_at > from_now(round(pause * 3600)))
-    spent = (i.state == State.FAILED.value) & (i.attempts >= retry.max_attempts)
+    # Those whose turn comes soon: all that have failed and only wait are too many to be looked at every day.
+    soon = (i.next_attempt_at < from_now(_SOON_SECONDS)) | late
+    spent = (i.state == State.FAILED.value) & (i.attempts >= retry.max_attempts) & soon
 
     def bring_forward(session: Session, ids: list[int]) -> int:
         statement = sa.update(lis_images).where(i.image_id.in_(ids), late)

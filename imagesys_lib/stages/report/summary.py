@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -142,7 +142,7 @@ def gather(ctx: Context, run: Run) -> Summary:
         states=states,
         reasons=reasons,
         batches=len(batches),
-        unfinished=_unfinished(ctx, run),
+        unfinished=_unfinished(ctx, {row.batch_id: row.seq for row in batches}),
         nodes={name: _node(ctx, name, run) for name in ctx.config.nodes},
         lost=[],
         purge=_purge(ctx, run),
@@ -198,17 +198,12 @@ def _proposal(ctx: Context) -> str:
     )
 
 
-def _unfinished(ctx: Context, run: Run) -> dict[int, int]:
-    """Return images left to do, by the sequence number of their batch."""
-    i, b = lis_images.c, lis_batches.c
-    query = (
-        sa.select(b.seq, sa.func.count().label("images"))
-        .select_from(_OWN)
-        .where(b.run_id == run.run_id, i.state.in_([state.value for state in UNFINISHED]))
-        .group_by(b.seq)
-        .order_by(b.seq)
-    )
-    return {row.seq: row.images for row in read(ctx.db, query)}
+def _unfinished(ctx: Context, batches: Mapping[int, int]) -> dict[int, int]:
+    """Return images left to do, by the sequence number of their batch; ``batches`` has it by the batch's id."""
+    i = lis_images.c
+    left = i.batch_id.in_(list(batches)) & i.state.in_([state.value for state in UNFINISHED])
+    query = sa.select(i.batch_id, sa.func.count().label("images")).where(left).group_by(i.batch_id)
+    return dict(sorted((batches[row.batch_id], row.images) for row in read(ctx.db, query)))
 
 
 def _node(ctx: Context, name: str, run: Run) -> NodeState:
