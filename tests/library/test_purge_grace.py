@@ -59,7 +59,10 @@ def test_files_stay_until_the_grace_period_has_passed_and_go_then(world: World, 
     assert purge(world.ctx).deleted == 0
     assert world.equal_trees().keys() == paths_of(set(live))
     assert check(world.ctx, "n1").clean
-    assert "its files leave the nodes from" in explain(world.ctx, lis_hash_for_url(min(gone)), ask_nodes=False).verdict
+    assert (
+        "its files leave the nodes from"
+        in explain(world.ctx, [lis_hash_for_url(min(gone))], ask_nodes=False)[0].verdict
+    )
 
     let_pass(world, hours=0.2)
     run = ingested(world, world.run())
@@ -69,7 +72,7 @@ def test_files_stay_until_the_grace_period_has_passed_and_go_then(world: World, 
     assert world.equal_trees().keys() == paths_of(set(live) - gone)
     assert check(world.ctx, "n1").clean
     assert purge(world.ctx, run=run).deleted == 0
-    assert explain(world.ctx, lis_hash_for_url(min(gone)), ask_nodes=False).verdict.startswith(
+    assert explain(world.ctx, [lis_hash_for_url(min(gone))], ask_nodes=False)[0].verdict.startswith(
         "Purged (no listing shows it any more)"
     )
 
