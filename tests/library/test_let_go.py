@@ -119,7 +119,7 @@ def test_a_node_that_is_away_too_long_is_let_go_and_repaired_when_it_is_back(wor
     assert open_changes(world) == 0
     assert reasons(world) == {"n2": {"let_go"}}
     url, row = next(iter(world.images().items()))
-    assert "marked for repair (let_go)" in dict(explain(world.ctx, [row.image_hash])[0].facts)["n2"]
+    assert "its change was let go" in dict(explain(world.ctx, [row.image_hash])[0].facts)["n2"]
 
     back(world, "n2")
     (world.root("n2") / ".imagesys").mkdir()
