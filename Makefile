@@ -23,7 +23,7 @@ test: ## Every test that needs no browser, Docker engine or mount
 test-all: test ## The same, then the long tests: tens of thousands of damaged pictures, and slower faults
 	@$(PYTHON_LOCAL) -m pytest -m long
 
-soak: ## Thirty simulated days with random faults (SOAK_DAYS=30 SOAK_SEED=1), half an hour
+soak: ## Thirty simulated days with random faults (SOAK_DAYS=30 SOAK_SEED=1), ten minutes
 	@scripts/bootstrap.sh tests
 	@$(PYTHON_LOCAL) -m pytest -m soak -s tests/soak
 

@@ -183,6 +183,11 @@ class Staging(_Model):
     min_free_inodes: Annotated[int, Field(ge=0)] = 10_000
     pressure_percent: Annotated[int, Field(ge=100, le=1000)] = 200
 
+    @property
+    def pressure_mb(self) -> int:
+        """Free MB below which nothing is held any more for nodes that are behind."""
+        return self.min_free_mb * self.pressure_percent // 100
+
 
 class Transfer(_Model):
     """How files go to a node. ``bandwidth_kbps`` in KiB/s, 0 for no limit; times in seconds.

@@ -119,30 +119,32 @@ class Staging:
 
     def free_bytes(self) -> int:
         """Return the free space of the staging disk."""
-        return shutil.disk_usage(self._ensure_root()).free
+        return self._free()[0]
 
     def free_inodes(self) -> int:
         """Return the free inodes of the staging disk; some file systems count none and never run out of them."""
+        return self._free()[1]
+
+    def _free(self) -> tuple[int, int]:
         disk = os.statvfs(self._ensure_root())
-        return disk.f_favail if disk.f_files else sys.maxsize
+        return disk.f_bavail * disk.f_frsize, disk.f_favail if disk.f_files else sys.maxsize
 
     def under_pressure(self) -> bool:
         """Say whether the disk comes near its floor: what is held for nodes that are behind should go."""
-        pressure = self.settings.min_free_mb * self.settings.pressure_percent // 100
-        return self.free_bytes() < pressure * 1024 * 1024
+        return self.free_bytes() < self.settings.pressure_mb * 1024 * 1024
 
     def require_space(self) -> None:
         """Raise DiskFull if the disk has reached a floor; called before work is taken on."""
-        free = self.free_bytes()
+        free, inodes = self._free()
         floor = self.settings.min_free_mb * 1024 * 1024
         if free < floor:
             raise DiskFull(
                 f"Staging {self.settings.root} has {free >> 20} MB free, below its floor of {floor >> 20} MB.",
                 remedy="free space or bring the lagging node back, then clear this task; nothing is lost.",
             )
-        if self.free_inodes() < self.settings.min_free_inodes:
+        if inodes < self.settings.min_free_inodes:
             raise DiskFull(
-                f"Staging {self.settings.root} has {self.free_inodes()} inodes free, below its floor of "
+                f"Staging {self.settings.root} has {inodes} inodes free, below its floor of "
                 f"{self.settings.min_free_inodes}.",
                 remedy="free inodes or bring the lagging node back, then clear this task; nothing is lost.",
             )

@@ -76,6 +76,12 @@ def tally(rows: Iterable[Row]) -> tuple[dict[str, int], dict[str, dict[str, int]
     return states, reasons
 
 
+def work_left(batch_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """Return the condition that a batch has images that it still has to do."""
+    i = lis_images.c
+    return sa.exists().where(i.batch_id == batch_id, i.state.in_([state.value for state in UNFINISHED]))
+
+
 def move(
     session: Session,
     to: State,

@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG
-from imagesys_failures import failures_of, run_url
+from imagesys_failures import failures_of, run_id_of, run_url
 from imagesys_incidents import told_directly
-from imagesys_mail import post, send
+from imagesys_mail import everybody, post, send
 from imagesys_operators import CountryOperator, Job
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
@@ -53,8 +53,7 @@ class CanaryOperator(CountryOperator):
 
 def mail_failure(context: TaskContext) -> None:
     """Mail, once a day, that canaries could not fly for want of a database, say; runs in the DAG processor."""
-    dag_run = context.get("dag_run")
-    run_id = dag_run.run_id if dag_run is not None else str(context.get("run_id"))
+    run_id = run_id_of(context)
     failures = [each for each in failures_of(DAG_ID, run_id, ["fly"], ()) if each.kind != CanaryFailed.__name__]
     if not failures or told_directly(Trouble.CANARY, DAG_ID):
         return  # each canary that has flown has told of itself
@@ -65,8 +64,7 @@ def mail_failure(context: TaskContext) -> None:
         sections=(("What was seen", tuple(told)), ("Run", (run_id,))),
         links={**told, run_id: run_url(DAG_ID, run_id)},
     )
-    to = {address for config in load_config().values() if config.canary for address in config.alerts.mail_to}
-    send(message, sorted(to))
+    send(message, everybody(config for config in load_config().values() if config.canary))
 
 
 def build_canary(configs: Iterable[CountryConfig]) -> DAG:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, BaseOperator
 from imagesys_connections import airflow_connection
 from imagesys_failures import run_url
-from imagesys_mail import send
+from imagesys_mail import everybody, send
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
 from imagesys_lib.alerts.message import Message
@@ -74,7 +74,7 @@ class DailyReportOperator(BaseOperator):
             finally:
                 ctx.close()
         message = digest_mail(found, silent)
-        send(message, sorted({to for country in self.countries for to in country_config(country).alerts.mail_to}))
+        send(message, everybody(map(country_config, self.countries)))
         self.log.info("%s", message.text())
 
 

@@ -90,6 +90,12 @@ def name_of(task_id: str, map_index: int, nodes: Sequence[str]) -> str:
     return f"{task_id}[{nodes[map_index] if is_node else map_index}]"
 
 
+def run_id_of(context: Context) -> str:
+    """Return the id of the run that a DAG's callback is told of."""
+    dag_run = context.get("dag_run")
+    return dag_run.run_id if dag_run is not None else str(context.get("run_id"))
+
+
 def base_url() -> str:
     """Return where the UI is, without a slash at its end."""
     return str(conf.get("api", "base_url", fallback="http://localhost:8080")).rstrip("/")

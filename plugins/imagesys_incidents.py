@@ -13,9 +13,10 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,8 +41,6 @@ from imagesys_lib.alerts.message import Message, Sections
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db.engine import Session, probe, write
 from imagesys_lib.runs import load as load_run
-from imagesys_lib.stages.lateness import likely_cause, look, slowest
-from imagesys_lib.stages.report import summarize
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
@@ -161,17 +160,20 @@ def _run_late(country: str, trouble: Trouble, context: Mapping[str, Any]) -> Non
 
 
 def _look(ctx: Context, facts: RunFacts) -> Sections:
+    lateness = import_module("imagesys_lib.stages.lateness")  # every task reads its DAG, and few are late
+    summarize = import_module("imagesys_lib.stages.report").summarize
     row = load_run(ctx.db, facts.run.run_id)
     if row is not None and row.state != "running":
         raise EndedMeanwhile
     summary = summarize(ctx, facts.run)
-    delay = look(ctx, facts.run, summary)
+    delay = lateness.look(ctx, facts.run, summary)
     if row is None:
         told: Sections = (("Still to do", ("Everything.",)),)
     else:
         told = progress_of(summary, ingested=delay.ingested)
-    slow = slowest(delay)
-    return (*told, *((("Where the time goes", slow),) if slow else ()), ("Likely cause", (likely_cause(delay),)))
+    slow = lateness.slowest(delay)
+    cause = lateness.likely_cause(delay)
+    return (*told, *((("Where the time goes", slow),) if slow else ()), ("Likely cause", (cause,)))
 
 
 # A run that has ended
@@ -206,18 +208,21 @@ class RunEndedWell:
         """Send the mail; runs in the DAG processor."""
         try:
             facts = _facts(self.country, context, "success")
+            # The other days of a backfill this machine knows nothing of.
+            direct = [] if facts.is_backfill else _told_directly_of(facts)
             with closing(open_context(self.country, resolver=airflow_connection)) as ctx:
-                ask(ctx, lambda: write(ctx.db, lambda session: _take_back(session, facts)))
+                ask(ctx, lambda: write(ctx.db, lambda session: _take_back(session, facts, direct)))
+                for over in direct:
+                    with contextlib.suppress(OSError):
+                        _mark(over.kind, facts.subject).unlink()
                 post(ctx)
         except Exception:
             log.exception("Cannot see whether run %s had been told of", context.get("run_id"))
 
 
-def _take_back(session: Session, facts: RunFacts) -> None:
+def _take_back(session: Session, facts: RunFacts, direct: Sequence[Over]) -> None:
     _tell_logged(session, facts)
-    over = incidents.run_ended(session, facts.key, tuple(Trouble))
-    if not facts.is_backfill:  # whose other days this machine knows nothing of
-        over += _direct(facts)
+    over = [*incidents.run_ended(session, facts.key, tuple(Trouble)), *direct]
     if over:
         outbox.put(session, over_message(facts, over))
 
@@ -228,15 +233,13 @@ def _tell_logged(session: Session, facts: RunFacts) -> None:
         outbox.put(session, logged_message(facts, told))
 
 
-def _direct(facts: RunFacts) -> list[Over]:
-    """Return what this machine has told of a run without a database, and forget it."""
+def _told_directly_of(facts: RunFacts) -> list[Over]:
+    """Return what this machine has told of a run without a database."""
     over = []
     for trouble in Trouble:
-        path = _mark(trouble, facts.subject)
         with contextlib.suppress(OSError):
-            told = dt.datetime.fromtimestamp(path.stat().st_mtime, dt.timezone.utc)
-            path.unlink()
-            over.append(Over(trouble, facts.subject, told))
+            told = _mark(trouble, facts.subject).stat().st_mtime
+            over.append(Over(trouble, facts.subject, dt.datetime.fromtimestamp(told, dt.timezone.utc)))
     return over
 
 

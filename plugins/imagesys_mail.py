@@ -6,21 +6,25 @@ A mail never changes a run: what cannot be sent stays in the outbox, and whoever
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from email.mime.text import MIMEText
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.smtp.hooks.smtp import SmtpHook
+from imagesys_failures import run_id_of, run_url
 
 from imagesys_lib.alerts import outbox
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.alerts.outbox import Mail
+from imagesys_lib.config import CountryConfig, load_config
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import write
 
 if TYPE_CHECKING:
     from email.mime.multipart import MIMEMultipart
+
+    from airflow.sdk import Context as TaskContext
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +53,18 @@ def send(message: Message, to: Sequence[str]) -> None:
         _send(to, message.subject, message.text(), message.html())
     except Exception:
         log.exception("The mail %r could not be sent", message.subject)
+
+
+def everybody(configs: Iterable[CountryConfig]) -> list[str]:
+    """Return all whom these countries tell of trouble."""
+    return sorted({address for config in configs for address in config.alerts.mail_to})
+
+
+def mail_failed_run(context: TaskContext, dag_id: str, what: str, told: str) -> None:
+    """Tell the people of all countries that a run of a DAG that serves them all failed."""
+    run_id = run_id_of(context)
+    message = Message(f"[ImageSys] {what} failed", told, (("Run", (run_id,)),), {run_id: run_url(dag_id, run_id)})
+    send(message, everybody(load_config().values()))
 
 
 def post(ctx: Context) -> None:

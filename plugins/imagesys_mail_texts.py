@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagesys_failures import Failure, run_url
 from imagesys_operators import kind_of
@@ -18,7 +18,9 @@ from imagesys_lib.config import CountryConfig, country_config
 from imagesys_lib.errors import WorkLost
 from imagesys_lib.intervals import Interval, latest_complete_day
 from imagesys_lib.runs import Kind, Run
-from imagesys_lib.stages.report import Summary
+
+if TYPE_CHECKING:
+    from imagesys_lib.stages.report import Summary
 
 _SHOWN_FAILURES = 20
 

@@ -15,12 +15,12 @@ from airflow.sdk import DAG, BaseOperator, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 from imagesys_connections import airflow_connection
 from imagesys_failures import run_url
-from imagesys_mail import send, tell
+from imagesys_mail import mail_failed_run, tell
 from imagesys_operators import Progress, as_xcom
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
 from imagesys_lib.alerts.message import Message
-from imagesys_lib.config import CountryConfig, load_config
+from imagesys_lib.config import CountryConfig
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.errors import ImageSysError
 from imagesys_lib.stages.purge import carry_out, proposals
@@ -221,14 +221,8 @@ class CarryOutOperator(ProposalTask):
 
 def mail_failure(context: TaskContext) -> None:
     """Tell the countries' people that a run of this DAG failed; runs in the DAG processor."""
-    dag_run = context.get("dag_run")
-    run_id = dag_run.run_id if dag_run is not None else str(context.get("run_id"))
     told = "An approved purge may be unfinished, or a database away. Read the failed task's log, mend it and clear it."
-    message = Message(
-        "[ImageSys] Purge approval failed", told, (("Run", (run_id,)),), {run_id: run_url(DAG_ID, run_id)}
-    )
-    to = {address for config in load_config().values() for address in config.alerts.mail_to}
-    send(message, sorted(to))
+    mail_failed_run(context, DAG_ID, "Purge approval", told)
 
 
 def build_purge_approval(configs: Iterable[CountryConfig]) -> DAG:

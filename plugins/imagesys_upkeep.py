@@ -9,21 +9,19 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.configuration import conf
 from airflow.sdk import DAG, BaseOperator, Param
 from airflow.sdk.exceptions import AirflowException
-from imagesys_failures import run_url
-from imagesys_mail import send
+from imagesys_mail import mail_failed_run
 from imagesys_operators import CountryOperator, Job, as_xcom, one_line
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
-from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, load_config
 from imagesys_lib.errors import Stopped
-from imagesys_lib.maintenance import LOG_OPTIONS, log_folders, prune_logs, tend
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
@@ -38,11 +36,13 @@ class PruneLogsOperator(BaseOperator):
     def execute(self, context: TaskContext) -> Any:
         """See :func:`imagesys_lib.maintenance.prune_logs`."""
         self._stop = threading.Event()
-        base, parsing = (Path(conf.get_mandatory_value("logging", option)) for option in LOG_OPTIONS)
+        work = import_module("imagesys_lib.maintenance")
+        base, parsing = (Path(conf.get_mandatory_value("logging", option)) for option in work.LOG_OPTIONS)
         retentions = [config.retention for config in load_config().values()]
         dry_run = bool(context["params"]["dry_run"])
         try:
-            done = prune_logs(log_folders(base, parsing), retentions, dry_run=dry_run, check_stop=self._check_stop)
+            folders = work.log_folders(base, parsing)
+            done = work.prune_logs(folders, retentions, dry_run=dry_run, check_stop=self._check_stop)
         except Stopped:
             raise AirflowException("Stopped on request; the next run prunes the rest.") from None
         self.log.info("%s", one_line(as_xcom(done)))
@@ -71,16 +71,13 @@ class TendOperator(CountryOperator):
 
     def work(self, job: Job) -> Any:
         """See :func:`imagesys_lib.maintenance.tend`."""
-        return tend(job.ctx, dry_run=bool(job.context["params"]["dry_run"]))
+        return import_module("imagesys_lib.maintenance").tend(job.ctx, dry_run=bool(job.context["params"]["dry_run"]))
 
 
 def mail_failure(context: TaskContext) -> None:
     """Tell the countries' people that maintenance failed; runs in the DAG processor."""
-    dag_run = context.get("dag_run")
-    run_id = dag_run.run_id if dag_run is not None else str(context.get("run_id"))
     told = "Rows or log files are kept for longer than configured; nothing else waits. Read the failed task's log."
-    message = Message("[ImageSys] Maintenance failed", told, (("Run", (run_id,)),), {run_id: run_url(DAG_ID, run_id)})
-    send(message, sorted({address for config in load_config().values() for address in config.alerts.mail_to}))
+    mail_failed_run(context, DAG_ID, "Maintenance", told)
 
 
 def build_maintenance(configs: Iterable[CountryConfig]) -> DAG:

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib import cli, logs
+from imagesys_lib import cli, logs, runs
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db.engine import read, write
 from imagesys_lib.db.schema import country_metadata, lis_images, lis_live_images, shared_metadata
@@ -32,6 +32,7 @@ from imagesys_lib.hashing import lis_hash_for_url
 from imagesys_lib.intervals import local_day
 from imagesys_lib.pipeline import run_pipeline
 from imagesys_lib.runs import Kind, Run
+from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.purge.delete import delete_files
 from imagesys_lib.stages.purge.rules import Cutoffs, Rule
 from imagesys_lib.stages.purge.unpublish import unpublish
@@ -195,6 +196,13 @@ class World:
         write(self.ctx.db, lambda session: unpublish(session, hashes, Rule.UNLISTED, cut, grace_hours=0))
         ids = [row.image_id for row in self.images().values() if row.image_hash in hashes]
         return len(write(self.ctx.db, lambda session: delete_files(session, ids, cut)))
+
+    def planned(self, images: int) -> tuple[Run, int]:
+        """Begin a run with one batch of so many new images; returns it and the batch's id."""
+        self.new_images(images)
+        run = self.run()
+        runs.begin(self.ctx.db, run)
+        return run, plan(self.ctx, run)[0].batch_id
 
     def sync_all(self) -> None:
         """Bring all nodes up to date, at once."""

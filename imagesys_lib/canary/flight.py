@@ -15,20 +15,18 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Engine
-
 from imagesys_lib.canary.legs import WORKER, Flight, Leg, Limit, Step, Wrong, fly_leg
 from imagesys_lib.canary.visit import Cargo, visit
 from imagesys_lib.config import Canary
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import Session, named_lock, write
+from imagesys_lib.db.engine import named_lock
 from imagesys_lib.errors import UsageError
 from imagesys_lib.fetch import Fetched, Fetcher
 from imagesys_lib.hashing import canary_folder, lis_path_for_hash
 from imagesys_lib.hosts import SharedGate
 from imagesys_lib.intervals import UTC
 from imagesys_lib.nodes import Node
-from imagesys_lib.runs import add_figure
+from imagesys_lib.runs import set_figures
 from imagesys_lib.stages.thumbnail import making
 from imagesys_lib.thumbnail.jobs import Job
 from imagesys_lib.thumbnail.pool import Decoders
@@ -57,7 +55,7 @@ def fly(ctx: Context) -> Flight:
         flight = _flown(ctx, settings, nodes, folder)
     for leg in flight.legs:
         log.info("%s canary, %s: %s", ctx.country.upper(), leg.place, shown(leg))
-    _keep(ctx.db, flight)
+    set_figures(ctx.db, f"canary-{flight.stamp}", _figures(flight))
     return flight
 
 
@@ -123,14 +121,9 @@ def _thumbnails(ctx: Context, original: Path, out: Path, stamp: str, limit: Limi
     return {str(thumb["path"]): str(thumb["sha1"]) for thumb in made.thumbs}
 
 
-def _keep(engine: Engine, flight: Flight) -> None:
-    """Keep the flight's figures in ``lis_metrics``: milliseconds of each step, and how many legs failed."""
+def _figures(flight: Flight) -> dict[str, int]:
+    """Return what ``lis_metrics`` keeps of a flight: milliseconds of each step, and how many legs failed."""
     figures = {"canary.ms": round(1000 * flight.seconds), "canary.failed": sum(bool(leg.fault) for leg in flight.legs)}
     for leg in flight.legs:
         figures |= {f"canary.ms.{leg.place}.{step}": round(1000 * seconds) for step, seconds in leg.seconds.items()}
-
-    def work(session: Session) -> None:
-        for name, number in figures.items():
-            add_figure(session, f"canary-{flight.stamp}", name, number)
-
-    write(engine, work)
+    return figures

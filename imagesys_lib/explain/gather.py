@@ -205,7 +205,7 @@ def _listings(ctx: Context, image_hash: str) -> Iterator[tuple[str, str]]:
         gone = f", gone since {row.missing_since} UTC" if row.missing_since else ""
         place = f"{row.listing_id} (data source {row.datasource_id}), photo {row.position + 1}"
         yield "listing", f"{place}, seen {row.seen_at} UTC{gone}"
-    if len(rows) != min(len(rows), _MOST_LISTINGS) or not rows:
+    if len(rows) > _MOST_LISTINGS or not rows:
         yield "listing", "and others" if rows else "none shows it"
 
 

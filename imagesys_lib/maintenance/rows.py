@@ -20,7 +20,6 @@ from imagesys_lib.db.schema import (
     lis_batches,
     lis_change_acks,
     lis_changes,
-    lis_images,
     lis_incidents,
     lis_mails,
     lis_messages,
@@ -28,7 +27,7 @@ from imagesys_lib.db.schema import (
     lis_node_checks,
     lis_runs,
 )
-from imagesys_lib.states import UNFINISHED
+from imagesys_lib.states import work_left
 
 log = logging.getLogger(__name__)
 
@@ -87,10 +86,9 @@ class _Old:
 
 def _tables(ctx: Context) -> dict[str, _Old]:
     """Return what may go, by its name; batches before the runs that they belong to."""
-    keep, b, i, r = ctx.config.retention, lis_batches.c, lis_images.c, lis_runs.c
+    keep, b, r = ctx.config.retention, lis_batches.c, lis_runs.c
     running = sa.exists().where(r.run_id == b.run_id, r.state == "running")
-    work_left = sa.exists().where(i.batch_id == b.batch_id, i.state.in_([state.value for state in UNFINISHED]))
-    over = b.state.in_(["done", "released"]) & ~running & ~work_left
+    over = b.state.in_(["done", "released"]) & ~running & ~work_left(b.batch_id)
     empty = (r.state != "running") & ~sa.exists().where(b.run_id == r.run_id)
     acks = max(1, len(ctx.config.nodes))
     return {

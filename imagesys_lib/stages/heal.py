@@ -19,7 +19,7 @@ from imagesys_lib.nodes import NodeFault
 from imagesys_lib.runs import Run
 from imagesys_lib.stages.let_go import let_go
 from imagesys_lib.stages.sync import node_lock, settle
-from imagesys_lib.states import UNFINISHED, Desired, State, move
+from imagesys_lib.states import UNFINISHED, Desired, State, move, work_left
 
 log = logging.getLogger(__name__)
 
@@ -86,15 +86,14 @@ def check_stuck_jobs(ctx: Context, run: Run | None = None) -> list[tuple[int, bo
     With each goes whether its run no longer exists. A batch that is done has work left where its thumbnails were made
     while it was downloaded in part.
     """
-    b, r, i = lis_batches.c, lis_runs.c, lis_images.c
-    unfinished = sa.exists().where(i.batch_id == b.batch_id, i.state.in_([state.value for state in UNFINISHED]))
+    b, r = lis_batches.c, lis_runs.c
     silent = from_now(-_ABANDONED_SECONDS)
     over = r.state.is_(None) | (r.state != "running") | (b.updated_at < silent)
     query = (
         sa.select(b.batch_id, r.run_id.is_(None).label("run_is_lost"))
         .select_from(lis_batches.outerjoin(lis_runs, r.run_id == b.run_id))
         .where(
-            b.state.not_in(["done", "released"]) | ((b.state == "done") & unfinished),
+            b.state.not_in(["done", "released"]) | ((b.state == "done") & work_left(b.batch_id)),
             b.lease_until.is_(None) | (b.lease_until < NOW),
             over,
             b.run_id != (run.run_id if run else ""),

@@ -33,15 +33,8 @@ from tests.world import NODES, World
 Entries = dict[str, ManifestEntry]
 
 
-def planned(world: World, images: int = 10) -> tuple[runs.Run, int]:
-    world.new_images(images)
-    run = world.run()
-    runs.begin(world.ctx.db, run)
-    return run, plan(world.ctx, run)[0].batch_id
-
-
 def test_the_stuck_batch_of_a_finished_run_is_released_and_taken_by_the_next(world: World) -> None:
-    run, batch_id = planned(world)
+    run, batch_id = world.planned(10)
     zombie = claims.acquire(world.ctx.db, batch_id, "worker-a", 1)
     runs.finish(world.ctx.db, run, "failed", {})
     time.sleep(1.1)
@@ -56,7 +49,7 @@ def test_the_stuck_batch_of_a_finished_run_is_released_and_taken_by_the_next(wor
 
 
 def test_a_running_lease_and_a_running_run_are_left_alone(world: World) -> None:
-    run, batch_id = planned(world)
+    run, batch_id = world.planned(10)
     assert heal(world.ctx) == Healed()  # the run is under way: its tasks may be queued
     runs.finish(world.ctx.db, run, "failed", {})
     assert heal(world.ctx, run) == Healed()  # its own
@@ -68,7 +61,7 @@ def test_a_running_lease_and_a_running_run_are_left_alone(world: World) -> None:
 
 
 def test_a_run_silent_for_two_days_counts_as_dead(world: World) -> None:
-    planned(world)
+    world.planned(10)
     world.sql("UPDATE lis_batches SET updated_at = TIMESTAMPADD(HOUR, -47, updated_at)")
     assert heal(world.ctx) == Healed()
     world.sql("UPDATE lis_batches SET updated_at = TIMESTAMPADD(HOUR, -2, updated_at)")
@@ -76,7 +69,7 @@ def test_a_run_silent_for_two_days_counts_as_dead(world: World) -> None:
 
 
 def test_a_batch_that_is_taken_up_again_makes_its_run_count_as_under_way(world: World) -> None:
-    run, batch_id = planned(world)
+    run, batch_id = world.planned(10)
     runs.finish(world.ctx.db, run, "failed", {})
     world.sql("UPDATE lis_images SET image_url = 'ftp://x/1.jpg'")
     download(world.ctx, batch_id)
@@ -85,7 +78,7 @@ def test_a_batch_that_is_taken_up_again_makes_its_run_count_as_under_way(world: 
 
 def test_an_image_whose_batches_are_given_up_five_times_is_poison(world: World) -> None:
     for times in range(1, 6):
-        run, _ = planned(world, 1) if times == 1 else (world.run(), 0)
+        run, _ = world.planned(1) if times == 1 else (world.run(), 0)
         runs.begin(world.ctx.db, run)
         if times > 1:
             assert len(plan(world.ctx, run)) == 1
@@ -138,7 +131,7 @@ def test_more_bad_dates_than_fit_a_statement_are_all_put_right(world: World) -> 
 
 
 def test_the_batches_of_a_run_that_no_longer_exists_are_released_and_counted(world: World) -> None:
-    run, batch_id = planned(world)
+    run, batch_id = world.planned(10)
     world.sql("DELETE FROM lis_runs")
     claim = claims.acquire(world.ctx.db, batch_id, "worker-a", 60)
     assert heal(world.ctx) == Healed()  # somebody is at it all the same

@@ -119,15 +119,8 @@ def test_changes_go_with_their_acknowledgements_once_settled_and_open_ones_stay(
     assert changes.pending(world.ctx.db, "n1")
 
 
-def planned(world: World, images: int = 4) -> tuple[runs.Run, int]:
-    world.new_images(images)
-    run = world.run()
-    runs.begin(world.ctx.db, run)
-    return run, plan(world.ctx, run)[0].batch_id
-
-
 def test_a_batch_stays_while_an_image_of_it_has_work_left(world: World) -> None:
-    run, batch_id = planned(world)
+    run, batch_id = world.planned(4)
     runs.finish(world.ctx.db, run, "failed", {})
     world.sql("UPDATE lis_batches SET state = 'done'")
     aged(world, "batches", 200)
@@ -141,7 +134,7 @@ def test_a_batch_stays_while_an_image_of_it_has_work_left(world: World) -> None:
 
 
 def test_an_unfinished_batch_is_heal_s_and_goes_only_after_it(world: World) -> None:
-    run, _ = planned(world)
+    run, _ = world.planned(4)
     runs.finish(world.ctx.db, run, "failed", {})
     aged(world, "batches", 200)
     assert prune_rows(world.ctx) == nothing()
@@ -152,7 +145,7 @@ def test_an_unfinished_batch_is_heal_s_and_goes_only_after_it(world: World) -> N
 
 
 def test_a_run_under_way_keeps_itself_and_its_batches_however_old(world: World) -> None:
-    run, batch_id = planned(world)
+    run, batch_id = world.planned(4)
     world.sql("UPDATE lis_images SET image_url = 'ftp://x/1.jpg'")
     download(world.ctx, batch_id)
     runs.finish(world.ctx.db, run, "success", {})
@@ -166,7 +159,7 @@ def test_a_run_under_way_keeps_itself_and_its_batches_however_old(world: World) 
 
 
 def test_a_run_stays_as_long_as_it_has_a_batch(world: World) -> None:
-    run, _ = planned(world)
+    run, _ = world.planned(4)
     runs.finish(world.ctx.db, run, "failed", {})
     aged(world, "runs", 500)
     assert prune_rows(world.ctx) == nothing()
@@ -174,7 +167,7 @@ def test_a_run_stays_as_long_as_it_has_a_batch(world: World) -> None:
 
 
 def test_a_batch_that_is_taken_up_at_that_very_moment_stays(world: World) -> None:
-    run, batch_id = planned(world)
+    run, batch_id = world.planned(4)
     runs.finish(world.ctx.db, run, "failed", {})
     world.sql("UPDATE lis_images SET state = 'failed'")
     world.sql("UPDATE lis_batches SET state = 'done'")
