@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from imagesys_lib.config import CountryConfig
 from include.sandbox import ManifestEntry, Sandbox, SandboxSettings
 from include.sandbox.airflow import AirflowServices
 from include.sandbox.airflow_api import AirflowApi
@@ -28,6 +29,7 @@ from include.sandbox.settings import PROJECT
 
 PORT_BASE = int(os.environ.get("IMAGESYS_SCHEDULER_TEST_PORT_BASE", "18800"))
 BATCH = 50
+START = dt.time.fromisoformat(CountryConfig.model_fields["start"].default)
 
 QUICK: dict[str, Any] = {
     "batch": {"size": BATCH, "lease_seconds": 10},
@@ -50,9 +52,9 @@ class Live:
     api: AirflowApi
 
     def seed(self, country: str, zone: str, images: int, **options: Any) -> dict[str, ManifestEntry]:
-        """Fill a country's ETL table with yesterday's photos (in its own time zone)."""
+        """Fill a country's ETL table with photos of the day that the schedule will start with."""
         return self.sandbox.etl.seed(
-            country, images=images, last_day=yesterday(zone), time_zone=zone, spread_days=1, **options
+            country, images=images, last_day=due_day(zone), time_zone=zone, spread_days=1, **options
         )
 
     def start_daily(self, country: str) -> str:
@@ -108,9 +110,10 @@ class Live:
         )
 
 
-def yesterday(zone: str) -> dt.date:
-    """Return the last complete local day."""
-    return dt.datetime.now(ZoneInfo(zone)).date() - dt.timedelta(days=1)
+def due_day(zone: str) -> dt.date:
+    """Return the last local day whose run is due: yesterday, or until 03:00 the day before."""
+    now = dt.datetime.now(ZoneInfo(zone))
+    return now.date() - dt.timedelta(days=1 if now.time() >= START else 2)
 
 
 def checksums(folder: Path) -> dict[str, str]:

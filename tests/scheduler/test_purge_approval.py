@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from include.sandbox.airflow_api import AirflowApi
-from tests.scheduler.conftest import Live, yesterday
+from tests.scheduler.conftest import Live, due_day
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox, pytest.mark.long]
 
@@ -23,7 +23,7 @@ def waiting(api: AirflowApi) -> list[str]:
 
 def test_a_person_approves_and_the_purge_is_carried_out(live: Live) -> None:
     entries = live.seed("it", "Europe/Rome", 20, broken_share=0.0)
-    assert live.command("run", "it", "--interval", str(yesterday("Europe/Rome"))).returncode == 0
+    assert live.command("run", "it", "--interval", str(due_day("Europe/Rome"))).returncode == 0
     gone = sorted({entry.listing_ids[0] for entry in entries.values()})[:2]
     off = {url for url, entry in entries.items() if set(entry.listing_ids) <= set(gone)}
     live.sandbox.etl.remove("it", gone)
