@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,18 @@ class Staging:
     settings: StagingConfig
     country: str
 
-    @property
+    @cached_property
     def out(self) -> Path:
         """The tree that is copied to nodes; its first level is the country."""
         return self.settings.root / "out"
 
     def original(self, image_hash: str) -> Path:
         """Where an original lies."""
-        return self.settings.root / "originals" / self.country / lis_path_for_hash(image_hash)
+        return Path(f"{self._originals}/{lis_path_for_hash(image_hash)}")  # made several times for every image
+
+    @cached_property
+    def _originals(self) -> str:
+        return str(self.settings.root / "originals" / self.country)
 
     def thumbnail(self, image_hash: str, number: int) -> Path:
         """Where a thumbnail lies."""

@@ -171,7 +171,8 @@ sync_venv() {
         uv_run venv --clear --python "$(command -v "$python")" "$venv"
     fi
     say "installing the locked packages into .local/venv"
-    uv_run pip sync --require-hashes --python "$venv/bin/python" "$lock"
+    # Compiled now, once: where Python may not write its cache, each of Airflow's many processes would compile it anew.
+    uv_run pip sync --compile-bytecode --require-hashes --python "$venv/bin/python" "$lock"
     rm -f "$venv/.project.stamp" # the sync has removed the project itself
     printf '%s\n' "$wanted" >"$stamp"
 }
