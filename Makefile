@@ -2,6 +2,9 @@
 PYTHON_LOCAL := .local/venv/bin/python
 SANDBOX := $(PYTHON_LOCAL) -m include.sandbox
 
+# Else each of Airflow's many processes would compile what it imports anew, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo down test test-all soak lint format bench bench-images bench-airflow bench-nodes bench-ops docs lock compose-check
 
 help: ## Say what there is
