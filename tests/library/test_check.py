@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.engine import write
-from imagesys_lib.db.schema import lis_images, lis_node_checks, lis_node_repairs
+from imagesys_lib.db.schema import lis_images, lis_live_images, lis_node_checks, lis_node_repairs
 from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash, thumbnail_path
 from imagesys_lib.node_records import latest_check
 from imagesys_lib.nodes import NodeFault, NodeSession
@@ -93,6 +93,31 @@ def test_every_difference_is_named_and_repaired_and_nothing_else_is_touched(worl
     repair(world.ctx, "n2")
     assert not young.exists()
     assert check(world.ctx, "n2").findings.keys() == {"impossible_name", "leftover"}
+
+
+def test_a_database_that_lags_behind_the_nodes_costs_no_file_within_the_grace_period(
+    world: World, live: Entries
+) -> None:
+    """What a replica that is behind would answer: the newest images are not known yet, though nodes have them."""
+    good = world.equal_trees()
+    newest = sorted(lis_hash_for_url(url) for url in live)[:10]
+    kept = {
+        table: [dict(row._mapping) for row in world.rows(sa.select(table).where(table.c.image_hash.in_(newest)))]
+        for table in (lis_images, lis_live_images)
+    }
+    assert [len(rows) for rows in kept.values()] == [10, 10]
+    for table in reversed(list(kept)):
+        write(world.ctx.db, lambda session, t=table: session.execute(t.delete().where(t.c.image_hash.in_(newest))))  # type: ignore[misc]
+
+    for name in NODES:
+        assert check(world.ctx, name).findings == {"extra": 20}
+        assert repair(world.ctx, name) == Repaired()
+    assert world.equal_trees() == good
+
+    for table, rows in kept.items():
+        write(world.ctx.db, lambda session, t=table, r=rows: session.execute(t.insert(), r))  # type: ignore[misc]
+    assert all(check(world.ctx, name).clean for name in NODES)
+    assert world.equal_trees() == good
 
 
 def test_a_file_is_brought_back_only_from_a_peer_whose_copy_is_right(world: World, paths: list[str]) -> None:
