@@ -35,8 +35,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class ServicesTogether(LoadScopeScheduling):
     """With `-n 2`: suites whose services have ports of their own run in one process, the library's beside them."""
 
+    suites = ("tests/airflow/", "tests/browser/", "tests/sandbox/", "tests/scheduler/")
+
     def _split_scope(self, nodeid: str) -> str:
-        return "services" if nodeid.startswith(("tests/airflow/", "tests/sandbox/", "tests/scheduler/")) else nodeid
+        return "services" if nodeid.startswith(self.suites) else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ServicesTogether:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from include.sandbox.airflow import USER
-from tests.browser.ui import EVENTS, Ui
+from tests.browser.ui import EVENTS, PICTURES, Ui
 from tests.scheduler.conftest import Live
 from tests.scheduler.conftest import live as live  # noqa: PLC0414 - the fixture: here, a second start of its own
 
@@ -24,12 +24,6 @@ ARGUMENTS = [
 ]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.parent.name == "browser":
-            item.add_marker(pytest.mark.browser)
-
-
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """The distribution's own Chromium."""
@@ -42,8 +36,8 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def ui(chromium: Browser, live: Live) -> Iterator[Ui]:
-    """A page of a new browser profile, logged in."""
+def ui(chromium: Browser, live: Live, request: pytest.FixtureRequest) -> Iterator[Ui]:
+    """A page of a new browser profile, logged in; a picture of what it shows last is kept beside the others."""
     expect.set_options(timeout=EVENTS)
     context = chromium.new_context(
         base_url=live.airflow.url,
@@ -56,4 +50,5 @@ def ui(chromium: Browser, live: Live) -> Iterator[Ui]:
     ui = Ui(context.new_page())
     ui.log_in(USER, live.airflow.password)
     yield ui
+    ui.page.screenshot(path=PICTURES / f"last of {request.node.name}.png")
     context.close()

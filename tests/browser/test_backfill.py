@@ -11,6 +11,8 @@ from playwright.sync_api import expect
 from tests.browser.ui import WORK, Ui
 from tests.scheduler.conftest import Live, expected_live
 
+pytestmark = [pytest.mark.browser, pytest.mark.sandbox]
+
 FIRST, LAST = dt.date(2026, 10, 5), dt.date(2026, 10, 7)
 BEFORE, AFTER = FIRST - dt.timedelta(days=1), LAST + dt.timedelta(days=1)
 DAYS = [FIRST, dt.date(2026, 10, 6), LAST]
@@ -22,7 +24,9 @@ def test_the_days_of_a_backfill_are_live_when_the_page_shows_its_runs_green(live
     entries = live.seed("mx", zone, 10, past_days=[BEFORE, *DAYS, AFTER], per_past_day=6)
     others = {day.isoformat() for day in (BEFORE, *DAYS, AFTER)}
     daily = expected_live({url: one for url, one in entries.items() if one.local_day not in others})
-    asked_for = expected_live({url: one for url, one in entries.items() if dt.date.fromisoformat(one.local_day) in DAYS})
+    asked_for = expected_live(
+        {url: one for url, one in entries.items() if dt.date.fromisoformat(one.local_day) in DAYS}
+    )
     assert daily
     assert len({entries[url].local_day for url in asked_for}) == len(DAYS)
     assert live.api.wait_for_run("imagesys_mx", live.start_daily("mx"))["state"] == "success"

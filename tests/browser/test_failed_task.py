@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.ui import WORK, Ui
 from tests.scheduler.conftest import Live, expected_live
+
+pytestmark = [pytest.mark.browser, pytest.mark.sandbox]
 
 DAG_ID = "imagesys_uk"
 UNREACHABLE = re.compile(r"Node n2: unreachable: .+ Remedy: start sshd on n2 or its network, then clear its sync task")
@@ -30,7 +33,9 @@ def test_the_log_of_a_red_task_names_the_reason_and_clear_makes_it_and_its_run_g
         ui.instance("sync", "n2").get_by_role("link", name="n2", exact=True).click()
         expect(ui.heading("sync [n2]")).to_be_visible()
         expect(ui.state).to_have_text("Failed")
-        expect(ui.page.get_by_text(UNREACHABLE)).to_be_visible()
+        reason = ui.page.get_by_text(UNREACHABLE)
+        expect(reason).to_be_visible()
+        reason.click()  # folds the traceback below it
         ui.page.keyboard.press("w")  # wraps long lines
         ui.picture("log_of_a_failed_task", keep=True)
     finally:

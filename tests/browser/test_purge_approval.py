@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.ui import WORK, Ui
 from tests.scheduler.conftest import Live, due_day
+
+pytestmark = [pytest.mark.browser, pytest.mark.sandbox]
 
 DAG_ID = "imagesys_purge_approval"
 ZONES = {"it": "Europe/Rome", "in": "Asia/Kolkata"}
