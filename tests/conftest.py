@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 """With `-n 2` each worker has a sandbox of its own."""
 
 PORT_BASE = int(os.environ.get("IMAGESYS_TEST_PORT_BASE", "18700")) + 20 * WORKER
+
+collect_ignore = [] if importlib.util.find_spec("playwright") else ["browser"]
+"""`make test` brings no browser and reads none of its tests."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""A browser beside a running Airflow of its own. Countries here have nothing to do with those of tests/scheduler."""
+"""A browser beside a running Airflow. It is started anew here, so that no run of tests/scheduler is in the way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from include.sandbox.airflow import USER
 from tests.browser.ui import EVENTS, PICTURES, Ui
 from tests.scheduler.conftest import Live
-from tests.scheduler.conftest import live as live  # noqa: PLC0414 - the fixture: here, a second start of its own
+from tests.scheduler.conftest import live as live  # noqa: PLC0414 - the fixture
 
 ARGUMENTS = [
     "--no-sandbox",  # root has none

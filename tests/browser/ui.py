@@ -90,6 +90,6 @@ class Ui:
             kept = PROJECT / KEEP / path.name
             kept.parent.mkdir(parents=True, exist_ok=True)
             with Image.open(io.BytesIO(taken)) as image:
-                image.convert("RGB").quantize(128).save(kept, optimize=True)
+                image.convert("RGB").quantize(256).save(kept, optimize=True)
             assert kept.stat().st_size < MAX_BYTES, f"{kept} is too large"
         return path
