@@ -5,7 +5,7 @@ SANDBOX := $(PYTHON_LOCAL) -m include.sandbox
 # Else each of Airflow's many processes would compile what it imports anew, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo down test test-all soak lint format bench bench-images bench-airflow bench-nodes bench-ops docs lock compose-check
+.PHONY: help setup demo down test test-all screenshots soak lint format bench bench-images bench-airflow bench-nodes bench-ops docs lock compose-check
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -23,8 +23,14 @@ test: ## Every test that needs no browser, Docker engine or mount
 	@scripts/bootstrap.sh tests
 	@$(PYTHON_LOCAL) -m pytest -n 2
 
-test-all: test ## The same, then the long tests: tens of thousands of damaged pictures, and slower faults
+test-all: test ## The same, then the long tests (tens of thousands of damaged pictures, slower faults), and a browser's
 	@$(PYTHON_LOCAL) -m pytest -m long
+	@scripts/bootstrap.sh browser
+	@$(PYTHON_LOCAL) -m pytest -m browser tests/browser
+
+screenshots: setup ## Run the browser tests and keep their pictures for the documentation
+	@scripts/bootstrap.sh browser
+	@IMAGESYS_SCREENSHOTS=docs/screenshots $(PYTHON_LOCAL) -m pytest -m browser tests/browser
 
 soak: ## Thirty simulated days with random faults (SOAK_DAYS=30 SOAK_SEED=1), ten minutes
 	@scripts/bootstrap.sh tests
@@ -64,6 +70,8 @@ docs: setup ## Make the pages that are made from code
 lock: setup ## Resolve requirements.txt anew
 	@.local/tools/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
 		requirements.txt -o requirements.lock
+	@.local/tools/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
+		--constraints requirements.lock tests/browser/requirements.txt -o tests/browser/requirements.lock
 
 compose-check: ## Check docker-compose.yml
 	@scripts/bootstrap.sh tests

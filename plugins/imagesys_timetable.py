@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from airflow.timetables.base import TimeRestriction
 
 _DAY = dt.timedelta(days=1)
+_LAST_MINUTE = dt.time(23, 59)
 
 
 class LocalDayTimetable(Timetable):
@@ -28,7 +29,8 @@ class LocalDayTimetable(Timetable):
 
     The logical date of a run is its day's first instant. Bounds of a backfill are local midnights, both inclusive; a
     bound at 00:00 UTC is read as a plain date, which is what Airflow makes of ``--from-date 2026-03-10``, and means
-    that local day. No zone has a local midnight of another day at 00:00 UTC, so the two never conflict.
+    that local day. So is a last bound at 23:59 UTC, or within that minute: the UI's dialog makes it of its last day. No
+    zone has a local midnight of another day at these times, so the two never conflict.
     """
 
     def __init__(self, time_zone: str, start: str = "03:00") -> None:
@@ -102,7 +104,8 @@ class LocalDayTimetable(Timetable):
 
     def _day_until(self, bound: dt.datetime) -> dt.date:
         """Return the last day that starts at ``bound`` or earlier."""
-        return _plain_date(bound) or self._date(bound)
+        utc = bound.astimezone(UTC)
+        return utc.date() if utc.time() >= _LAST_MINUTE else _plain_date(bound) or self._date(bound)
 
 
 def _plain_date(bound: dt.datetime) -> dt.date | None:

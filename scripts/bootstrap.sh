@@ -8,11 +8,12 @@ project=$(cd "$(dirname "$0")/.." && pwd)
 tools=$project/.local/tools
 venv=$project/.local/venv
 lock=$project/requirements.lock
+browser_lock=$project/tests/browser/requirements.lock
 python=${PYTHON:-python3}
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=no
 root=
-purpose=${1:-run} # `tests` also brings what only tests need, `bench` what only `make bench-images` needs
+purpose=${1:-run} # `tests` also brings what only tests need, `browser` what the browser tests, `bench` what `make bench-images`
 
 say() { printf 'bootstrap: %s\n' "$*"; }
 
@@ -51,6 +52,9 @@ missing_packages() {
     if [ "$purpose" = tests ]; then
         has docker-compose || echo docker-compose
         has logrotate || echo logrotate
+    fi
+    if [ "$purpose" = browser ]; then
+        has chromium || echo "chromium fonts-liberation"
     fi
     if [ "$purpose" = bench ]; then
         has nginx || echo nginx
@@ -173,7 +177,7 @@ sync_venv() {
     say "installing the locked packages into .local/venv"
     # Compiled now, once: where Python may not write its cache, each of Airflow's many processes would compile it anew.
     uv_run pip sync --compile-bytecode --require-hashes --python "$venv/bin/python" "$lock"
-    rm -f "$venv/.project.stamp" # the sync has removed the project itself
+    rm -f "$venv/.project.stamp" "$venv/.browser.stamp" # the sync has removed what the lock does not name
     printf '%s\n' "$wanted" >"$stamp"
 }
 
@@ -188,8 +192,19 @@ install_project() {
     printf '%s\n' "$wanted" >"$stamp"
 }
 
+# What only the browser tests import.
+install_browser_driver() {
+    wanted=$(sha256sum <"$browser_lock")
+    stamp=$venv/.browser.stamp
+    [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
+    say "installing Playwright into .local/venv"
+    uv_run pip install --require-hashes --python "$venv/bin/python" --requirement "$browser_lock"
+    printf '%s\n' "$wanted" >"$stamp"
+}
+
 check_python
 install_packages
 install_uv
 sync_venv
 install_project
+[ "$purpose" != browser ] || install_browser_driver

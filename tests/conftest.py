@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 PORT_BASE = int(os.environ.get("IMAGESYS_TEST_PORT_BASE", "18700")) + 20 * WORKER
 
+collect_ignore = [] if importlib.util.find_spec("playwright") else ["browser"]
+"""`make test` brings no browser and reads none of its tests."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -35,8 +39,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class ServicesTogether(LoadScopeScheduling):
     """With `-n 2`: suites whose services have ports of their own run in one process, the library's beside them."""
 
+    suites = ("tests/airflow/", "tests/browser/", "tests/sandbox/", "tests/scheduler/")
+
     def _split_scope(self, nodeid: str) -> str:
-        return "services" if nodeid.startswith(("tests/airflow/", "tests/sandbox/", "tests/scheduler/")) else nodeid
+        return "services" if nodeid.startswith(self.suites) else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ServicesTogether:

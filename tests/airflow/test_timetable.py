@@ -60,9 +60,12 @@ def test_a_backfill_of_three_days_makes_exactly_these_local_days(zone: str, firs
     assert lengths == hours
 
 
-@pytest.mark.parametrize("zone", ["Europe/London", "America/Sao_Paulo", "Asia/Kolkata"])
-def test_plain_dates_in_the_ui_mean_local_days(zone: str) -> None:
-    first, last = dt.datetime(2026, 3, 10, tzinfo=UTC), dt.datetime(2026, 3, 12, tzinfo=UTC)
+@pytest.mark.parametrize("end", [dt.time(), dt.time(23, 59), dt.time(23, 59, 59), dt.time(23, 59, 59, 999000)])
+@pytest.mark.parametrize(
+    "zone", ["Europe/London", "Europe/Berlin", "America/Sao_Paulo", "Asia/Kolkata", "Australia/Sydney"]
+)
+def test_plain_dates_mean_local_days_also_as_the_ui_sends_the_last_one(zone: str, end: dt.time) -> None:
+    first, last = dt.datetime(2026, 3, 10, tzinfo=UTC), dt.datetime.combine(dt.date(2026, 3, 12), end, UTC)
     assert [day[0] for day in days(zone, first, last)] == ["03-10 00:00", "03-11 00:00", "03-12 00:00"]
 
 

@@ -35,11 +35,13 @@ QUICK: dict[str, Any] = {
     "batch": {"size": BATCH, "lease_seconds": 10},
     "fetch": {"pause_between_tries": 0.1, "image_deadline": 4, "read_timeout": 3, "connect_timeout": 2},
 }
+PURGES_AT_ONCE: dict[str, Any] = {"purge": {"retention_days": 0, "max_unlisted_percent": 60}}
 COUNTRIES: dict[str, dict[str, Any]] = {
     "fr": {"alerts": {"warn_minutes": 0.05, "deadline_minutes": 0.1}, "fetch": {"in_flight": 2}},
     "de": {"fetch": {"in_flight": 5}, "batch": {"size": 10}},
     "es": {"fetch": {"in_flight": 2}, "batch": {"size": 20}},
-    "it": {"purge": {"retention_days": 0, "max_unlisted_percent": 60}},
+    "in": PURGES_AT_ONCE,
+    "it": PURGES_AT_ONCE,
 }
 
 

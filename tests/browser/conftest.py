@@ -1,0 +1,54 @@
+"""A browser beside a running Airflow. It is started anew here, so that no run of tests/scheduler is in the way."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from include.sandbox.airflow import USER
+from tests.browser.ui import EVENTS, PICTURES, Ui
+from tests.scheduler.conftest import Live
+from tests.scheduler.conftest import live as live  # noqa: PLC0414 - the fixture
+
+ARGUMENTS = [
+    "--no-sandbox",  # root has none
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """The distribution's own Chromium."""
+    path = shutil.which("chromium")
+    assert path, "there is no chromium: scripts/bootstrap.sh browser installs it"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def ui(chromium: Browser, live: Live, request: pytest.FixtureRequest) -> Iterator[Ui]:
+    """A page of a new browser profile, logged in; a picture of what it shows last is kept beside the others."""
+    expect.set_options(timeout=EVENTS)
+    context = chromium.new_context(
+        base_url=live.airflow.url,
+        viewport={"width": 1280, "height": 800},
+        color_scheme="light",
+        locale="en-GB",
+        timezone_id="UTC",
+    )
+    context.set_default_timeout(EVENTS)
+    ui = Ui(context.new_page())
+    ui.log_in(USER, live.airflow.password)
+    yield ui
+    ui.page.screenshot(path=PICTURES / f"last of {request.node.name}.png")
+    context.close()
