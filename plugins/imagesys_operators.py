@@ -6,6 +6,7 @@ Database and library decide what is left to do, so every task may be killed, cle
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import threading
 import time
 from collections.abc import Sequence
@@ -13,7 +14,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException, AirflowTaskTimeout
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowRescheduleException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
 from imagesys_connections import airflow_connection
 from imagesys_failures import failures_of, name_of, note_failure
 from imagesys_mail import post
@@ -22,7 +28,7 @@ from imagesys_retries import PreflightMissing
 from imagesys_lib.alerts import gathered
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.errors import DatabaseUnavailable, Stopped, WorkLost
-from imagesys_lib.intervals import Interval, latest_complete_day
+from imagesys_lib.intervals import UTC, Interval, latest_complete_day
 from imagesys_lib.runs import Kind, Run
 
 if TYPE_CHECKING:
@@ -32,6 +38,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
 
 PREFLIGHT = "preflight"
+_LATER = dt.timedelta(seconds=10)
+_ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 
 
 def run_of(context: TaskContext, zone: ZoneInfo) -> Run:
@@ -133,7 +141,7 @@ class CountryOperator(BaseOperator):
             finally:
                 self.tell(ctx, context, heard)
                 ctx.close()
-        except AirflowSkipException:
+        except (AirflowSkipException, AirflowRescheduleException):
             raise
         except Stopped:
             # The supervisor has told us to go: no database of its own would take a note now.
@@ -244,9 +252,24 @@ class BatchOperator(CountryOperator):
         A retry thereby takes over its dead predecessor's claim at once, and nobody else's.
         """
         ti = job.context["ti"]
+        self.come_after_download(ti)
         function = getattr(import_module(f"imagesys_lib.stages.{self.stage}"), self.stage)
         holder = f"airflow:{ti.dag_id}:{ti.run_id}:{ti.task_id}:{ti.map_index}"
         return function(job.ctx, int(self.batch["batch_id"]), holder)
+
+    def come_after_download(self, ti: Any) -> None:
+        """Go back into the queue while the batch is still being downloaded.
+
+        When `plan` is cleared and finds more to do, Airflow (seen with 3.3) starts the new instances of all the group's
+        tasks at once, whatever comes before them.
+        """
+        before = [task_id for task_id in self.upstream_task_ids if task_id.endswith(".download")]
+        if not before:
+            return
+        found = ti.get_task_states(dag_id=ti.dag_id, map_index=ti.map_index, task_ids=before, run_ids=[ti.run_id])
+        if not set(found.get(ti.run_id, {}).values()) <= _ENDED:
+            self.log.info("its download has not ended yet")
+            raise AirflowRescheduleException(dt.datetime.now(UTC) + _LATER)
 
 
 class ReportOperator(CountryOperator):

@@ -14,6 +14,7 @@ from tests.scheduler.conftest import Live, expected_live
 PAGE = (PROJECT / "docs" / "runbook.md").read_text(encoding="utf-8")
 COUNTRY, ZONE = "au", "Australia/Sydney"
 STANDS_FOR = {"uk": COUNTRY}
+AS_IT_STANDS = "canary"  # only uk has one
 UNKNOWN = "http://127.0.0.11:1/unknown.jpg"
 BLOCKS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
@@ -27,7 +28,8 @@ def test_every_command_of_the_runbook_runs(live: Live) -> None:
     names = {**STANDS_FOR, UNKNOWN: url}
     failed = {}
     for line in dict.fromkeys(line for block in BLOCKS.findall(PAGE) for line in block.splitlines()):
-        program, *arguments = [names.get(word, word) for word in shlex.split(line)]
+        words = shlex.split(line)
+        program, *arguments = words if AS_IT_STANDS in words else [names.get(word, word) for word in words]
         if program == "imagesys":
             ran = live.command(*arguments)
         else:

@@ -1,4 +1,4 @@
-"""A backfill that was there first yields to the daily run; backwards, its last day comes first."""
+"""A backfill that was there first yields to the daily run that finds late rows; backwards, its last day is first."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ pytestmark = pytest.mark.long
 DAG_ID = "imagesys_de"
 ZONE = "Europe/Berlin"
 FIRST, LAST = dt.date(2026, 9, 1), dt.date(2026, 9, 3)
+BATCHES = "SELECT count(*) FROM lis_batches"
+OWN = 8  # batches of the daily run, half of them at first
 DAYS = [FIRST, dt.date(2026, 9, 2), LAST]
 
 
 @pytest.fixture(scope="module")
 def de(live: Live) -> Live:
-    """Three days of many small batches, last day first, are to be backfilled when the daily run begins."""
+    """Many small batches of three days, last day first, wait when the daily run gets work."""
     live.seed("de", ZONE, 40, past_days=DAYS, per_past_day=80)
+    daily = live.start_daily("de")
+    assert live.api.wait_for_run(DAG_ID, daily, 300)["state"] == "success"
     live.sandbox.website.set_delay(1000)
-    live.api.wait_for_dag(DAG_ID, 120)
     try:
         asked = live.command("backfill", "de", FIRST.isoformat(), LAST.isoformat(), "--backwards")
         assert asked.returncode == 0, asked.stdout + asked.stderr
         assert "--run-backwards" in asked.stdout
-        live.start_daily("de")
-        runs = live.wait_until("four runs", lambda: (r := live.api.runs(DAG_ID)) and len(r) == 4 and r, 60)
-        for run in runs:
+        live.wait_until("batches of three days", lambda: live.rows("de", BATCHES)[0][0] == OWN // 2 + 24, 120)
+        live.seed("de", ZONE, 40, seed=1)  # late rows of the ETL
+        live.api.clear(DAG_ID, daily, ["ingest"])
+        for run in live.api.runs(DAG_ID):
             ended = live.api.wait_for_run(DAG_ID, run["dag_run_id"], 300)
             assert ended["state"] == "success", live.api.states(DAG_ID, run["dag_run_id"])
     finally:
@@ -57,7 +61,7 @@ def test_once_the_daily_run_has_batches_none_of_the_backfill_begins_before_them(
     waiting = max(moment(one["scheduled_when"]) for one in own)
     last = max(moment(one["queued_when"]) for one in own)
     began = [moment(one["queued_when"]) for one in others]
-    assert len(own) == 4
+    assert len(own) == OWN
     assert len(others) >= 20
     assert [time for time in began if waiting < time < last] == []
     assert [time for time in began if time > last], "the backfill had nothing left to do"
