@@ -135,9 +135,16 @@ def test_the_whole_report_reads_as_plain_text() -> None:
 
 
 def test_a_note_begins_with_the_verdict_and_is_as_short_as_airflow_wants_it() -> None:
-    lines = note(FULL).splitlines()
-    assert lines[0] == "UK scheduled run r1, interval A/B"
-    assert lines[1:4] == render(FULL).splitlines()[-3:]
+    assert note(FULL).splitlines()[:4] == [
+        "**Nothing was lost.**",
+        "",
+        "- UNUSUAL: failed: 300, where 5 earlier scheduled runs had 4 (median)",
+        "- UK scheduled run r1, interval A/B",
+    ]
+    assert {line.strip() for line in render(FULL).splitlines()[1:-3]} == {
+        line.removeprefix("- ") for line in note(FULL).splitlines()[4:]
+    }
     long = note(a_summary(lost=[f"Batch {n} is unfinished." for n in range(100)]))
+    assert long.startswith("**WORK LOST**\n\n- Batch 0 is unfinished.\n")
     assert len(long) == 1000
     assert long.endswith(" …")

@@ -18,9 +18,12 @@ def render(summary: Summary) -> str:
 
 
 def note(summary: Summary) -> str:
-    """Return the same with the verdict first, cut to what a run's note in the UI may have."""
+    """Return the same with the verdict first, in the UI's Markdown, cut to what a run's note may have."""
     head, *body = _body(summary)
-    text = "\n".join([head, *_verdict(summary), *body])
+    verdict = "WORK LOST" if summary.lost else "Nothing was lost."
+    told = [*(f"UNUSUAL: {one}" for one in summary.anomalies), *summary.lost]
+    facts = [line.strip() for line in body]
+    text = "\n".join([f"**{verdict}**", "", *(f"- {one}" for one in (*told, head, *facts))])
     return text if len(text) <= _NOTE_LENGTH else text[: _NOTE_LENGTH - 2] + " …"
 
 
