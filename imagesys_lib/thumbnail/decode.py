@@ -107,7 +107,7 @@ def _by_turbojpeg(image: ImageFile.ImageFile, data: bytes, scale: float, coarse:
     in_part = eighths <= _COARSE and "progressive" in image.info
     try:
         pixels = simplejpeg.decode_jpeg(
-            needed_scans(data, coarse=coarse) if in_part else data,
+            needed_scans(data, eighths, coarse=coarse) if in_part else data,
             "GRAY" if image.mode == "L" else "RGB",
             min_width=math.ceil(width),
             min_height=math.ceil(height),
