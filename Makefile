@@ -28,7 +28,7 @@ test-all: test ## The same, then the long tests (tens of thousands of damaged pi
 	@scripts/bootstrap.sh browser
 	@$(PYTHON_LOCAL) -m pytest -m browser tests/browser
 
-screenshots: setup ## Run the browser tests and keep their pictures for the documentation
+screenshots: ## Run the browser tests and keep their pictures for the documentation
 	@scripts/bootstrap.sh browser
 	@IMAGESYS_SCREENSHOTS=docs/screenshots $(PYTHON_LOCAL) -m pytest -m browser tests/browser
 

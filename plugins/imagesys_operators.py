@@ -20,6 +20,7 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
     AirflowTaskTimeout,
 )
+from airflow.utils.state import State
 from imagesys_connections import airflow_connection
 from imagesys_failures import failures_of, name_of, note_failure
 from imagesys_mail import post
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 PREFLIGHT = "preflight"
 _LATER = dt.timedelta(seconds=10)
-_ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 
 
 def run_of(context: TaskContext, zone: ZoneInfo) -> Run:
@@ -267,7 +267,7 @@ class BatchOperator(CountryOperator):
         if not before:
             return
         found = ti.get_task_states(dag_id=ti.dag_id, map_index=ti.map_index, task_ids=before, run_ids=[ti.run_id])
-        if not set(found.get(ti.run_id, {}).values()) <= _ENDED:
+        if not set(found.get(ti.run_id, {}).values()) <= State.finished:
             self.log.info("its download has not ended yet")
             raise AirflowRescheduleException(dt.datetime.now(UTC) + _LATER)
 

@@ -7,6 +7,7 @@ the file itself and takes no error. Here such a file loses what there is no room
 from __future__ import annotations
 
 import io
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,27 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 from airflow.sdk._shared import logging as airflow_logging
 
+log = logging.getLogger(__name__)
 _init_log_file = airflow_logging.init_log_file
 
 
 class _LossyFile(io.FileIO):
-    """A file that takes what its disk has no room for as written. Unbuffered: nothing is left over to fail later."""
+    """A file that takes what its disk has no room for as written. Unbuffered: nothing is left over to fail later.
+
+    That is said once, in the log of the component that writes it: the scheduler's, or an executor's worker's.
+    """
+
+    _loses = False
 
     def write(self, data: Any, /) -> int:
         rest = memoryview(data)
         try:
             while rest:
                 rest = rest[super().write(rest) or 0 :]
-        except OSError:
-            pass  # there is no place left to say so; `imagesys maintenance` and doctor look at the disk
+        except OSError as error:
+            if not self._loses:
+                log.warning("Task log %s loses lines: %s. Remedy: imagesys maintenance.", self.name, error.strerror)
+            self._loses = True
         return len(data)
 
 
@@ -38,7 +47,8 @@ class _LogPath(type(Path())):  # type: ignore[misc]
             return super().open(mode, *args, **options)
         try:
             return _LossyFile(self, mode)
-        except OSError:
+        except OSError as error:
+            log.warning("Task log %s is lost: %s. Remedy: imagesys maintenance.", self, error.strerror)
             return _LossyFile(os.devnull, mode)
 
 

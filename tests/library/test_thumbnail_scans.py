@@ -51,8 +51,8 @@ def test_coarsely_still_less_is_read_and_hardly_anything_seen_of_it(options):
     mode = options.get("mode", "RGB")
     whole = jpeg(**options)
     for eighths, most in ((1, 1), (2, 2.5)):
-        coarse = needed_scans(whole, eighths, coarse=True)
-        assert len(coarse) <= len(needed_scans(whole, eighths))
+        coarse, needed = needed_scans(whole, eighths, coarse=True), needed_scans(whole, eighths)
+        assert len(coarse) < len(needed) or (eighths == 1 and mode == "L" and coarse == needed)  # the means alone
         assert np.abs(decoded(coarse, eighths, mode) - decoded(whole, eighths, mode)).mean() < most
 
 

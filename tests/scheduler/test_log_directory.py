@@ -54,3 +54,5 @@ def test_a_log_directory_that_is_full_or_rotated_in_mid_run_costs_no_work(live: 
     assert run["state"] == "success", live.api.states(DAG_ID, run_id)
     assert {one["try_number"] for one in live.api.task_instances(DAG_ID, run_id)} <= {0, 1}
     assert live.live_urls("br") == expected_live(entries)
+    told = (live.sandbox.settings.log_dir / "airflow-scheduler.log").read_text(encoding="utf-8")
+    assert "loses lines: No space left on device. Remedy: imagesys maintenance." in told
