@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import yaml
 
 from .canary import canary_settings
 from .settings import PROJECT, SandboxSettings, write_atomically
 
+START = time(3)
+"""When the schedule starts the run of the day before, local time."""
+
 _OVERRIDES: dict[str, Any] = {
+    "start": f"{START:%H:%M}",
     "fetch": {
         "connect_timeout": 3,
         "read_timeout": 4,
@@ -24,6 +30,12 @@ _OVERRIDES: dict[str, Any] = {
     "alerts": {"mail_to": ["ops@example.test"]},
     "image_base_url": "https://images.example.test/lis",
 }
+
+
+def due_day(time_zone: str) -> date:
+    """Return the last local day whose run is due: yesterday, or until `START` the day before."""
+    now = datetime.now(ZoneInfo(time_zone))
+    return now.date() - timedelta(days=1 if now.time() >= START else 2)
 
 
 def config_path(settings: SandboxSettings) -> Path:

@@ -22,6 +22,7 @@ from rich.table import Table
 
 from .airflow import USER, AirflowServices
 from .airflow_api import AirflowApi
+from .config import due_day
 from .errors import SandboxError
 from .sandbox import Sandbox
 from .settings import NODE_NAMES, PROJECT, SandboxSettings, write_atomically
@@ -88,20 +89,20 @@ def _images_wanted() -> int:
     return int(text)
 
 
-def past_days(today: date) -> list[date]:
+def past_days(last_day: date) -> list[date]:
     """Days for a backfill to bring: beyond the look-back of the daily run."""
-    return [today - timedelta(days=10 - n) for n in range(BACKFILL_DAYS)]
+    return [last_day - timedelta(days=9 - n) for n in range(BACKFILL_DAYS)]
 
 
 def _start(sandbox: Sandbox, airflow: AirflowServices, images: int) -> None:
     console.print(f"ImageSys demo: {images} photos of country {COUNTRY}, everything on loopback.", markup=False)
-    today = datetime.now(ZoneInfo(TIME_ZONE)).date()
+    last_day = due_day(TIME_ZONE)
     sandbox.start(
         images,
         country=COUNTRY,
         time_zone=TIME_ZONE,
-        last_day=today - timedelta(days=1),
-        past_days=past_days(today),
+        last_day=last_day,
+        past_days=past_days(last_day),
         progress=_photo_progress,
         say=_say,
         config={"batch": {"size": BATCH_SIZE}},
@@ -138,15 +139,15 @@ def _imagesys(sandbox: Sandbox, *arguments: str) -> str:
 def _begin_run(api: AirflowApi) -> str:
     """Unpause the DAG and return the run to follow.
 
-    Unpausing makes Airflow schedule the latest complete day at once, if that has not run; else one is triggered.
+    Unpausing makes Airflow schedule the last day that is due at once, if that has not run; else one is triggered.
     """
     api.wait_for_dag(DAG_ID)
     api.unpause(DAG_ID)
-    yesterday = datetime.now(ZoneInfo(TIME_ZONE)).date() - timedelta(days=1)
+    due = due_day(TIME_ZONE)
     give_up = time.monotonic() + 20
     while time.monotonic() < give_up:
         runs = api.runs(DAG_ID)
-        scheduled = [run for run in runs if run["run_type"] == "scheduled" and _local_day(run) == yesterday]
+        scheduled = [run for run in runs if run["run_type"] == "scheduled" and _local_day(run) == due]
         if scheduled and scheduled[0]["state"] in ("queued", "running"):
             return str(scheduled[0]["dag_run_id"])
         if scheduled:
@@ -271,8 +272,7 @@ def _show(report: dict[str, Any], path: Path, airflow: AirflowServices) -> None:
         table.add_row(f"files on {name}", f"{node['files']} ({node['bytes'] / 1e6:.1f} MB), {node['missing']} missing")
     console.print()
     console.print(table)
-    today = datetime.now(ZoneInfo(TIME_ZONE)).date()
-    days = past_days(today)
+    days = past_days(due_day(TIME_ZONE))
     console.print(
         f"""
 Report   {path}

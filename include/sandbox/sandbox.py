@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from . import process
 from .airflow import AirflowServices
-from .config import config_path, write_config
+from .config import config_path, due_day, write_config
 from .environment import environment
 from .errors import SandboxError
 from .etl import Etl
@@ -87,8 +86,8 @@ class Sandbox:
     ) -> None:
         """Bring the services up, then seed `country` with `images` photos (0: leave its table as it is).
 
-        `last_day` is yesterday in `time_zone` where it is not given. `say` gets a line for each service
-        started. `config` overrides the defaults of the sandbox's countries.yaml.
+        `last_day` is the last day whose run is due in `time_zone` where it is not given. `say` gets a line for each
+        service started. `config` overrides the defaults of the sandbox's countries.yaml.
         """
         make_private_directory(self.settings.base)
         self.settings.record()
@@ -100,7 +99,7 @@ class Sandbox:
             for one in COUNTRIES:
                 self.etl.create_table(one)
         if images:
-            day = last_day or datetime.now(ZoneInfo(time_zone)).date() - timedelta(days=1)
+            day = last_day or due_day(time_zone)
             self.etl.seed(
                 country,
                 images=images,

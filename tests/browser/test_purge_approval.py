@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from include.sandbox.config import due_day
 from tests.browser.ui import WORK, Ui
-from tests.scheduler.conftest import Live, due_day
+from tests.scheduler.conftest import Live
 
 pytestmark = [pytest.mark.browser, pytest.mark.sandbox]
 

@@ -5,7 +5,6 @@ Each scenario has a country to itself, so that one's nodes, rows and runs never 
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import os
 import shutil
@@ -16,20 +15,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
-from imagesys_lib.config import CountryConfig
 from include.sandbox import ManifestEntry, Sandbox, SandboxSettings
 from include.sandbox.airflow import AirflowServices
 from include.sandbox.airflow_api import AirflowApi
-from include.sandbox.config import write_config
+from include.sandbox.config import due_day, write_config
 from include.sandbox.settings import PROJECT
 
 PORT_BASE = int(os.environ.get("IMAGESYS_SCHEDULER_TEST_PORT_BASE", "18800"))
 BATCH = 50
-START = dt.time.fromisoformat(CountryConfig.model_fields["start"].default)
 
 QUICK: dict[str, Any] = {
     "batch": {"size": BATCH, "lease_seconds": 10},
@@ -110,12 +106,6 @@ class Live:
             check=False,
             timeout=120,
         )
-
-
-def due_day(zone: str) -> dt.date:
-    """Return the last local day whose run is due: yesterday, or until 03:00 the day before."""
-    now = dt.datetime.now(ZoneInfo(zone))
-    return now.date() - dt.timedelta(days=1 if now.time() >= START else 2)
 
 
 def checksums(folder: Path) -> dict[str, str]:

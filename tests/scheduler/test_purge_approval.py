@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from include.sandbox.airflow_api import AirflowApi
-from tests.scheduler.conftest import Live, due_day
+from include.sandbox.config import due_day
+from tests.scheduler.conftest import Live
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox, pytest.mark.long]
 
