@@ -17,7 +17,14 @@ import sqlalchemy as sa
 from sqlalchemy import Connection as Session
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
-from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    before_sleep_log,
+    retry_if_exception,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
 from imagesys_lib.connections import Connection
 from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault, LockHeld
@@ -151,9 +158,15 @@ def _once(engine: Engine, work: Callable[[Session], T]) -> T:
 def _patiently(engine: Engine, attempt: Callable[[], T], patience: float | None = None) -> T:
     patience = _PATIENCE if patience is None else patience
     where = f"{engine.url.host}:{engine.url.port}/{engine.url.database}"
+    backoff = wait_random_exponential(multiplier=0.1, max=5)
+
+    def within_patience(state: RetryCallState) -> float:
+        """Whoever gives so many seconds must not wait for longer because the last pause happened to be long."""
+        return min(backoff(state), max(0.0, patience - (state.seconds_since_start or 0.0)))
+
     retrying = Retrying(
         retry=retry_if_exception(_passing),
-        wait=wait_random_exponential(multiplier=0.1, max=5),
+        wait=within_patience,
         stop=stop_after_delay(patience),
         before_sleep=before_sleep_log(log, logging.WARNING),
         reraise=True,
