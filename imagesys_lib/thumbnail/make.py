@@ -108,11 +108,11 @@ def create_thumbnails_of_image(
 
     They are upright, sRGB, on white, first frame, without metadata. Raises ImageFault: ``not_an_image``,
     ``unsupported_format``, ``too_many_pixels`` and ``too_small`` before any pixel is decoded, ``truncated``,
-    ``decode_error``, ``decoder_crash`` (out of memory). An OSError of opening ``source`` passes through.
+    ``decode_error``. MemoryError, and an OSError of opening ``source``, pass through.
 
-    Here alone everything is caught: the decoders are C libraries and parsers fed by strangers, which raise
-    whatever they stumble over (struct.error, KeyError, ZeroDivisionError, MemoryError ...), and whatever it
-    is, it concerns this image only.
+    Here alone everything else is caught: the decoders are C libraries and parsers fed by strangers, which raise
+    whatever they stumble over (struct.error, KeyError, ZeroDivisionError ...), and whatever it is, it concerns this
+    image only.
     """
     with source.open("rb") as file:
         head = file.read(HEAD_BYTES)
@@ -141,7 +141,7 @@ def create_thumbnails_of_image(
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise ImageFault("too_many_pixels", f"{kind}: far more than allowed") from None
         except MemoryError:
-            raise ImageFault("decoder_crash", f"{kind}: not enough memory") from None
+            raise  # perhaps what earlier photos have left of the process: another one has to say so too
         except Exception as error:
             code = "truncated" if _ends_early(error) else "decode_error"
             raise ImageFault(code, f"{kind}: {type(error).__name__}: {error}") from error

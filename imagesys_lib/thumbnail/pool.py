@@ -2,7 +2,8 @@
 
 Photos go to a process in chunks. When a chunk's process dies, its photos are tried again one by one, and only the one
 that kills its process again is a ``decoder_crash``. Files are written by the processes themselves, each whole or not
-at all, so that only a few numbers travel back.
+at all, so that only a few numbers travel back. Where memory may have been short by others' doing (a long-lived
+process, the kernel's choice of whom to kill), a photo is tried in one more process before it is blamed.
 """
 
 from __future__ import annotations
@@ -38,11 +39,15 @@ CHUNK = 8
 _GRACE = 15.0  # seconds beyond what the timers allow a chunk, for a process that is stopped or lost
 _LOOK_EVERY = 0.5
 _MOST_RESTARTS = 3
-_MOST_TRIES = 3
+_TRIES = {
+    **dict.fromkeys((signal.SIGTERM, -signal.SIGTERM), 3),  # somebody ended our processes
+    **dict.fromkeys((worker.NO_MEMORY, -signal.SIGKILL), 2),
+}
+"""By how a process ended, how often one photo alone is given to another."""
+
 # A process that is killed while it sends or receives leaves the others waiting, twice as long as this, before they give
 # their pool up and another is opened. Nobody holds the lock for more than milliseconds.
 CONSTS.channel_lock_timeout = 5
-_TERMINATED = (signal.SIGTERM, -signal.SIGTERM)
 _main_lock = threading.Lock()
 
 
@@ -189,8 +194,8 @@ class Decoders:
         if len(errand.jobs) > 1:
             log.info("a decoding process died among %d photos: %s; trying them one by one", len(errand.jobs), error)
             self._one_by_one(errand)
-        elif getattr(error, "exitcode", 0) in _TERMINATED and errand.tries < _MOST_TRIES:
-            self._schedule(errand.again())  # somebody ended our processes: not the photo's fault
+        elif errand.tries < _TRIES.get(getattr(error, "exitcode", 0), 1):
+            self._schedule(errand.again())  # perhaps not the photo's fault
         else:
             errand.done([Made(errand.jobs[0].key, code="decoder_crash", detail=_how(error, self._seconds))])
 
@@ -251,6 +256,8 @@ def _how(error: BaseException, seconds: float) -> str:
         return f"no end after {seconds:g} s of CPU"
     if isinstance(error, TaskTimeout) or code == -signal.SIGALRM:
         return f"no end after {worker.WALL * seconds:g} s"
+    if code == worker.NO_MEMORY:
+        return "not enough memory"
     if isinstance(code, int) and code < 0:
         return f"the decoder was ended by {signal.Signals(-code).name}"
     return f"the decoder ended with code {code}"

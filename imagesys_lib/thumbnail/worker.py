@@ -15,6 +15,8 @@ from multiprocessing import forkserver
 from imagesys_lib.thumbnail.jobs import Job, Made, Work
 
 WALL = 3
+NO_MEMORY = 79
+"""How a process ends that has no memory left."""
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
@@ -68,6 +70,8 @@ def make(job: Job) -> Made:
 def make_all(work: Work, jobs: Sequence[Job], seconds: float) -> list[Made]:
     """Do ``jobs`` in turn; one that takes longer ends the process by a signal, whatever it does.
 
+    So does one that finds no memory: a process that lives long may have little left to give.
+
     ``seconds`` are of CPU, so that a busy machine condemns no photo; of wall clock it may take ``WALL`` times as many.
     """
     made = []
@@ -77,7 +81,7 @@ def make_all(work: Work, jobs: Sequence[Job], seconds: float) -> list[Made]:
         try:
             made.append(work(job))
         except MemoryError:
-            made.append(Made(job.key, code="decoder_crash", detail="not enough memory"))
+            os._exit(NO_MEMORY)
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)

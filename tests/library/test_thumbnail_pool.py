@@ -45,6 +45,11 @@ def treacherous(job: Job) -> Made:
         hoard = []
         while True:
             hoard.append(bytearray(8 << 20))
+    if "once" in name and len(leavings := list(job.source.parent.glob("gone-*"))) < 2:
+        (job.source.parent / f"gone-{len(leavings)}").touch()  # in the chunk, and once more alone
+        if "starved" in name:
+            raise MemoryError
+        os.kill(os.getpid(), signal.SIGKILL)
     if "full" in name:
         raise DiskFull("No space left.", remedy="free space")
     return worker.make(job)
@@ -111,6 +116,13 @@ def test_a_crash_a_hang_and_hunger_cost_that_image_alone(pool, jobs, how, detail
     assert {one.key: one.code for one in made if one.code} == {5: "decoder_crash", 17: "decoder_crash"}
     assert all(detail in one.detail for one in made if one.code)
     assert all(len(one.thumbs) == 2 for one in made if not one.code)
+
+
+@pytest.mark.parametrize("how", ["once-starved", "once-ended"])
+def test_a_photo_that_is_well_in_another_process_is_not_to_blame(pool, jobs, tmp_path, how):
+    made = done(pool, jobs("good", how, "good"))
+    assert len(list(tmp_path.glob("gone-*"))) == 2
+    assert [(len(one.thumbs), one.code) for one in made] == [(2, "")] * 3
 
 
 def test_an_original_that_is_gone_is_neither_made_nor_faulty(pool, jobs):
