@@ -3,7 +3,7 @@
 Each size is a local day of its own with so many new images, each URL with bytes of its own. Before every run the
 databases, trees and staging are emptied; while the library runs, Airflow is stopped. A run after which not every image
 is live, with its files on every node, ends the benchmark. Usage: python -m benchmarks.airflow_overhead
-[--images 1000,5000,20000] [--rounds 1] [--no-fail], or --batch-sizes 500,1000,2000,5000 to compare settings of
+[--images 1000,5000,20000] [--rounds 3] [--no-fail], or --batch-sizes 500,1000,2000,5000 to compare settings of
 batch.size on one day.
 """
 
@@ -51,7 +51,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=_numbers, default=[1000, 5000, 20000], help="images a day, two sizes or more")
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--patience", type=float, default=60, help="seconds that a run waits for a quiet machine")
     parser.add_argument("--no-fail", action="store_true", help="exit 0 also where a limit is missed")
     parser.add_argument("--batch-sizes", type=_numbers, default=[], help="compare these on one day, and nothing else")

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import psutil
 
+from benchmarks.common.scratch import is_in_memory, scratch
 from include.sandbox import Sandbox, SandboxSettings, process
 from include.sandbox.airflow_api import direct_session
 from include.sandbox.config import write_config
@@ -26,6 +27,7 @@ from .figures import QUIET
 COUNTRY, TIME_ZONE = "uk", "Europe/London"
 DAG_ID = f"imagesys_{COUNTRY}"
 BASE = PROJECT / ".local" / "bench-airflow"
+SANDBOX = scratch("bench-airflow", BASE / "sandbox")
 PORT_BASE = 18300
 PHOTOS = 1500
 """Of these the JPEGs, 96 in 100, are served; each URL with bytes of its own."""
@@ -84,7 +86,7 @@ class Ground:
     @classmethod
     def begin(cls, patience: float = 60) -> Ground:
         """Start everything but Airflow, on an empty directory: no history of an earlier benchmark has a say."""
-        sandbox = Sandbox(SandboxSettings(base=BASE / "sandbox", port_base=PORT_BASE))
+        sandbox = Sandbox(SandboxSettings(base=SANDBOX, port_base=PORT_BASE))
         ground = cls(sandbox, patience)
         ground.end()
         shutil.rmtree(sandbox.settings.base, ignore_errors=True)
@@ -93,9 +95,11 @@ class Ground:
         return ground
 
     def end(self) -> None:
-        """Stop all of it."""
+        """Stop all of it, and leave nothing in memory."""
         self.sandbox.airflow.stop()
         self.sandbox.stop()
+        if is_in_memory(SANDBOX):
+            shutil.rmtree(SANDBOX, ignore_errors=True)
 
     def environment(self) -> dict[str, str]:
         """What a command needs to work on the sandbox as Airflow's tasks do."""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.common.scratch import scratch
 from imagesys_lib.config import Batching
 from include.sandbox.settings import PROJECT
 
 BASE = PROJECT / ".local" / "bench-images"
 HERE = Path(__file__).parent
 
-_MEMORY = Path("/dev/shm")  # noqa: S108
-_ENOUGH = 4 * 1024**3
-IN_MEMORY = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ENOUGH
-SCRATCH = _MEMORY / "imagesys-bench-images" if IN_MEMORY else BASE / "scratch"
-"""What contenders write: in memory where there is room, or the file system would be what is measured."""
+SCRATCH = scratch("bench-images", BASE / "scratch")
+"""What contenders write."""
 
 UV = PROJECT / ".local" / "tools" / "bin" / "uv"
 
