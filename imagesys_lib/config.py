@@ -55,7 +55,10 @@ class ProcessDetails(_Model):
 
 
 class DataSource(ProcessDetails):
-    """What holds for one data source alone: how its thumbnails are finished, what its hosts' statuses mean."""
+    """What holds for one data source alone: how its thumbnails are finished, what its hosts' statuses mean.
+
+    Process details that it does not name are the country's.
+    """
 
     statuses: Mapping[HttpStatus, StatusMeaning] = Field(default_factory=dict)
 
@@ -110,8 +113,9 @@ class Fetch(_Model):
     """How photos are fetched. Times in seconds, sizes in bytes, speeds in bytes a second.
 
     ``statuses`` says what an HTTP status means: ``gone`` (rejected) or ``unknown`` (tried again later).
-    ``allowed_addresses`` are networks that may be asked although they are not public. ``proxy`` is a URL;
-    without it no proxy is used, whatever the environment says (the original's ``noproxy``).
+    ``allowed_addresses`` are networks that may be asked although they are not public, ``denied_addresses`` such as may
+    not whatever they are (a network's own NAT64 prefix, say). ``proxy`` is a URL; without it no proxy is used, whatever
+    the environment says (the original's ``noproxy``). ``user_agent`` names a page or an address for whoever minds us.
     """
 
     in_flight: Annotated[int, Field(ge=1, le=512)] = 64
@@ -130,9 +134,17 @@ class Fetch(_Model):
     max_retry_after_hours: Annotated[float, Field(gt=0)] = 24
     network_patience: Annotated[float, Field(ge=0)] = 300
     allowed_addresses: tuple[IPvAnyNetwork, ...] = ()
+    denied_addresses: tuple[IPvAnyNetwork, ...] = ()
     proxy: Annotated[str, Field(pattern=r"^(https?|socks5h?)://[^\s]+$")] | None = None
     statuses: Mapping[HttpStatus, StatusMeaning] = Field(default_factory=dict)
-    user_agent: Annotated[str, Field(min_length=8)]
+    user_agent: Annotated[str, Field(min_length=8, max_length=250)]
+
+    @field_validator("user_agent")
+    @classmethod
+    def _has_contact(cls, value: str) -> str:
+        if not value.isascii() or not value.isprintable() or not re.search(r"https?://\S|\S@\S", value):
+            raise ValueError(f"{value!r} names no contact: add a URL or a mail address, in ASCII")
+        return value
 
     def limits(self, host: str) -> HostLimits:
         """Return what holds for one host, ``name`` or ``name:port`` in lower case."""
@@ -176,12 +188,15 @@ class Staging(_Model):
     """The worker's disk: where originals and thumbnails wait, and the floors of free space it never crosses.
 
     Below ``pressure_percent`` of that floor (200: twice as much) changes of nodes that are behind are let go.
+    Up to ``transit_mb`` of files at a time (some four of such groups at once) go through memory in a repair, more
+    through ``root``.
     """
 
     root: Path
     min_free_mb: Annotated[int, Field(ge=0)] = 1024
     min_free_inodes: Annotated[int, Field(ge=0)] = 10_000
     pressure_percent: Annotated[int, Field(ge=100, le=1000)] = 200
+    transit_mb: Annotated[int, Field(ge=0, le=4096)] = 32
 
     @property
     def pressure_mb(self) -> int:
@@ -382,7 +397,11 @@ class CountryConfig(_Model):
 
     def process_details(self, datasource_id: int) -> ProcessDetails:
         """Return how this data source's thumbnails are finished."""
-        return self.datasources.get(datasource_id, self.process)
+        own = self.datasources.get(datasource_id)
+        if own is None:
+            return self.process
+        named = own.model_dump(exclude_unset=True, include=set(ProcessDetails.model_fields))
+        return self.process.model_copy(update=named)
 
     def status_meaning(self, datasource_id: int, status: int) -> StatusMeaning | None:
         """Return what a status means from this data source; None where nobody has said."""

@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 from imagesys_lib.config import Staging as StagingConfig
@@ -22,6 +25,8 @@ from imagesys_lib.errors import DiskFull, EnvironmentFault
 from imagesys_lib.fetch import Fetched
 from imagesys_lib.files import link_atomically, write_atomically
 from imagesys_lib.hashing import lis_path_for_hash, thumbnail_path
+
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of our own in it, which nobody else can read or replace
 
 
 @dataclass(frozen=True)
@@ -111,16 +116,43 @@ class Staging:
         for path in paths:
             (self.out / path).unlink(missing_ok=True)
 
-    def repair_folders(self, node: str) -> str:
-        """How the names of the folders begin, below the staging root, through which a repair of ``node`` goes."""
-        return f"repair-{self.country}-{node}-"
+    def repair_folder(self, node: str, size: int) -> Path:
+        """Make a folder for ``size`` bytes on their way from a peer to ``node``: in memory, if they are few.
+
+        What lies there goes with a crash, and would be fetched again in any case.
+        """
+        root, memory = self.settings.root, self._memory
+        if size <= self.settings.transit_mb << 20:
+            with contextlib.suppress(OSError):
+                memory.mkdir(mode=0o700, exist_ok=True)
+                found, room = memory.lstat(), os.statvfs(memory)
+                if S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and room.f_bavail * room.f_frsize > 8 * size:
+                    root = memory
+        return Path(tempfile.mkdtemp(prefix=self._repairs(node), dir=root))
+
+    def repairs_left(self, node: str) -> list[Path]:
+        """Return the folders of repairs of ``node`` that are under way, or were killed."""
+        return [
+            folder for root in (self.settings.root, self._memory) for folder in root.glob(f"{self._repairs(node)}*")
+        ]
 
     def sweep_repairs(self, node: str) -> int:
         """Remove what killed repairs of ``node`` have left; only under the node's lock. Returns how many folders."""
-        left = list(self.settings.root.glob(f"{self.repair_folders(node)}*"))
+        left = self.repairs_left(node)
         for folder in left:
             shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not there, or in use by others
+            self._memory.rmdir()
         return len(left)
+
+    def _repairs(self, node: str) -> str:
+        return f"repair-{self.country}-{node}-"
+
+    @cached_property
+    def _memory(self) -> Path:
+        """This installation's own folder in memory, which all programs of the machine share."""
+        name = hashlib.sha1(os.fsencode(self.settings.root.absolute()), usedforsecurity=False).hexdigest()[:16]
+        return _IN_MEMORY / f"imagesys-{name}"
 
     def free_bytes(self) -> int:
         """Return the free space of the staging disk."""

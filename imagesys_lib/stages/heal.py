@@ -192,7 +192,7 @@ def _put_right(ctx: Context, bad: sa.ColumnElement[bool], work: Callable[[Sessio
 def _sweep_repairs(ctx: Context) -> None:
     """Remove what killed repairs have left in staging, but for nodes that somebody is at right now."""
     for node in ctx.config.nodes:
-        if any(ctx.staging.settings.root.glob(f"{ctx.staging.repair_folders(node)}*")):
+        if ctx.staging.repairs_left(node):
             with suppress(NodeFault), node_lock(ctx, node, timeout=0):
                 ctx.staging.sweep_repairs(node)
 

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import shutil
-import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -101,7 +100,8 @@ class Sources:
         """Yield each plan with its files from staging or from its first peer; theirs are not verified yet."""
         for turn, plan in enumerate(plans):
             self.ctx.staging.require_space()
-            folder = Path(tempfile.mkdtemp(prefix=self.ctx.staging.repair_folders(self.node), dir=self._root))
+            size = sum(int(thumb["bytes"]) for image in plan.wanted for thumb in image.thumbs or ())
+            folder = self.ctx.staging.repair_folder(self.node, size)
             group = Sourced(plan, folder, turn, plan.wanted)
             group.collect(self.ctx.staging.out)
             for peer, images in self._first_choice(group).items():
@@ -121,10 +121,6 @@ class Sources:
             answered = [group.answered[peer] for peer in self.peers]
             group.nowhere = [image for image in group.left if all(image.image_hash in hashes for hashes in answered)]
             yield group
-
-    @property
-    def _root(self) -> Path:
-        return self.ctx.staging.settings.root
 
     def _order(self, turn: int) -> list[str]:
         """Return the peers, a different one first each time, so that they share the load."""

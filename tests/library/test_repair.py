@@ -74,7 +74,8 @@ def flip_a_bit(file: Path) -> None:
 
 
 def leftovers(world: World) -> list[str]:
-    return [path.name for path in world.staging.glob("repair-*")]
+    found = [folder for node in NODES for folder in world.ctx.staging.repairs_left(node)]
+    return sorted({folder.name for folder in found} | {folder.name for folder in world.staging.glob("repair-*")})
 
 
 def is_ready(world: World, node: str) -> bool:
@@ -326,6 +327,25 @@ def test_a_refill_killed_at_many_points_converges(world: World, live: Entries) -
         repair(world.ctx, "n2")
         assert_equal_nodes(world)
         assert (marked(world), leftovers(world)) == (set(), [])
+
+
+def test_files_on_their_way_lie_in_memory_that_is_ours_alone_or_if_many_in_staging(world: World) -> None:
+    staging = world.ctx.staging
+    in_memory, on_disk = staging.repair_folder("n2", 1 << 20), staging.repair_folder("n2", 33 << 20)
+    assert on_disk.parent == world.staging
+    assert in_memory.parent.parent == Path("/dev/shm")
+    assert in_memory.parent.stat().st_mode & 0o777 == 0o700
+    assert sorted(staging.repairs_left("n2")) == sorted([in_memory, on_disk])
+    assert staging.sweep_repairs("n1") == 0
+    assert staging.sweep_repairs("n2") == 2
+    assert not in_memory.parent.exists()
+    # Where somebody else was first, nothing is put.
+    in_memory.parent.symlink_to(world.staging)
+    try:
+        assert staging.repair_folder("n2", 1).parent == world.staging
+    finally:
+        in_memory.parent.unlink()
+    staging.sweep_repairs("n2")
 
 
 def test_what_a_killed_repair_has_left_is_swept_but_not_under_the_hands_of_a_living_one(
