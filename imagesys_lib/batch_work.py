@@ -6,7 +6,9 @@ One thread hands out images, collects results, writes them in groups and renews 
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -86,8 +88,8 @@ class Crew(Generic[Item, Result]):
         self._at_once = at_once
         self._renew_every = claim.lease / 3
 
-    def run(self, pieces: Iterable[Item], images: int) -> None:
-        """Work through ``pieces``, ``images`` in all."""
+    def run(self, pieces: Iterable[Item], images: int, until: float = math.inf) -> list[Item]:
+        """Work through ``pieces``, ``images`` in all; begin none after ``until`` (monotonic). Returns what is left."""
         pending: set[Future[list[Result]]] = set()
         done: set[Future[list[Result]]] = set()
         results: list[Result] = []
@@ -97,8 +99,8 @@ class Crew(Generic[Item, Result]):
         try:
             while True:
                 self._ctx.check_stop()
-                while len(pending) < self._at_once and (piece := next(queue, None)) is not None:
-                    pending.add(self._submit(piece))
+                room = self._at_once - len(pending) if time.monotonic() < until else 0
+                pending |= {self._submit(piece) for piece in itertools.islice(queue, room)}
                 if not pending:
                     break
                 done, pending = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
@@ -119,8 +121,9 @@ class Crew(Generic[Item, Result]):
                     results += future.result()
             self._flush(results)
             raise
-        self._flush(results)
-        self._ctx.progress(images, images)
+        done_count += self._flush(results)
+        self._ctx.progress(done_count, images)
+        return list(queue)
 
     def _flush(self, results: list[Result]) -> int:
         count = len(results)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib.alerts import incidents, outbox
 from imagesys_lib.alerts.message import Message
-from imagesys_lib.breaker import PROBES, Position, Standing, source_trips
+from imagesys_lib.breaker import PROBES, Standing, source_trips
 from imagesys_lib.config import Breaker
 from imagesys_lib.db.engine import NOW, Session, chunks, from_now, read, seconds_until, write
 from imagesys_lib.db.schema import lis_datasources
@@ -40,27 +40,43 @@ def standings(db: Engine, datasource_ids: Iterable[int]) -> dict[int, Standing]:
     return found
 
 
-def allowance(standing: Standing | None) -> int | None:
-    """Return how many images of a data source a batch may try; None for all."""
-    position = standing.position if standing else Position.CLOSED
-    return {Position.CLOSED: None, Position.OPEN: 0, Position.HALF_OPEN: PROBES}[position]
+def may_probe(db: Engine, datasource_id: int, seconds: float) -> bool:
+    """Let one batch of all try a few images of a half open data source; others wait ``seconds`` for what it finds."""
+    c = lis_datasources.c
+    statement = (
+        sa.update(lis_datasources)
+        .where(c.datasource_id == datasource_id, c.trips > 0, c.not_before.is_(None) | (c.not_before <= NOW))
+        .values(not_before=from_now(round(seconds)))
+    )
+    return bool(write(db, lambda session: session.execute(statement).rowcount))
 
 
-def note(db: Engine, country: str, tallies: Mapping[int, Tally], settings: Breaker) -> dict[int, float]:
+def note(
+    db: Engine,
+    country: str,
+    tallies: Mapping[int, Tally],
+    settings: Breaker,
+    probing: Collection[int] = (),
+) -> dict[int, float]:
     """Add up what a batch saw and open or close breakers; returns those that opened, with their seconds.
+
+    ``probing`` are the data sources that this batch was to try; of others that are left alone it tells nothing new.
 
     The mails about it wait in the outbox from the same transaction on; a task of the run sends them.
     """
     opened: dict[int, float] = {}
     for datasource_id, tally in sorted(tallies.items()):
-        seconds = write(db, lambda s, d=datasource_id, t=tally: _note(s, country, d, t, settings))  # type: ignore[misc]
+        probes = datasource_id in probing
+        seconds = write(db, lambda s, d=datasource_id, t=tally, p=probes: _note(s, country, d, t, settings, probes=p))  # type: ignore[misc]
         if seconds:
             opened[datasource_id] = seconds
             log.warning("data source %d fails: it is left alone for %.0f s", datasource_id, seconds)
     return opened
 
 
-def _note(session: Session, country: str, datasource_id: int, tally: Tally, settings: Breaker) -> float:
+def _note(
+    session: Session, country: str, datasource_id: int, tally: Tally, settings: Breaker, *, probes: bool
+) -> float:
     c = lis_datasources.c
     first = insert(lis_datasources).values(datasource_id=datasource_id, first_seen_at=NOW, last_seen_at=NOW)
     session.execute(first.on_duplicate_key_update(datasource_id=c.datasource_id))
@@ -68,7 +84,7 @@ def _note(session: Session, country: str, datasource_id: int, tally: Tally, sett
     query = sa.select(c.attempts, c.failures, c.trips, _WAIT.label("wait"), over.label("over"))
     row = session.execute(query.where(c.datasource_id == datasource_id).with_for_update()).one()
     own = sa.update(lis_datasources).where(c.datasource_id == datasource_id)
-    if (row.wait or 0) > 0:
+    if (row.wait or 0) > 0 and not probes:
         return 0.0  # open: what was under way when it opened tells nothing new
     start_anew = bool(row.over)
     attempts = tally.attempts + (0 if start_anew else row.attempts)

@@ -1,7 +1,8 @@
 """Placeholders: the same bytes on so many listings of one data source that they show none of them.
 
-Found out by content when a batch is downloaded and kept in ``lis_placeholders``, so that they are counted once. Images
-with such an original are quarantined; those already live are unpublished, and their files leave the nodes.
+Found out by content, of a downloaded batch and of what an ingest finds on further listings, and kept in
+``lis_placeholders``, so that they are counted once. Images with such an original are quarantined; those already live
+are unpublished, and their files leave the nodes.
 """
 
 from __future__ import annotations
@@ -31,15 +32,24 @@ _i, _p = lis_images.c, lis_placeholders.c
 _REASON = {"reason": "placeholder", "detail": "the same bytes stand for many listings of its data source"}
 
 
-def find_out(db: Engine, batch_id: int, most: int) -> int:
+def find_in_batch(db: Engine, batch_id: int, most: int) -> int:
     """Note which originals of a downloaded batch stand for more than ``most`` listings. Returns how many are new."""
+    return _find(db, (_i.batch_id == batch_id) & (_i.state == State.DOWNLOADED.value), most)
+
+
+def find_among(db: Engine, hashes: Sequence[str], most: int) -> int:
+    """Do the same for images that are made already, at most 1,000: more listings show them than did."""
+    made = [State.THUMBNAILED.value, State.LIVE.value]
+    return _find(db, _i.image_hash.in_(hashes) & _i.state.in_(made), most)
+
+
+def _find(db: Engine, which: sa.ColumnElement[bool], most: int) -> int:
     known = (_p.source_sha1 == _i.source_sha1) & (_p.datasource_id == _i.datasource_id) & (_p.listings > most)
     originals = (
         sa.select(_i.source_sha1, _i.datasource_id)
         .select_from(lis_images.outerjoin(lis_placeholders, known))
         .where(
-            _i.batch_id == batch_id,
-            _i.state == State.DOWNLOADED.value,
+            which,
             _i.source_sha1.is_not(None),
             _p.source_sha1.is_(None),  # not counted again, as it may have any number of listings
         )

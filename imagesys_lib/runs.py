@@ -133,6 +133,14 @@ def add_figures(engine: Engine, run_id: str, figures: Mapping[str, int]) -> None
     write(engine, work)
 
 
+def add_figures_of_batch(engine: Engine, batch_id: int, figures: Mapping[str, int]) -> None:
+    """Add to the figures of the run that a batch belongs to."""
+    if any(figures.values()):
+        rows = read(engine, sa.select(lis_batches.c.run_id).where(lis_batches.c.batch_id == batch_id))
+        for row in rows:
+            add_figures(engine, row.run_id, figures)
+
+
 def reported_before(engine: Engine, run: Run, most: int) -> list[str]:
     """Return the ids of the latest runs of the same kind that began before this one and have had their report."""
     r, m = lis_runs.c, lis_metrics.c

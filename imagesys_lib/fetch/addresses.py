@@ -50,10 +50,11 @@ _ONLY_AS_GOOD_AS_EMBEDDED = (_MAPPED, _NAT64)
 _LOW = 0xFFFF_FFFF
 
 
-def is_refused(address: str, allowed: Iterable[Network] = ()) -> bool:
+def is_refused(address: str, allowed: Iterable[Network] = (), denied: Iterable[Network] = ()) -> bool:
     """Say whether ``address`` (text, perhaps with a zone) may not be connected to.
 
     An IPv6 address that embeds an IPv4 one is judged with it: it must be public in both, or ``allowed`` in either.
+    What is ``denied`` in either is refused whatever else holds.
     """
     try:
         ip = ip_address(address.partition("%")[0])
@@ -61,6 +62,8 @@ def is_refused(address: str, allowed: Iterable[Network] = ()) -> bool:
         return True
     inside = embedded(ip)
     both = [ip] if inside is None else [ip, inside]
+    if any(one in network for network in denied for one in both):
+        return True
     if any(one in network for network in allowed for one in both):
         return False
     return not _is_public(ip)

@@ -28,7 +28,7 @@ class Dialler:
     """
 
     def __init__(self, settings: Fetch, on_dial: Callable[[], None], on_error: Callable[[BaseException], None]) -> None:
-        self._allowed = settings.allowed_addresses
+        self._settings = settings
         self._is_judged = settings.proxy is None
         self._on_dial, self._on_error = on_dial, on_error
         self.refused: list[str] = []
@@ -44,7 +44,7 @@ class Dialler:
         try:
             family, kind, protocol, at = address
             is_internet = family in (socket.AF_INET, socket.AF_INET6)
-            if not is_internet or (self._is_judged and is_refused(at[0], self._allowed)):
+            if not is_internet or (self._is_judged and self._is_refused(at[0])):
                 self.refused.append(str(at[0]))
                 return pycurl.SOCKET_BAD
             made = _Socket(family, kind, protocol)
@@ -54,6 +54,9 @@ class Dialler:
             self._on_error(error)
             return pycurl.SOCKET_BAD
         return made
+
+    def _is_refused(self, address: str) -> bool:
+        return is_refused(address, self._settings.allowed_addresses, self._settings.denied_addresses)
 
     def _configure(self, descriptor: int, _purpose: int) -> int:
         """Keep the duplicate from the programs that we start."""

@@ -116,7 +116,7 @@ class Fetcher:
         self._held_until = time.monotonic() + seconds if seconds > 0 else 0.0
 
     def drain(self) -> list[Job]:
-        """Take back all jobs that have not begun, delayed ones too. Those between two hops of a redirect stay."""
+        """Take back all jobs that are not in flight: delayed ones too, and those between two hops of a redirect."""
         return [task.job for task in self._waiting.drain()]
 
     def fetch(self, url: str, target: Path, *, etag: str = "", last_modified: str = "") -> Fetched | NotModified:
@@ -253,7 +253,7 @@ class Fetcher:
             except ImageFault as wrong:
                 self._done.append(Outcome(task.job, wrong, host))
         else:
-            self._done.append(Outcome(task.job, result, host))
+            self._done.append(Outcome(task.job, result, host, task.hops))
         self._gate.left(host, fault)  # last: if it raises, the outcome is known all the same
 
     def _go_on(self, task: Task, location: str) -> None:

@@ -47,8 +47,9 @@ class Unattempted:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended; ``host`` is the key of the last host that was, or was to be, asked."""
+    """How a job ended; ``host`` is the key of the last host that was, or was to be, asked, after ``hops`` redirects."""
 
     job: Job
     result: Fetched | NotModified | Unattempted | ImageFault
     host: str
+    hops: int = 0

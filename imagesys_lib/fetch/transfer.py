@@ -22,6 +22,7 @@ from imagesys_lib.reasons import ImageFault
 MAX_HEADERS = 100  # lines of one answer, as in Python's http.client
 MAX_HEADER_BYTES = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_OF_THE_HOST = frozenset({403, 408, 429})  # beside 5xx: of other statuses Retry-After cannot mean the whole host
 _READ_THROUGH = 64 * 1024  # bytes of an error page read for the sake of the connection
 _WRITE_AT = 256 * 1024  # bytes hashed and written at once: most images touch the disk only when they are whole
 _ABORT = 0  # what a callback returns to end the transfer: not the number of bytes it was given
@@ -168,7 +169,8 @@ class Transfer:
             self._verdict = self._fault("protocol", "an answer (304) to a condition that was not set")
         elif not 200 <= status < 300:
             longest = self._settings.max_retry_after_hours * 3600
-            self._verdict = ImageFault(f"http_{status}", self._name, retry_after=head.retry_after(longest))
+            pause = head.retry_after(longest) if status in _OF_THE_HOST or status >= 500 else None
+            self._verdict = ImageFault(f"http_{status}", self._name, retry_after=pause)
         elif status == 206:
             self._verdict = self._fault("protocol", "a partial answer (206) that was not asked for")
         elif announced is not None and announced > most:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 from dataclasses import dataclass
 from ipaddress import IPv6Address
@@ -17,6 +18,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NAME = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
 _ZONE = re.compile(r"[A-Za-z0-9._~-]{1,32}")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_PORTS = {"http": 80, "https": 443}
 _SAFE = "!$&'()*+,/:;=@~%"
 
 
@@ -34,11 +36,26 @@ class Wire:
 
 
 def host_of(url: str) -> str:
-    """Return the host and port of a URL, the key under which a host is left alone; ``""`` if it has none."""
+    """Return the key under which the host of a URL is limited and left alone; ``""`` if it has none.
+
+    However a feed spells a host, it is one: lower case, punycode, without a last dot or the scheme's own port.
+    """
     try:
-        return urlsplit(url).netloc.rpartition("@")[2].lower()
+        parts = urlsplit(url)
+        port = parts.port
     except ValueError:
         return ""
+    return _key(parts, port)
+
+
+def _key(parts: SplitResult, port: int | None) -> str:
+    name = (parts.hostname or "").rstrip(". ")
+    if ":" in name:
+        name = f"[{name}]"
+    elif not name.isascii():
+        with contextlib.suppress(UnicodeError):  # no such name can be asked, but it is a key all the same
+            name = idna.encode(name, uts46=True).decode("ascii")
+    return name if port in (None, _PORTS.get(parts.scheme)) else f"{name}:{port}"
 
 
 def wire(url: str) -> Wire:
@@ -50,7 +67,7 @@ def wire(url: str) -> Wire:
     path = _encoded(parts.path, _SAFE) or "/"
     netloc = parts.netloc.rpartition("@")[2]
     shown = parts._replace(netloc=netloc).geturl()
-    return Wire(f"{parts.scheme}://{at}{path}{query}", netloc.lower(), _authorization(parts), shown)
+    return Wire(f"{parts.scheme}://{at}{path}{query}", _key(parts, port), _authorization(parts), shown)
 
 
 def joined(url: str, location: str) -> str:

@@ -106,16 +106,10 @@ class Waiting:
         return math.inf
 
     def drain(self) -> list[Task]:
-        """Take out all jobs that have not begun, in no particular order."""
-        fresh = [item for _, _, item in self._timers if isinstance(item, Task)]
-        self._timers = [entry for entry in self._timers if not isinstance(entry[2], Task)]
-        heapq.heapify(self._timers)
+        """Take out all jobs, in no particular order."""
+        taken = [item for _, _, item in self._timers if isinstance(item, Task)]
+        taken += itertools.chain.from_iterable(self._queues.values())
+        for held in (self._timers, self._queues, self._round, self._asleep):
+            held.clear()
         self._delayed = 0
-        for host, queue in list(self._queues.items()):
-            fresh += [task for task in queue if not task.hops]
-            self._queues[host] = deque(task for task in queue if task.hops)
-            if not self._queues[host]:
-                del self._queues[host]
-                self._asleep.pop(host, None)
-        self._round = deque(host for host in self._round if host in self._queues)
-        return fresh
+        return taken

@@ -4,7 +4,7 @@ A host is known by ``name`` or ``name:port``. Its places (requests in flight) ar
 which free themselves when a worker dies; its pauses, breaker and rate are a row of ``lis_hosts``.
 """
 
-from imagesys_lib.hosts.gate import SharedGate
+from imagesys_lib.hosts.gate import PATIENCE, SharedGate
 from imagesys_lib.hosts.store import pause, paused
 
-__all__ = ["SharedGate", "pause", "paused"]
+__all__ = ["PATIENCE", "SharedGate", "pause", "paused"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,8 @@ from sqlalchemy import Engine
 
 from imagesys_lib.breaker import Position, Standing, is_hosts_fault
 from imagesys_lib.config import Fetch, HostLimits
-from imagesys_lib.fetch import Admission
-from imagesys_lib.ground import SILENCE, Ground, reachable, resolver_works
+from imagesys_lib.fetch import Admission, is_refused
+from imagesys_lib.ground import SILENCE, Ground, has_name, reachable, resolver_works
 from imagesys_lib.hosts import store
 from imagesys_lib.hosts.places import Places
 from imagesys_lib.reasons import ImageFault
@@ -62,14 +63,14 @@ class SharedGate:
     not call :meth:`refresh` for ``silence`` seconds loses its places.
     """
 
-    def __init__(self, shared: Engine, settings: Fetch, silence: int = 60) -> None:
-        self._shared, self._settings = shared, settings
+    def __init__(self, shared: Engine, settings: Fetch, silence: int = 60, stop: threading.Event | None = None) -> None:
+        self._shared, self._settings, self._stop = shared, settings, stop
         self._places = Places(shared, silence)
         self._hosts: dict[str, _Host] = {}
         self._answered_hosts: set[str] = set()
         self._refreshed = 0.0
         self.ground = Ground()
-        self._proven_until = 0.0
+        self._held, self._looked_until = True, 0.0  # what was found of our own network, and how long it counts
 
     def __enter__(self) -> SharedGate:
         return self
@@ -108,6 +109,8 @@ class SharedGate:
         self.abandoned(host)
         known = self._hosts[host]
         self.ground.tell(host, fault)
+        if fault is not None and fault.reason.code == "blocked_address":
+            return  # nobody was asked: that says nothing of the host, nor that it can be reached
         if fault is not None and fault.retry_after:
             store.pause(self._shared, host, fault.retry_after, fault.reason.code)
             standing = known.standing_at(time.monotonic())
@@ -118,7 +121,7 @@ class SharedGate:
         else:
             self._answered(host, known)
         if known.standing_at(time.monotonic()).wait > 0:
-            self._places.give(host, self._places.held(host) - known.busy)
+            self._give_spare(host, known)
 
     def abandoned(self, host: str) -> None:
         """Free the place of a request that this worker cut short."""
@@ -135,7 +138,7 @@ class SharedGate:
         probing = known.standing.trips > 0
         if not probing and known.failures + known.standing.failures < self._settings.breaker.failures:
             return
-        if self.ground.is_doubtful and reason in SILENCE:
+        if reason in SILENCE and self.ground.is_doubtful and not self.ground_holds():
             return  # written, or forgiven, when it is known whose fault it is
         before = known.standing.trips
         standing = self._note_failures(host, known)
@@ -160,25 +163,40 @@ class SharedGate:
     def ground_holds(self) -> bool:
         """Look at our own network: do names resolve, can a host that answered lately be reached?
 
-        Where nothing is known of any host, no host that is reached means no.
+        Where nothing is known of any other host, one that is silent alone is at fault itself; several are not.
         """
-        if time.monotonic() < self._proven_until:
+        if time.monotonic() >= self._looked_until:
+            self._held = self._names_resolve() and self._hosts_answer()
+            self._looked_until = time.monotonic() + (_PROVEN if self._held else _REFRESH)
+        if self._held:
             self.ground.holds()
+        return self._held
+
+    def _names_resolve(self) -> bool:
+        """Ask for names that did not resolve, and for others: the name's own servers may be down, or our resolver."""
+        names = list(self.ground.unresolved)[:_REFERENCES]
+        others = [host for host in self._references() if has_name(host) and host not in names] if names else []
+        return len(names) + len(others) < 2 or resolver_works([*names, *others], self._stop)
+
+    def _hosts_answer(self) -> bool:
+        silent = self.ground.silent
+        known = self._references() if silent else []
+        others = [host for host in known if host not in silent]
+        if len(silent) < 2 and not others:
             return True
-        unresolved, silent = list(self.ground.unresolved), list(self.ground.silent)
-        if len(unresolved) > 1 and not resolver_works(unresolved[:_REFERENCES]):
-            return False
-        if len(silent) > 1 and not reachable(self._references()):
-            return False
-        self._proven_until = time.monotonic() + _PROVEN
-        self.ground.holds()
-        return True
+        return reachable(others or known, self._is_refused, self._stop)
+
+    def _is_refused(self, address: str) -> bool:
+        settings = self._settings
+        return settings.proxy is None and is_refused(address, settings.allowed_addresses, settings.denied_addresses)
 
     def _references(self) -> list[str]:
         """Return hosts that answered lately; with a proxy, the proxy alone says whether our network is up."""
         if self._settings.proxy:
             return [urlsplit(self._settings.proxy).netloc.rpartition("@")[2]]
-        return [*self._answered_hosts, *store.answered_lately(self._shared)][:_REFERENCES]
+        lately = [*self._answered_hosts, *store.answered_lately(self._shared, 2 * _REFERENCES)]
+        silent = self.ground.silent
+        return sorted(dict.fromkeys(lately), key=lambda host: host in silent)[:_REFERENCES]
 
     def forgive(self) -> None:
         """Forget failures in a row that were our own network's."""
@@ -225,9 +243,12 @@ class SharedGate:
         for host in self._places.awaited([host for host in recent if self._places.held(host)]):
             known = self._hosts[host]
             known.shy_until = now + _REFRESH * random.uniform(0.5, 1.5)
-            held = self._places.held(host)
-            known.owed = min((held + 1) // 2, known.busy)
-            self._places.give(host, held - known.busy)
+            known.owed = min((self._places.held(host) + 1) // 2, known.busy)
+            self._give_spare(host, known)
+
+    def _give_spare(self, host: str, known: _Host) -> None:
+        """Give back the places without a request; after a lost connection there are fewer places than requests."""
+        self._places.give(host, max(0, self._places.held(host) - known.busy))
 
     def _learn(self, hosts: Iterable[str]) -> None:
         names = list(hosts)

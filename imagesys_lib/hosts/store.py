@@ -14,12 +14,16 @@ from imagesys_lib.config import Breaker
 from imagesys_lib.db.engine import NOW, Session, chunks, from_now, read, seconds_until, write
 from imagesys_lib.db.schema import lis_hosts
 
+_LATELY = 2 * 86_400  # seconds
 _WAIT = seconds_until(lis_hosts.c.not_before)
 
 
 def _key(host: str) -> str:
-    """Return a host as its ascii column holds it; a feed's host may be of any alphabet and length."""
-    return host.encode("ascii", "backslashreplace").decode()[:255]
+    """Return a host as its ascii column holds it; a feed's host may be of any alphabet and length.
+
+    Without spaces at its end: the server takes names that differ in these for equal.
+    """
+    return host.encode("ascii", "backslashreplace").decode()[:255].rstrip(" ")
 
 
 def standings(shared: Engine, hosts: Iterable[str]) -> dict[str, Standing]:
@@ -98,9 +102,9 @@ def note_answers(shared: Engine, hosts: Iterable[str]) -> None:
 
 
 def answered_lately(shared: Engine, most: int = 3) -> list[str]:
-    """Return the hosts that answered last, of any country."""
+    """Return the hosts that answered last, of any country, and within two days: others may be gone for good."""
     c = lis_hosts.c
-    query = sa.select(c.host).where(c.answered_at.is_not(None)).order_by(c.answered_at.desc()).limit(most)
+    query = sa.select(c.host).where(c.answered_at > from_now(-_LATELY)).order_by(c.answered_at.desc()).limit(most)
     return [row.host for row in read(shared, query)]
 
 

@@ -14,8 +14,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from imagesys_lib import claims, datasources, placeholders
+from imagesys_lib import claims, datasources, runs
 from imagesys_lib.batch_work import GROUP, give_back, hold, images_in, own_name, store_faults
+from imagesys_lib.breaker import PROBES, Position
 from imagesys_lib.claims import Claim
 from imagesys_lib.config import StatusMeaning
 from imagesys_lib.context import Context
@@ -26,7 +27,7 @@ from imagesys_lib.db.schema import lis_images
 from imagesys_lib.errors import BatchFailed, Stopped
 from imagesys_lib.fetch import Fetched, Fetcher, Job, NotModified, Outcome, Unattempted, host_of
 from imagesys_lib.ground import SILENCE
-from imagesys_lib.hosts import SharedGate
+from imagesys_lib.hosts import PATIENCE, SharedGate
 from imagesys_lib.reasons import Fate, ImageFault
 from imagesys_lib.recipe import recipe
 from imagesys_lib.states import Desired, State, move
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 _POLL = 0.25  # seconds
 _OUTAGE_PAUSE = (5.0, 30.0)  # seconds our own network is given at first, and at most, before it is looked at again
+_TRIES = {"truncated": 2}  # within a batch: a file that is cut once more is cut at its source
 _MEANINGS: dict[StatusMeaning, Fate] = {"gone": Fate.REJECT, "unknown": Fate.RETRY}
 
 
@@ -50,7 +52,6 @@ class Downloaded:
     failed: dict[str, int]
     given_back: int
     unchanged: int = 0
-    placeholders: int = 0
 
 
 def download(ctx: Context, batch_id: int, holder: str | None = None) -> Downloaded:
@@ -77,11 +78,13 @@ def with_meaning(fault: ImageFault, meaning: StatusMeaning | None) -> ImageFault
 def tries_again(fault: ImageFault) -> bool:
     """Say whether another try within the batch makes sense: the fault passes by itself, and soon.
 
-    Not where a host drips (each try costs a whole deadline), names a time, or refuses without saying for how long.
+    Not where a host drips (each try costs a whole deadline), names a time beyond the gate's patience, or refuses
+    without saying for how long.
     """
     code = fault.reason.code
     refused = code.startswith("http_4") and code not in ("http_408", "http_425", "http_429")
-    return fault.reason.fate is Fate.RETRY and fault.retry_after is None and code != "too_slow" and not refused
+    later = fault.retry_after is not None and fault.retry_after > PATIENCE
+    return fault.reason.fate is Fate.RETRY and not later and code != "too_slow" and not refused
 
 
 class _Batch:
@@ -102,6 +105,8 @@ class _Batch:
         self.fetched = self.adopted = self.unchanged = self.given_back = 0
         self.failed: Counter[str] = Counter()
         self.tallies: dict[int, Tally] = defaultdict(Tally)
+        self.probing: set[int] = set()  # data sources of which this batch tries a few
+        self.targets: Counter[str] = Counter()  # where redirects ended
 
     def run(self) -> Downloaded:
         ctx = self.ctx
@@ -111,7 +116,7 @@ class _Batch:
         self.images = {image.image_id: image for image in images}
         todo = self._without_bad_sources(self._adopt(images))
         with (
-            SharedGate(ctx.shared, self.settings, self.claim.lease) as self.gate,
+            SharedGate(ctx.shared, self.settings, self.claim.lease, ctx.stop) as self.gate,
             Fetcher(self.settings, self.gate, ctx.stop) as self.fetcher,
         ):
             self.gate.prepare({host_of(image.image_url) for image in todo})
@@ -119,20 +124,14 @@ class _Batch:
                 self.fetcher.add(self._job(image))
             try:
                 self._loop()
-            except Stopped:
+            except (Stopped, BatchFailed):
                 self._flush()  # what is done is kept: a second request for the same photo would be one too many
                 raise
             self._flush()
             self.gate.write_back()
-        datasources.note(ctx.db, ctx.country, self.tallies, self.settings.breaker)
-        done = Downloaded(
-            self.fetched,
-            self.adopted,
-            dict(self.failed),
-            self.given_back,
-            self.unchanged,
-            self._set_placeholders_aside(),
-        )
+        datasources.note(ctx.db, ctx.country, self.tallies, self.settings.breaker, self.probing)
+        self._flag_targets()
+        done = Downloaded(self.fetched, self.adopted, dict(self.failed), self.given_back, self.unchanged)
         log.info("%s: %d fetched, %d failed, %s", self.label, self.fetched, sum(self.failed.values()), done)
         return done
 
@@ -159,6 +158,8 @@ class _Batch:
         elif not isinstance(result, ImageFault):
             if isinstance(result, Fetched):
                 self.ctx.staging.note_original(image.image_hash, result)
+                if outcome.hops:
+                    self.targets[result.final_url] += 1
             self._end(image, result)
         elif result.reason.code in SILENCE:
             self.tries[image.image_id] += 1
@@ -172,10 +173,11 @@ class _Batch:
             status = int(fault.reason.code.removeprefix("http_"))
             fault = with_meaning(fault, self.ctx.config.status_meaning(image.datasource_id, status))
         tried = self.tries[image.image_id]
-        if tries_again(fault) and tried < self.settings.tries and time.monotonic() < self.deadline:
+        most = min(_TRIES.get(fault.reason.code, self.settings.tries), self.settings.tries)
+        if tries_again(fault) and tried < most and time.monotonic() < self.deadline:
             self.last[image.image_id] = fault
             pause = self.settings.pause_between_tries * 2 ** (tried - 1) * random.uniform(0.75, 1.25)
-            self.fetcher.add(self._job(image), after=pause)
+            self.fetcher.add(self._job(image), after=max(pause, fault.retry_after or 0))
         else:
             self._end(image, fault)
 
@@ -198,7 +200,8 @@ class _Batch:
         if not self.silent:
             return
         ground = self.gate.ground
-        if ground.gave_way and not self.gate.ground_holds():
+        in_question = ground.gave_way or (ground.is_doubtful and not self.fetcher.busy)
+        if in_question and not self.gate.ground_holds():
             self._wait_out_outage()
         elif not ground.is_doubtful or not self.fetcher.busy:
             self.outage_since, self.outages = None, 0
@@ -247,15 +250,18 @@ class _Batch:
         return [image for image in images if not found[image.image_id]]
 
     def _without_bad_sources(self, images: list[Row]) -> list[Row]:
-        """Give back what an open breaker of a data source keeps from being asked; half open, a trickle stays."""
+        """Give back what an open breaker of a data source keeps from being asked; half open, one batch tries a few."""
         standings = datasources.standings(self.ctx.db, (image.datasource_id for image in images))
+        pause = self.settings.breaker.first_seconds
+        half_open = [source for source, known in standings.items() if known.position is Position.HALF_OPEN]
+        self.probing = {source for source in half_open if datasources.may_probe(self.ctx.db, source, pause)}
         passed: Counter[int] = Counter()
         todo = []
         for image in images:
             standing = standings.get(image.datasource_id)
-            allowed = datasources.allowance(standing)
-            if standing and allowed is not None and passed[image.datasource_id] >= allowed:
-                self.waits[round(max(standing.wait, self.settings.breaker.first_seconds))].append(image.image_id)
+            most = PROBES if image.datasource_id in self.probing else 0
+            if standing and passed[image.datasource_id] >= most:
+                self.waits[round(max(standing.wait, pause))].append(image.image_id)
             else:
                 passed[image.datasource_id] += 1
                 todo.append(image)
@@ -296,15 +302,13 @@ class _Batch:
         faults = [(image, result) for image, result in group if isinstance(result, ImageFault)]
         store_faults(self.ctx, session, State.RESERVED, faults, random.random)
 
-    def _set_placeholders_aside(self) -> int:
+    def _flag_targets(self) -> None:
+        """Flag redirects that bring many URLs to one photo: a login page or "no photo", as a rule."""
         most = self.ctx.config.thumbnail.placeholder_listings
-        if not most:
-            return 0
-        placeholders.find_out(self.ctx.db, self.claim.batch_id, most)
-        hashes = placeholders.quarantine(self.ctx.db, self.claim, most)
-        for image_hash in hashes:
-            self.ctx.staging.drop_original(image_hash)
-        return len(hashes)
+        many = {url: count for url, count in self.targets.items() if most and count > most}
+        for url, count in many.items():
+            log.warning("%s: %d URLs are redirected to %s", self.label, count, url)
+        runs.add_figures_of_batch(self.ctx.db, self.claim.batch_id, {"fetch.same_target": sum(many.values())})
 
 
 _KEPT: Kinds = {"source_sha1": str, "source_bytes": int, "etag": str, "last_modified": str, "final_url": str}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib import relisted, runs
+from imagesys_lib import placeholders, relisted, runs
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, Session, chunks, database_now, read, write
@@ -89,6 +89,8 @@ def _store_images(ctx: Context, page: Sequence[Listing]) -> tuple[int, int]:
     for piece in chunks(newest(page)):
         added, freed = write(ctx.db, lambda session, piece=piece: _store_chunk(session, ctx.config, piece))  # type: ignore[misc]
         new, released = new + added, released + freed
+        if most := ctx.config.thumbnail.placeholder_listings:
+            placeholders.find_among(ctx.db, [seen.image_hash for seen in piece], most)
     return new, released
 
 

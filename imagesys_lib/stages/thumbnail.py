@@ -10,14 +10,15 @@ import json
 import logging
 import os
 import random
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes, claims, datasources
+from imagesys_lib import changes, claims, datasources, placeholders
 from imagesys_lib.batch_work import Crew, give_back, hold, images_in, own_name, store_faults
 from imagesys_lib.claims import Claim
 from imagesys_lib.config import CountryConfig
@@ -40,12 +41,13 @@ _AHEAD = 2  # chunks a process: one at work, one waiting
 
 @dataclass(frozen=True)
 class Thumbnailed:
-    """What became of a batch: images made, failed by reason, sent back for another download; of those made, shared."""
+    """What became of a batch: images made, failed by reason, sent back; of those made, shared; placeholders found."""
 
     made: int
     failed: dict[str, int]
     given_back: int
     shared: int = 0
+    placeholders: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def making(config: CountryConfig, datasource_id: int) -> Making:
 class _Batch:
     def __init__(self, ctx: Context, claim: Claim) -> None:
         self.ctx, self.claim = ctx, claim
+        self.deadline = time.monotonic() + ctx.config.batch.deadline_minutes * 60
         self.made = self.given_back = self.shared = 0
         self.failed: Counter[str] = Counter()
         self.failed_by_source: Counter[int] = Counter()
@@ -93,6 +96,7 @@ class _Batch:
         self.groups: dict[int, list[Row]] = {}  # by image_id of the one that is decoded: all with the same bytes
 
     def run(self) -> Thumbnailed:
+        placeholders_found = self._set_placeholders_aside()
         images = images_in(self.ctx, self.claim.batch_id, State.DOWNLOADED)
         label = f"{self.ctx.country.upper()} batch {self.claim.batch_id}"
         log.info("%s: making thumbnails of %d images", label, len(images))
@@ -107,7 +111,7 @@ class _Batch:
         if jobs:
             with Decoders(processes, settings.memory_mb, settings.seconds) as decoders:
                 crew = Crew(self.ctx, self.claim, _AHEAD * processes, decoders.submit, self._store_made)
-                crew.run(chunks(jobs, CHUNK), len(jobs))
+                self._unattempted(crew.run(chunks(jobs, CHUNK), len(jobs), self.deadline))
         # The download counted them as attempts that went well; now it is known better.
         tallies = {source: Tally(failures=count) for source, count in self.failed_by_source.items()}
         datasources.note(self.ctx.db, self.ctx.country, tallies, self.ctx.config.fetch.breaker)
@@ -118,7 +122,24 @@ class _Batch:
             self.shared,
             sum(self.failed.values()),
         )
-        return Thumbnailed(self.made, dict(self.failed), self.given_back, self.shared)
+        return Thumbnailed(self.made, dict(self.failed), self.given_back, self.shared, placeholders_found)
+
+    def _set_placeholders_aside(self) -> int:
+        most = self.ctx.config.thumbnail.placeholder_listings
+        if not most:
+            return 0
+        placeholders.find_in_batch(self.ctx.db, self.claim.batch_id, most)
+        hashes = placeholders.quarantine(self.ctx.db, self.claim, most)
+        for image_hash in hashes:
+            self.ctx.staging.drop_original(image_hash)
+        return len(hashes)
+
+    def _unattempted(self, pieces: Iterable[Sequence[Job]]) -> None:
+        """Give back what the batch's time was not enough for; a later batch adopts the originals."""
+        images = [image.image_id for piece in pieces for job in piece for image in self.groups.pop(job.key)]
+        if images:
+            log.warning("%d images are left to a later run: the batch's time is over", len(images))
+            self.given_back += give_back(self.ctx, self.claim, State.DOWNLOADED, images)
 
     def _share_staged(self, images: Sequence[Row]) -> list[Row]:
         """Give images the staged thumbnails of others that were made from the same bytes; return the rest."""

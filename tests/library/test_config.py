@@ -66,6 +66,17 @@ def test_a_data_source_has_its_own_process_details_where_it_says_so(shipped: dic
     assert lis_datasource_process_details("de", 102) == country_config("de").process
 
 
+def test_what_a_data_source_does_not_say_is_as_its_country_says(shipped: dict[str, Any], tmp_path: Path) -> None:
+    shipped["countries"]["uk"] |= {
+        "process": {"sharpen": "0x2", "gamma": 1.1, "quality": 80},
+        "datasources": {7: {"statuses": {403: "gone"}}, 8: {"quality": 70}},
+    }
+    (tmp_path / "countries.yaml").write_text(yaml.safe_dump(shipped))
+    config = load_config(tmp_path / "countries.yaml")["uk"]
+    assert config.process_details(7) == config.process
+    assert config.process_details(8) == config.process.model_copy(update={"quality": 70})
+
+
 def test_variables_and_the_country_are_filled_in(shipped: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGESYS_STAGING", "/fast/disk")
     load_config.__globals__["_load"].cache_clear()
@@ -127,6 +138,7 @@ def test_all_faults_are_told_at_once_each_with_its_line_and_path(shipped: dict[s
         ({"process": {"quality": 101}}, "defaults.process.quality", "less than or equal to 100"),
         ({"purge": {"cap_percent": 101}}, "defaults.purge.cap_percent", "less than or equal to 100"),
         ({"fetch": {"max_bytes": "lots"}}, "defaults.fetch.max_bytes", "valid integer"),
+        ({"fetch": {"user_agent": "Mozilla/5.0 (X11)"}}, "defaults.fetch.user_agent", "names no contact"),
         ({"database": "a`b"}, "defaults.database", "is not a database name"),
         ({"batch": {"max_batches": 1025}}, "defaults.batch.max_batches", "less than or equal to 1024"),
         ({"nonsense": 1}, "defaults.nonsense", "Extra inputs"),

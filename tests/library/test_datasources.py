@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from imagesys_lib.breaker import PROBES
 from imagesys_lib.config import Breaker
-from imagesys_lib.datasources import Tally, note, standings
+from imagesys_lib.datasources import Tally, may_probe, note, standings
 from imagesys_lib.db.schema import lis_datasources
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
@@ -56,6 +56,23 @@ def test_a_data_source_whose_images_nearly_all_fail_is_left_alone_for_longer_eac
     assert note(db, "uk", {7: Tally(PROBES, PROBES)}, SETTINGS) == {7: 1200}
     elapse(world)
     assert note(db, "uk", {7: Tally(PROBES, 3)}, SETTINGS) == {}
+    assert standings(db, [7]) == {}
+
+
+def test_one_batch_of_all_tries_what_is_half_open_and_its_findings_count(world: World) -> None:
+    db = world.ctx.db
+    assert not may_probe(db, 7, 60)  # closed: nothing to try
+    note(db, "uk", {7: Tally(30, 30)}, SETTINGS)
+    assert not may_probe(db, 7, 60)  # open
+    elapse(world)
+    assert [may_probe(db, 7, 60) for _ in range(3)] == [True, False, False]
+    assert note(db, "uk", {7: Tally(PROBES, PROBES)}, SETTINGS) == {}  # a batch that was not to try it
+    assert note(db, "uk", {7: Tally(PROBES, PROBES)}, SETTINGS, probing={7}) == {7: 1200}
+    elapse(world)
+    assert may_probe(db, 7, 60)
+    elapse(world)
+    assert may_probe(db, 7, 60)  # whoever was to try it has died
+    assert note(db, "uk", {7: Tally(PROBES, 3)}, SETTINGS, probing={7}) == {}
     assert standings(db, [7]) == {}
 
 

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib import hosts
-from imagesys_lib.db.schema import lis_hosts
+from imagesys_lib.db.schema import lis_hosts, lis_metrics
 from imagesys_lib.hashing import lis_hash_for_url
 from imagesys_lib.reasons import ImageFault
 from imagesys_lib.sniff import HEAD_BYTES, sniff
@@ -25,9 +25,10 @@ from imagesys_lib.thumbnail import decode, worker
 from imagesys_lib.thumbnail.jobs import Job
 from tests.library import bombs
 from tests.library.fault_site import ADDRESSES, LIVE, MAX_BYTES, OWN_MIND, PHOTO, FaultSite, fault_site
+from tests.library.images import encoded, quarters
 from tests.library.poison import MAKING
 from tests.library.raw_host import RawHost, in_turn, serving_all
-from tests.library.site import raw, reset, whole
+from tests.library.site import raw, redirect, reset, whole
 from tests.library.watch import Stages, Watch, assert_nothing_is_left
 from tests.world import World
 
@@ -169,7 +170,7 @@ def test_a_host_that_asks_for_a_pause_hears_nothing_until_it_is_over(world: Worl
             for name, server in servers.items()
         }
         assert states["beside"] == {LIVE: 12}
-        assert states["short"] == {LIVE: 11, "failed:http_429": 1}
+        assert states["short"] == {LIVE: 12}
         assert states["seconds"] == {"failed:http_429": 1, "new": 11}
         assert states["absurd"] == {"failed:http_429": 1, "new": 11}
         assert states["date"] == {"failed:http_503": 1, "new": 11}
@@ -192,6 +193,21 @@ def test_a_host_that_asks_for_a_pause_hears_nothing_until_it_is_over(world: Worl
         world.pipeline()
         assert world.count() == {LIVE: 60}
     assert_nothing_is_left(world, set(world.live()))
+
+
+def test_redirects_that_all_end_at_one_photo_are_flagged(world: World) -> None:
+    server = RawHost(ADDRESSES[0])
+    with serving_all(server):
+        world.reconfigure(**{**SETTINGS, "thumbnail": {"placeholder_listings": 5}})
+        server.put("/none.jpg", whole(PHOTO))
+        server.put("/new.jpg", whole(encoded(quarters(200, 150), "JPEG")))
+        put(world, *(server.put(f"/gone/{number}.jpg", redirect("/none.jpg")) for number in range(6)))
+        put(world, *(server.put(f"/moved/{number}.jpg", redirect("/new.jpg")) for number in range(5)))
+        run = world.run()
+        world.pipeline(run)
+    metric = lis_metrics.c
+    flagged = sa.select(metric.value).where(metric.run_id == run.run_id, metric.name == "fetch.same_target")
+    assert world.scalar(flagged) == 6
 
 
 def test_a_host_that_fails_wholly_is_left_alone_and_slows_no_other(world: World) -> None:

@@ -241,6 +241,12 @@ def test_retry_after_is_read_in_both_forms_and_clamped(site, tmp_path, headers, 
     assert error.retry_after == (None if expected is None else pytest.approx(expected, abs=5))
 
 
+@pytest.mark.parametrize(("status", "seconds"), [(403, 90), (408, 90), (429, 90), (500, 90), (404, None), (410, None)])
+def test_one_photo_that_is_gone_does_not_stop_its_host(site, tmp_path, status, seconds):
+    site.answers["/a"] = whole(b"", "Retry-After: 90", status=f"{status} No")
+    assert fault(site.url("/a"), tmp_path).retry_after == seconds
+
+
 def test_credentials_are_used_and_never_shown(site, tmp_path):
     site.answers["/a"] = whole()
     url = site.url("/a").replace("http://", "http://user:hidden@")

@@ -103,6 +103,20 @@ def test_what_is_globally_routable_is_not(address):
 
 
 @pytest.mark.parametrize(
+    ("address", "denied", "refused"),
+    [
+        ("2a00:1450:64::8.8.8.8", "2a00:1450:64::/96", True),  # a network's own prefix for NAT64
+        ("::ffff:8.8.8.8", "8.8.8.0/24", True),
+        ("10.1.2.3", "10.1.2.3/32", True),  # whatever is allowed
+        ("8.8.4.4", "8.8.8.0/24", False),
+    ],
+)
+def test_what_the_configuration_denies_is_refused_whatever_it_allows(address, denied, refused):
+    allowed = [ip_network("10.0.0.0/8")]
+    assert is_refused(address, allowed, [ip_network(denied)]) is refused
+
+
+@pytest.mark.parametrize(
     ("address", "network", "refused"),
     [
         ("10.1.2.3", "10.0.0.0/8", False),

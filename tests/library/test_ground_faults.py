@@ -14,12 +14,14 @@ import sqlalchemy as sa
 from imagesys_lib.claims import acquire
 from imagesys_lib.db.schema import lis_batches
 from imagesys_lib.errors import ClaimHeld
+from imagesys_lib.fetch import is_refused
+from imagesys_lib.ground import reachable
 from imagesys_lib.hosts import paused
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from tests.library.fault_site import ADDRESSES, PHOTO
 from tests.library.raw_host import RawHost, after, serving_all
-from tests.library.site import redirect, whole
+from tests.library.site import redirect, reset, whole
 from tests.world import CONSOLE_SCRIPT, DAY, World, wait_for
 
 NAMES = tuple(f"photos-{number}.example.test" for number in range(12))
@@ -133,6 +135,66 @@ def test_a_resolver_that_is_down_is_seen_although_a_host_without_a_name_goes_on_
     resolver.bring_up()
     said = spawn(world, resolver.command, *RUN).communicate(timeout=60)[0]
     assert world.count() == {"live": len(urls) + 30}, said
+
+
+def test_names_whose_own_servers_are_down_are_their_own_fault_where_others_resolve(
+    world: World, host: RawHost, resolver: Resolver
+) -> None:
+    world.configure(fetch={"network_patience": 3})
+    resolver.bring_up()  # of other names nothing is ever heard
+    good = put_names(world, host, "good")
+    dead = [f"http://dead-{number}.example.test:{host.port}/a.jpg" for number in range(4)]
+    world.put("dead", *dead)
+    child = spawn(world, resolver.command, *RUN)
+    said = child.communicate(timeout=90)[0]
+    assert child.returncode == 0, said
+    assert "our own network is at fault" not in said
+    assert set(world.live()) == set(good)
+    assert {world.states()[url] for url in dead} == {"failed:dns"}
+
+
+def test_a_batch_of_one_host_alone_is_not_blamed_for_our_resolver_either(
+    world: World, host: RawHost, resolver: Resolver
+) -> None:
+    resolver.bring_up()
+    put_names(world, host, "known")
+    assert spawn(world, resolver.command, *RUN).wait(60) == 0
+    resolver.take_down()
+    world.configure(fetch={"network_patience": 2})
+    fresh = f"http://{NAMES[0]}:{host.port}/fresh.jpg"
+    world.put("fresh", fresh)
+    child = spawn(world, resolver.command, *RUN)
+    said = child.communicate(timeout=90)[0]
+    assert child.returncode == 1, said
+    row = world.images()[fresh]
+    assert (row.state, row.attempts, row.reason) == ("reserved", 0, None)
+
+
+def test_an_address_that_was_refused_is_not_asked_whether_our_network_is_up(world: World, host: RawHost) -> None:
+    inside = RawHost("127.0.0.1")
+    silent = [RawHost(address) for address in ADDRESSES[1:3]]
+    for server in silent:
+        server.otherwise = reset()
+    with serving_all(inside, *silent):
+        world.reconfigure(
+            fetch={"allowed_addresses": [f"{address}/32" for address in ADDRESSES], "tries": 1, "network_patience": 1}
+        )
+        world.put("inside", inside.url("/a.jpg"))
+        for number in range(6):
+            world.put(f"s{number}", *(server.url(f"/{number}.jpg") for server in silent))
+        world.pipeline()
+    assert world.states()[inside.url("/a.jpg")] == "rejected:blocked_address"
+    assert inside.connections == 0
+    answered = world.rows(sa.text("SELECT host FROM imagesys_shared.lis_hosts WHERE answered_at IS NOT NULL"))
+    assert inside.host not in {row.host for row in answered}
+
+
+def test_a_host_that_answered_lately_and_now_leads_inside_is_not_connected_to() -> None:
+    inside = RawHost("127.0.0.1")
+    with serving_all(inside):
+        assert reachable([inside.host])
+        assert not reachable([inside.host], is_refused)
+    assert inside.connections == 1
 
 
 def test_names_that_do_not_exist_are_the_images_own_fault(world: World, host: RawHost, resolver: Resolver) -> None:

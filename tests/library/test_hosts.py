@@ -29,7 +29,7 @@ def gates(world: World) -> Iterator[Gates]:
     made: list[SharedGate] = []
 
     def make(**fetch: Any) -> SharedGate:
-        settings = Fetch(user_agent="ImageSys-test/1", **{"per_host": 3, **fetch})
+        settings = Fetch(user_agent="ImageSys-test/1 (+https://example.com)", **{"per_host": 3, **fetch})
         made.append(SharedGate(world.context().shared, settings))
         return made[-1]
 
@@ -265,7 +265,7 @@ def test_a_host_that_answered_lately_shows_whether_our_own_network_is_up(world: 
     doubt()
     assert not gate.ground_holds()  # nothing is known of any host
     store.note_answers(world.ctx.shared, [f"127.0.0.11:{world.sandbox.website.port}"])
-    assert gate.ground_holds()
+    wait_for(gate.ground_holds, "another look, a second after the first", 3)
     assert not gate.ground.is_doubtful
     gate = gates()
     doubt()

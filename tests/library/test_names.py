@@ -177,6 +177,15 @@ def test_only_what_passes_soon_is_tried_again_within_the_batch(code: str, again:
     assert not tries_again(ImageFault(code, retry_after=30))
 
 
+@pytest.mark.parametrize(
+    ("code", "seconds", "again"),
+    [("http_429", 0, True), ("http_503", 15, True), ("http_503", 16, False), ("http_403", 1, False)],
+)
+def test_a_pause_that_a_batch_waits_out_costs_no_day(code: str, seconds: float, again: bool) -> None:
+    fault = with_meaning(ImageFault(code, retry_after=seconds), "unknown")
+    assert tries_again(fault) is again
+
+
 @pytest.mark.parametrize(("meaning", "fate"), [("gone", Fate.REJECT), ("unknown", Fate.RETRY), (None, Fate.REJECT)])
 def test_a_status_map_decides_what_becomes_of_an_image(meaning: StatusMeaning | None, fate: Fate) -> None:
     assert with_meaning(ImageFault("http_404"), meaning).reason.fate is fate
@@ -240,12 +249,22 @@ def test_only_a_backfill_reads_exactly_its_interval() -> None:
         ("http://a.example/x", "a.example"),
         ("http://A.Example:8080/x", "a.example:8080"),
         ("https://user:secret@a.example/", "a.example"),
-        ("http://[::1]:80/", "[::1]:80"),
+        ("http://[::1]:80/", "[::1]"),
+        ("http://[::1]:81/", "[::1]:81"),
+        ("http://a.example:80/x", "a.example"),
+        ("https://a.example:443/x", "a.example"),
+        ("https://a.example:80/x", "a.example:80"),
+        ("http://a.example./x", "a.example"),
+        ("http://a.example /x", "a.example"),
+        ("http://b\u00fccher.example/x", "xn--bcher-kva.example"),
+        ("http://xn--bcher-kva.example/x", "xn--bcher-kva.example"),
+        ("http://\u2603\ud800.example/x", "\u2603\ud800.example"),
+        ("http://a.example:99999/x", ""),
         ("http://[broken/", ""),
         ("nonsense", ""),
     ],
 )
-def test_a_host_is_known_by_its_name_and_port_without_credentials(url: str, host: str) -> None:
+def test_a_host_is_known_by_one_name_however_it_is_spelt(url: str, host: str) -> None:
     assert host_of(url) == host
 
 

@@ -85,6 +85,26 @@ def test_placeholders_that_are_live_already_are_unpublished_and_leave_the_nodes(
     assert [row.listings for row in world.rows(sa.select(lis_placeholders))] == [5]
 
 
+def test_a_live_photo_that_more_and_more_listings_show_is_a_placeholder_without_a_download(
+    world: World, host: PhotoHost
+) -> None:
+    url = host.put("/none.png", NOTHING_YET)
+    good = host.put("/good.jpg", encoded(quarters(320, 200), "JPEG"))
+    for number in range(3):
+        world.put(f"l{number}", url)
+    world.put("good", good)
+    world.pipeline()
+    assert set(world.live()) == {url, good}
+    for number in range(3, 5):
+        world.put(f"l{number}", url)
+    world.pipeline()
+    assert set(world.live()) == {good}
+    world.sync_all()
+    assert len(world.equal_trees()) == 2
+    assert world.states()[url] == "quarantined:placeholder"
+    assert len(host.asked) == 2
+
+
 @pytest.mark.long
 def test_a_higher_limit_and_a_retry_bring_what_was_no_placeholder_back(world: World, host: PhotoHost) -> None:
     urls = show(world, host, range(4))

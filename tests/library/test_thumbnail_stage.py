@@ -159,3 +159,37 @@ def test_thumbnails_that_are_still_staged_serve_another_batch(
     world.put("c", spoilt)
     world.pipeline()
     assert len(decoded) == 2
+
+
+def test_what_a_batch_has_no_time_for_is_left_to_the_next_with_its_originals(world: World, host: PhotoHost) -> None:
+    urls = [host.put(f"/{number}.jpg", encoded(quarters(200 + number, 150), "JPEG")) for number in range(40)]
+    world.put("a", *urls)
+    run = world.run()
+    ingest(world.ctx, run)
+    (batch,) = plan(world.ctx, run)
+    download(world.ctx, batch.batch_id)
+    world.reconfigure(batch={"deadline_minutes": 0.0001})
+    done = stage.thumbnail(world.ctx, batch.batch_id)
+    assert (done.made, done.given_back, done.failed) == (0, 40, {})
+    assert {(row.state, row.attempts, row.releases) for row in world.images().values()} == {("new", 0, 0)}
+    world.reconfigure()
+    assert world.pipeline().lost == []
+    assert set(world.live()) == set(urls)
+    assert len(host.asked) == 40
+
+
+def test_placeholders_of_a_download_that_was_killed_at_its_end_are_set_aside_all_the_same(
+    world: World, host: PhotoHost
+) -> None:
+    world.reconfigure(thumbnail={"placeholder_listings": 3})
+    none = encoded(quarters(300, 200), "PNG")
+    for number in range(4):
+        world.put(f"l{number}", host.put(f"/{number}.png", none))
+    run = world.run()
+    ingest(world.ctx, run)
+    (batch,) = plan(world.ctx, run)
+    download(world.ctx, batch.batch_id)
+    assert download(world.ctx, batch.batch_id).fetched == 0  # cleared: all that is left is the thumbnails' work
+    assert stage.thumbnail(world.ctx, batch.batch_id).placeholders == 4
+    assert set(world.states().values()) == {"quarantined:placeholder"}
+    assert world.staged("originals") == []
