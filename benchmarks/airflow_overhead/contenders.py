@@ -18,12 +18,12 @@ from .ground import COUNTRY, DAG_ID, BenchmarkError, Day, Ground, foreign_load, 
 
 _LIMIT = timedelta(hours=3)
 _POLL_SECONDS = 2.0
-_DEFAULTS = {  # Airflow's own, where the sandbox has shorter ones
+_USUAL = {  # Airflow's own, where the sandbox has shorter ones, and how often docker-compose.yml reads DAG files
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "5",
     "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "5",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "300",
-    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "5",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "5",
 }
@@ -88,7 +88,7 @@ class Airflow:
     _runs: int = 0
 
     def __post_init__(self) -> None:
-        self.services = replace(self.ground.sandbox.airflow, extra_environment=_DEFAULTS)
+        self.services = replace(self.ground.sandbox.airflow, extra_environment=_USUAL)
         self.api = self.services.api()
 
     def start(self) -> None:
