@@ -19,7 +19,7 @@ from imagesys_lib.errors import LockHeld
 from imagesys_lib.nodes import NodeFault, NodeSession, Space
 from imagesys_lib.runs import Run
 from imagesys_lib.stages.halves import in_halves
-from imagesys_lib.stages.readiness import is_behind, update_readiness
+from imagesys_lib.stages.readiness import is_behind, recognise, update_readiness
 from imagesys_lib.states import Desired, State
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def sync(ctx: Context, node_name: str, run: Run | None = None) -> Synced:
             if run is not None:
                 free = {node_records.FREE_FIGURES + node_name: space.free_bytes}
                 runs.set_figures(ctx.db, run.run_id, free)
-            if is_behind(ctx, node_name):
+            if not recognise(ctx, node) or is_behind(ctx, node_name):
                 node.set_behind(ctx.country, True)  # until it has caught up, also where there is no room for that
             work = _Sync(ctx, node, lock, is_short=shortage(ctx, space) is not None)
             work.make_room()
