@@ -187,7 +187,7 @@ class Batching(_Model):
 class Staging(_Model):
     """The worker's disk: where originals and thumbnails wait, and the floors of free space it never crosses.
 
-    Below ``pressure_percent`` of that floor (200: twice as much) changes of nodes that are behind are let go.
+    Below ``pressure_percent`` of one of them (200: twice as much) changes of nodes that are behind are let go.
     Up to ``transit_mb`` of files at a time (some four of such groups at once) go through memory in a repair, more
     through ``root``.
     """
@@ -203,12 +203,18 @@ class Staging(_Model):
         """Free MB below which nothing is held any more for nodes that are behind."""
         return self.min_free_mb * self.pressure_percent // 100
 
+    @property
+    def pressure_inodes(self) -> int:
+        """Free inodes below which nothing is held any more for nodes that are behind."""
+        return self.min_free_inodes * self.pressure_percent // 100
+
 
 class Transfer(_Model):
     """How files go to a node. ``bandwidth_kbps`` in KiB/s, 0 for no limit; times in seconds.
 
     ``repair_kbps`` is the same for what a repair takes from a peer. A node that is behind by ``let_go_days`` is no
-    longer waited for: its changes are let go, and a repair brings it their images when it is back.
+    longer waited for: its changes are let go, and a repair brings it their images when it is back. A transfer is given
+    up when nothing comes for ``io_timeout``, a command or listing after five times as long.
     """
 
     bandwidth_kbps: Annotated[int, Field(ge=0)] = 0

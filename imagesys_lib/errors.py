@@ -69,6 +69,10 @@ class LockHeld(ImageSysError, TimeoutError):
     """Another worker kept a lock for longer than anybody should wait."""
 
 
+class LockLost(ImageSysError):
+    """The server has given a lock away: it restarted, or the connection that held the lock is gone."""
+
+
 class WorkLost(ImageSysError):
     """A run ends with a batch unfinished or a node behind."""
 

@@ -11,7 +11,14 @@ from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib import changes
 from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, write
-from imagesys_lib.db.schema import lis_change_acks, lis_images, lis_node_checks, lis_node_repairs, lis_nodes
+from imagesys_lib.db.schema import (
+    lis_change_acks,
+    lis_changes,
+    lis_images,
+    lis_node_checks,
+    lis_node_repairs,
+    lis_nodes,
+)
 from imagesys_lib.nodes import NodeFault
 
 SCRUB = "scrub"
@@ -75,6 +82,18 @@ def note(engine: Engine, node: str, fault: NodeFault | None) -> None:
     }
     statement = insert(lis_nodes).values(node=node, **values).on_duplicate_key_update(**values)
     write(engine, lambda session: session.execute(statement))
+
+
+def is_relied_on(engine: Engine, node: str) -> bool:
+    """Say whether a node should hold more than its own changes, still open, will bring.
+
+    It should once a sync of it has ended well, and where changes were settled that it has never been asked to apply.
+    """
+    n, c, ack = lis_nodes.c, lis_changes.c, lis_change_acks.c
+    synced = sa.select(n.node).where(n.node == node, n.synced_at.is_not(None))
+    acked = sa.select(ack.change_id).where(ack.change_id == c.change_id, ack.node == node)
+    without = sa.select(c.change_id).where(c.settled_at.is_not(None), ~acked.exists()).limit(1)
+    return bool(read(engine, synced)) or bool(read(engine, without))
 
 
 def mark(engine: Engine, node: str, reasons: Mapping[str, str], *, keep: bool = False) -> None:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from imagesys_lib import runs
 from imagesys_lib.context import Context
-from imagesys_lib.errors import ImageSysError
+from imagesys_lib.errors import ImageSysError, LockLost
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.runs import Kind, Run
 from imagesys_lib.stages.check import check, daily_part, scrub
@@ -72,7 +72,7 @@ def _stages(
         if purged.deleted:
             reached = _sync(ctx, run, say, passing)
         for node in reached:
-            with passing(f"check[{node}]", NodeFault):
+            with passing(f"check[{node}]", NodeFault, LockLost):
                 checked = check(ctx, node, run.run_id, daily_part(ctx, run.interval))
                 findings = {**checked.findings, **scrub(ctx, node, run.run_id).findings}
                 say(f"check {node}: {checked.files} files, {findings or 'as the database says'}")
@@ -84,7 +84,7 @@ def _sync(ctx: Context, run: Run, say: Say, passing: Callable[..., AbstractConte
     """Sync all nodes at once; return those that were reached."""
 
     def attempt(node: str) -> str | None:
-        with passing(f"sync[{node}]", NodeFault):
+        with passing(f"sync[{node}]", NodeFault, LockLost):
             say(f"sync {node}: {sync(ctx, node, run)}")
             return node
         return None

@@ -167,8 +167,9 @@ class Staging:
         return disk.f_bavail * disk.f_frsize, disk.f_favail if disk.f_files else sys.maxsize
 
     def under_pressure(self) -> bool:
-        """Say whether the disk comes near its floor: what is held for nodes that are behind should go."""
-        return self.free_bytes() < self.settings.pressure_mb * 1024 * 1024
+        """Say whether the disk comes near one of its floors: what is held for nodes that are behind should go."""
+        free, inodes = self._free()
+        return free < self.settings.pressure_mb * 1024 * 1024 or inodes < self.settings.pressure_inodes
 
     def require_space(self) -> None:
         """Raise DiskFull if the disk has reached a floor; called before work is taken on."""

@@ -171,5 +171,7 @@ class RepairNodeOperator(PartOperator):
         self.skip_unfit(job)
         repaired = repair(job.ctx, self.node)
         if repaired.restored or repaired.deleted or repaired.requeued:
-            check(job.ctx, self.node, job.run.run_id, self.part(job))
+            checked = node_records.latest_check(job.ctx.db, self.node, job.run.run_id)
+            whole = checked is not None and checked.part == WHOLE.name  # also that of a node that came back empty
+            check(job.ctx, self.node, job.run.run_id, WHOLE if whole else self.part(job))
         return repaired

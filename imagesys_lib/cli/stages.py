@@ -206,19 +206,23 @@ def thumbnail(
 def sync(
     country: CountryArgument,
     node: NodeOption = None,
+    dry_run: DryRunOption = False,
     verbose: VerboseOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Bring nodes to the desired state of every image that they have not acknowledged.
 
+    With --dry-run no node is asked or changed: what is said follows from the change log and the staging disk.
+
     Example: imagesys sync uk --node n2
     """
     faults: list[NodeFault] = []
+    work = sync_stage.rehearse if dry_run else sync_stage.sync
     with country_context(country, "sync", verbose=verbose, json_output=json_output) as ctx:
         results: dict[str, Any] = {}
         for name in [node] if node else ctx.config.nodes:
             try:
-                results[name] = sync_stage.sync(ctx, name)
+                results[name] = work(ctx, name)
             except NodeFault as fault:
                 faults.append(fault)
                 results[name] = str(fault)

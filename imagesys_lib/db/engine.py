@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import Connection as Session
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -27,7 +27,7 @@ from tenacity import (
 )
 
 from imagesys_lib.connections import Connection
-from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault, LockHeld
+from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault, LockHeld, LockLost
 
 __all__ = [
     "CHUNK",
@@ -63,6 +63,7 @@ _GONE = frozenset({2002, 2003, 2006, 2013, 1040, 1053, 1152, 1158, 1159, 1160, 1
 _DENIED = frozenset({1044, 1045, 1049, 1142, 1698})
 _NOT_MADE = frozenset({1054, 1146})  # unknown column, no such table
 _PATIENCE = 60.0  # seconds a database may be away before a stage fails
+_IDLE = 28_800  # seconds that a lock's connection may say nothing: longer than any task may take
 
 
 def from_now(seconds: int | sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
@@ -204,6 +205,8 @@ def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
 class named_lock:  # noqa: N801 - used as a context manager, like the standard library's
     """Hold a server-wide lock (``GET_LOCK``) on a connection of its own; it frees itself if the holder dies.
 
+    It is gone, too, when that connection or the server is: whoever works for long asks with :meth:`verify`.
+
     ``on_wait(seconds)`` is called about every two seconds while somebody else holds it, and may raise.
     Raises LockHeld after ``timeout`` seconds.
     """
@@ -217,6 +220,7 @@ class named_lock:  # noqa: N801 - used as a context manager, like the standard l
         started = time.monotonic()
         self._session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
+            self._session.exec_driver_sql(f"SET SESSION wait_timeout = {_IDLE}")
             while True:
                 left = self._timeout - (time.monotonic() - started)
                 wait = max(0.0, min(2.0, left))
@@ -232,6 +236,20 @@ class named_lock:  # noqa: N801 - used as a context manager, like the standard l
             self._session.invalidate()
             self._session.close()
             raise
+
+    def verify(self) -> None:
+        """Raise LockLost if the lock is no longer held, so that two workers never go on side by side."""
+        mine = sa.func.is_used_lock(self._name) == sa.func.connection_id()
+        try:
+            held = self._session.scalar(sa.select(mine)) == 1
+        except SQLAlchemyError as error:
+            log.warning("lock %r: %s", self._name, error)
+            held = False
+        if not held:
+            raise LockLost(
+                f"lock {self._name!r} is lost: the database restarted, or ended the connection that held it.",
+                remedy="clear this task, if Airflow does not try it again by itself; it goes on where it was.",
+            )
 
     def __exit__(self, *_: object) -> None:
         # Invalidated rather than returned to the pool: the lock must go even where RELEASE_LOCK cannot be sent.

@@ -49,6 +49,7 @@ _MESSAGES = (  # what ssh and rsync say, in lower case; the first match counts
     ("connection reset", "unreachable"),
     ("connection closed by", "unreachable"),
     ("kex_exchange_identification", "unreachable"),
+    ("did not see server greeting", "interrupted"),
     ("timeout in data", "timeout"),
     ("timed out", "timeout"),
 )

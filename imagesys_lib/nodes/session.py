@@ -1,22 +1,24 @@
 """One verified ssh connection to a node, over which commands and rsync run.
 
+rsync talks to a daemon of its own at the other end, which knows nothing but thumbnails (``verb_rsync`` of the script).
 Temporary files lie in ``<root>/.imagesys/tmp``, on the same file system, so that every rename is atomic and leftovers
 are in one place.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from imagesys_lib.errors import Stopped
 from imagesys_lib.nodes.commands import (
     Entry,
     Space,
@@ -29,8 +31,9 @@ from imagesys_lib.nodes.commands import (
 )
 from imagesys_lib.nodes.faults import NodeFault, classify
 from imagesys_lib.nodes.node import Node
+from imagesys_lib.nodes.running import Silent, Watch, buffered, run
 
-_POLL = 0.5  # seconds between looks at `stop` while a command runs
+_PATIENCE = 5  # times `transfer.io_timeout`: a busy disk may think for longer than a network
 _FEW_INODES = 100
 
 
@@ -51,7 +54,8 @@ class NodeSession:
         self._write_config()
         try:
             # `-f` leaves a master behind that the other commands share; it ends with this session, or by itself.
-            self._call(["ssh", "-F", str(self._config), "-M", "-N", "-f", self.node.name], detached=True)
+            master = ["ssh", "-F", str(self._config), "-M", "-N", "-f", self.node.name]
+            self._call(master, patience=self._patience, detached=True)
         except BaseException:
             self._folder.cleanup()
             raise
@@ -103,51 +107,33 @@ class NodeSession:
         self._config.write_text(f"Host {node.name}\n{body}", encoding="utf-8")
 
     def _fault(self, returncode: int, stderr: str) -> NodeFault:
-        lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("@")]
+        lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("@@")]
         detail = "; ".join(lines[-3:]) or f"exit code {returncode}"
         return NodeFault(self.node.name, classify(returncode, stderr), detail[:500])
 
     def _call(
-        self, command: list[str], *, data: bytes | None = None, ok: tuple[int, ...] = (0,), detached: bool = False
+        self, command: list[str], *, data: bytes = b"", patience: float | None = None, detached: bool = False
     ) -> bytes:
-        """Run one command and return its output.
+        """Run one command and return its output. Raises NodeFault if it fails or is silent for ``patience`` seconds."""
+        try:
+            ended = run(command, data=data, stop=self._stop, patience=patience, detached=detached)
+        except Silent as silent:
+            raise NodeFault(self.node.name, "timeout", str(silent)) from None
+        if ended.returncode != 0:
+            raise self._fault(ended.returncode, ended.messages)
+        return ended.output
 
-        A detached child keeps stderr open for ever, so its messages go through a file.
-        """
-        # Not through a pipe: one that is full, while a node is slow to begin, would have to be fed beside the waiting.
-        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as messages:
-            given.write(data or b"")
-            given.seek(0)
-            with subprocess.Popen(
-                command,
-                stdin=given,
-                stdout=subprocess.DEVNULL if detached else subprocess.PIPE,
-                stderr=messages,
-            ) as process:
-                output = self._output(process)
-            messages.seek(0)
-            stderr = messages.read().decode("utf-8", "replace")
-        if process.returncode not in ok:
-            raise self._fault(process.returncode, stderr)
-        return output
+    @property
+    def _patience(self) -> float:
+        return _PATIENCE * self.node.transfer.io_timeout
 
-    def _output(self, process: subprocess.Popen[bytes]) -> bytes:
-        """Wait for a command, but not longer than until ``stop`` is set: a transfer may take many minutes."""
-        while True:
-            try:
-                return process.communicate(timeout=_POLL)[0] or b""
-            except subprocess.TimeoutExpired:
-                if self._stop is not None and self._stop.is_set():
-                    process.terminate()
-                    raise Stopped from None
-            except BaseException:
-                process.kill()
-                raise
+    def _ssh(self, line: str) -> list[str]:
+        return ["ssh", "-F", str(self._config), self.node.name, line]
 
-    def _ask(self, verb: str, *arguments: str, data: bytes | None = None) -> str:
+    def _ask(self, verb: str, *arguments: str, data: bytes = b"") -> str:
         """Have the node do what a verb says and return its output. Raises NodeFault if it fails."""
         line = command(self.node.root, verb, *arguments)
-        output = self._call(["ssh", "-F", str(self._config), self.node.name, line], data=data)
+        output = self._call(self._ssh(line), data=data, patience=self._patience)
         return output.decode("utf-8", "replace")
 
     def version(self) -> str:
@@ -173,18 +159,28 @@ class NodeSession:
         """
         self._ask("behind", country, "yes" if behind else "no")
 
+    def is_known(self, country: str) -> bool:
+        """Say whether a country's folders are still there that once held all that they should."""
+        return self._ask("known", country).strip() == "yes"
+
+    def set_known(self, country: str, known: bool) -> None:
+        """Note that what the node lacks of a country the database knows; or, with False, that nobody can say."""
+        self._ask("known", country, "yes" if known else "no")
+
     def push(self, source: Path, paths: Sequence[str]) -> None:
         """Copy the listed files from below ``source`` to below the root, each by an atomic rename."""
         options = ["--temp-dir=.imagesys/tmp", "--chmod=D755,F644", "--ignore-times"]
         try:
-            self._rsync([f"{source}/", f"{self.node.name}:."], paths, options, self.node.transfer.bandwidth_kbps)
+            self._rsync(
+                [f"{source}/", f"{self.node.name}::imagesys/"], paths, options, self.node.transfer.bandwidth_kbps
+            )
         except NodeFault as fault:
             raise self._which_is_full(fault) from None
 
     def pull(self, paths: Sequence[str], target: Path, *, kbps: int | None = None) -> None:
         """Copy the listed files from the node to below ``target``; those the node lacks are left out."""
         limit = self.node.transfer.bandwidth_kbps if kbps is None else kbps
-        self._rsync([f"{self.node.name}:.", f"{target}/"], paths, ["--ignore-missing-args"], limit)
+        self._rsync([f"{self.node.name}::imagesys/", f"{target}/"], paths, ["--ignore-missing-args"], limit)
 
     def _which_is_full(self, fault: NodeFault) -> NodeFault:
         """Tell a disk without inodes from one without space: the system's message is the same."""
@@ -197,11 +193,11 @@ class NodeSession:
     def _rsync(self, ends: list[str], paths: Sequence[str], options: list[str], kbps: int) -> None:
         if not paths:
             return
-        # What node accounts may be restricted to is what stands here: see verb_rsync of the script.
-        call = ["nice", "-n", "10", "rsync", "--times", "--whole-file", "--from0", "--files-from=-"]
+        call = [*_quietly(), "rsync", "--times", "--whole-file", "--from0", "--files-from=-"]
         call += [f"--timeout={round(self.node.transfer.io_timeout)}", f"--bwlimit={kbps}"]
         call += [f"--rsh=ssh -F {self._config}", f"--rsync-path={rsync_program(self.node.root)}"]
-        self._call([*call, *options, *ends], data="\0".join(paths).encode())
+        # Each name is ended: of one that is not, rsync 3.5 forgets that it has asked for it.
+        self._call([*call, *options, *ends], data="".join(f"{path}\0" for path in paths).encode())
 
     def delete(self, paths: Sequence[str]) -> None:
         """Delete the listed thumbnails below the root; those that are gone already are no fault."""
@@ -225,28 +221,37 @@ class NodeSession:
         """Give the stream of every file below ``<root>/<country>``: path, tab, bytes, zero byte, in byte order.
 
         ``prefix`` narrows it to a folder, such as ``a/0``; paths stay relative to the country. Raises NodeFault at the
-        end of the block if the node failed on the way: what was read until then is not all.
+        end of the block if the node failed on the way: what was read until then is not all. Nothing comes before all
+        files are found and sorted, but a sign of life for every folder does.
         """
         line = command(self.node.root, "list", country, *([prefix] if prefix else []))
         with (
             tempfile.TemporaryFile() as messages,
             subprocess.Popen(
-                ["ssh", "-F", str(self._config), self.node.name, line],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=messages,
+                self._ssh(line), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages, bufsize=0
             ) as process,
         ):
             assert process.stdout is not None
+            stream = buffered(process.stdout, Watch(self._stop, self._patience, messages))
             try:
-                yield process.stdout
+                yield stream
+                left = stream.read(1)
+            except Silent as silent:
+                process.kill()
+                raise NodeFault(self.node.name, "timeout", str(silent)) from None
             except BaseException:
                 process.kill()
                 raise
-            if process.stdout.read(1):
+            if left:
                 process.kill()  # the reader wanted no more
                 return
             returncode = process.wait()
             messages.seek(0)
             if returncode != 0:
                 raise self._fault(returncode, messages.read().decode("utf-8", "replace"))
+
+
+@cache
+def _quietly() -> list[str]:
+    """Return how transfers begin on this side: whatever else the worker does goes first."""
+    return ["nice", "-n", "10", *(["ionice", "-c", "3"] if shutil.which("ionice") else [])]

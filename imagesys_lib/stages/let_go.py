@@ -71,9 +71,10 @@ def _release(ctx: Context, node: _Behind, why: str, needed: Callable[[], bool]) 
         return 0
     images = count = kept = after = 0
     try:
-        with node_lock(ctx, node.node, timeout=0):
+        with node_lock(ctx, node.node, timeout=0) as lock:
             while needed() and (ids := changes.pending(ctx.db, node.node, _CHANGES_AT_ONCE, after=after)):
                 ctx.check_stop()
+                lock.verify()
                 after = ids[-1]
                 for change_id in ids:
                     gone = _let_change_go(ctx, node.node, change_id)

@@ -21,14 +21,15 @@ import sqlalchemy as sa
 from imagesys_lib import changes, node_records, relisted
 from imagesys_lib.ahead import ahead
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, named_lock, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.hashing import parse_thumbnail_path
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.stages.check import expected_on, spared_from, stat_images
+from imagesys_lib.stages.halves import in_halves
 from imagesys_lib.stages.readiness import update_readiness
 from imagesys_lib.stages.sources import Plan, Sourced, Sources, discard
-from imagesys_lib.stages.sync import node_lock, push, require_space
+from imagesys_lib.stages.sync import node_lock, push, require_space, shortage
 from imagesys_lib.states import Desired, State, move
 
 log = logging.getLogger(__name__)
@@ -81,8 +82,9 @@ def repair(
     marked = node_records.count_marks(ctx.db, node_name)
     if not marked:
         return Repaired()
-    with node_lock(ctx, node_name), NodeSession(ctx.node(node_name), ctx.stop) as node:
-        work = _Repair(ctx, node, min(marked, limit or marked), delete_extra=delete_extra, make_again=make_again)
+    with node_lock(ctx, node_name) as lock, NodeSession(ctx.node(node_name), ctx.stop) as node:
+        images = min(marked, limit or marked)
+        work = _Repair(ctx, node, lock, images, delete_extra=delete_extra, make_again=make_again)
         total = work.rehearse() if dry_run else work.run()
     log.info(
         "%s %s: %d images restored, %d extra files deleted, %d images to be made again, %d wait%s",
@@ -102,10 +104,20 @@ def repair(
 class _Repair:
     """One repair of one node, under its lock."""
 
-    def __init__(self, ctx: Context, node: NodeSession, images: int, *, delete_extra: bool, make_again: bool) -> None:
-        self.ctx, self.node, self.images = ctx, node, images
+    def __init__(
+        self,
+        ctx: Context,
+        node: NodeSession,
+        lock: named_lock,
+        images: int,
+        *,
+        delete_extra: bool,
+        make_again: bool,
+    ) -> None:
+        self.ctx, self.node, self.lock, self.images = ctx, node, lock, images
         self.name = node.node.name
         self._began = self._told = time.monotonic()
+        self._brought = 0  # groups
         settings = ctx.config.check
         extra = 0 if delete_extra else node_records.count_marks(ctx.db, self.name, "extra")
         self.cap = settings.extra_cap_images
@@ -126,15 +138,20 @@ class _Repair:
         )
 
     def rehearse(self) -> Repaired:
-        """Say what would be done, as far as the database and the node itself can tell."""
-        for plan in self._plans():
-            self.ctx.check_stop()
-            self.total += Repaired(restored=len(plan.wanted), deleted=len(self._extra_paths(plan)))
+        """Say what would be done, as far as the database, staging and what the nodes have by name and size can tell."""
+        with Sources(self.ctx, self.name) as sources:
+            for plan in self._plans():
+                self.ctx.check_stop()
+                found, nowhere, waiting = sources.foresee(plan)
+                again = nowhere if self._may_make(nowhere) else 0
+                self.total += Repaired(found, len(self._extra_paths(plan)), again, waiting + nowhere - again)
         return self.total
 
     def run(self) -> Repaired:
         """Do it, group by group."""
         self.ctx.staging.sweep_repairs(self.name)
+        if self._is_short():
+            self._make_room()
         done = 0
         with ExitStack() as stack:
             stack.callback(self.ctx.staging.sweep_repairs, self.name)
@@ -142,15 +159,25 @@ class _Repair:
             fetched = stack.enter_context(closing(ahead(sources.fetch(self._plans()))))
             groups = stack.enter_context(closing(ahead(sources.verify(fetched))))
             stack.callback(sources.halt.set)  # first of all, as closing the pipeline waits for what is under way
-            for number, group in enumerate(groups):
+            for group in groups:
                 self.ctx.check_stop()
-                if number % _SPACE_EVERY == 0:
-                    require_space(self.ctx, self.name, self.node.prepare())
+                self.lock.verify()
                 self._finish(group)
                 done += len(group.plan.marks)
                 self._tell(done)
         update_readiness(self.ctx, self.node)
         return self.total
+
+    def _is_short(self) -> bool:
+        return shortage(self.ctx, self.node.prepare()) is not None
+
+    def _make_room(self) -> None:
+        """Delete first what is too much: a node without room can take nothing before."""
+        for plan in self._plans():
+            self.ctx.check_stop()
+            self.lock.verify()
+            extra = self._extra_paths(plan)
+            self.total += Repaired(deleted=len(extra) - len(in_halves(extra, self.node.delete)))
 
     def _tell(self, done: int) -> None:
         self.ctx.progress(done, self.images)
@@ -183,12 +210,16 @@ class _Repair:
         )
 
     def _finish(self, group: Sourced) -> None:
-        """Bring the node the files of a group, delete what is too much, and clear the marks of what is right."""
+        """Delete what is too much, bring the node the files of a group, and clear the marks of what is right."""
         kept: list[str] = []
         if self.spares_extra:
             kept += [h for h in group.plan.unwanted if group.plan.marks[h] == "extra"]
         extra = self._extra_paths(group.plan)
-        self.node.delete(extra)
+        undeleted = in_halves(extra, self.node.delete)
+        if any(group.found.values()):
+            if self._brought % _SPACE_EVERY == 0:
+                require_space(self.ctx, self.name, self.node.prepare())
+            self._brought += 1
         failed: list[Row] = []
         for source, images in group.found.items():
             failed += push(self.node, source, images)
@@ -196,11 +227,11 @@ class _Repair:
         requeued = self._make_again(group.nowhere)
         gone = {image.image_hash for image in group.nowhere} if requeued is not None else set()
         waiting = [image.image_hash for image in group.left if image.image_hash not in gone]
-        not_written = [image.image_hash for image in failed]
-        node_records.set_aside(self.ctx.db, self.name, sorted(not_written))
+        not_written = sorted({image.image_hash for image in failed} | {_hash_of(path) for path in undeleted})
+        node_records.set_aside(self.ctx.db, self.name, not_written)
         node_records.unmark(self.ctx.db, self.name, sorted(group.plan.marks.keys() - {*kept, *waiting, *not_written}))
         restored = sum(map(len, group.found.values())) - len(failed)
-        self.total += Repaired(restored, len(extra), requeued or 0, len(waiting) + len(failed))
+        self.total += Repaired(restored, len(extra) - len(undeleted), requeued or 0, len(waiting) + len(not_written))
 
     def _extra_paths(self, plan: Plan) -> list[str]:
         """Return the old files of a plan's images that nothing wants, as the node and the database are now."""
@@ -218,17 +249,28 @@ class _Repair:
                 paths.append(f"{self.ctx.country}/{entry.path}")
         return paths
 
+    def _may_make(self, images: int) -> bool:
+        """Say whether so many more images may be made again, and count them."""
+        if images > self.may_make_again:
+            self._refuse(f"{images} images or more are on no node: not all are made again", "make-again")
+            return False
+        self.may_make_again -= images
+        return True
+
     def _make_again(self, images: Sequence[Row]) -> int | None:
         """No node holds these: unpublish them and queue them as new. Returns how many; None if the cap forbids it."""
         if not images:
             return 0
-        if len(images) > self.may_make_again:
-            self._refuse(f"{len(images)} images or more are on no node: not all are made again", "make-again")
+        if not self._may_make(len(images)):
             return None
-        self.may_make_again -= len(images)
         log.warning("%s: %d images are on no node: they will be made again", self.ctx.country.upper(), len(images))
         seen = {image.image_id: image.change_id for image in images}
         return write(self.ctx.db, lambda session: _requeue(session, seen))
+
+
+def _hash_of(path: str) -> str:
+    """Return the hash of the image that a thumbnail, given as a path below the root, belongs to."""
+    return (parse_thumbnail_path(path.partition("/")[2]) or ("", ""))[0]
 
 
 def _requeue(session: Session, seen: dict[int, int | None]) -> int:

@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,6 +122,37 @@ class Sources:
             group.nowhere = [image for image in group.left if all(image.image_hash in hashes for hashes in answered)]
             yield group
 
+    def foresee(self, plan: Plan) -> tuple[int, int, int]:
+        """Return how many wanted images would be found, how many are on no node, and how many would have to wait.
+
+        Peers are asked for names and sizes alone.
+        """
+        group = Sourced(plan, self.ctx.staging.settings.root, 0, plan.wanted)
+        group.collect(self.ctx.staging.out)
+        for peer in self.peers:
+            if not group.left:
+                break
+            there = self._sizes(peer, group.left)
+            if there is not None:
+                group.answered[peer] |= {image.image_hash for image in group.left}
+                group.left = [image for image in group.left if not _is_among(there, image)]
+        answered = [group.answered[peer] for peer in self.peers]
+        nowhere = [image for image in group.left if all(image.image_hash in hashes for hashes in answered)]
+        return len(plan.wanted) - len(group.left), len(nowhere), len(group.left) - len(nowhere)
+
+    def _sizes(self, peer: str, images: Sequence[Row]) -> dict[str, int] | None:
+        """Return the bytes of what a peer has of some images, by path below a root; None if it cannot tell."""
+        country = self.ctx.country
+        if peer in self._away:
+            return None
+        paths = [path.removeprefix(f"{country}/") for image in images for path in thumb_paths(image)]
+        try:
+            return {f"{country}/{entry.path}": entry.size for entry in self._session(peer).stat(country, paths)}
+        except NodeFault as fault:
+            log.warning("%s %s: %s", country.upper(), self.node, fault.message)
+            self._away.add(peer)
+            return None
+
     def _order(self, turn: int) -> list[str]:
         """Return the peers, a different one first each time, so that they share the load."""
         first = turn % len(self.peers) if self.peers else 0
@@ -173,6 +204,12 @@ def first_choice(images: Sequence[Row], order: Sequence[str], lacking: dict[str,
         peer = next((name for name in order if image.image_hash not in lacking[name]), order[0])
         shares.setdefault(peer, []).append(image)
     return shares
+
+
+def _is_among(sizes: Mapping[str, int], image: Row) -> bool:
+    return all(sizes.get(str(thumb["path"])) == int(thumb["bytes"]) for thumb in image.thumbs or ()) and bool(
+        image.thumbs
+    )
 
 
 def discard(group: Sourced) -> None:

@@ -7,7 +7,7 @@ group that fails as a whole is split, so that one bad file holds nothing up; tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,12 @@ from imagesys_lib.db.engine import Row, chunks, named_lock
 from imagesys_lib.errors import LockHeld
 from imagesys_lib.nodes import NodeFault, NodeSession, Space
 from imagesys_lib.runs import Run
-from imagesys_lib.stages.readiness import is_behind, update_readiness
+from imagesys_lib.stages.halves import in_halves
+from imagesys_lib.stages.readiness import is_behind, recognise, update_readiness
 from imagesys_lib.states import Desired, State
 
 log = logging.getLogger(__name__)
 
-_MOST_SET_ASIDE = 50
 _CHANGES_AT_ONCE = 10
 
 
@@ -46,10 +46,10 @@ class Synced:
 
 
 @contextmanager
-def node_lock(ctx: Context, node_name: str, *, timeout: float | None = None) -> Iterator[None]:
-    """Hold the lock under which one node of one country is changed. Raises NodeFault if another run keeps it.
+def node_lock(ctx: Context, node_name: str, *, timeout: float | None = None) -> Iterator[named_lock]:
+    """Hold the lock under which one node of one country is changed, and give it, to be verified between groups.
 
-    It is waited for as long as configured, or for ``timeout`` seconds.
+    It is waited for as long as configured, or for ``timeout`` seconds. Raises NodeFault if another run keeps it.
     """
     timeout = ctx.config.transfer.lock_timeout if timeout is None else timeout
 
@@ -57,33 +57,34 @@ def node_lock(ctx: Context, node_name: str, *, timeout: float | None = None) -> 
         ctx.check_stop()
         log.info("%s %s: another run is at this node; waiting (%.0f s)", ctx.country.upper(), node_name, seconds)
 
-    name = f"imagesys.{ctx.country}.{node_name}"
+    lock = named_lock(ctx.db, f"imagesys.{ctx.country}.{node_name}", timeout=timeout, on_wait=waiting)
     with ExitStack() as stack:
         try:
-            stack.enter_context(named_lock(ctx.db, name, timeout=timeout, on_wait=waiting))
+            stack.enter_context(lock)
         except LockHeld as held:
             raise NodeFault(node_name, "busy", held.message) from None
-        yield
+        yield lock
 
 
 def sync(ctx: Context, node_name: str, run: Run | None = None) -> Synced:
-    """Bring the node up to date. Raises NodeFault naming the node, the reason and the remedy.
+    """Bring the node up to date. Raises NodeFault naming the node, the reason and the remedy, or LockLost.
 
     ``run`` is told how much is free there.
     """
     total = Synced()
     try:
-        with node_lock(ctx, node_name), NodeSession(ctx.node(node_name), ctx.stop) as node:
+        with node_lock(ctx, node_name) as lock, NodeSession(ctx.node(node_name), ctx.stop) as node:
             space = node.prepare()
             if run is not None:
                 free = {node_records.FREE_FIGURES + node_name: space.free_bytes}
                 runs.set_figures(ctx.db, run.run_id, free)
-            if is_behind(ctx, node_name):
-                node.set_behind(ctx.country, True)  # until it has caught up, also where the next line refuses
-            require_space(ctx, node_name, space)
-            total = _catch_up(ctx, node)
+            if not recognise(ctx, node) or is_behind(ctx, node_name):
+                node.set_behind(ctx.country, True)  # until it has caught up, also where there is no room for that
+            work = _Sync(ctx, node, lock, is_short=shortage(ctx, space) is not None)
+            work.make_room()
+            total = work.catch_up()
             while not update_readiness(ctx, node) and changes.pending(ctx.db, node_name, 1):
-                total += _catch_up(ctx, node)  # what was made meanwhile
+                total += work.catch_up()  # what was made meanwhile
     except NodeFault as fault:
         node_records.note(ctx.db, node_name, fault)
         raise
@@ -100,28 +101,107 @@ def sync(ctx: Context, node_name: str, run: Run | None = None) -> Synced:
     return total
 
 
-def _catch_up(ctx: Context, node: NodeSession) -> Synced:
-    """Apply all changes that the node has not acknowledged, oldest first."""
-    total, size = Synced(), ctx.config.transfer.group_images
-    while group := changes.next_group(ctx.db, node.node.name):
-        ctx.check_stop()
-        for images in chunks(group.images, size):
-            total += _apply(ctx, node, images)
-        changes.acknowledge(ctx.db, node.node.name, group.change_ids)
-        total += Synced(changes=len(group.change_ids))
-        ctx.progress(total.pushed + total.deleted, total.pushed + total.deleted)
+def rehearse(ctx: Context, node_name: str) -> Synced:
+    """Say what a sync of the node would do, as database and staging are now; nothing is asked of the node."""
+    total = Synced()
+    for change_ids, images in _pending(ctx, node_name):
+        present, absent = _by_desire(images)
+        staged = [image for image in present if _is_staged(ctx, image)]
+        total += Synced(
+            pushed=len(_paths(staged)),
+            deleted=len(_paths(absent)),
+            changes=len(change_ids),
+            set_aside=len(present) - len(staged),
+        )
     return total
+
+
+class _Sync:
+    """One sync of one node, under its lock."""
+
+    def __init__(self, ctx: Context, node: NodeSession, lock: named_lock, *, is_short: bool) -> None:
+        self.ctx, self.node, self.lock = ctx, node, lock
+        self.name = node.node.name
+        self._done = 0
+        self._is_short = is_short
+
+    def catch_up(self) -> Synced:
+        """Apply all changes that the node has not acknowledged, oldest first."""
+        ctx, total = self.ctx, Synced()
+        images = self._done + changes.backlog(ctx.db, self.name)
+        while group := changes.next_group(ctx.db, self.name):
+            for some in chunks(group.images, ctx.config.transfer.group_images):
+                ctx.check_stop()
+                self.lock.verify()
+                total += self._apply(some)
+                self._done += len(some)
+                ctx.progress(self._done, max(self._done, images))
+            changes.acknowledge(ctx.db, self.name, group.change_ids)
+            total += Synced(changes=len(group.change_ids))
+        return total
+
+    def make_room(self) -> None:
+        """Where a node is short of room, do all deletions ahead of their turn: it can take nothing before."""
+        if not self._is_short:
+            return
+        for _, images in _pending(self.ctx, self.name):
+            self.ctx.check_stop()
+            self.lock.verify()
+            self._delete(_by_desire(images)[1])  # what fails now is met again, and set aside, in its turn
+
+    def _delete(self, images: Sequence[Row]) -> list[Row]:
+        failed: list[Row] = []
+        for some in chunks(images, self.ctx.config.transfer.group_images):
+            failed += in_halves(some, lambda images: self.node.delete(_paths(images)))
+        return failed
+
+    def _apply(self, images: Sequence[Row]) -> Synced:
+        """Delete what should not be there, push what should and is staged; set the rest aside for repair."""
+        present, absent = _by_desire(images)
+        staged = [image for image in present if _is_staged(self.ctx, image)]
+        unstaged = [image for image in present if not _is_staged(self.ctx, image)]
+        failed = self._delete(absent)
+        if staged and self._is_short:
+            require_space(self.ctx, self.name, self.node.space())
+        failed += push(self.node, self.ctx.staging.out, staged)
+        reasons = {image.image_hash: "transfer" for image in failed}
+        node_records.mark(self.ctx.db, self.name, reasons | {image.image_hash: "not_staged" for image in unstaged})
+        not_done = {image.image_id for image in failed}
+        arrived = [image for image in staged if image.image_id not in not_done]
+        deleted = [image for image in absent if image.image_id not in not_done]
+        node_records.unmark(self.ctx.db, self.name, [image.image_hash for image in arrived + deleted])
+        return Synced(pushed=len(_paths(arrived)), deleted=len(_paths(deleted)), set_aside=len(failed) + len(unstaged))
+
+
+def _pending(ctx: Context, node_name: str) -> Iterator[tuple[list[int], list[Row]]]:
+    """Yield some changes that the node has not acknowledged with their images, oldest first, and then the next ones."""
+    after = 0
+    while change_ids := changes.pending(ctx.db, node_name, _CHANGES_AT_ONCE, after=after):
+        after = change_ids[-1]
+        yield change_ids, changes.images_of(ctx.db, change_ids)
+
+
+def _by_desire(images: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Return the images that should be there, and those that should not."""
+    present = [image for image in images if image.desired == Desired.PRESENT.value]
+    return present, [image for image in images if image.desired == Desired.ABSENT.value]
+
+
+def shortage(ctx: Context, space: Space) -> tuple[str, str] | None:
+    """Return why nothing may be pushed to a node with so little free, as reason and detail; None if all is well."""
+    settings = ctx.config.transfer
+    free_mb = space.free_bytes >> 20
+    if free_mb < settings.node_min_free_mb:
+        return "disk_full", f"{free_mb} MB free, floor {settings.node_min_free_mb} MB"
+    if space.free_inodes < settings.node_min_free_inodes:
+        return "inodes_full", f"{space.free_inodes} inodes free, floor {settings.node_min_free_inodes}"
+    return None
 
 
 def require_space(ctx: Context, node_name: str, space: Space) -> None:
     """Raise NodeFault where less is free on a node than anything is pushed to."""
-    settings = ctx.config.transfer
-    free_mb = space.free_bytes >> 20
-    if free_mb < settings.node_min_free_mb:
-        raise NodeFault(node_name, "disk_full", f"{free_mb} MB free, floor {settings.node_min_free_mb} MB")
-    if space.free_inodes < settings.node_min_free_inodes:
-        floor = settings.node_min_free_inodes
-        raise NodeFault(node_name, "inodes_full", f"{space.free_inodes} inodes free, floor {floor}")
+    if found := shortage(ctx, space):
+        raise NodeFault(node_name, *found)
 
 
 def thumb_paths(image: Row) -> list[str]:
@@ -129,25 +209,8 @@ def thumb_paths(image: Row) -> list[str]:
     return [str(thumb["path"]) for thumb in image.thumbs or ()]
 
 
-def _apply(ctx: Context, node: NodeSession, images: Sequence[Row]) -> Synced:
-    """Push what should be there and is staged, delete what should not; set the rest aside for repair."""
-    present = [image for image in images if image.desired == Desired.PRESENT.value]
-    absent = [path for image in images if image.desired == Desired.ABSENT.value for path in thumb_paths(image)]
-    staged = [image for image in present if _is_staged(ctx, image)]
-    unstaged = [image for image in present if not _is_staged(ctx, image)]
-    node.delete(absent)
-    failed = push(node, ctx.staging.out, staged)
-    marks = {image.image_hash: "transfer" for image in failed} | {image.image_hash: "not_staged" for image in unstaged}
-    node_records.mark(ctx.db, node.node.name, marks)
-    done = {image.image_id for image in failed}
-    arrived = [image for image in staged if image.image_id not in done]
-    deleted = [image for image in images if image.desired == Desired.ABSENT.value]
-    node_records.unmark(ctx.db, node.node.name, [image.image_hash for image in arrived + deleted])
-    return Synced(
-        pushed=sum(len(thumb_paths(image)) for image in arrived),
-        deleted=len(absent),
-        set_aside=len(failed) + len(unstaged),
-    )
+def _paths(images: Iterable[Row]) -> list[str]:
+    return [path for image in images for path in thumb_paths(image)]
 
 
 def _is_staged(ctx: Context, image: Row) -> bool:
@@ -155,24 +218,9 @@ def _is_staged(ctx: Context, image: Row) -> bool:
     return all(ctx.staging.has(str(thumb["path"]), int(thumb["bytes"])) for thumb in image.thumbs or ())
 
 
-def push(node: NodeSession, source: Path, images: list[Row]) -> list[Row]:
-    """Push images from below ``source``; return those that could not be, halving a group that fails down to one."""
-    if not images:
-        return []
-    try:
-        _push_or_again(node, source, [path for image in images for path in thumb_paths(image)])
-    except NodeFault as fault:
-        if fault.reason != "transfer":
-            raise
-        log.warning("%s (%d images)", fault.message, len(images))
-        if len(images) == 1:
-            return images
-        middle = len(images) // 2
-        failed = push(node, source, images[:middle])
-        if len(failed) > _MOST_SET_ASIDE:
-            raise
-        return failed + push(node, source, images[middle:])
-    return []
+def push(node: NodeSession, source: Path, images: Sequence[Row]) -> list[Row]:
+    """Push images from below ``source``; return those that could not be."""
+    return in_halves(images, lambda some: _push_or_again(node, source, _paths(some)))
 
 
 def _push_or_again(node: NodeSession, source: Path, paths: list[str]) -> None:

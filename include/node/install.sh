@@ -36,14 +36,24 @@ case $root in /*) ;; *) die "--root must be an absolute path" ;; esac
 case $root$bin in *[!A-Za-z0-9/._-]*) die "folders may have letters, digits and ._- in their names" ;; esac
 public=$(grep -E '^(ssh-|ecdsa-|sk-)' "$key" | head -n 1)
 [ -n "$public" ] || die "$key holds no public key"
-for program in rsync find sort sha1sum df xargs stat; do
+for program in rsync find sort comm sha1sum df xargs stat; do
     command -v "$program" >/dev/null || die "$program is missing: install rsync, coreutils and findutils"
 done
 
-id "$user" >/dev/null 2>&1 || do_it useradd --system --create-home --shell /bin/sh --password '*' "$user"
-group=$(id -gn "$user" 2>/dev/null || echo "$user")
 home=$(getent passwd "$user" | cut -d: -f6)
 home=${home:-/home/$user}
+
+# With the account's home below the folder the key could write itself other rights; a link must not hide that.
+real=$(readlink -m -- "$root")
+for own in "$home" "$home/.ssh"; do
+    case $(readlink -m -- "$own")/ in
+        "${real%/}"/*) die "$root must not contain $own: take another folder, or another home for $user" ;;
+    esac
+done
+
+id "$user" >/dev/null 2>&1 ||
+    do_it useradd --system --create-home --home-dir "$home" --shell /bin/sh --password '*' "$user"
+group=$(id -gn "$user" 2>/dev/null || echo "$user")
 
 do_it install -d -m 755 -o "$user" -g "$group" "$root"
 do_it install -d -m 755 "$bin"

@@ -238,6 +238,20 @@ def test_under_disk_pressure_the_oldest_changes_go_until_it_is_over(world: World
     assert_equal_nodes(world, all_live=False)
 
 
+def test_a_staging_disk_that_runs_out_of_inodes_is_under_pressure_too(world: World) -> None:
+    away(world, "n2")
+    free = world.ctx.staging.free_inodes()
+    assert heal(world.reconfigure(staging={"min_free_inodes": free // 3})).let_go == 0
+    ctx = world.reconfigure(staging={"min_free_inodes": free * 2 // 3})  # and the pressure begins at twice as many
+    assert heal(ctx).let_go == 12
+    assert world.staged("out") == []
+    world.reconfigure()
+    back(world, "n2")
+    sync(world.ctx, "n2")
+    repair(world.ctx, "n2")
+    assert_equal_nodes(world)
+
+
 @pytest.mark.long
 def test_pressure_lets_no_node_go_that_is_only_late_today(world: World) -> None:
     away(world)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,11 @@ import pytest
 from imagesys_lib.nodes import NodeFault, NodeSession, command
 from imagesys_lib.nodes.commands import SCRIPT, as_list, rsync_program
 from include.sandbox.nodes import RESTRICTED
-from include.sandbox.settings import PROJECT
 from tests.world import World
 
 A = "0/1/2/" + "3" * 37
 B = "0/1/3/" + "4" * 37
+# As rsync asks for itself where there is no daemon: the script wants no other words than the daemon's.
 PUSH = "rsync --server -WtIRe.LsfxCIvu --timeout=120 --bwlimit=500 --temp-dir .imagesys/tmp . ."
 PULL = "rsync --server --sender -WtRe.LsfxCIvu --timeout=120 --ignore-missing-args --files-from=- --from0 . ."
 
@@ -96,6 +98,15 @@ def state(folder: Path) -> dict[str, str]:
         "imagesys-node rsync",
         "imagesys-node rsync --daemon",
         "imagesys-node rsync --server",
+        "imagesys-node rsync --server --daemon",
+        "imagesys-node rsync --server --daemon ..",
+        "imagesys-node rsync --server --daemon . .",
+        "imagesys-node rsync --server --daemon --config=/tmp/x .",
+        "imagesys-node known .. yes",
+        "imagesys-node known canary/uk",
+        "imagesys-node known uk maybe",
+        f"imagesys-node {PUSH}",
+        f"imagesys-node {PULL}",
         f"imagesys-node {PUSH[:-1]}/etc",
         f"imagesys-node {PUSH[:-1]}..",
         f"imagesys-node {PUSH} .",
@@ -202,7 +213,18 @@ def test_a_canary_lies_beside_the_countries_and_neither_sees_the_other(root: Pat
     assert list(state(root)) == [f"uk/{A}.1.jpg", f"uk/{B}.1.jpg"]
 
 
+def let_anybody_in(root: Path) -> None:
+    """Give an account without rights the root that its own would have."""
+    for folder in (root, *root.parents):
+        if folder == Path(tempfile.gettempdir()):
+            break
+        folder.chmod(folder.stat().st_mode | 0o55)
+    (root / ".imagesys").mkdir()
+    (root / ".imagesys").chmod(0o777)
+
+
 def test_a_listing_that_fails_on_the_way_says_so(root: Path) -> None:
+    let_anybody_in(root)
     (root / "uk" / "0" / "1" / "3").chmod(0)
     done = subprocess.run(
         [*(["setpriv", "--reuid=65534", "--clear-groups"] if os.getuid() == 0 else []), "sh", SCRIPT, root],
@@ -214,6 +236,7 @@ def test_a_listing_that_fails_on_the_way_says_so(root: Path) -> None:
     )
     (root / "uk" / "0" / "1" / "3").chmod(0o755)
     assert done.returncode != 0
+    assert "0/1/3" in done.stderr
     assert "ermission denied" in done.stderr
 
 
@@ -229,8 +252,8 @@ def test_a_node_is_ready_when_no_country_is_behind(root: Path) -> None:
 def test_only_the_last_words_of_a_command_count(root: Path) -> None:
     said = command(root, "version")
     assert len(said.splitlines()) > 1
-    assert asked(root, said).stdout == "imagesys-node 2\n"
-    assert asked(root, f"rm -rf {root}; imagesys-node version").stdout == "imagesys-node 2\n"
+    assert asked(root, said).stdout == "imagesys-node 3\n"
+    assert asked(root, f"rm -rf {root}; imagesys-node version").stdout == "imagesys-node 3\n"
     assert list(state(root)) != []
 
 
@@ -288,40 +311,10 @@ def test_what_an_old_script_does_not_know_is_a_fault_with_its_remedy(world: Worl
     assert "install the newest imagesys-node on n2" in str(caught.value)
 
 
-def test_the_installer_says_what_it_would_do_and_does_nothing(tmp_path: Path) -> None:
-    key = tmp_path / "key.pub"
-    key.write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB imagesys\n")
-    home = Path.home()
-    before = (home / ".ssh" / "authorized_keys").read_text() if (home / ".ssh" / "authorized_keys").exists() else ""
-    done = installer("--dry-run", "--root", str(tmp_path / "root"), "--bin", str(tmp_path / "bin"), str(key))
-    assert done.returncode == 0, done.stderr
-    assert f'restrict,command="{tmp_path}/bin/imagesys-node {tmp_path}/root" ssh-ed25519 AAAA' in done.stdout
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["key.pub"]
-    after = (home / ".ssh" / "authorized_keys").read_text() if (home / ".ssh" / "authorized_keys").exists() else ""
-    assert after == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [([], "which public key"), (["--root", "srv", "KEY"], "absolute"), (["--what", "KEY"], "unknown option")],
-)
-def test_the_installer_says_what_is_wrong(tmp_path: Path, arguments: list[str], says: str) -> None:
-    key = tmp_path / "key.pub"
-    key.write_text("ssh-ed25519 AAAA imagesys\n")
-    done = installer(*(str(key) if argument == "KEY" else argument for argument in arguments))
-    assert done.returncode == 2
-    assert says in done.stderr
-
-
-def installer(*arguments: str) -> subprocess.CompletedProcess[str]:
-    script = PROJECT / "include" / "node" / "install.sh"
-    return subprocess.run(["sh", script, *arguments], capture_output=True, text=True, timeout=30, check=False)
-
-
 def test_rsync_is_asked_for_in_words_that_the_script_accepts(root: Path) -> None:
-    said = f"{rsync_program(root)} {PULL.removeprefix('rsync ')}"
-    done = asked(root, said)
+    done = asked(root, f"{rsync_program(root)} --server --daemon .")
     assert done.returncode != 77, done.stderr
+    assert done.stdout.startswith("@RSYNCD: ")
 
 
 def test_a_long_list_reaches_a_node_that_is_slow_to_begin(world: World) -> None:
@@ -329,5 +322,111 @@ def test_a_long_list_reaches_a_node_that_is_slow_to_begin(world: World) -> None:
     paths = [f"{number:05x}"[0] + "/1/2/" + f"{number:037x}.1.jpg" for number in range(3000)]
     with NodeSession(world.ctx.node("n1")) as node:
         line = f"sleep 1.5; {command(node.node.root, 'stat', 'uk')}"
-        output = node._call(["ssh", "-F", str(node._config), "n1", line], data=as_list(paths))
+        output = node._call(node._ssh(line), data=as_list(paths))
     assert output == b""
+
+
+def test_a_listing_follows_no_link_in_the_place_of_a_folder_above_its_own(root: Path, tmp_path: Path) -> None:
+    for place in ("0/1", "0"):
+        (root / "uk" / place).rename(tmp_path / "elsewhere")
+        (root / "uk" / place).symlink_to(tmp_path / "elsewhere")
+        for folder in ("0/1/2", "0/1"):
+            done = asked(root, f"imagesys-node list uk {folder}")
+            assert (done.returncode, done.stdout) == (77, ""), (place, folder)
+        (root / "uk" / place).unlink()
+        (tmp_path / "elsewhere").rename(root / "uk" / place)
+    assert asked(root, "imagesys-node list uk 0/1/2").returncode == 0
+
+
+@pytest.mark.parametrize("closed", ["root", "root/uk"])
+@pytest.mark.parametrize("verb", ["delete", "stat", "sums", "list"])
+def test_in_a_folder_that_cannot_be_entered_nothing_is_done_in_another(
+    root: Path, tmp_path: Path, verb: str, closed: str
+) -> None:
+    """The shell would stay where it is, and there may lie files of the same names."""
+    here = tmp_path / "here"
+    shutil.copytree(root / "uk", here)
+    subprocess.run(["chmod", "-R", "777", here], check=True)
+    let_anybody_in(root)
+    (tmp_path / closed).chmod(0)
+    before = state(here)
+    try:
+        done = subprocess.run(
+            [*(["setpriv", "--reuid=65534", "--clear-groups"] if os.getuid() == 0 else []), "sh", SCRIPT, root],
+            input=f"{A}.1.jpg\n",
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            env={"PATH": os.environ["PATH"], "SSH_ORIGINAL_COMMAND": f"imagesys-node {verb} uk"},
+        )
+    finally:
+        (tmp_path / closed).chmod(0o755)
+    assert done.returncode not in (0, 77), done
+    assert done.stdout == ""
+    assert state(here) == before
+
+
+def test_a_file_that_cannot_be_deleted_is_named_and_the_others_go(root: Path) -> None:
+    in_the_way = root / "uk" / f"{A}.1.jpg"
+    in_the_way.unlink()
+    (in_the_way / "kept").mkdir(parents=True)
+    done = asked(root, "imagesys-node delete uk", f"{A}.1.jpg\n{A}.2.jpg\n{B}.1.jpg\n")
+    assert done.returncode not in (0, 77)
+    assert f"{A}.1.jpg" in done.stderr
+    assert state(root) == {}
+
+
+def test_what_sort_has_put_aside_is_not_swept_while_a_listing_may_need_it(root: Path, tmp_path: Path) -> None:
+    own = root / ".imagesys"
+    assert asked(root, "imagesys-node prepare").returncode == 0
+    for name, hours in (("tmp/old", 2), ("sort/old", 30), ("sort/in-use", 6)):
+        (own / name).touch()
+        os.utime(own / name, (time.time() - hours * 3600,) * 2)
+    assert asked(root, "imagesys-node prepare").returncode == 0
+    assert sorted(path.name for folder in ("tmp", "sort") for path in (own / folder).iterdir()) == ["in-use"]
+
+    wrapper = tmp_path / "bin" / "sort"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/said\nexec {shutil.which("sort")} "$@"\n')
+    wrapper.chmod(0o755)
+    done = subprocess.run(
+        ["sh", SCRIPT, root],
+        capture_output=True,
+        timeout=30,
+        check=True,
+        env={"PATH": f"{wrapper.parent}:{os.environ['PATH']}", "SSH_ORIGINAL_COMMAND": "imagesys-node list uk"},
+    )
+    assert done.stdout
+    assert f"-T {own}/sort" in (tmp_path / "said").read_text()
+
+
+def test_a_node_knows_the_folders_that_it_had(root: Path, tmp_path: Path) -> None:
+    def known() -> str:
+        return asked(root, "imagesys-node known uk").stdout.strip()
+
+    (root / "uk" / "7" / "7").mkdir(parents=True)
+    assert known() == "no"  # nobody has said so yet
+    asked(root, "imagesys-node known uk yes")
+    assert known() == "yes"
+    (root / "uk" / "8" / "8").mkdir(parents=True)
+    assert known() == "yes"  # what was added since is no loss
+    (root / "uk" / "7" / "7").rmdir()
+    assert known() == "no"
+    asked(root, "imagesys-node known uk yes")
+    (root / "uk").rename(tmp_path / "away")
+    assert known() == "no"
+    (tmp_path / "away").rename(root / "uk")
+    assert known() == "yes"
+    asked(root, "imagesys-node known uk no")
+    assert known() == "no"
+    assert asked(root, "imagesys-node known de yes").returncode == 0  # a country that has nothing yet
+    assert asked(root, "imagesys-node known de").stdout == "yes\n"
+
+
+def test_a_node_that_was_filled_before_it_kept_a_list_of_its_folders_is_known(root: Path) -> None:
+    (root / ".imagesys").mkdir()
+    (root / ".imagesys" / "ready").touch()
+    assert asked(root, "imagesys-node known uk").stdout == "yes\n"
+    assert asked(root, "imagesys-node known de").stdout == "no\n"

@@ -262,6 +262,45 @@ def test_by_hand_every_node_is_repaired_and_one_that_is_away_named(world: World,
     assert_equal_nodes(world)
 
 
+# Rehearsed
+
+
+def test_a_rehearsed_repair_says_what_the_repair_then_does_and_changes_nothing(world: World, paths: list[str]) -> None:
+    images = sorted({path[:-6] for path in paths})
+    for path in (f"{image}.1.jpg" for image in images[:5]):
+        (world.root("n2") / path).unlink()
+    for name in NODES:
+        (world.root(name) / f"{images[0]}.1.jpg").unlink(missing_ok=True)  # on no node
+    in_staging = world.staging / "out" / f"{images[1]}.1.jpg"
+    in_staging.parent.mkdir(parents=True)
+    for number in (1, 2):
+        path = f"{images[1]}.{number}.jpg"
+        (world.staging / "out" / path).write_bytes((world.root("n1") / path).read_bytes())
+        for name in ("n1", "n3"):
+            (world.root(name) / path).unlink()
+    with (world.root("n1") / f"{images[2]}.1.jpg").open("ab") as file:
+        file.write(b"x")  # n3 has it whole
+    extra = world.root("n2") / "uk" / "f/f/f" / f"{1:037x}.1.jpg"
+    extra.parent.mkdir(parents=True, exist_ok=True)
+    extra.write_bytes(b"stray")
+    os.utime(extra, (time.time() - 48 * 3600,) * 2)
+    check(world.ctx, "n2")
+
+    before, trees = world.dump(), world.trees()
+    said = repair(world.ctx, "n2", dry_run=True)
+    assert said == Repaired(restored=4, deleted=1, requeued=1)
+    ctx = world.reconfigure(check={"extra_cap_images": 0, "extra_cap_percent": 0})
+    capped = repair(ctx, "n2", dry_run=True)
+    assert (capped.restored, capped.deleted, capped.requeued, capped.waiting) == (4, 0, 0, 1)
+    assert "--make-again" in capped.refused or "--delete-extra" in capped.refused
+    world.sandbox.nodes.stop_node("n3")
+    world.reconfigure()
+    assert repair(world.ctx, "n2", dry_run=True) == Repaired(restored=3, deleted=1, waiting=2)
+    world.sandbox.nodes.start_node("n3")
+    assert (world.dump(), world.trees(), leftovers(world)) == (before, trees, [])
+    assert repair(world.ctx, "n2") == said
+
+
 # Killed
 
 

@@ -26,6 +26,7 @@ from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.report import report
 from imagesys_lib.stages.sync import Synced, sync
 from imagesys_lib.stages.thumbnail import thumbnail
+from tests.library.trees import assert_equal_nodes
 from tests.world import NODES, World, in_threads, wait_for
 
 
@@ -78,7 +79,7 @@ def test_a_node_that_is_away_fails_alone_and_catches_up_by_itself(world: World) 
         node.set_behind("uk", False)  # as it was before it went away
     kept = len(changes.pending(world.ctx.db, "n2"))  # one, or more where the machine was slow
     assert sync(world.ctx, "n2") == Synced(pushed=60, changes=kept)
-    world.equal_trees()
+    assert_equal_nodes(world)
     assert world.staged("out") == []
     assert (world.root("n2") / ".imagesys" / "ready").exists()
     assert all(check(world.ctx, name).clean for name in NODES)
@@ -120,6 +121,14 @@ def test_a_host_key_that_changed_is_refused_and_nothing_is_written(world: World)
     assert "verify it with the node's administrator" in str(caught.value)
     assert list(world.root("n2").iterdir()) == []
     assert world.rows(sa.select(lis_nodes))[0].fault == "host_key"
+
+    for name in ("n1", "n3"):
+        sync(world.ctx, name)
+    assert publish(world.ctx) == 3  # by quorum: the others do not wait
+    with_connection(world, "n2", host_key=world.sandbox.nodes["n2"].host_key)  # verified, and corrected
+    assert sync(world.context(), "n2").pushed == 6
+    assert {row.fault for row in world.rows(sa.select(lis_nodes))} == {None}
+    assert len(assert_equal_nodes(world)) == 6
 
 
 def test_a_connection_without_a_host_key_is_never_used(world: World) -> None:
@@ -171,7 +180,7 @@ def test_one_file_that_cannot_be_pushed_is_set_aside_and_the_rest_arrives(world:
     in_the_way.unlink()
     in_the_way.parent.rmdir()
     assert repair(world.ctx, "n1").restored == 1
-    world.equal_trees()
+    assert_equal_nodes(world)
     assert marks(world) == {}
 
 
@@ -190,7 +199,8 @@ def test_a_sync_killed_in_mid_transfer_leaves_no_half_files_and_a_second_one_com
     assert not (world.root("n1") / ".imagesys" / "ready").exists()
     world.reconfigure()
     world.sync_all()
-    assert sorted(world.equal_trees()) == paths
+    assert publish(world.ctx) == 40
+    assert sorted(assert_equal_nodes(world)) == paths
     assert {row.node for row in world.rows(sa.select(lis_change_acks))} == set(NODES)
 
 

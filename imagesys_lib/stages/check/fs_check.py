@@ -20,6 +20,7 @@ from imagesys_lib.stages.check.expected import pages, unacknowledged
 from imagesys_lib.stages.check.parts import WHOLE, Part
 from imagesys_lib.stages.check.results import Checked, keep
 from imagesys_lib.stages.check.suspects import Suspects
+from imagesys_lib.stages.readiness import update_readiness
 
 log = logging.getLogger(__name__)
 
@@ -34,29 +35,56 @@ def daily_part(ctx: Context, interval: Interval) -> Part:
 
 
 def check(ctx: Context, node_name: str, run_id: str | None = None, part: Part = WHOLE) -> Checked:
-    """Check one node, mark what is missing or wrong for repair and keep the result in ``lis_node_checks``."""
-    result = Checked(node_name, "full" if part == WHOLE else "part", part.name)
+    """Check one node, mark what is missing or wrong for repair and keep the result in ``lis_node_checks``.
+
+    A node that was emptied or replaced, or proves to lack most of the part, is checked whole whatever the part, and is
+    not ready until it has been repaired: what it lacks is known then, so it counts as known again.
+    """
     gc.freeze()  # millions of rows pass through: without it the collector looks at all that is imported time and again
     with NodeSession(ctx.node(node_name), ctx.stop) as node:
-        suspects = Suspects(ctx, node, result)
-        for folder in part.folders:
-            with node.listing(ctx.country, folder.path) as listing:
-                for finding in differences(listing, _watched(ctx, pages(ctx, folder), result, part), result):
-                    suspects.add(finding)
-        suspects.settle()
+        strange = not node.is_known(ctx.country)
+        if strange:
+            node.set_behind(ctx.country, True)
+            part = WHOLE
+        result = _compare(ctx, node, part)
+        if result.absent > result.files:
+            log.warning("%s %s: %d files are there, %d are not", *_told(ctx, result), result.files, result.absent)
+            node.set_behind(ctx.country, True)
+            node.set_known(ctx.country, False)  # should this be killed before it has seen the whole tree
+            strange = True
+            if part != WHOLE:
+                part, result = WHOLE, _compare(ctx, node, WHOLE)
+        if strange:
+            node.set_known(ctx.country, True)
+            update_readiness(ctx, node)
     for folder in part.folders:
         for image_hash in unacknowledged(ctx, node_name, folder):
             result.count("live_unacknowledged", lis_path_for_hash(image_hash), ctx.config.check.samples)
     keep(ctx, result, run_id)
     log.info(
         "%s %s, %s: %d files, %d bytes, %s",
-        ctx.country.upper(),
-        node_name,
+        *_told(ctx, result),
         "the whole tree" if part == WHOLE else f"part {part.name}",
         result.files,
         result.bytes,
         dict(result.findings) or "as the database says",
     )
+    return result
+
+
+def _told(ctx: Context, result: Checked) -> tuple[str, str]:
+    return ctx.country.upper(), result.node
+
+
+def _compare(ctx: Context, node: NodeSession, part: Part) -> Checked:
+    """Compare a part of a node with the database and mark what differs."""
+    result = Checked(node.node.name, "full" if part == WHOLE else "part", part.name)
+    suspects = Suspects(ctx, node, result)
+    for folder in part.folders:
+        with node.listing(ctx.country, folder.path) as listing:
+            for finding in differences(listing, _watched(ctx, pages(ctx, folder), result, part), result):
+                suspects.add(finding)
+    suspects.settle()
     return result
 
 

@@ -1,0 +1,130 @@
+"""Running ssh and rsync. A child that is told to stop, or from which nothing comes for too long, is ended."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+from imagesys_lib.errors import Stopped
+
+_POLL = 0.5  # seconds between looks at `stop` while a command runs
+_BLOCK = 64 * 1024  # what a pipe holds
+
+
+class Silent(Exception):
+    """Nothing came from a command for as long as anybody should wait."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command did: its exit code, its output and its messages."""
+
+    returncode: int
+    output: bytes
+    messages: str
+
+
+class Watch:
+    """Looks after a command that is waited for. Its messages are a sign of life too.
+
+    ``patience``: seconds that may pass without one; None for a command that watches itself.
+    """
+
+    def __init__(self, stop: threading.Event | None, patience: float | None, messages: IO[bytes]) -> None:
+        self._stop, self._patience, self._messages = stop, patience, messages
+        self._size = 0
+        self.heard()
+
+    def heard(self) -> None:
+        """Count from now: there was a sign of life, or the waiting begins."""
+        self._since = time.monotonic()
+
+    def look(self) -> None:
+        """Raise Stopped if the work is to stop, and Silent if the command has been silent for too long."""
+        if self._stop is not None and self._stop.is_set():
+            raise Stopped
+        size = os.fstat(self._messages.fileno()).st_size
+        if size != self._size:
+            self._size = size
+            self.heard()
+        if self._patience is not None and time.monotonic() - self._since > self._patience:
+            raise Silent(f"nothing came for {self._patience:g} s")
+
+
+class Output(io.RawIOBase):
+    """What a command writes, as it comes. Time that the reader spends elsewhere is none of the command's."""
+
+    def __init__(self, pipe: IO[bytes], watch: Watch) -> None:
+        super().__init__()
+        self._pipe, self._watch = pipe, watch
+        self._poll = select.poll()
+        self._poll.register(pipe, select.POLLIN)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill ``buffer`` with what is there, waiting for the first byte; 0 at the end."""
+        self._watch.heard()
+        while not self._poll.poll(_POLL * 1000):
+            self._watch.look()
+        data = os.read(self._pipe.fileno(), len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def buffered(pipe: IO[bytes], watch: Watch) -> io.BufferedReader:
+    """Return the output of a command to be read in pieces of any size."""
+    return io.BufferedReader(Output(pipe, watch), _BLOCK)
+
+
+def run(
+    command: Sequence[str],
+    *,
+    data: bytes = b"",
+    stop: threading.Event | None = None,
+    patience: float | None = None,
+    detached: bool = False,
+) -> Ended:
+    """Run one command to its end. Raises Stopped or Silent, and then the command is gone.
+
+    A detached child keeps its output open for ever, so that is not read, and messages go through a file.
+    """
+    # Not through a pipe: one that is full, while a node is slow to begin, would have to be fed beside the waiting.
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as messages:
+        given.write(data)
+        given.seek(0)
+        output = subprocess.DEVNULL if detached else subprocess.PIPE
+        with subprocess.Popen(command, stdin=given, stdout=output, stderr=messages, bufsize=0) as process:
+            watch = Watch(stop, patience, messages)
+            try:
+                said = b"" if process.stdout is None else Output(process.stdout, watch).readall()
+                _wait(process, watch)
+            except Stopped:
+                process.terminate()
+                raise
+            except BaseException:
+                process.kill()
+                raise
+        messages.seek(0)
+        return Ended(process.returncode, said, messages.read().decode("utf-8", "replace"))
+
+
+def _wait(process: subprocess.Popen[bytes], watch: Watch) -> None:
+    watch.heard()
+    while True:
+        try:
+            process.wait(_POLL)
+        except subprocess.TimeoutExpired:
+            watch.look()
+        else:
+            return

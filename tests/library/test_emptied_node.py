@@ -1,0 +1,173 @@
+"""A node that comes back empty, or mostly so: noticed at once, not ready until it is refilled, and refilled whole."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import sqlalchemy as sa
+
+from imagesys_lib.db.schema import lis_node_repairs
+from imagesys_lib.stages.check import Part, check, daily_part, fs_check
+from imagesys_lib.stages.publish import publish
+from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.sync import sync
+from include.sandbox import ManifestEntry
+from tests.library.test_sync import made
+from tests.library.trees import assert_equal_nodes
+from tests.world import NODES, World, remove_below
+
+Entries = dict[str, ManifestEntry]
+
+
+@pytest.fixture
+def part(world: World, live: Entries) -> Part:
+    """The day's part of a country that is so large that a day checks a seventh of it."""
+    ctx = world.reconfigure(check={"shard_above": 10})
+    part = daily_part(ctx, world.run().interval)
+    assert part.name != "all"
+    return part
+
+
+def is_ready(world: World, node: str) -> bool:
+    return (world.root(node) / ".imagesys" / "ready").exists()
+
+
+def marked(world: World, node: str) -> int:
+    query = sa.select(sa.func.count()).select_from(lis_node_repairs).where(lis_node_repairs.c.node == node)
+    return int(world.scalar(query))
+
+
+def empty(world: World, node: str, what: str) -> None:
+    """Lose a disk in one of the ways in which disks are lost."""
+    root = world.root(node)
+    if what == "everything":
+        remove_below(root)
+    elif what == "the country":
+        shutil.rmtree(root / "uk")
+    elif what == "what is in it":
+        remove_below(root / "uk")
+    elif what == "a part of it":
+        shutil.rmtree(next(path for path in sorted((root / "uk").iterdir()) if path.is_dir()))
+    elif what == "all but ready":
+        remove_below(root)
+        (root / ".imagesys").mkdir()
+        (root / ".imagesys" / "ready").touch()
+
+
+@pytest.mark.parametrize("what", ["everything", "the country", "what is in it", "a part of it", "all but ready"])
+def test_an_emptied_node_is_not_ready_from_its_sync_on_and_refilled_whole_by_the_run(
+    world: World, part: Part, what: str
+) -> None:
+    assert is_ready(world, "n2")
+    empty(world, "n2", what)
+    sync(world.ctx, "n2")
+    assert not is_ready(world, "n2")
+    lost = 80 - len(world.tree("n2"))
+    found = check(world.ctx, "n2", "run", part)
+    assert (found.part, found.absent) == ("all", lost)
+    assert not is_ready(world, "n2")
+    sync(world.ctx, "n2")  # whatever else comes by
+    assert not is_ready(world, "n2")
+    repair(world.ctx, "n2", limit=1)
+    assert not is_ready(world, "n2") or marked(world, "n2") == 0
+    repair(world.ctx, "n2")
+    assert is_ready(world, "n2")
+    assert len(assert_equal_nodes(world)) == 80
+    assert check(world.ctx, "n2", "run", part).part == part.name  # and from then on it is one like the others
+
+
+def test_one_daily_run_brings_an_emptied_node_back(world: World, part: Part) -> None:
+    remove_below(world.root("n2"))
+    summary = world.pipeline()
+    assert summary.lost == []
+    assert len(assert_equal_nodes(world)) == 80
+    assert is_ready(world, "n2")
+    assert part.name != "all"
+
+
+def test_folders_without_their_files_are_found_by_the_days_part_and_then_the_whole_is_looked_at(
+    world: World, part: Part
+) -> None:
+    for path in (world.root("n2") / "uk").rglob("*.jpg"):
+        path.unlink()
+    sync(world.ctx, "n2")
+    found = check(world.ctx, "n2", "run", part)
+    assert (found.kind, found.part, found.absent) == ("full", "all", 80)
+    assert not is_ready(world, "n2")
+    repair(world.ctx, "n2")
+    assert is_ready(world, "n2")
+    assert_equal_nodes(world)
+
+
+def test_a_check_killed_before_its_end_leaves_the_node_unknown(world: World, part: Part) -> None:
+    for path in (world.root("n2") / "uk").rglob("*.jpg"):
+        path.unlink()
+    compare, calls = fs_check._compare, list[int]()
+
+    def killed(*arguments: object) -> object:
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return compare(*arguments)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fs_check, "_compare", killed)
+        with pytest.raises(KeyboardInterrupt):
+            check(world.ctx, "n2", "run", part)
+    sync(world.ctx, "n2")
+    assert not is_ready(world, "n2")
+    assert check(world.ctx, "n2", "run", part).part == "all"
+
+
+def test_a_node_that_lost_a_few_files_stays_ready_until_a_check_has_seen_it(world: World, part: Part) -> None:
+    next((world.root("n2") / "uk").rglob("*.jpg")).unlink()
+    sync(world.ctx, "n2")
+    assert is_ready(world, "n2")
+    assert check(world.ctx, "n2", "run", part).part == part.name
+
+
+def test_a_node_that_joins_later_is_not_ready_before_it_has_what_the_others_have(world: World, part: Part) -> None:
+    """Its change log holds only what is new: what came before it was settled among the others."""
+    remove_below(world.root("n2"))
+    world.sql("DELETE FROM lis_nodes WHERE node = 'n2'")
+    world.sql("DELETE FROM lis_change_acks WHERE node = 'n2'")
+    sync(world.ctx, "n2")
+    assert not is_ready(world, "n2")
+    check(world.ctx, "n2", "run", part)
+    repair(world.ctx, "n2")
+    assert is_ready(world, "n2")
+    assert_equal_nodes(world)
+
+
+def test_a_new_node_is_ready_as_soon_as_it_has_caught_up(world: World) -> None:
+    made(world, 5)
+    for name in NODES:
+        sync(world.ctx, name)
+        assert is_ready(world, name)
+    publish(world.ctx)
+    sync(world.ctx, "n1")
+    assert is_ready(world, "n1")
+    assert_equal_nodes(world)
+
+
+def test_nodes_that_were_filled_by_an_earlier_release_stay_ready(world: World, live: Entries) -> None:
+    for name in NODES:
+        shutil.rmtree(world.root(name) / ".imagesys" / "known")
+        sync(world.ctx, name)
+        assert is_ready(world, name)
+    remove_below(world.root("n2") / "uk")
+    sync(world.ctx, "n2")
+    assert not is_ready(world, "n2")
+
+
+def test_an_emptied_node_says_so_and_what_to_do(world: World, live: Entries, caplog: pytest.LogCaptureFixture) -> None:
+    remove_below(world.root("n2"))
+    sync(world.ctx, "n2")
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "UK n2: it was emptied or replaced" in warning
+    assert "imagesys fs-check --country uk --node n2" in warning
+    assert world.cli("fs-check", "--country", "uk", "--node", "n2").code == 1
+    assert world.cli("repair", "--country", "uk", "--node", "n2").code == 0
+    assert is_ready(world, "n2")
+    assert_equal_nodes(world)

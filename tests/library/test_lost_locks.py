@@ -1,0 +1,86 @@
+"""Locks that the database gives away: whoever held one ends before it works on beside another."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import sqlalchemy as sa
+
+from imagesys_lib.db.engine import named_lock
+from imagesys_lib.errors import LockLost
+from imagesys_lib.stages import repair as repair_module
+from imagesys_lib.stages.check import check
+from imagesys_lib.stages.publish import publish
+from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.sync import sync
+from include.sandbox import ManifestEntry
+from tests.library.test_sync import made
+from tests.library.trees import assert_equal_nodes
+from tests.world import World, remove_below
+
+Entries = dict[str, ManifestEntry]
+
+
+def kill_holder(world: World, name: str) -> None:
+    """End the connection that holds a lock, as a restart of the server does."""
+    world.sql(f"KILL {world.scalar(sa.select(sa.func.is_used_lock(name)))}")
+
+
+def test_a_lost_lock_is_noticed(world: World) -> None:
+    lock = named_lock(world.ctx.db, "imagesys.test", timeout=1)
+    with lock:
+        lock.verify()
+        kill_holder(world, "imagesys.test")
+        for _ in range(2):
+            with pytest.raises(LockLost, match=r"'imagesys.test' is lost.*Remedy: clear this task"):
+                lock.verify()
+
+
+def test_a_lock_that_another_worker_has_taken_meanwhile_is_a_lost_one(world: World) -> None:
+    lock = named_lock(world.ctx.db, "imagesys.test", timeout=1)
+    with lock:
+        kill_holder(world, "imagesys.test")
+        with named_lock(world.ctx.db, "imagesys.test", timeout=5), pytest.raises(LockLost):
+            lock.verify()
+
+
+def test_a_lock_outlasts_a_server_that_soon_ends_idle_connections(world: World) -> None:
+    was = world.scalar(sa.text("SELECT @@GLOBAL.wait_timeout"))
+    administrator = world.sandbox.mariadb.connect_as_administrator()
+    try:
+        administrator.cursor().execute("SET GLOBAL wait_timeout = 1")
+        lock = named_lock(world.context().db, "imagesys.test", timeout=1)
+        with lock:
+            time.sleep(3)
+            lock.verify()
+    finally:
+        administrator.cursor().execute(f"SET GLOBAL wait_timeout = {was}")
+        administrator.close()
+
+
+def test_a_sync_that_loses_its_lock_ends_before_the_next_group_and_is_taken_up_again(world: World) -> None:
+    made(world, 20)
+    world.reconfigure(transfer={"group_images": 4})
+    ctx = world.context(progress=lambda _done, _total: kill_holder(world, "imagesys.uk.n1"))
+    with pytest.raises(LockLost):
+        sync(ctx, "n1")
+    assert 0 < len(world.tree("n1")) <= 8
+    assert not (world.root("n1") / ".imagesys" / "ready").exists()
+    world.sync_all()
+    publish(world.ctx)
+    assert len(assert_equal_nodes(world)) == 40
+
+
+def test_a_repair_that_loses_its_lock_ends_before_the_next_group_and_is_taken_up_again(
+    world: World, live: Entries
+) -> None:
+    remove_below(world.root("n2"))
+    check(world.ctx, "n2")
+    world.patch.setattr(repair_module, "_GROUP", 10)
+    ctx = world.context(progress=lambda _done, _total: kill_holder(world, "imagesys.uk.n2"))
+    with pytest.raises(LockLost):
+        repair(ctx, "n2")
+    assert len(world.tree("n2")) == 20
+    assert repair(world.ctx, "n2").restored == 30
+    assert_equal_nodes(world)
