@@ -33,12 +33,17 @@ def daily_part(ctx: Context, interval: Interval) -> Part:
     return parts.of_day(interval.start.astimezone(ctx.config.zone).date())
 
 
-def check(ctx: Context, node_name: str, run_id: str | None = None, part: Part = WHOLE) -> Checked:
-    """Check one node, mark what is missing or wrong for repair and keep the result in ``lis_node_checks``."""
+def check(
+    ctx: Context, node_name: str, run_id: str | None = None, part: Part = WHOLE, *, dry_run: bool = False
+) -> Checked:
+    """Check one node, mark what is missing or wrong for repair and keep the result in ``lis_node_checks``.
+
+    ``dry_run`` looks and writes nothing.
+    """
     result = Checked(node_name, "full" if part == WHOLE else "part", part.name)
     gc.freeze()  # millions of rows pass through: without it the collector looks at all that is imported time and again
     with NodeSession(ctx.node(node_name), ctx.stop) as node:
-        suspects = Suspects(ctx, node, result)
+        suspects = Suspects(ctx, node, result, dry_run=dry_run)
         for folder in part.folders:
             with node.listing(ctx.country, folder.path) as listing:
                 for finding in differences(listing, _watched(ctx, pages(ctx, folder), result, part), result):
@@ -47,7 +52,8 @@ def check(ctx: Context, node_name: str, run_id: str | None = None, part: Part = 
     for folder in part.folders:
         for image_hash in unacknowledged(ctx, node_name, folder):
             result.count("live_unacknowledged", lis_path_for_hash(image_hash), ctx.config.check.samples)
-    keep(ctx, result, run_id)
+    if not dry_run:
+        keep(ctx, result, run_id)
     log.info(
         "%s %s, %s: %d files, %d bytes, %s",
         ctx.country.upper(),
