@@ -32,6 +32,12 @@ _i, _p = lis_images.c, lis_placeholders.c
 _REASON = {"reason": "placeholder", "detail": "the same bytes stand for many listings of its data source"}
 
 
+def is_one(most: int) -> sa.ColumnElement[bool]:
+    """Return the condition that an image has an original that is known to stand for more than ``most`` listings."""
+    same = (_p.source_sha1 == _i.source_sha1) & (_p.datasource_id == _i.datasource_id)
+    return sa.select(_p.source_sha1).where(same, _p.listings > most).exists()
+
+
 def find_in_batch(db: Engine, batch_id: int, most: int) -> int:
     """Note which originals of a downloaded batch stand for more than ``most`` listings. Returns how many are new."""
     return _find(db, (_i.batch_id == batch_id) & (_i.state == State.DOWNLOADED.value), most)

@@ -122,6 +122,16 @@ def set_figures(engine: Engine, run_id: str, figures: Mapping[str, int]) -> None
     write(engine, lambda session: session.execute(statement, rows))
 
 
+def set_or_drop_figure(engine: Engine, run_id: str, name: str, value: int) -> None:
+    """Keep one of a run's figures as it stands now; 0 leaves no row, also where there was one."""
+    c = lis_metrics.c
+    if value:
+        set_figures(engine, run_id, {name: value})
+    else:
+        own = sa.delete(lis_metrics).where(c.run_id == run_id, c.name == name)
+        write(engine, lambda session: session.execute(own))
+
+
 def add_figures(engine: Engine, run_id: str, figures: Mapping[str, int]) -> None:
     """Add to several of a run's figures; what is 0 leaves no row."""
 

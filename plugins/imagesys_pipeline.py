@@ -45,6 +45,7 @@ _TIMEOUT_MINUTES = {
     "purge_node": 180,
     "check": 360,
     "repair": 360,
+    "db_scan": 180,
     "report": 30,
 }
 

@@ -14,14 +14,18 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOper
 from airflow.sdk import DAG, BaseOperator, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 from imagesys_connections import airflow_connection
-from imagesys_failures import run_url
-from imagesys_mail import mail_failed_run, tell
+from imagesys_failures import failures_of, run_id_of, run_url
+from imagesys_incidents import told_directly
+from imagesys_mail import mail_failed_run, post
 from imagesys_operators import Progress, as_xcom
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
+from imagesys_lib.alerts import outbox
+from imagesys_lib.alerts.incidents import Kind as Trouble
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.context import Context, open_context
+from imagesys_lib.db.engine import Session, write
 from imagesys_lib.errors import ImageSysError
 from imagesys_lib.stages.purge import carry_out, proposals
 from imagesys_lib.stages.purge.rules import TOLERANCE_PERCENT, WHY, Proposal, live_of
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
 
 DAG_ID = "imagesys_purge_approval"
+FIND, ASK, CARRY_OUT = "find", "ask", "carry_out"
 _NAME = "{{ task.instance_name | default('') }}"
 
 
@@ -84,6 +89,17 @@ def invitation(config: CountryConfig, proposal: Proposal, run_id: str) -> Messag
         ),
         links={page: run_url(DAG_ID, run_id)},
     )
+
+
+def _invite(ctx: Context, proposal: Proposal, run_id: str) -> None:
+    """Mail that a question waits, unless people know: a task that is tried again or cleared puts it again."""
+
+    def work(session: Session) -> None:
+        if proposals.invite(session, proposal.proposal_id, ctx.config.purge.approval_hours):
+            outbox.put(session, invitation(ctx.config, proposal, run_id))
+
+    write(ctx.db, work)
+    post(ctx)
 
 
 def _open(operator: BaseOperator, country: str) -> Context:
@@ -156,13 +172,13 @@ class AskOperator(ApprovalOperator, ProposalTask):
         self.proposal = proposal
 
     def execute(self, context: TaskContext) -> Any:
-        """Put the question and mail that it is put; ends at once where the proposal is decided already."""
+        """Put the question and mail, once, that it is put; ends at once where the proposal is decided already."""
         ctx = _open(self, self.country)
         try:
             proposal = proposals.get(ctx.db, self.proposal_id)
             if proposal.state != "open":
                 return {"state": proposal.state, "by": proposal.decided_by}
-            tell(ctx, invitation(ctx.config, proposal, context["dag_run"].run_id))
+            _invite(ctx, proposal, context["dag_run"].run_id)
         finally:
             ctx.close()
         self.subject, self.body = question(ctx.config, proposal)
@@ -220,7 +236,13 @@ class CarryOutOperator(ProposalTask):
 
 
 def mail_failure(context: TaskContext) -> None:
-    """Tell the countries' people that a run of this DAG failed; runs in the DAG processor."""
+    """Tell the countries' people that a run of this DAG failed; runs in the DAG processor.
+
+    A database that is away fails `find` each hour, and keeps no incidents meanwhile: that is told once a day.
+    """
+    failures = failures_of(DAG_ID, run_id_of(context), [FIND, ASK, CARRY_OUT], ())
+    if {failure.name for failure in failures} == {FIND} and told_directly(Trouble.FAILED, f"{DAG_ID} {FIND}"):
+        return
     told = "An approved purge may be unfinished, or a database away. Read the failed task's log, mend it and clear it."
     mail_failed_run(context, DAG_ID, "Purge approval", told)
 
@@ -243,7 +265,7 @@ def build_purge_approval(configs: Iterable[CountryConfig]) -> DAG:
         on_failure_callback=mail_failure,
     ) as dag:
         find = FindProposalsOperator(
-            task_id="find",
+            task_id=FIND,
             countries=[config.country for config in known],
             execution_timeout=dt.timedelta(minutes=30),
             doc_md=manual_section("purge_approval_find"),
@@ -253,14 +275,14 @@ def build_purge_approval(configs: Iterable[CountryConfig]) -> DAG:
         def decide(proposal: Any) -> None:
             each = {"proposal": proposal, "map_index_template": _NAME}
             ask = AskOperator(
-                task_id="ask",
+                task_id=ASK,
                 response_timeout=dt.timedelta(hours=longest),
                 execution_timeout=dt.timedelta(minutes=10),
                 doc_md=manual_section("purge_approval_ask"),
                 **each,
             )
             apply = CarryOutOperator(
-                task_id="carry_out",
+                task_id=CARRY_OUT,
                 execution_timeout=dt.timedelta(hours=6),
                 doc_md=manual_section("purge_approval_carry_out"),
                 **each,

@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from imagesys_lib.cli.support import CountryOption, JsonOption, VerboseOption, countries, country_context, show
+from imagesys_lib.cli.support import (
+    CountryOption,
+    DryRunOption,
+    JsonOption,
+    VerboseOption,
+    countries,
+    country_context,
+    show,
+)
 from imagesys_lib.context import Context
 from imagesys_lib.errors import EXIT_WORK_LOST, UsageError
 from imagesys_lib.intervals import latest_complete_day
@@ -35,10 +43,13 @@ def fs_check(
     scrub_files: Annotated[
         int, typer.Option("--scrub", help="Then read so many files and compare checksums.", metavar="N", min=0)
     ] = 0,
+    dry_run: DryRunOption = False,
     verbose: VerboseOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Compare the files on the nodes with the database; what is missing or wrong is marked for repair.
+
+    With --dry-run nothing is marked and no result is kept.
 
     Example: imagesys fs-check --country uk --node n2 --part a --scrub 5000
     """
@@ -50,7 +61,7 @@ def fs_check(
         with country_context(name, "fs-check", verbose=verbose, json_output=json_output) as ctx:
             day = latest_complete_day(dt.datetime.now(dt.timezone.utc), ctx.config.zone)
             own = daily_part(ctx, day) if today else chosen
-            results |= _on_nodes(ctx, node, own, scrub_files, verbose)
+            results |= _on_nodes(ctx, node, own, scrub_files, verbose=verbose, dry_run=dry_run)
     _conclude(results, json_output)
 
 
@@ -63,15 +74,17 @@ def _part(text: str | None) -> Part:
         raise UsageError(f"No part of the tree: {text!r}.", remedy="say a, a0 or 24-48, in hex digits.") from None
 
 
-def _on_nodes(ctx: Context, node: str | None, part: Part, scrub_files: int, verbose: bool) -> dict[str, Any]:
+def _on_nodes(
+    ctx: Context, node: str | None, part: Part, scrub_files: int, *, verbose: bool, dry_run: bool
+) -> dict[str, Any]:
     """Check one node or all of a country; a node that cannot be reached holds up no other."""
     results: dict[str, Any] = {}
     for one in [node] if node else ctx.config.nodes:
         name = f"{ctx.country} {one}"
         try:
-            results[name] = _shown(check_node(ctx, one, part=part), verbose)
+            results[name] = _shown(check_node(ctx, one, part=part, dry_run=dry_run), verbose)
             if scrub_files:
-                results[f"{name} scrub"] = _shown(scrub(ctx, one, files=scrub_files), verbose)
+                results[f"{name} scrub"] = _shown(scrub(ctx, one, files=scrub_files, dry_run=dry_run), verbose)
         except NodeFault as fault:
             results[name] = {"ok": False, "fault": str(fault)}
     return results
@@ -88,26 +101,33 @@ def _shown(checked: Checked, verbose: bool) -> dict[str, Any]:
     }
 
 
-def db_scan(country: CountryOption = None, verbose: VerboseOption = False, json_output: JsonOption = False) -> None:
-    """Walk the whole live table and compare it with the work state.
+def db_scan(
+    country: CountryOption = None,
+    dry_run: DryRunOption = False,
+    verbose: VerboseOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Walk the whole live table and compare it with the work state; --verbose names images to `explain`.
 
     Example: imagesys db-scan --country uk
     """
-    _conclude(_db_scan(country, verbose, json_output), json_output)
+    _conclude(_db_scan(country, dry_run=dry_run, verbose=verbose, json_output=json_output), json_output)
 
 
-def _db_scan(country: str | None, verbose: bool, json_output: bool) -> dict[str, Any]:
+def _db_scan(country: str | None, *, dry_run: bool, verbose: bool, json_output: bool) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for name in countries(country):
         with country_context(name, "db-scan", verbose=verbose, json_output=json_output) as ctx:
-            faults = scan(ctx)
-            results[f"{name} live table"] = {"findings": dict(faults), "ok": not faults}
+            found = scan(ctx, dry_run=dry_run)
+            samples = {"samples": found.samples} if verbose else {}
+            results[f"{name} live table"] = {"findings": dict(found.findings), **samples, "ok": found.clean}
     return results
 
 
 def check(
     every: Annotated[bool, typer.Option("--all", help="Both checks: fs-check and db-scan.")] = False,
     country: CountryOption = None,
+    dry_run: DryRunOption = False,
     verbose: VerboseOption = False,
     json_output: JsonOption = False,
 ) -> None:
@@ -120,8 +140,9 @@ def check(
     results: dict[str, Any] = {}
     for name in countries(country):
         with country_context(name, "fs-check", verbose=verbose, json_output=json_output) as ctx:
-            results |= _on_nodes(ctx, None, WHOLE, 0, verbose)
-    _conclude(results | _db_scan(country, verbose, json_output), json_output)
+            results |= _on_nodes(ctx, None, WHOLE, 0, verbose=verbose, dry_run=dry_run)
+    scanned = _db_scan(country, dry_run=dry_run, verbose=verbose, json_output=json_output)
+    _conclude(results | scanned, json_output)
 
 
 def _conclude(results: dict[str, Any], json_output: bool) -> None:

@@ -231,13 +231,18 @@ def sync(
         raise typer.Exit(max(fault.exit_code for fault in faults))
 
 
-def publish(country: CountryArgument, verbose: VerboseOption = False, json_output: JsonOption = False) -> None:
+def publish(
+    country: CountryArgument,
+    dry_run: DryRunOption = False,
+    verbose: VerboseOption = False,
+    json_output: JsonOption = False,
+) -> None:
     """Put images that a quorum of nodes holds into lis_live_images.
 
-    Example: imagesys publish uk
+    Example: imagesys publish uk --dry-run
     """
     with country_context(country, "publish", verbose=verbose, json_output=json_output) as ctx:
-        show({"published": publish_stage.publish(ctx)}, json_output)
+        show({"published": publish_stage.publish(ctx, dry_run=dry_run)}, json_output)
 
 
 def heal(country: CountryArgument, verbose: VerboseOption = False, json_output: JsonOption = False) -> None:

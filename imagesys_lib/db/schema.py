@@ -204,7 +204,7 @@ lis_node_checks = Table(
         VARCHAR(8, charset="ascii", collation="ascii_bin"),
         nullable=False,
         server_default="full",
-        comment="full, part (of the tree) or scrub (checksums)",
+        comment="full, part (of the tree), scrub (checksums) or db_scan (the live table)",
     ),
     Column(
         "part",
@@ -263,6 +263,7 @@ lis_purge_proposals = Table(
     _code("state", 12),
     _code("asked_by", 250, nullable=True),
     _instant("asked_at"),
+    Column("invited_at", DATETIME(fsp=6), comment="when people were last mailed that it waits"),
     Column("decided_by", String(255)),
     _instant("decided_at"),
     Column("unpublished", JSON, nullable=False, comment="{rule: live images} taken off under this approval"),

@@ -16,26 +16,29 @@ from imagesys_lib.states import State, move
 log = logging.getLogger(__name__)
 
 
-def publish(ctx: Context) -> int:
+def publish(ctx: Context, *, dry_run: bool = False) -> int:
     """Put every image that a quorum of nodes holds into ``lis_live_images``. Returns how many went live.
 
-    Placeholders that were found out since leave it first.
+    Placeholders that were found out since leave it first. ``dry_run`` counts what would go live, and writes nothing.
     """
-    if most := ctx.config.thumbnail.placeholder_listings:
+    most = ctx.config.thumbnail.placeholder_listings
+    if most and not dry_run:
         placeholders.unpublish(ctx.db, most)
     published = 0
     after = 0
-    while ids := _holding(ctx, after):
+    while ids := _holding(ctx, after, most if dry_run else 0):
         ctx.check_stop()
-        published += write(ctx.db, lambda session, ids=ids: _publish(session, ids))  # type: ignore[misc]
+        published += len(ids) if dry_run else write(ctx.db, lambda session, ids=ids: _publish(session, ids))  # type: ignore[misc]
         after = ids[-1]
         ctx.progress(published, published)
-    log.info("%s: %d images went live", ctx.country.upper(), published)
+    log.info("%s: %d images %s", ctx.country.upper(), published, "would go live" if dry_run else "went live")
     return published
 
 
-def _holding(ctx: Context, after: int) -> list[int]:
+def _holding(ctx: Context, after: int, most: int) -> list[int]:
     """Return thumbnailed images, in order after ``after``, that enough nodes hold in their newest form.
+
+    Without placeholders of more than ``most`` listings, if that is not 0: before a real one they are set aside.
 
     A change that is settled was applied by all nodes that have no mark; its acknowledgements may be pruned since.
     """
@@ -57,6 +60,8 @@ def _holding(ctx: Context, after: int) -> list[int]:
         .order_by(i.image_id)
         .limit(CHUNK)
     )
+    if most:
+        query = query.where(~placeholders.is_one(most))
     return [row.image_id for row in read(ctx.db, query)]
 
 

@@ -68,8 +68,11 @@ def test_the_full_check_looks_at_every_node_each_saturday_at_five_local_time(ful
 
     for country, config in load_config().items():
         dag = full_checks[f"imagesys_check_{country}"]
-        assert set(dag.task_dict) == {"check", "repair"}
-        assert all(task.full and not task.needs_preflight for task in dag.task_dict.values())
+        assert set(dag.task_dict) == {"check", "repair", "db_scan"}
+        assert all(dag.task_dict[task_id].full for task_id in ("check", "repair"))
+        assert not any(task.needs_preflight for task in dag.task_dict.values())
+        assert {task.task_id for task in dag.leaves} == {"repair", "db_scan"}  # each of them may turn it red
+        assert {task.task_id for task in dag.roots} == {"check", "db_scan"}
         assert (dag.catchup, dag.max_active_runs, "$" in dag.doc_md) == (False, 1, False)
         asked = dt.datetime(2026, 3, 26, tzinfo=dt.timezone.utc)  # the clocks change in Europe that Sunday
         for _ in range(2):

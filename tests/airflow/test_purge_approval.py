@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -124,6 +125,52 @@ def test_the_question_shows_rule_counts_and_samples_and_waits_without_a_process(
     assert (put["options"], put["defaults"]) == (["Approve", "Reject"], ["Reject"])
     mail = world.sandbox.mail.wait_for(lambda mail: "United Kingdom: purge" in str(mail["Subject"]))
     assert "none within 12 hours is a no" in mail.get_body(("plain",)).get_content().replace("\n", " ")
+
+
+def test_people_are_invited_once_however_often_the_question_is_put(
+    world: World, proposed: tuple[dict[str, Any], set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.providers.standard.operators import hitl
+    from airflow.sdk.exceptions import TaskAwaitingInput
+
+    monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **_: None)  # Airflow's API server
+    proposal, _ = proposed
+    since = len(world.sandbox.mail.files())
+
+    def put(run_id: str) -> list[str]:
+        with pytest.raises(TaskAwaitingInput):
+            ask(proposal).execute(context(run_id))
+        world.sandbox.mail.wait_for(lambda _mail: True, since=since)
+        mails = [mail.get_body(("plain",)).get_content() for mail in world.sandbox.mail.mails(since)]
+        return [run_id for run_id in ("r1", "r2") for text in mails if f"/runs/{run_id}" in text]
+
+    assert put("r1") == ["r1"]
+    assert put("r1") == ["r1"]  # tried again, or cleared
+    world.sql("UPDATE lis_purge_proposals SET invited_at = TIMESTAMPADD(HOUR, -47, invited_at)")
+    assert put("r1") == ["r1"]
+    # Nobody has answered within 48 hours, and the run that asked is gone: another one asks, and says where.
+    world.sql("UPDATE lis_purge_proposals SET invited_at = TIMESTAMPADD(HOUR, -2, invited_at)")
+    assert put("r2") == ["r1", "r2"]
+
+
+def test_a_database_that_is_away_is_told_once_a_day_and_an_unfinished_purge_each_time(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import imagesys_incidents
+    import imagesys_purge
+    from imagesys_failures import Failure
+
+    monkeypatch.setattr(imagesys_incidents, "_MARKS", tmp_path)
+    failures = [Failure("find", "", "http://airflow.example.test/find")]
+    monkeypatch.setattr(imagesys_purge, "failures_of", lambda *_: failures)  # Airflow's API server's answer
+    since = len(world.sandbox.mail.files())
+    for hour in range(3):
+        imagesys_purge.mail_failure({"run_id": f"scheduled__{hour}"})
+    assert len(world.sandbox.mail.mails(since)) == 1
+    failures[:] = [Failure("carry_out[0]", "", "http://airflow.example.test/carry_out")]
+    imagesys_purge.mail_failure({"run_id": "scheduled__3"})
+    subjects = [str(mail["subject"]) for mail in world.sandbox.mail.mails(since)]
+    assert subjects == ["[ImageSys] Purge approval failed"] * 2
 
 
 def test_approved_it_is_unpublished_and_a_cleared_task_does_nothing_twice(

@@ -15,13 +15,16 @@ from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash, thumbnail_
 from imagesys_lib.node_records import latest_check
 from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.stages.check import check, daily_part, db_scan, stat_images
+from imagesys_lib.stages.check.db_scan import LIVE_TABLE
 from imagesys_lib.stages.check.parts import of_day
 from imagesys_lib.stages.purge.delete import delete_files
 from imagesys_lib.stages.purge.rules import Cutoffs, Rule
 from imagesys_lib.stages.purge.unpublish import unpublish
 from imagesys_lib.stages.repair import Repaired, repair
 from imagesys_lib.stages.sync import sync
+from imagesys_lib.states import Desired, State
 from include.sandbox import ManifestEntry
+from tests.library.trees import assert_equal_nodes
 from tests.world import DAY, NODES, World
 
 Entries = dict[str, ManifestEntry]
@@ -93,6 +96,9 @@ def test_every_difference_is_named_and_repaired_and_nothing_else_is_touched(worl
     repair(world.ctx, "n2")
     assert not young.exists()
     assert check(world.ctx, "n2").findings.keys() == {"impossible_name", "leftover"}
+    for file in (*strange, leftover):  # somebody has looked at them
+        file.unlink()
+    assert assert_equal_nodes(world).keys() == set(paths)
 
 
 def test_a_database_that_lags_behind_the_nodes_costs_no_file_within_the_grace_period(
@@ -118,6 +124,7 @@ def test_a_database_that_lags_behind_the_nodes_costs_no_file_within_the_grace_pe
         write(world.ctx.db, lambda session, t=table, r=rows: session.execute(t.insert(), r))  # type: ignore[misc]
     assert all(check(world.ctx, name).clean for name in NODES)
     assert world.equal_trees() == good
+    assert assert_equal_nodes(world).keys() == good.keys()
 
 
 def test_a_file_is_brought_back_only_from_a_peer_whose_copy_is_right(world: World, paths: list[str]) -> None:
@@ -295,13 +302,37 @@ def test_a_small_country_is_checked_whole_and_a_large_one_by_sevenths(world: Wor
 
 
 def test_the_scan_of_the_live_table_finds_planted_faults(world: World, live: Entries) -> None:
-    assert db_scan(world.ctx) == {}
+    assert db_scan(world.ctx).findings == {}
     a, b, c, d = (lis_hash_for_url(url) for url in list(live)[:4])
     world.sql("DELETE FROM lis_images WHERE image_hash = :h", h=a)
     world.sql("UPDATE lis_images SET desired = 'absent', state = 'purged' WHERE image_hash = :h", h=b)
     world.sql("DELETE FROM lis_live_images WHERE image_hash = :h", h=c)
     world.sql("UPDATE lis_live_images SET image_data = '{}' WHERE image_hash = :h", h=d)
-    assert db_scan(world.ctx) == {"live_unknown": 2, "not_published": 1, "live_stale": 1}
+    found = db_scan(world.ctx, "run-1")
+    assert found.findings == {"live_unknown": 2, "not_published": 1, "live_stale": 1}
+    assert {kind: set(hashes) for kind, hashes in found.samples.items()} == {
+        "live_unknown": {a, b},
+        "not_published": {c},
+        "live_stale": {d},
+    }
+    row = latest_check(world.ctx.db, LIVE_TABLE, "run-1")
+    assert (row.kind, row.files, row.findings, row.samples) == ("db_scan", 39, dict(found.findings), found.samples)
+
+
+def test_a_live_row_belongs_to_an_image_that_is_live_or_being_made_again_and_to_no_other(
+    world: World, live: Entries
+) -> None:
+    h = lis_hash_for_url(min(live))
+    found = {}
+    for state in State:
+        for desired in Desired:
+            values = {"s": state.value, "d": desired.value, "h": h}
+            world.sql("UPDATE lis_images SET state = :s, desired = :d WHERE image_hash = :h", **values)
+            scanned = db_scan(world.ctx)
+            assert scanned.samples.get("live_unknown", []) == [h] * scanned.findings.total()
+            found[state.value, desired.value] = dict(scanned.findings)
+    right = {(state, "present") for state in ("live", "new", "reserved", "downloaded", "thumbnailed")}
+    assert found == {case: {} if case in right else {"live_unknown": 1} for case in found}
 
 
 def test_a_live_image_without_thumbnails_in_its_row_is_stale_not_a_crash(world: World, live: Entries) -> None:
@@ -309,4 +340,4 @@ def test_a_live_image_without_thumbnails_in_its_row_is_stale_not_a_crash(world: 
         world.ctx.db,
         [sa.update(lis_images).where(lis_images.c.image_url == next(iter(live))).values(thumbs=sa.null())],
     )
-    assert db_scan(world.ctx) == {"live_stale": 1}
+    assert db_scan(world.ctx).findings == {"live_stale": 1}

@@ -17,6 +17,7 @@ from imagesys_lib.stages.check.scrub import scrubbed_to
 from imagesys_lib.stages.repair import Repaired, repair
 from imagesys_lib.stages.report import render
 from include.sandbox import ManifestEntry
+from tests.library.trees import assert_equal_nodes
 from tests.world import World
 
 Entries = dict[str, ManifestEntry]
@@ -56,6 +57,7 @@ def test_a_flipped_bit_is_found_and_repaired(world: World, paths: list[str]) -> 
     assert marks(world) == {paths[20]: "damaged"}
     assert repair(world.ctx, "n3") == Repaired(restored=1)
     assert world.equal_trees() == good
+    assert assert_equal_nodes(world).keys() == set(paths)
     assert scrub(world.ctx, "n3").clean
 
 
@@ -124,3 +126,4 @@ def test_a_daily_run_finds_repairs_and_tells_it(world: World, paths: list[str]) 
     assert "1 found damaged" in render(summary)
     assert summary.lost == []
     assert world.equal_trees() == good
+    assert assert_equal_nodes(world).keys() == set(paths)

@@ -272,26 +272,43 @@ def test_pressure_lets_no_node_go_that_is_only_late_today(world: World) -> None:
 
 
 def test_five_hundred_changes_are_caught_up_in_their_order(world: World) -> None:
-    paths = made_up(world, 500)
-    ctx = world.reconfigure(transfer={"group_images": 150})
+    paths = made_up(world, 500, images=3)
+    ctx = world.reconfigure(transfer={"group_images": 400})
     sync(ctx, "n1")
     sync(ctx, "n3")
-    newest = [row.image_hash for row in world.rows(sa.select(lis_images).order_by(lis_images.c.change_id).limit(20))]
-    assert world.purge_now(newest) == 20
+    oldest = [row.image_hash for row in world.rows(sa.select(lis_images).order_by(lis_images.c.change_id).limit(20))]
+    assert world.purge_now(oldest) == 20
 
     started = time.monotonic()
-    assert len(changes.pending(ctx.db, "n2", 1000)) == 501
-    assert changes.backlog(ctx.db, "n2") == 500
+    order = changes.pending(ctx.db, "n2", 1000)
+    assert len(order) == 501
+    assert changes.backlog(ctx.db, "n2") == 1500
     assert changes.ready_to_settle(ctx.db, NODES) == []
     assert time.monotonic() - started < 1
-    assert sync(ctx, "n2") == Synced(pushed=480, deleted=20, changes=501)
+
+    # 1,500 images are more than one group. After each, n2 has acknowledged the oldest, and holds what they speak of.
+    path_of = {f"uk/{lis_path_for_hash(row.image_hash)}.1.jpg": row.change_id for row in world.images().values()}
+    left: list[list[int]] = []
+    files: list[set[str]] = []
+
+    def look(*_: int) -> None:
+        left.append(changes.pending(world.ctx.db, "n2", 1000))
+        files.append(set(world.tree("n2")))
+
+    assert sync(world.context(progress=look), "n2") == Synced(pushed=1480, deleted=20, changes=501)
+    assert left[-1] == []
+    assert any(0 < len(some) < 501 for some in left)
+    for some, there in zip(left, files, strict=True):
+        assert some == order[len(order) - len(some) :]
+        assert there == {path for path, change in path_of.items() if change not in some} - gone(oldest)
     for name in ("n1", "n3"):
         assert sync(ctx, name).deleted == 20
     ack = lis_change_acks.c
-    query = sa.select(ack.change_id).where(ack.node == "n2").order_by(ack.acked_at, ack.change_id)
-    order = [row.change_id for row in world.rows(query)]
-    assert order == sorted(order)
-    assert assert_equal_nodes(world, all_live=False).keys() == set(paths) - gone(newest)
+    acked = world.rows(sa.select(ack.change_id, ack.acked_at).where(ack.node == "n2").order_by(ack.change_id))
+    times = [row.acked_at for row in acked]
+    assert times == sorted(times)
+    assert len(set(times)) > 1
+    assert assert_equal_nodes(world, all_live=False).keys() == set(paths) - gone(oldest)
     assert world.staged("out") == []
     assert open_changes(world) == 0
 

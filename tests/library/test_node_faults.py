@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +16,19 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
+from imagesys_lib import runs
 from imagesys_lib.db.schema import lis_nodes
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.sync import sync
+from include.sandbox import ManifestEntry
+from tests.library.test_purge import GENEROUS, paths_of
+from tests.library.test_purge_grace import let_pass
 from tests.library.test_sync import made
 from tests.library.trees import assert_equal_nodes
-from tests.world import DAY, World, wait_for
+from tests.world import DAY, NODES, World, wait_for
+
+Entries = dict[str, ManifestEntry]
 
 MOUNTS = pytest.mark.skipif(os.getuid() != 0, reason="mounting needs root")
 IMAGES = 60
@@ -137,32 +144,77 @@ def test_a_receiver_that_is_killed_leaves_whole_files_and_is_tried_once_more(wor
     assert len(assert_equal_nodes(world)) == len(paths)
 
 
-@pytest.mark.parametrize("seed", [8, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(20, 40))])
-def test_a_worker_killed_at_any_moments_converges(world: World, seed: int) -> None:
-    """Kill the whole pipeline again and again, at moments drawn by lot; at last it is let through."""
+STEPS = (
+    *("heal", "ingest", "plan", "batch 0 download", "batch 0 thumbnail"),
+    *("sync n1", "publish", "purge", "purge", "purge", "check n1", "repair n2"),
+)
+ONCE = [("plan", "purge"), ("batch 0 download", "purge"), ("publish", "sync n1"), ("purge", "publish")]
+
+
+def killed(world: World, run_id: str, step: str, seconds: float) -> bool:
+    """Start a scheduled run and kill it so long after a step has ended; says whether it came to that."""
+    child = world.spawn(run_id, DAY.isoformat(), program=(sys.executable, "-m", "tests.soak.one_run"))
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line.startswith(f"{step}:"):
+            break
+    time.sleep(seconds)
+    killing = child.poll() is None
+    if killing:
+        os.killpg(child.pid, signal.SIGKILL)
+    child.communicate()
+    wait_for(lambda: not any(receivers(world, node) for node in NODES), "the nodes' rsyncs to end")
+    return killing
+
+
+@pytest.mark.parametrize(
+    ("seed", "steps"),
+    [
+        *(
+            pytest.param(seed, [[first], [second]], id=f"{first}, {second}")
+            for seed, (first, second) in enumerate(ONCE)
+        ),
+        *(pytest.param(seed, None, marks=pytest.mark.long) for seed in range(20, 40)),
+    ],
+)
+def test_a_worker_killed_at_any_moments_of_two_days_that_make_unpublish_and_delete_converges(
+    world: World, live: Entries, seed: int, steps: list[list[str]] | None
+) -> None:
+    """The first day makes photos and unpublishes others; on the second their grace is over, and more are unpublished.
+
+    Each day's run is killed at moments drawn by lot, again and again, and at last let through.
+    """
     moments = random.Random(seed)
-    world.seed(IMAGES, seed=seed)
-    run = DAY.isoformat()
+    steps = steps or [moments.choices(STEPS, k=3) for _day in range(2)]
+    world.reconfigure(
+        purge={**GENEROUS, "retention_days": 0, "grace_hours": 12}, batch={"size": 500, "lease_seconds": 2}
+    )
+    listings = sorted({listing for entry in live.values() for listing in entry.listing_ids})
+    new = world.seed(20, seed=1).keys()
+    off: list[set[str]] = []
     kills = 0
-    for _ in range(1 if seed < 10 else 3):
-        child = world.spawn("run", "uk", "--interval", run)
-        time.sleep(moments.uniform(1.5, 6.0))
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)
-            kills += 1
-        child.wait()
-    wait_for(lambda: not any(receivers(world, node) for node in ("n1", "n2", "n3")), "the nodes' rsyncs to end")
-    time.sleep(5.5)  # the lease of whoever was killed
-    for command in ("download", "thumbnail"):  # batches that were planned and never begun are not another run's
-        assert world.cli(command, "uk").code == 0
-    last = world.cli("run", "uk", "--interval", run)
-    assert last.code == 0, last.out[-3000:]
+    for number in (0, 1):
+        world.sandbox.etl.remove("uk", listings[: 2 + 2 * number])
+        shown = set(listings[2 + 2 * number :])
+        off.append({url for url, entry in live.items() if not shown & set(entry.listing_ids)})
+        let_pass(world, hours=13 * number)
+        for step in steps[number]:
+            kills += killed(world, f"day-{number}", step, moments.uniform(0, 0.5))
+        last = world.spawn(f"day-{number}", DAY.isoformat(), program=(sys.executable, "-m", "tests.soak.one_run"))
+        told = last.communicate(timeout=120)
+        assert last.returncode == 0, told
+        assert world.live().keys() == (live.keys() | new) - off[number]
     assert kills > 0
-    assert len(assert_equal_nodes(world)) == 2 * IMAGES
-    assert world.count() == {"live": IMAGES}
+    first, second = off
+    assert first < second
+    assert assert_equal_nodes(world, all_live=False).keys() == paths_of((set(live) | new) - first)
+    assert world.count() == {"live": 40 + len(new) - len(second), "purged": len(second)}
+    assert runs.figures(world.ctx.db, "day-0", "purge.") == {"unpublished": len(first)}
+    done = {"unpublished": len(second - first), "deleted": len(first)}
+    assert runs.figures(world.ctx.db, "day-1", "purge.") == done
     requested = world.requests()
     assert max(requested.values()) <= 1 + kills, requested.most_common(3)
-    assert sum(requested.values()) <= IMAGES + 64 * kills  # what was in flight is asked for again, and nothing else
+    assert sum(requested.values()) <= len(new) + 64 * kills  # what was in flight is asked for again, and nothing else
 
 
 def test_an_unreachable_node_says_so_at_once(world: World) -> None:

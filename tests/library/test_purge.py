@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import datetime as dt
+import zlib
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
 
 from imagesys_lib import runs
+from imagesys_lib.batch_work import give_back, hold, images_in, own_name
 from imagesys_lib.db import engine as engine_module
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_images, lis_listing_images
 from imagesys_lib.errors import DatabaseUnavailable
 from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
+from imagesys_lib.intervals import UTC, Interval, local_day
 from imagesys_lib.runs import Kind, Run
+from imagesys_lib.stages.check import db_scan
 from imagesys_lib.stages.ingest import ingest
+from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.purge import Purged, purge
+from imagesys_lib.stages.purge.due import IDLE
 from imagesys_lib.stages.purge.rules import Cutoffs, Rule
 from imagesys_lib.stages.purge.unpublish import Step, unpublish
+from imagesys_lib.states import State
 from include.sandbox import ManifestEntry
+from tests.library.trees import assert_equal_nodes
 from tests.world import DAY, NODES, World
 
 Entries = dict[str, ManifestEntry]
@@ -133,7 +142,10 @@ def test_an_etl_that_suddenly_shows_nothing_or_half_purges_and_marks_nothing(
     found = purge(world.ctx, run=run)
     assert "looks half loaded" in found.refused
     assert found.unpublished == 0
-    assert world.dump() == before
+    after = world.dump()
+    assert len(after.pop("lis_metrics")) == len(before.pop("lis_metrics")) + 1
+    assert runs.figures(world.ctx.db, run.run_id, "purge.") == {"refused": 1}
+    assert after == before
     assert world.pipeline().lost == []
     assert world.live().keys() == live.keys()
 
@@ -229,6 +241,49 @@ def test_an_image_in_work_is_not_purged_under_its_batch(world: World, live: Entr
     assert in_work in world.live()
 
 
+def put_into_state(world: World, urls: set[str], state: str) -> None:
+    own = sa.update(lis_images).where(lis_images.c.image_url.in_(urls))
+    world.write_all(world.ctx.db, [own.values(state=state)])
+
+
+@pytest.mark.parametrize("state", [state.value for state in IDLE])
+def test_whatever_state_a_published_image_is_in_it_leaves_the_site_before_its_files_go(
+    world: World, live: Entries, state: str
+) -> None:
+    world.reconfigure(purge={**GENEROUS, "retention_days": 0})
+    listings, urls = first_listings(live, 2)
+    put_into_state(world, urls, state)
+    world.sandbox.etl.remove("uk", listings)
+    found = purge(world.ctx, run=ingested(world, world.run()))
+    assert (found.unpublished, found.deleted, found.rules["unlisted"].live) == (len(urls), len(urls), len(urls))
+    assert world.live().keys() == live.keys() - urls
+    world.sync_all()
+    assert assert_equal_nodes(world).keys() == paths_of(set(live) - urls)
+    assert db_scan(world.ctx).clean
+
+
+def test_a_forced_remake_that_was_given_back_is_purged_with_its_live_row(world: World, live: Entries) -> None:
+    """A paused host, or a batch out of time: the image is new again, and the website still shows it."""
+    world.reconfigure(purge={**GENEROUS, "retention_days": 0})
+    run = world.run(Kind.BACKFILL, force=True)
+    ingested(world, run)
+    (batch,) = plan(world.ctx, run)
+    with hold(world.ctx, batch.batch_id, own_name(), "done") as claim:
+        ids = [image.image_id for image in images_in(world.ctx, batch.batch_id, State.RESERVED)]
+        give_back(world.ctx, claim, State.RESERVED, ids, wait_seconds=3600)
+    given_back = {url for url, state in world.states().items() if state == "new"}
+    assert given_back
+    assert given_back <= world.live().keys()
+    listings = sorted({listing for url in given_back for listing in live[url].listing_ids})[:3]
+    world.sandbox.etl.remove("uk", listings)
+    gone = {url for url, entry in live.items() if set(entry.listing_ids) <= set(listings)}
+    assert gone & given_back
+    assert purge(world.ctx, run=ingested(world, world.run())).deleted == len(gone)
+    assert world.live().keys() == live.keys() - gone
+    world.sync_all()
+    assert assert_equal_nodes(world).keys() == paths_of(set(live) - gone)
+
+
 def test_images_that_never_came_live_go_too_but_count_not_towards_the_cap(world: World, live: Entries) -> None:
     world.reconfigure(purge={"retention_days": 0, "cap_percent": 0, "max_unlisted_percent": 60})
     moment = dt.datetime.combine(DAY, dt.time(12))
@@ -241,3 +296,25 @@ def test_images_that_never_came_live_go_too_but_count_not_towards_the_cap(world:
     found = purge(world.ctx, run=ingested(world, world.run()))
     assert (found.unpublished, found.refused) == (2, "")
     assert world.live().keys() == live.keys()
+
+
+# Large tables: a shard a day
+
+
+@pytest.mark.parametrize("first", [dt.date(2026, 3, 26), dt.date(2026, 10, 22)])
+def test_a_week_in_which_the_clocks_change_looks_every_listing_up_once(
+    world: World, live: Entries, first: dt.date
+) -> None:
+    """As Airflow gives them: instants in UTC, of which summer's local midnight falls on the day before."""
+    world.reconfigure(purge={"rotate_above": 0, "lookup_shards": 7})
+    listings = {listing for entry in live.values() for listing in entry.listing_ids}
+    shards = Counter(zlib.crc32(listing.encode()) % 7 for listing in listings)
+    looked_up = {}
+    for day in (first + dt.timedelta(days=number) for number in range(7)):
+        local = local_day(day, world.ctx.config.zone)
+        span = Interval(local.start.astimezone(UTC), local.end.astimezone(UTC))
+        run = Run(f"scheduled__{day}", Kind.SCHEDULED, span)
+        runs.begin(world.ctx.db, run)
+        runs.mark_ingested(world.ctx.db, run)
+        looked_up[day.toordinal() % 7] = purge(world.ctx, run=run, dry_run=True).looked_up
+    assert looked_up == {number: shards[number] for number in range(7)}

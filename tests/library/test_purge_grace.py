@@ -27,6 +27,7 @@ from imagesys_lib.stages.sync import sync
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox import ManifestEntry
 from tests.library.test_purge import first_listings, ingested, paths_of
+from tests.library.trees import assert_equal_nodes
 from tests.world import DAY, NODES, World
 
 Entries = dict[str, ManifestEntry]
@@ -212,6 +213,7 @@ def test_a_purge_overtakes_a_push_that_a_node_has_not_seen(world: World) -> None
     world.sync_all()
     assert world.equal_trees() == {}
     assert world.live() == {}
+    assert assert_equal_nodes(world) == {}
 
 
 def test_a_push_overtakes_a_purge_that_a_node_has_not_seen(world: World, live: Entries) -> None:
@@ -225,6 +227,7 @@ def test_a_push_overtakes_a_purge_that_a_node_has_not_seen(world: World, live: E
     assert world.live().keys() == live.keys()
     sync(world.ctx, "n3")
     assert world.equal_trees().keys() == paths_of(set(live))
+    assert assert_equal_nodes(world).keys() == paths_of(set(live))
 
 
 def test_an_image_listed_again_while_it_is_being_purged_is_brought_back(world: World, live: Entries) -> None:
@@ -284,6 +287,7 @@ def test_a_purge_and_an_ingest_at_once_end_as_the_etl_says(world: World, live: E
     assert world.pipeline(world.run(Kind.MANUAL)).lost == []
     assert world.live().keys() == live.keys()
     assert world.equal_trees().keys() == paths_of(set(live))
+    assert assert_equal_nodes(world).keys() == paths_of(set(live))
     world.reconfigure(purge={**GRACE, "grace_hours": 0})
     assert purge(world.ctx).unpublished == 0
 

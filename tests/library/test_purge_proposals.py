@@ -7,9 +7,11 @@ import json
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib.db.schema import lis_purge_proposals
+from imagesys_lib import runs
+from imagesys_lib.db.schema import lis_images, lis_purge_proposals
 from imagesys_lib.errors import UsageError
 from imagesys_lib.stages.purge import carry_out, proposals, purge
+from imagesys_lib.stages.purge.rules import Rule
 from imagesys_lib.stages.report import render, report
 from include.sandbox import ManifestEntry
 from tests.library.test_purge import first_listings, ingested
@@ -75,6 +77,24 @@ def test_an_approval_covers_what_was_approved_and_little_more(world: World, live
     assert found.unpublished == most
     assert len(world.live()) == 40 - most
     assert purge(world.ctx, dry_run=True).refused.endswith("a person would be asked")
+
+
+def test_what_is_being_made_again_counts_as_live_for_the_cap_and_its_approval(
+    world: World, live: Entries, gone: set[str]
+) -> None:
+    """A forced backfill leaves images new or thumbnailed for a while; the website shows them all the time."""
+    for number, url in enumerate(sorted(gone)):
+        state = ("new", "thumbnailed")[number % 2]
+        world.write_all(world.ctx.db, [sa.update(lis_images).where(lis_images.c.image_url == url).values(state=state)])
+    found = purge(world.ctx)
+    assert f"{len(gone)} of {40 - len(gone)} live images are due, above the cap of 5 %" in found.refused
+    assert world.live().keys() == live.keys()
+    assert found.proposal
+    proposals.decide(world.ctx.db, found.proposal, approve=True, by="ann")
+    carry_out(world.ctx, found.proposal)
+    assert world.live().keys() == live.keys() - gone
+    done = proposals.get(world.ctx.db, found.proposal)
+    assert (done.finished, dict(done.unpublished)) == (True, {Rule.UNLISTED: len(gone)})
 
 
 def test_what_the_etl_shows_again_by_then_is_spared(world: World, live: Entries, gone: set[str]) -> None:
@@ -169,7 +189,8 @@ def test_a_data_source_that_vanishes_is_left_alone_and_named(world: World, live:
     world.reconfigure(purge=settings)
     world.sandbox.etl.remove("uk", [*own, other])
     before = world.live()
-    found = purge(world.ctx)
+    run = ingested(world, world.run())
+    found = purge(world.ctx, run=run)
     assert f"data source {source} ({len(own)} of {len(own)} listings)" in found.refused
     kept = {url for url, entry in live.items() if set(entry.listing_ids) & set(own)}
     only = {url for url, entry in live.items() if set(entry.listing_ids) == {other}}
@@ -178,5 +199,7 @@ def test_a_data_source_that_vanishes_is_left_alone_and_named(world: World, live:
     assert kept <= world.live().keys()
     # A person says that it has ended.
     world.reconfigure(purge={**settings, "ended_datasources": [source]})
-    found = purge(world.ctx)
+    assert runs.figures(world.ctx.db, run.run_id, "purge.")["refused"] == 1
+    found = purge(world.ctx, run=run)
     assert (found.refused, found.unpublished > 0) == ("", True)
+    assert "refused" not in runs.figures(world.ctx.db, run.run_id, "purge.")

@@ -1,4 +1,4 @@
-"""A run in a process of its own, which may be killed: RUN_ID DAY. Exit code 2: work was lost."""
+"""A run in a process of its own, which may be killed: RUN_ID DAY. Says each step; exit code 2: work was lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def main() -> int:
     ctx = open_context(COUNTRY)
     try:
         interval = local_day(dt.date.fromisoformat(day), ctx.config.zone)
-        return 2 if run_pipeline(ctx, Run(run_id, Kind.SCHEDULED, interval)).lost else 0
+        run = Run(run_id, Kind.SCHEDULED, interval)
+        return 2 if run_pipeline(ctx, run, lambda line: print(line, flush=True)).lost else 0
     finally:
         ctx.close()
 

@@ -34,33 +34,39 @@ def daily_part(ctx: Context, interval: Interval) -> Part:
     return parts.of_day(interval.start.astimezone(ctx.config.zone).date())
 
 
-def check(ctx: Context, node_name: str, run_id: str | None = None, part: Part = WHOLE) -> Checked:
+def check(
+    ctx: Context, node_name: str, run_id: str | None = None, part: Part = WHOLE, *, dry_run: bool = False
+) -> Checked:
     """Check one node, mark what is missing or wrong for repair and keep the result in ``lis_node_checks``.
 
     A node that was emptied or replaced, or proves to lack most of the part, is checked whole whatever the part, and is
-    not ready until it has been repaired: what it lacks is known then, so it counts as known again.
+    not ready until it has been repaired: what it lacks is known then, so it counts as known again. ``dry_run`` looks and
+    writes nothing, here or there.
     """
     gc.freeze()  # millions of rows pass through: without it the collector looks at all that is imported time and again
     with NodeSession(ctx.node(node_name), ctx.stop) as node:
         strange = not node.is_known(ctx.country)
         if strange:
-            node.set_behind(ctx.country, True)
             part = WHOLE
-        result = _compare(ctx, node, part)
+            if not dry_run:
+                node.set_behind(ctx.country, True)
+        result = _compare(ctx, node, part, dry_run=dry_run)
         if result.absent > result.files:
             log.warning("%s %s: %d files are there, %d are not", *_told(ctx, result), result.files, result.absent)
-            node.set_behind(ctx.country, True)
-            node.set_known(ctx.country, False)  # should this be killed before it has seen the whole tree
             strange = True
+            if not dry_run:
+                node.set_behind(ctx.country, True)
+                node.set_known(ctx.country, False)  # should this be killed before it has seen the whole tree
             if part != WHOLE:
-                part, result = WHOLE, _compare(ctx, node, WHOLE)
-        if strange:
+                part, result = WHOLE, _compare(ctx, node, WHOLE, dry_run=dry_run)
+        if strange and not dry_run:
             node.set_known(ctx.country, True)
             update_readiness(ctx, node)
     for folder in part.folders:
         for image_hash in unacknowledged(ctx, node_name, folder):
             result.count("live_unacknowledged", lis_path_for_hash(image_hash), ctx.config.check.samples)
-    keep(ctx, result, run_id)
+    if not dry_run:
+        keep(ctx, result, run_id)
     log.info(
         "%s %s, %s: %d files, %d bytes, %s",
         *_told(ctx, result),
@@ -76,10 +82,10 @@ def _told(ctx: Context, result: Checked) -> tuple[str, str]:
     return ctx.country.upper(), result.node
 
 
-def _compare(ctx: Context, node: NodeSession, part: Part) -> Checked:
-    """Compare a part of a node with the database and mark what differs."""
+def _compare(ctx: Context, node: NodeSession, part: Part, *, dry_run: bool) -> Checked:
+    """Compare a part of a node with the database and mark what differs, unless in a dry run."""
     result = Checked(node.node.name, "full" if part == WHOLE else "part", part.name)
-    suspects = Suspects(ctx, node, result)
+    suspects = Suspects(ctx, node, result, dry_run=dry_run)
     for folder in part.folders:
         with node.listing(ctx.country, folder.path) as listing:
             for finding in differences(listing, _watched(ctx, pages(ctx, folder), result, part), result):

@@ -17,10 +17,11 @@ from imagesys_lib.node_records import absent_files
 class Checked:
     """What a check of one node found. ``files`` and ``bytes`` count what lies there, or for a scrub what was read.
 
-    ``kind``: ``full`` (the whole tree), ``part`` (a day's share of it) or ``scrub`` (checksums of some files);
-    ``part`` names which. ``findings`` counts by kind: ``acked_absent`` and ``missing`` (not there; the node has
-    acknowledged it, or never has), ``wrong_size``, ``extra``, ``impossible_name``, ``leftover``, ``damaged`` (other
-    bytes; by scrubs alone), each a file; and ``live_unacknowledged``, each an image.
+    ``kind``: ``full`` (the whole tree), ``part`` (a day's share of it), ``scrub`` (checksums of some files) or
+    ``db_scan`` (rows of the live table, which is no node's); ``part`` names which. ``findings`` counts by kind:
+    ``acked_absent`` and ``missing`` (not there; the node has acknowledged it, or never has), ``wrong_size``, ``extra``,
+    ``impossible_name``, ``leftover``, ``damaged`` (other bytes; by scrubs alone), each a file; and
+    ``live_unacknowledged``, each an image. What a scan of the live table finds, :func:`db_scan` says.
     """
 
     node: str

@@ -27,10 +27,13 @@ log = logging.getLogger(__name__)
 _GROUP = 500  # images read at once
 
 
-def scrub(ctx: Context, node_name: str, run_id: str | None = None, files: int | None = None) -> Checked:
+def scrub(
+    ctx: Context, node_name: str, run_id: str | None = None, files: int | None = None, *, dry_run: bool = False
+) -> Checked:
     """Read up to ``files`` files of a node (``check.scrub_files`` if not given) and mark the damaged ones for repair.
 
-    A file that is not there is no matter of this; one that cannot be read counts as damaged.
+    A file that is not there is no matter of this; one that cannot be read counts as damaged. ``dry_run`` reads and
+    writes nothing: the next scrub begins where this one did.
     """
     budget = ctx.config.check.scrub_files if files is None else files
     began = after = scrubbed_to(ctx, node_name)
@@ -43,14 +46,18 @@ def scrub(ctx: Context, node_name: str, run_id: str | None = None, files: int | 
             ctx.check_stop()
             limit = min(_GROUP, max(1, (budget - asked) // len(ctx.config.sizes)))
             rows = _images(ctx, after, limit)
-            asked += max(len(rows), _read(ctx, node, rows, result))
+            asked_for, damaged = _read(ctx, node, rows, result)
+            asked += max(len(rows), asked_for)
             after = rows[-1].image_hash if len(rows) == limit else ""
-            _remember(ctx, node_name, after)
+            if not dry_run:
+                node_records.mark(ctx.db, node_name, dict.fromkeys(damaged, "damaged"), keep=True)
+                _remember(ctx, node_name, after)
             ctx.progress(min(asked, budget), budget)
             if not after:
                 break
     result.part = "all" if not began and not after else f"{began[:4] or '0000'}-{after[:4] or 'ffff'}"
-    keep(ctx, result, run_id)
+    if not dry_run:
+        keep(ctx, result, run_id)
     log.info(
         "%s %s: %d files read (%s), %s",
         ctx.country.upper(),
@@ -80,10 +87,10 @@ def _images(ctx: Context, after: str, limit: int) -> list[Row]:
     return list(read(ctx.db, query.order_by(i.image_hash).limit(limit)))
 
 
-def _read(ctx: Context, node: NodeSession, rows: list[Row], result: Checked) -> int:
-    """Compare the files of some images; what differs is looked at once more, and then counted and marked.
+def _read(ctx: Context, node: NodeSession, rows: list[Row], result: Checked) -> tuple[int, set[str]]:
+    """Compare the files of some images; what differs is looked at once more, and then counted.
 
-    Returns how many files were asked for.
+    Returns how many files were asked for, and the hashes of the images that are damaged.
     """
     below = len(ctx.country) + 1
     thumbs = {str(t["path"])[below:]: t for row in rows for t in row.thumbs or () if t.get("sha1")}
@@ -95,8 +102,7 @@ def _read(ctx: Context, node: NodeSession, rows: list[Row], result: Checked) -> 
     damaged = _confirm(ctx, node, suspects) if suspects else {}
     for path in damaged:
         result.count("damaged", path, ctx.config.check.samples)
-    node_records.mark(ctx.db, node.node.name, dict.fromkeys(damaged.values(), "damaged"), keep=True)
-    return len(thumbs)
+    return len(thumbs), set(damaged.values())
 
 
 def _unlike(node: NodeSession, country: str, wanted: Mapping[str, str]) -> tuple[list[str], list[str]]:

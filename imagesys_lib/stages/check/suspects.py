@@ -22,10 +22,10 @@ _ABSENT = ("missing", "acked_absent")
 
 
 class Suspects:
-    """Gathers findings of one node and settles them a thousand at a time."""
+    """Gathers findings of one node and settles them a thousand at a time; with ``dry_run`` it marks none."""
 
-    def __init__(self, ctx: Context, node: NodeSession, result: Checked) -> None:
-        self._ctx, self._node, self._result = ctx, node, result
+    def __init__(self, ctx: Context, node: NodeSession, result: Checked, *, dry_run: bool = False) -> None:
+        self._ctx, self._node, self._result, self._dry_run = ctx, node, result, dry_run
         self._waiting: list[Finding] = []
 
     def add(self, finding: Finding) -> None:
@@ -48,7 +48,8 @@ class Suspects:
             young = finding.kind == "extra" and finding.mtime > spare_until
             if finding.kind in REPAIRED_KINDS and finding.image_hash and not young:
                 marks[finding.image_hash] = "missing" if finding.kind in _ABSENT else finding.kind
-        node_records.mark(self._ctx.db, self._node.node.name, marks, keep=True)
+        if not self._dry_run:
+            node_records.mark(self._ctx.db, self._node.node.name, marks, keep=True)
 
 
 def confirm(ctx: Context, node: NodeSession, suspects: list[Finding]) -> list[Finding]:

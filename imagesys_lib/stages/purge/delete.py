@@ -36,6 +36,12 @@ def _rule_of(row: Row) -> Rule:
     return _RULE_OF.get(row.detail, Rule.UNLISTED)
 
 
+def count_waiting(ctx: Context) -> int:
+    """Count the purged images whose time has come."""
+    due = (_i.state == State.PURGED.value) & (_i.next_attempt_at <= NOW)
+    return int(read(ctx.db, sa.select(sa.func.count()).select_from(lis_images).where(due))[0][0])
+
+
 def waiting(ctx: Context, suspects: Sequence[int]) -> Iterator[list[Row]]:
     """Yield pages of (image_id, image_hash, desired, detail, next_attempt_at) of purged images whose time has come."""
     key = (_i.next_attempt_at, _i.image_id)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, Row, Session, beyond, read
-from imagesys_lib.db.schema import lis_images, lis_listing_images
+from imagesys_lib.db.schema import lis_images, lis_listing_images, lis_live_images
 from imagesys_lib.stages.purge.lookup import still_due
 from imagesys_lib.stages.purge.rules import Cutoffs, Rule
 from imagesys_lib.states import State
@@ -16,7 +16,7 @@ from imagesys_lib.states import State
 IDLE = (State.NEW, State.THUMBNAILED, State.LIVE, State.FAILED, State.REJECTED, State.QUARANTINED)
 """States in which no batch is at work on an image."""
 
-_i, _t = lis_images.c, lis_listing_images.c
+_i, _t, _live = lis_images.c, lis_listing_images.c, lis_live_images.c
 _other = lis_listing_images.alias("other").c
 
 
@@ -35,6 +35,11 @@ def due_by(session: Session, rule: Rule, hashes: Sequence[str], cut: Cutoffs) ->
     return set(hashes) - set(session.scalars(kept))
 
 
+def shown_of(session: Session, hashes: Sequence[str]) -> set[str]:
+    """Return those of at most 1,000 images that have a live row at this moment."""
+    return set(session.scalars(sa.select(_live.image_hash).where(_live.image_hash.in_(hashes)))) if hashes else set()
+
+
 def out_of_date(cut: Cutoffs) -> sa.ColumnElement[bool]:
     """Return the condition on a listing's image that it keeps nothing from being due any more."""
     unlisted = _t.missing_since <= cut.unlisted
@@ -50,9 +55,10 @@ def shown_by(sources: Sequence[int], image_hash: sa.ColumnElement[str]) -> sa.Co
 def candidates(
     ctx: Context, rule: Rule, cut: Cutoffs, suspects: Sequence[int], *, dry_run: bool
 ) -> Iterator[list[Row]]:
-    """Yield (image_hash, image_url, state) of the images due by a rule that the ETL, asked again, does not show anew.
+    """Yield (image_hash, image_url, shown) of the images due by a rule that the ETL, asked again, does not show anew.
 
-    Each image comes once, in the place of the newest of its listings. Images of ``suspects`` are left out.
+    Each image comes once, in the place of the newest of its listings; ``shown`` is its hash if it has a live row, else
+    None. Images of ``suspects`` are left out.
     """
     time = _t.etl_time if rule is Rule.AGE else _t.missing_since
     cutoff = cut.age if rule is Rule.AGE else cut.unlisted
@@ -67,13 +73,16 @@ def candidates(
         where.append(sa.select(_other.image_hash).where(own, _kept(Rule.UNLISTED, cut)).exists())
     if suspects:
         where.append(~shown_by(suspects, _t.image_hash))
+    joined = lis_listing_images.join(lis_images, _i.image_hash == _t.image_hash).outerjoin(
+        lis_live_images, _live.image_hash == _t.image_hash
+    )
     key = (time, _t.image_hash, _t.listing_id, _t.datasource_id)
     after: sa.ColumnElement[bool] = sa.true()
     while True:
         ctx.check_stop()
         query = (
-            sa.select(*key, _i.image_url, _i.state)
-            .select_from(lis_listing_images.join(lis_images, _i.image_hash == _t.image_hash))
+            sa.select(*key, _i.image_url, _live.image_hash.label("shown"))
+            .select_from(joined)
             .where(*where, after)
             .order_by(*key)
             .limit(CHUNK)

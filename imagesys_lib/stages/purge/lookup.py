@@ -45,14 +45,18 @@ def known_listings(ctx: Context) -> int:
     return int(read(ctx.db, sa.select(sa.func.count()).select_from(few.subquery()))[0][0])
 
 
-def look_up(ctx: Context, shard: tuple[int, int]) -> LookUp:
-    """Compare the listings we know with the ETL, page by page; marks nothing."""
+def count_listings(ctx: Context) -> int:
+    """Count all listings, page by page."""
+    return sum(len(page) for page in _listing_keys(ctx, (0, 1)))
+
+
+def look_up(ctx: Context, shard: tuple[int, int], total: int = 0) -> LookUp:
+    """Compare the listings we know (``total``, if that is known) with the ETL, page by page; marks nothing."""
     looked_up = 0
     listed: Counter[int] = Counter()
     missing: list[Key] = []
     back: list[Shown] = []
     for page in _listing_keys(ctx, shard):
-        ctx.check_stop()
         there = ctx.etl.listings([row.listing_id for row in page])
         for row in page:
             key = (row.listing_id, row.datasource_id)
@@ -62,7 +66,7 @@ def look_up(ctx: Context, shard: tuple[int, int]) -> LookUp:
                 back += [(*key, image_hash) for image_hash in _hashes(there[key])]
             listed[row.datasource_id] += 1 if row.shown else 0
         looked_up += len(page)
-        ctx.progress(looked_up, looked_up)
+        ctx.progress(looked_up, max(looked_up, total))
     return LookUp(looked_up, listed, missing, back)
 
 
@@ -76,6 +80,7 @@ def _listing_keys(ctx: Context, shard: tuple[int, int]) -> Iterator[Sequence[Row
     key = (_t.listing_id, _t.datasource_id)
     after: sa.ColumnElement[bool] = sa.true()
     while True:
+        ctx.check_stop()
         query = (
             sa.select(
                 *key,

@@ -106,6 +106,17 @@ def claim(engine: Engine, asker: str, patience_hours: float) -> Proposal | None:
     return _proposal(row) if row is not None else None
 
 
+def invite(session: Session, proposal_id: int, answer_hours: float) -> bool:
+    """Note that people are told of an open proposal; returns whether they have yet to be told.
+
+    For a transaction that leaves the mail. Once for the time they have to answer, however often the question is put;
+    a run that finds it unanswered after that puts it anew, to the same people with a new link.
+    """
+    silent = _p.invited_at.is_(None) | (_p.invited_at < from_now(-round(answer_hours * 3600)))
+    own = sa.update(lis_purge_proposals).where(_p.proposal_id == proposal_id, _p.state == "open", silent)
+    return session.execute(own.values(invited_at=NOW)).rowcount > 0
+
+
 def decide(engine: Engine, proposal_id: int, *, approve: bool, by: str) -> Proposal:
     """Record a decision on an open proposal and return it; one that is decided or replaced already stays as it is."""
     state = "approved" if approve else "rejected"

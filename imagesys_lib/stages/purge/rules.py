@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from imagesys_lib.config import Purge
-from imagesys_lib.runs import Run
 
 TOLERANCE_PERCENT = 5
 """By so much more than it says may a proposal's approval be carried out: an ETL moves while a person thinks."""
@@ -83,11 +82,11 @@ def live_needed(candidates: int, cap_percent: float) -> int | None:
     return math.ceil(candidates * 100 / cap_percent) if cap_percent else None
 
 
-def shard_of(run: Run | None, settings: Purge, listings: int) -> tuple[int, int]:
-    """Return (shard, shards) of the listings to look up: all of a small table or by hand, else a part a day."""
-    if run is None or listings <= settings.rotate_above:
+def shard_of(day: dt.date | None, settings: Purge, listings: int) -> tuple[int, int]:
+    """Return (shard, shards) of the listings to look up: all of a small table or by hand, else a part a local day."""
+    if day is None or listings <= settings.rotate_above:
         return 0, 1
-    return run.interval.start.toordinal() % settings.lookup_shards, settings.lookup_shards
+    return day.toordinal() % settings.lookup_shards, settings.lookup_shards
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,11 @@ class Verdict:
     suspects: tuple[int, ...] = ()
     refusal: str = ""
     warning: str = ""
+
+    @property
+    def refused(self) -> int:
+        """How many data sources are taken for half loaded; 1 where all of them are."""
+        return 1 if self.refusal else len(self.suspects)
 
 
 def judge(gone: Mapping[int, int], listed: Mapping[int, int], settings: Purge) -> Verdict:

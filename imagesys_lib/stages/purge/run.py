@@ -21,6 +21,7 @@ from imagesys_lib.stages.purge.due import candidates
 from imagesys_lib.stages.purge.rules import (
     FIGURES,
     MOST_SAMPLES,
+    Counts,
     Cutoffs,
     Due,
     Rule,
@@ -146,8 +147,10 @@ def _refusal(ctx: Context, run: Run) -> str:
 
 def _purge(ctx: Context, run: Run | None, dry_run: bool, rule: Rule | None) -> Purged:
     settings = ctx.config.purge
-    found = lookup.look_up(ctx, shard_of(run, settings, lookup.known_listings(ctx)))
+    found = _look_up(ctx, run)
     verdict = judge(found.gone, found.listed, settings)
+    if run is not None and not dry_run:
+        runs.set_or_drop_figure(ctx.db, run.run_id, FIGURES + "refused", verdict.refused)
     tally = _Tally(found)
     if verdict.refusal:
         log.warning("%s: %s", ctx.country.upper(), verdict.refusal)
@@ -164,9 +167,17 @@ def _purge(ctx: Context, run: Run | None, dry_run: bool, rule: Rule | None) -> P
     rules = cut.rules if rule is None else (rule,)
     purging = _Purging(ctx, tally, cut, verdict.suspects, run.run_id if run else None, dry_run)
     if purging.below_cap(rules):
-        purging.unpublish(rules)
+        purging.unpublish(rules, tally.counts)
     purging.delete()
     return tally.result()
+
+
+def _look_up(ctx: Context, run: Run | None) -> lookup.LookUp:
+    """Look up the run's share of the listings; by hand all of them, counted first for whoever watches."""
+    settings, known = ctx.config.purge, lookup.known_listings(ctx)
+    day = run.interval.start.astimezone(ctx.config.zone).date() if run is not None else None
+    total = known if known <= settings.rotate_above else lookup.count_listings(ctx) if run is None else 0
+    return lookup.look_up(ctx, shard_of(day, settings, known), total)
 
 
 @dataclass(frozen=True)
@@ -220,16 +231,18 @@ class _Purging:
         due = live = 0
         for page in candidates(self.ctx, rule, self.cut, self.suspects, dry_run=self.dry_run):
             due += len(page)
-            live += sum(row.state == State.LIVE.value for row in page)
+            live += sum(row.shown is not None for row in page)
             room = MOST_SAMPLES - len(samples)
             samples += [{"rule": rule.value, "url": row.image_url, "hash": row.image_hash} for row in page[:room]]
-            self.ctx.progress(due, due)
         return Due(due, live)
 
-    def unpublish(self, rules: Sequence[Rule], proposal_id: int | None = None) -> None:
-        """The first phase; under an approved proposal, up to what it allows."""
+    def unpublish(self, rules: Sequence[Rule], counts: Counts, proposal_id: int | None = None) -> None:
+        """The first phase, of so many images; under an approved proposal, up to what it allows."""
+        done, total = 0, sum(count.due for count in counts.values())
         for rule in rules:
             for page in candidates(self.ctx, rule, self.cut, self.suspects, dry_run=self.dry_run):
+                done += len(page)
+                self.ctx.progress(done, max(done, total))
                 if self.dry_run:
                     self.tally.unpublished[rule] += len(page)
                     continue
@@ -237,7 +250,6 @@ class _Purging:
                 step = write(self.ctx.db, lambda s, h=hashes, r=rule: self._step(s, h, r, proposal_id))  # type: ignore[misc]
                 self.tally.unpublished[rule] += step.purged
                 self.tally.returned += spare_relisted(self.ctx, hashes, self.cut)
-                self.ctx.progress(self.tally.unpublished.total(), self.tally.unpublished.total())
 
     def _step(self, session: Session, hashes: list[str], rule: Rule, proposal_id: int | None) -> Step:
         grace = self.ctx.config.purge.grace_hours
@@ -259,11 +271,13 @@ class _Purging:
         def counted(session: Session, number: int) -> None:
             self._add(session, "deleted", number)
 
+        done, total = 0, delete.count_waiting(self.ctx)
         for page in delete.waiting(self.ctx, self.suspects):
             gone, returned = delete.delete_page(self.ctx, page, self.cut, counted, dry_run=self.dry_run)
             self.tally.deleted += gone
             self.tally.returned += returned
-            self.ctx.progress(self.tally.deleted.total(), self.tally.deleted.total())
+            done += len(page)
+            self.ctx.progress(done, max(done, total))
         self.tally.in_grace = delete.in_grace(self.ctx)
 
     def _add(self, session: Session, name: str, number: int) -> None:
@@ -301,8 +315,9 @@ def carry_out(ctx: Context, proposal_id: int) -> Purged:
             told = "carried out" if proposal.state == "approved" else proposal.state
             return Purged(proposal=proposal_id, refused=f"proposal {proposal_id} is {told}")
         today = database_now(ctx.db).toordinal() % ctx.config.purge.lookup_shards, ctx.config.purge.lookup_shards
-        whole = lookup.known_listings(ctx) <= ctx.config.purge.rotate_above
-        found = lookup.look_up(ctx, (0, 1) if whole else today)
+        known = lookup.known_listings(ctx)
+        whole = known <= ctx.config.purge.rotate_above
+        found = lookup.look_up(ctx, (0, 1), known) if whole else lookup.look_up(ctx, today)
         verdict = judge(found.gone, found.listed, ctx.config.purge)
         tally = _Tally(found)
         tally.proposal = proposal_id
@@ -312,7 +327,7 @@ def carry_out(ctx: Context, proposal_id: int) -> Purged:
             return tally.result()
         cut = cutoffs(database_now(ctx.db), ctx.config.purge)
         purging = _Purging(ctx, tally, cut, verdict.suspects)
-        purging.unpublish([rule for rule in cut.rules if rule in proposal.counts], proposal_id)
+        purging.unpublish([rule for rule in cut.rules if rule in proposal.counts], proposal.counts, proposal_id)
         proposals.finish(ctx.db, proposal_id)
         tally.in_grace = delete.in_grace(ctx)
         log.info(

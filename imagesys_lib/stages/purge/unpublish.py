@@ -12,7 +12,7 @@ from imagesys_lib import relisted
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Session, from_now, write
 from imagesys_lib.db.schema import lis_images, lis_listing_images, lis_live_images
-from imagesys_lib.stages.purge.due import IDLE, due_by, out_of_date
+from imagesys_lib.stages.purge.due import IDLE, due_by, out_of_date, shown_of
 from imagesys_lib.stages.purge.rules import WHY, Cutoffs, Rule
 from imagesys_lib.states import Desired, State, move
 
@@ -39,18 +39,20 @@ def unpublish(
 ) -> Step:
     """Unpublish those of at most 1,000 images that are due at this moment, no more than ``most_live`` live ones.
 
-    Image rows are locked first and judged then: whoever has shown one of them again by now keeps it.
+    Image rows are locked first and judged then: whoever has shown one of them again by now keeps it. Live is what has
+    a live row, whatever its state: an image that is to be made again is ``new`` or ``thumbnailed``, and still shown.
     """
     i = lis_images.c
     locked = session.execute(
-        sa.select(i.image_id, i.image_hash, i.state, i.desired)
+        sa.select(i.image_id, i.image_hash, i.desired)
         .where(i.image_hash.in_(hashes), i.state.in_([state.value for state in IDLE]))
         .order_by(i.image_id)
         .with_for_update()
     ).all()
     due = due_by(session, rule, [image.image_hash for image in locked], cut) if locked else set()
-    live = [image for image in locked if image.image_hash in due and image.state == State.LIVE.value][:most_live]
-    others = [image for image in locked if image.image_hash in due and image.state != State.LIVE.value]
+    shown = shown_of(session, sorted(due))
+    live = [image for image in locked if image.image_hash in shown][:most_live]
+    others = [image for image in locked if image.image_hash in due - shown]
     session.execute(
         sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_([image.image_hash for image in live]))
     )
