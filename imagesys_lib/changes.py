@@ -16,6 +16,7 @@ from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, seconds_until, write
 from imagesys_lib.db.schema import lis_batches, lis_change_acks, lis_changes, lis_images
+from imagesys_lib.states import Desired
 
 
 def record(session: Session) -> int:
@@ -75,12 +76,15 @@ def behind_since(engine: Engine, node: str) -> float | None:
 
 
 def backlog(engine: Engine, node: str, run_id: str | None = None) -> int:
-    """Return how many images (of one run's batches, if given) ``node`` has yet to bring to their desired state."""
+    """Return how many images ``node`` has yet to bring to their desired state.
+
+    ``run_id``: of that run's batches those alone that the node should hold; that one be deleted is no wish of that run.
+    """
     source: sa.FromClause = lis_changes.join(lis_images, lis_images.c.change_id == lis_changes.c.change_id)
     where = open_for(node)
     if run_id is not None:
         source = source.join(lis_batches, lis_batches.c.batch_id == lis_images.c.batch_id)
-        where &= lis_batches.c.run_id == run_id
+        where &= (lis_batches.c.run_id == run_id) & (lis_images.c.desired == Desired.PRESENT.value)
     return int(read(engine, sa.select(sa.func.count()).select_from(source).where(where))[0][0])
 
 

@@ -43,7 +43,7 @@ _TABLE = (
     Reason("decode_error", Fate.REJECT, "The decoder could not read the image."),
     Reason("decoder_crash", Fate.QUARANTINE, "The decoder died or hung on this image."),
     Reason("placeholder", Fate.QUARANTINE, "The same bytes stand for many listings of one data source."),
-    Reason("poison", Fate.QUARANTINE, "Its batches were given up several times."),
+    Reason("poison", Fate.QUARANTINE, "Workers died at it, or its original was lost, time and again."),
 )
 
 REASONS: dict[str, Reason] = {reason.code: reason for reason in _TABLE}

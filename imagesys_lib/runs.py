@@ -16,6 +16,9 @@ from imagesys_lib.db.engine import NOW, Row, Session, read, write
 from imagesys_lib.db.schema import lis_batches, lis_metrics, lis_runs
 from imagesys_lib.intervals import UTC, Interval
 
+ENDED_FIGURES = "ended."
+"""How the names of figures begin that are there for their instant: a stage has ended."""
+
 
 class Kind(str, Enum):
     """Why a run exists. Only scheduled runs purge; backfills neither purge nor check."""
@@ -151,6 +154,19 @@ def add_figures_of_batch(engine: Engine, batch_id: int, figures: Mapping[str, in
             add_figures(engine, row.run_id, figures)
 
 
+def mark_ended(engine: Engine, run: Run, stage: str) -> None:
+    """Record that one of a run's stages has ended now: where its time goes is read from that."""
+    set_figures(engine, run.run_id, {ENDED_FIGURES + stage: 1})
+
+
+def stages_ended(engine: Engine, run: Run) -> dict[str, dt.datetime]:
+    """Return when stages of a run ended."""
+    c = lis_metrics.c
+    own = (c.run_id == run.run_id) & c.name.startswith(ENDED_FIGURES, autoescape=True)
+    rows = read(engine, sa.select(c.name, c.measured_at).where(own))
+    return {row.name.removeprefix(ENDED_FIGURES): row.measured_at for row in rows}
+
+
 def reported_before(engine: Engine, run: Run, most: int) -> list[str]:
     """Return the ids of the latest runs of the same kind that began before this one and have had their report."""
     r, m = lis_runs.c, lis_metrics.c
@@ -169,6 +185,13 @@ def all_figures(engine: Engine, run_ids: Sequence[str]) -> Sequence[Row]:
     """Return (run_id, name, value, measured_at) of every figure of a few runs."""
     c = lis_metrics.c
     return read(engine, sa.select(c.run_id, c.name, c.value, c.measured_at).where(c.run_id.in_(run_ids)))
+
+
+def latest_scheduled(engine: Engine) -> Row | None:
+    """Return the row of the scheduled run that began last, whether it has ended or not, or None."""
+    query = sa.select(lis_runs).where(lis_runs.c.kind == Kind.SCHEDULED.value)
+    rows = read(engine, query.order_by(lis_runs.c.started_at.desc()).limit(1))
+    return rows[0] if rows else None
 
 
 def latest_ended(engine: Engine) -> Row | None:

@@ -18,16 +18,20 @@ from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, country_config
 from imagesys_lib.context import open_context
 from imagesys_lib.errors import ImageSysError
-from imagesys_lib.stages.report.digest import LastRun, last_run
+from imagesys_lib.stages.report import facts
+from imagesys_lib.stages.report.digest import LastRun, newest_run
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
+
+    from imagesys_lib.stages.report import NodeState
 
 DAG_ID = "imagesys_daily_report"
 AFTER_THE_LAST_COUNTRY = "0 14 * * *"
 """UTC: Mexico's run of 03:00 local time has then had its four hours."""
 
-COLUMNS = ("country", "day", "state", "images", "live", "failed", "rejected", "behind", "lost", "unusual")
+_OUTCOMES = ("live", "failed", "rejected", "quarantined")
+COLUMNS = ("country", "day", "state", "images", *_OUTCOMES, "behind", "lost", "unusual")
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class TableMail(Message):
 
 
 class DailyReportOperator(BaseOperator):
-    """Reads each country's last run and sends the mail. A country whose database is away is named in it."""
+    """Reads each country's newest run and sends the mail. A country whose database is away is named in it."""
 
     ui_color = "#e8f0f2"
 
@@ -68,7 +72,7 @@ class DailyReportOperator(BaseOperator):
         for country in self.countries:
             ctx = open_context(country, resolver=airflow_connection)
             try:
-                found[country] = last_run(ctx)
+                found[country] = newest_run(ctx)
             except ImageSysError as error:
                 silent[country] = str(error)
             finally:
@@ -79,7 +83,7 @@ class DailyReportOperator(BaseOperator):
 
 
 def digest_mail(found: dict[str, LastRun | None], silent: dict[str, str]) -> TableMail:
-    """Return the mail about countries' last runs; ``silent`` says why others could not be read."""
+    """Return the mail about countries' newest runs; ``silent`` says why others could not be read."""
     rows = [_row(country, run) for country, run in found.items()]
     rows += [(country.upper(), "not read", *[""] * (len(COLUMNS) - 2)) for country in silent]
     lost = {f"{c.upper()}: {line}": c for c, run in found.items() if run for line in run.lost}
@@ -90,13 +94,18 @@ def digest_mail(found: dict[str, LastRun | None], silent: dict[str, str]) -> Tab
         ("Not read", tuple(unread)),
         ("Work lost", tuple(lost)),
         ("Unusual", (*unusual, *never)),
+        *(
+            (f"{country.upper()}, {run.day}", tuple(facts(run.summary)))
+            for country, run in found.items()
+            if run and run.summary
+        ),
     )
     marked = len(lost) + len(unusual) + len(never) + len(unread)
     links = {line: run_url(f"imagesys_{c}", run.run_id) for line, c in {**unusual, **lost}.items() if (run := found[c])}
     return TableMail(
         subject=f"[ImageSys] Daily report: {len(rows)} countries, "
         + (f"{marked} to look at" if marked else "all well"),
-        intro="Each country's last run that has ended.",
+        intro="Each country's newest run, and below what each of them did.",
         sections=tuple(section for section in sections if section[1]),
         links=links,
         rows=tuple(rows),
@@ -108,9 +117,10 @@ def _row(country: str, run: LastRun | None) -> tuple[str, ...]:
         return (country.upper(), "never", *[""] * (len(COLUMNS) - 2))
     summary = run.summary
     if summary is None:
-        return (country.upper(), run.day, run.state, *[""] * 5, str(len(run.lost)), str(len(run.unusual)))
-    counts = (summary.images, *(summary.states.get(state, 0) for state in ("live", "failed", "rejected")))
-    behind = ", ".join(f"{name} {node.backlog}" for name, node in summary.nodes.items() if node.backlog)
+        blank = [""] * (len(COLUMNS) - 5)
+        return (country.upper(), run.day, run.state, *blank, str(len(run.lost) or ""), str(len(run.unusual) or ""))
+    counts = (summary.images, *(summary.states.get(state, 0) for state in _OUTCOMES))
+    behind = ", ".join(_behind(name, node) for name, node in summary.nodes.items() if node.backlog)
     return (
         country.upper(),
         run.day,
@@ -120,6 +130,11 @@ def _row(country: str, run: LastRun | None) -> tuple[str, ...]:
         str(len(run.lost) or ""),
         str(len(run.unusual) or ""),
     )
+
+
+def _behind(name: str, node: NodeState) -> str:
+    hours = "" if node.behind_hours is None else f" ({node.behind_hours:.1f} h)"
+    return f"{name} {node.backlog:,}{hours}"
 
 
 def build_daily_report(configs: Iterable[CountryConfig]) -> DAG | None:

@@ -30,7 +30,7 @@ from imagesys_lib.alerts import gathered
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.errors import DatabaseUnavailable, Stopped, WorkLost
 from imagesys_lib.intervals import UTC, Interval, latest_complete_day
-from imagesys_lib.runs import Kind, Run
+from imagesys_lib.runs import Kind, Run, mark_ended
 
 if TYPE_CHECKING:
     import logging
@@ -208,9 +208,9 @@ class StageOperator(CountryOperator):
         if self.stage == "purge" and job.run.kind is Kind.BACKFILL:
             raise AirflowSkipException("a backfill run purges and checks nothing")
         function = getattr(import_module(f"imagesys_lib.stages.{self.stage}"), self.stage)
-        if self.stage == "publish":
-            return {"published": function(job.ctx)}
-        return function(job.ctx, run=job.run)
+        done = {"published": function(job.ctx)} if self.stage == "publish" else function(job.ctx, run=job.run)
+        mark_ended(job.ctx.db, job.run, self.stage)
+        return done
 
     def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
         """Send, too, what earlier runs could not."""
@@ -279,17 +279,23 @@ class ReportOperator(CountryOperator):
 
     def work(self, job: Job) -> Any:
         """See :func:`imagesys_lib.stages.report.report`. Raises WorkLost naming each loss and its remedy."""
+        stages = import_module("imagesys_lib.stages.report")
         ti, nodes = job.context["ti"], job.ctx.config.nodes
         found = failures_of(ti.dag_id, ti.run_id, job.context["dag"].task_ids, nodes)
         failures = [failure for failure in found if failure.kind != PreflightMissing.__name__]
         ground = next((failure for failure in failures if failure.name == PREFLIGHT), None)
         if ground or not ti.xcom_pull(task_ids=PREFLIGHT):
             cause = ground.message if ground else "it did not succeed."
-            raise WorkLost(
+            lost = (
                 f"Nothing was done, preflight failed: {cause} Then clear `preflight` with downstream; or leave it to "
                 "the next run, which does the same work."
             )
-        stages = import_module("imagesys_lib.stages.report")
+            try:
+                note = stages.broke_off(job.ctx, job.run, lost)
+                import_module("imagesys_note").set_note(ti.dag_id, ti.run_id, note)
+            except Exception:  # what failed may be the database itself
+                self.log.exception("The end of this run could not be recorded")
+            raise WorkLost(lost)
         summary = stages.report(job.ctx, job.run, [failure.name for failure in failures])
         import_module("imagesys_note").set_note(ti.dag_id, ti.run_id, stages.note(summary))
         if summary.lost:

@@ -245,13 +245,18 @@ def publish(
         show({"published": publish_stage.publish(ctx, dry_run=dry_run)}, json_output)
 
 
-def heal(country: CountryArgument, verbose: VerboseOption = False, json_output: JsonOption = False) -> None:
+def heal(
+    country: CountryArgument,
+    dry_run: DryRunOption = False,
+    verbose: VerboseOption = False,
+    json_output: JsonOption = False,
+) -> None:
     """Release stuck batches, correct bad retries, sweep staging.
 
-    Example: imagesys heal uk
+    Example: imagesys heal uk --dry-run
     """
     with country_context(country, "heal", verbose=verbose, json_output=json_output) as ctx:
-        show(heal_stage(ctx), json_output)
+        show(heal_stage(ctx, dry_run=dry_run), json_output)
 
 
 def retry(

@@ -133,6 +133,7 @@ lis_batches = Table(
     _instant("lease_until"),
     _instant("created_at", nullable=False),
     _instant("updated_at", nullable=False),
+    Column("downloaded_at", DATETIME(fsp=6), comment="when its download ended"),
     Index("ux_batches_run", "run_id", "seq", unique=True),
     Index("ix_batches_state", "state", "updated_at"),
     **_InnoDB,
@@ -300,6 +301,7 @@ lis_incidents = Table(
     _instant("touched_at", nullable=False),
     _instant("closed_at"),
     Index("ux_incidents_open", "is_open", "kind", "subject", unique=True),
+    Index("ix_incidents_closed", "closed_at"),
     **_InnoDB,
     comment="What is or was wrong, each told once",
 )
@@ -331,6 +333,7 @@ lis_messages = Table(
     Column("times", Integer, nullable=False),
     _instant("noted_at", nullable=False),
     Index("ix_messages_run", "run"),
+    Index("ix_messages_noted", "noted_at"),
     **_InnoDB,
     comment="Logged messages that the mail about their run will tell",
 )

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from imagesys_lib import changes, runs
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Session, chunks, from_now, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, chunks, from_now, read, write
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_runs
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.runs import Run
 from imagesys_lib.stages.let_go import let_go
 from imagesys_lib.stages.sync import node_lock, settle
-from imagesys_lib.states import UNFINISHED, Desired, State, move, work_left
+from imagesys_lib.states import UNFINISHED, Desired, State, move
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +39,8 @@ class Healed:
     """What was put right: batches and images released, images found to be poison, bad retries, staged files.
 
     ``let_go`` counts images that are no longer held for a node that is behind, ``lost_runs`` those of the batches whose
-    run no longer exists, ``orphans`` images whose batch no longer exists, ``endless`` images that were fetched again
-    and again without an end.
+    run no longer exists or never came to its end, ``orphans`` images whose batch no longer exists, ``endless`` images
+    that were fetched again and again without an end.
     """
 
     batches: int = 0
@@ -52,92 +54,192 @@ class Healed:
     endless: int = 0
 
 
-def heal(ctx: Context, run: Run | None = None) -> Healed:
-    """Release stuck batches, correct bad retries, and sweep what nobody needs any more. Safe at any time."""
-    batches = images = poison = lost_runs = 0
-    for batch_id, run_is_lost in check_stuck_jobs(ctx, run):
-        released, poisoned = write(ctx.db, lambda session, b=batch_id: _release(session, b))  # type: ignore[misc]
-        images, poison = images + released, poison + poisoned
-        found = bool(released or poisoned)  # one of which every image had failed is closed without a word
-        batches, lost_runs = batches + found, lost_runs + (found and run_is_lost)
-    settle(ctx)
-    given_up = let_go(ctx)
-    _sweep_repairs(ctx)
-    healed = Healed(
-        batches,
-        images,
-        poison,
-        check_bad_retry_jobs(ctx),
-        _sweep_staging(ctx),
-        given_up,
-        lost_runs,
-        check_orphans(ctx),
-        check_endless(ctx),
-    )
-    if run is not None:
-        runs.add_figures(ctx.db, run.run_id, {FIGURES + name: count for name, count in asdict(healed).items()})
-    log.info("%s: healed %s", ctx.country.upper(), healed)
+@dataclass(frozen=True)
+class Stuck:
+    """A batch with work left that nobody will do. ``run_is_lost``: its run is gone, or died without an end."""
+
+    batch_id: int
+    run_is_lost: bool
+
+
+@dataclass
+class _Books:
+    """Counts what is put right, also among the figures of the run: at once, so that a killed heal loses none of it.
+
+    In a dry run nothing is written, and what would be done is counted.
+    """
+
+    ctx: Context
+    run: Run | None
+    dry_run: bool
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def do(self, work: Callable[[Session], Mapping[str, int]]) -> Mapping[str, int]:
+        """Do some work, which returns what it did by name, and keep that in the same transaction."""
+
+        def both(session: Session) -> Mapping[str, int]:
+            done = work(session)
+            for name, number in done.items():
+                if number and self.run is not None:
+                    runs.add_figure(session, self.run.run_id, FIGURES + name, number)
+            return done
+
+        done = write(self.ctx.db, both)
+        self.counts.update(done)
+        return done
+
+    def note(self, name: str, number: int) -> None:
+        """Count what was done elsewhere, or would be."""
+        self.counts[name] += number
+        if self.run is not None and not self.dry_run:
+            runs.add_figures(self.ctx.db, self.run.run_id, {FIGURES + name: number})
+
+
+def heal(ctx: Context, run: Run | None = None, *, dry_run: bool = False) -> Healed:
+    """Release stuck batches, correct bad retries, and sweep what nobody needs any more. Safe at any time.
+
+    A dry run writes and deletes nothing and returns what would be done.
+    """
+    books = _Books(ctx, run, dry_run)
+    for stuck in check_stuck_jobs(ctx, run):
+        ctx.check_stop()
+        _release(books, stuck)
+    if not dry_run:
+        settle(ctx)
+    books.note("let_go", let_go(ctx, dry_run=dry_run))
+    if not dry_run:
+        _sweep_repairs(ctx)
+    check_bad_retry_jobs(books)
+    _sweep_staging(books)
+    check_orphans(books)
+    check_endless(books)
+    healed = Healed(**books.counts)
+    log.info("%s: %s %s", ctx.country.upper(), "would heal" if dry_run else "healed", healed)
     return healed
 
 
-def check_stuck_jobs(ctx: Context, run: Run | None = None) -> list[tuple[int, bool]]:
+def check_stuck_jobs(ctx: Context, run: Run | None = None) -> list[Stuck]:
     """Return batches with work left that nobody holds and whose run is over, or silent for two days.
 
-    With each goes whether its run no longer exists. A batch that is done has work left where its thumbnails were made
-    while it was downloaded in part.
+    A batch that is done has work left where its thumbnails were made while it was downloaded in part.
     """
+    b, r, i = lis_batches.c, lis_runs.c, lis_images.c
+    # Those that are done are many, and are found by what is left of them.
+    open_ones = _stuck(lis_batches, run).where(b.state.in_(["planned", "downloaded"]))
+    in_part = (
+        _stuck(lis_images.join(lis_batches, b.batch_id == i.batch_id), run)
+        .where(b.state == "done", i.state.in_([state.value for state in UNFINISHED]))
+        .group_by(b.batch_id, r.run_id, r.state)
+    )
+    rows = [row for query in (open_ones, in_part) for row in read(ctx.db, query.limit(CHUNK))]
+    return sorted((Stuck(row.batch_id, bool(row.lost)) for row in rows), key=lambda stuck: stuck.batch_id)
+
+
+def _stuck(batches: sa.FromClause, run: Run | None) -> sa.Select[Any]:
+    """Return the query for batches that nobody holds, of runs that will not go on."""
     b, r = lis_batches.c, lis_runs.c
-    silent = from_now(-_ABANDONED_SECONDS)
-    over = r.state.is_(None) | (r.state != "running") | (b.updated_at < silent)
-    query = (
-        sa.select(b.batch_id, r.run_id.is_(None).label("run_is_lost"))
-        .select_from(lis_batches.outerjoin(lis_runs, r.run_id == b.run_id))
-        .where(
-            b.state.not_in(["done", "released"]) | ((b.state == "done") & work_left(b.batch_id)),
-            b.lease_until.is_(None) | (b.lease_until < NOW),
-            over,
-            b.run_id != (run.run_id if run else ""),
-        )
-        .order_by(b.batch_id)
-        .limit(CHUNK)
+    over = r.state.is_(None) | (r.state != "running") | (b.updated_at < from_now(-_ABANDONED_SECONDS))
+    # One that is running and over all the same was killed for good, or deleted in Airflow.
+    lost = (r.state.is_(None) | (r.state == "running")).label("lost")
+    return (
+        sa.select(b.batch_id, lost)
+        .select_from(batches.outerjoin(lis_runs, r.run_id == b.run_id))
+        .where(b.lease_until.is_(None) | (b.lease_until < NOW), over, b.run_id != (run.run_id if run else ""))
     )
-    return [(row.batch_id, bool(row.run_is_lost)) for row in read(ctx.db, query)]
 
 
-def _release(session: Session, batch_id: int) -> tuple[int, int]:
-    """Take a batch away from whoever may still be at it and queue its images; returns (images, poison)."""
+def _release(books: _Books, stuck: Stuck) -> None:
+    """Take a batch away from whoever may still be at it and queue its images."""
+    if books.dry_run:
+        _would_release(books, stuck)
+        return
+    while "batches" not in books.do(lambda session: _release_some(session, stuck)):
+        books.ctx.check_stop()
+
+
+def _release_some(session: Session, stuck: Stuck) -> Mapping[str, int]:
+    """Queue up to 1,000 images of a batch, and close it with the last of them (``batches`` tells that).
+
+    Its holder is forgotten only then: a heal that is killed before it finds the same evidence again.
+    """
     b, i = lis_batches.c, lis_images.c
-    held = session.scalar(sa.select(b.lease_until > NOW).where(b.batch_id == batch_id).with_for_update())
-    if held:
-        return 0, 0
+    own = b.batch_id == stuck.batch_id
+    held = (b.lease_until > NOW).label("held")
+    batch = session.execute(sa.select(b.state, b.holder, held).where(own).with_for_update()).one_or_none()
+    if batch is None or batch.held:
+        return {"batches": 0}
+    left = (i.batch_id == stuck.batch_id) & i.state.in_([state.value for state in UNFINISHED])
+    query = sa.select(i.image_id, i.state, i.desired, i.releases).where(left).limit(CHUNK + 1)
+    rows = session.execute(query).all()
+    suspect = _died_at(batch)
+    fates: dict[str, list[int]] = {}
+    for row in rows[:CHUNK]:
+        fates.setdefault(_fate(row, suspect), []).append(row.image_id)
+    moved = {name: _move(session, name, ids) for name, ids in fates.items()}
+    done = {"poison": moved.pop("poison", 0), "images": sum(moved.values())}
+    more = len(rows) > CHUNK
+    closed: dict[str, object] = {} if more else {"holder": None, "state": "released"}
     session.execute(
-        sa.update(lis_batches)
-        .where(b.batch_id == batch_id)
-        .values(fence=b.fence + 1, holder=None, lease_until=None, state="released", updated_at=NOW)
+        sa.update(lis_batches).where(own).values(fence=b.fence + 1, lease_until=None, updated_at=NOW, **closed)
     )
-    own = (i.batch_id == batch_id) & (i.desired != Desired.PRESENT.value)
-    free = {"batch_id": None, "next_attempt_at": NOW, "releases": i.releases + 1}
-    poison = {"reason": "poison", "detail": f"given up {_POISON_AFTER} times"}
-    poisoned = move(
-        session, State.QUARANTINED, frm=UNFINISHED, where=own & (i.releases + 1 >= _POISON_AFTER), values=poison
-    )
-    released = move(session, State.NEW, frm=UNFINISHED, where=own, values=free)
-    # A forced remake that was given up: its old thumbnails are still good.
-    released += move(session, State.LIVE, frm=UNFINISHED, where=i.batch_id == batch_id)
-    return released, poisoned
+    found = int(bool(rows))  # one of which every image had failed is closed without a word
+    return done if more else {**done, "batches": found, "lost_runs": found * stuck.run_is_lost}
 
 
-def check_bad_retry_jobs(ctx: Context) -> int:
-    """Bring retry dates beyond any pause to now, and reject what has had its attempts already. Returns how many."""
-    retry, i = ctx.config.retry, lis_images.c
+def _died_at(batch: Row) -> State | None:
+    """Return the state of those images that a batch's worker was at when it died; None if it gave the batch back.
+
+    Whatever ends in an error, an outage above all, gives its claim back: no image is to blame for it.
+    """
+    if batch.holder is None:
+        return None
+    return State.DOWNLOADED if batch.state == "downloaded" else State.RESERVED
+
+
+def _fate(image: Any, suspect: State | None) -> str:
+    """Return what becomes of an unfinished image: ``remake``, ``free``, or of a suspect one ``vain`` or ``poison``."""
+    if image.desired == Desired.PRESENT.value:
+        return "remake"  # a forced one that was given up: its old thumbnails are still good
+    if suspect is None or image.state != suspect.value:
+        return "free"
+    return "poison" if image.releases + 1 >= _POISON_AFTER else "vain"
+
+
+def _move(session: Session, fate: str, ids: list[int]) -> int:
+    where = lis_images.c.image_id.in_(ids)
+    if fate == "remake":
+        return move(session, State.LIVE, frm=UNFINISHED, where=where)
+    if fate == "poison":
+        poison = {"reason": "poison", "detail": f"its worker died {_POISON_AFTER} times"}
+        return move(session, State.QUARANTINED, frm=UNFINISHED, where=where, values=poison)
+    free: dict[str, object] = {"batch_id": None, "next_attempt_at": NOW}
+    if fate == "vain":
+        free["releases"] = lis_images.c.releases + 1
+    return move(session, State.NEW, frm=UNFINISHED, where=where, values=free)
+
+
+def _would_release(books: _Books, stuck: Stuck) -> None:
+    b, i = lis_batches.c, lis_images.c
+    batches = read(books.ctx.db, sa.select(b.state, b.holder).where(b.batch_id == stuck.batch_id))
+    suspect = _died_at(batches[0]) if batches else None
+    left = (i.batch_id == stuck.batch_id) & i.state.in_([state.value for state in UNFINISHED])
+    kinds = (i.state, i.desired, i.releases)
+    rows = read(books.ctx.db, sa.select(*kinds, sa.func.count().label("images")).where(left).group_by(*kinds))
+    for row in rows:
+        books.note("poison" if _fate(row, suspect) == "poison" else "images", row.images)
+    books.note("batches", int(bool(rows)))
+    books.note("lost_runs", int(bool(rows)) * stuck.run_is_lost)
+
+
+def check_bad_retry_jobs(books: _Books) -> None:
+    """Bring retry dates beyond any pause to now, and reject what has had its attempts already."""
+    config, i = books.ctx.config, lis_images.c
     waiting = (State.NEW, State.FAILED)
-    pause = max(
-        retry.max_hours * 2, ctx.config.fetch.max_retry_after_hours, ctx.config.fetch.breaker.max_seconds / 3600
-    )
+    pause = max(config.retry.max_hours * 2, config.fetch.max_retry_after_hours, config.fetch.breaker.max_seconds / 3600)
     late = i.state.in_([state.value for state in waiting]) & (i.next_attempt_at > from_now(round(pause * 3600)))
     # Those whose turn comes soon: all that have failed and only wait are too many to be looked at every day.
     soon = (i.next_attempt_at < from_now(_SOON_SECONDS)) | late
-    spent = (i.state == State.FAILED.value) & (i.attempts >= retry.max_attempts) & soon
+    spent = (i.state == State.FAILED.value) & (i.attempts >= config.retry.max_attempts) & soon
 
     def bring_forward(session: Session, ids: list[int]) -> int:
         statement = sa.update(lis_images).where(i.image_id.in_(ids), late)
@@ -146,11 +248,13 @@ def check_bad_retry_jobs(ctx: Context) -> int:
     def reject(session: Session, ids: list[int]) -> int:
         return move(session, State.REJECTED, frm=(State.FAILED,), where=i.image_id.in_(ids) & spent)
 
-    return _put_right(ctx, spent, reject) + _put_right(ctx, late, bring_forward)
+    _put_right(books, "bad_retries", spent, reject)
+    # In a dry run those that are spent are still there.
+    _put_right(books, "bad_retries", late & ~spent if books.dry_run else late, bring_forward)
 
 
-def check_orphans(ctx: Context) -> int:
-    """Queue images whose batch no longer exists: no task can work on them. Returns how many."""
+def check_orphans(books: _Books) -> None:
+    """Queue images whose batch no longer exists: no task can work on them."""
     b, i = lis_batches.c, lis_images.c
     batch = sa.select(b.batch_id).where(b.batch_id == i.batch_id)
     orphan = i.state.in_([state.value for state in UNFINISHED]) & ~batch.exists()
@@ -161,13 +265,13 @@ def check_orphans(ctx: Context) -> int:
         values = {"batch_id": None, "next_attempt_at": NOW}
         return freed + move(session, State.NEW, frm=UNFINISHED, where=where, values=values)
 
-    return _put_right(ctx, orphan, free)
+    _put_right(books, "orphans", orphan, free)
 
 
-def check_endless(ctx: Context) -> int:
-    """Set images aside that are fetched time and again and never end. Returns how many.
+def check_endless(books: _Books) -> None:
+    """Set images aside that are fetched time and again and never end.
 
-    What counts is what cost a request each time: a batch that was given up, or an original that was lost.
+    What counts is what may be the image's own doing: a worker that died at it, or an original that was lost.
     """
     i = lis_images.c
     # A forced remake keeps its place on the site, and so its state.
@@ -177,16 +281,20 @@ def check_endless(ctx: Context) -> int:
     def set_aside(session: Session, ids: list[int]) -> int:
         return move(session, State.QUARANTINED, frm=(State.NEW,), where=i.image_id.in_(ids) & endless, values=poison)
 
-    return _put_right(ctx, endless, set_aside)
+    _put_right(books, "endless", endless, set_aside)
 
 
-def _put_right(ctx: Context, bad: sa.ColumnElement[bool], work: Callable[[Session, list[int]], int]) -> int:
+def _put_right(
+    books: _Books, name: str, bad: sa.ColumnElement[bool], work: Callable[[Session, list[int]], int]
+) -> None:
     """Do ``work`` with all images that are ``bad``, at most 1,000 at once; none of them is bad any more then."""
-    done = 0
-    while ids := [row.image_id for row in read(ctx.db, sa.select(lis_images.c.image_id).where(bad).limit(CHUNK))]:
-        ctx.check_stop()
-        done += write(ctx.db, lambda session, ids=ids: work(session, ids))  # type: ignore[misc]
-    return done
+    db, i = books.ctx.db, lis_images.c
+    if books.dry_run:
+        books.note(name, int(read(db, sa.select(sa.func.count()).select_from(lis_images).where(bad))[0][0]))
+        return
+    while ids := [row.image_id for row in read(db, sa.select(i.image_id).where(bad).limit(CHUNK))]:
+        books.ctx.check_stop()
+        books.do(lambda session, ids=ids: {name: work(session, ids)})  # type: ignore[misc]
 
 
 def _sweep_repairs(ctx: Context) -> None:
@@ -197,21 +305,21 @@ def _sweep_repairs(ctx: Context) -> None:
                 ctx.staging.sweep_repairs(node)
 
 
-def _sweep_staging(ctx: Context) -> int:
+def _sweep_staging(books: _Books) -> None:
     """Remove staged files, two days old or more, of images that no batch and no open change needs."""
+    ctx = books.ctx
     root = ctx.staging.settings.root
     before = time.time() - _STALE_STAGING_HOURS * 3600
-    swept = 0
     for kind in ("originals", "out"):
         folder = root / kind / ctx.country
         for some in chunks(_files_older(folder, before)):
+            ctx.check_stop()
             hashes = {path: "".join(path.relative_to(folder).parts).split(".")[0][:40] for path in some}
             needed = _needed(ctx, kind, sorted(set(hashes.values())))
-            for path, image_hash in hashes.items():
-                if image_hash not in needed:
-                    path.unlink(missing_ok=True)
-                    swept += 1
-    return swept
+            swept = [path for path, image_hash in hashes.items() if image_hash not in needed]
+            for path in swept if not books.dry_run else ():
+                path.unlink(missing_ok=True)
+            books.note("staged", len(swept))
 
 
 def _files_older(folder: Path, before: float) -> Iterator[Path]:

@@ -38,21 +38,22 @@ class _Behind:
     fault: bool
 
 
-def let_go(ctx: Context) -> int:
+def let_go(ctx: Context, *, dry_run: bool = False) -> int:
     """Let the changes of nodes go that are behind by age, then, under disk pressure, of those furthest behind.
 
     A change is let go only if another node holds all that it should bring; a node that somebody syncs right now is
-    passed over. Returns how many images were let go.
+    passed over. Returns how many images were let go; in a dry run nothing is, and it returns how many would be at most.
     """
     behind = _furthest_first(ctx)
+    old = [node for node in behind if node.seconds > ctx.config.transfer.let_go_days * _DAY]
+    # One that is only late today is about to sync and frees the disk by itself.
+    late = [node for node in behind if node.fault or node.seconds > _DAY]
     images = 0
-    for node in behind:
-        if node.seconds > ctx.config.transfer.let_go_days * _DAY:
-            images += _release(ctx, node, "behind by age", lambda: True)
-    for node in behind:
-        # One that is only late today is about to sync and frees the disk by itself.
-        if node.fault or node.seconds > _DAY:
-            images += _release(ctx, node, "the staging disk runs full", ctx.staging.under_pressure)
+    for node in old:
+        images += _release(ctx, node, "behind by age", lambda: True, dry_run=dry_run)
+    for node in late:
+        if not (dry_run and node in old):  # all that it has is counted already
+            images += _release(ctx, node, "the staging disk runs full", ctx.staging.under_pressure, dry_run=dry_run)
     return images
 
 
@@ -65,7 +66,7 @@ def _furthest_first(ctx: Context) -> list[_Behind]:
     return sorted(found, key=lambda node: -node.seconds)
 
 
-def _release(ctx: Context, node: _Behind, why: str, needed: Callable[[], bool]) -> int:
+def _release(ctx: Context, node: _Behind, why: str, needed: Callable[[], bool], *, dry_run: bool) -> int:
     """Let a node's changes go, oldest first, as long as that is needed. Returns the number of images."""
     if not needed():
         return 0
@@ -77,12 +78,13 @@ def _release(ctx: Context, node: _Behind, why: str, needed: Callable[[], bool]) 
                 lock.verify()
                 after = ids[-1]
                 for change_id in ids:
-                    gone = _let_change_go(ctx, node.node, change_id)
+                    gone = _let_change_go(ctx, node.node, change_id, dry_run=dry_run)
                     images, count, kept = images + (gone or 0), count + (gone is not None), kept + (gone is None)
-                settle(ctx)
+                if not dry_run:
+                    settle(ctx)
     except NodeFault as busy:
         log.info("%s %s: not let go: %s", ctx.country.upper(), node.node, busy.message)
-    if count or kept:
+    if (count or kept) and not dry_run:
         log.warning(
             "%s %s: %s (%.1f days): %d changes let go, %d images marked for repair; %d changes kept, as no other node "
             "holds their images. Remedy: bring the node back; its repair fetches the images from a peer.",
@@ -91,7 +93,7 @@ def _release(ctx: Context, node: _Behind, why: str, needed: Callable[[], bool]) 
     return images
 
 
-def _let_change_go(ctx: Context, node: str, change_id: int) -> int | None:
+def _let_change_go(ctx: Context, node: str, change_id: int, *, dry_run: bool) -> int | None:
     """Mark a change's images and acknowledge it for the node; None if no other node holds them all."""
     others = [name for name in ctx.config.nodes if name != node]
     i, ack = lis_images.c, lis_change_acks.c
@@ -106,8 +108,9 @@ def _let_change_go(ctx: Context, node: str, change_id: int) -> int | None:
     def work(session: Session) -> int | None:
         if not session.execute(applied).first() or session.execute(only_here.limit(1)).first():
             return None
-        session.execute(marks.on_duplicate_key_update(reason=LET_GO))
-        changes.acknowledge_in(session, node, [change_id])
+        if not dry_run:
+            session.execute(marks.on_duplicate_key_update(reason=LET_GO))
+            changes.acknowledge_in(session, node, [change_id])
         return int(session.scalar(count) or 0)
 
     return write(ctx.db, work)

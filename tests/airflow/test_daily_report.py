@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from imagesys_lib.config import load_config
-from imagesys_lib.stages.report import NodeState, Summary
+from imagesys_lib.stages.report import Disk, NodeState, Summary, Weights
 from imagesys_lib.stages.report.digest import LastRun
 from imagesys_lib.stages.sync import sync
 from include.sandbox.config import write_config
@@ -100,9 +100,17 @@ def test_a_note_that_is_refused_or_cannot_be_sent_is_a_line_in_the_log(
 
 
 def last(country: str, **own: Any) -> LastRun:
-    nodes = {"n1": NodeState("n1", 0, 0, 0), "n2": NodeState("n2", 7, 7, 0)}
-    states = {"live": 1940, "failed": 12, "rejected": 48}
-    summary = Summary(country, "r1", "scheduled", "A/B", 2000, states, {}, 2, {}, nodes, [])
+    nodes = {"n1": NodeState("n1", 0, 0, 0), "n2": NodeState("n2", 7, 7, 0, behind_hours=26.5)}
+    states = {"live": 1940, "failed": 12, "rejected": 48, "quarantined": 3}
+    reasons = {"rejected": {"http_404": 40, "too_small": 8}, "failed": {"dns": 12}}
+    told: dict[str, Any] = {
+        "purge": {"unpublished": 12},
+        "weights": Weights(1940, 235_000_000, 4_700_000),
+        "disks": {"staging": Disk(81 * 10**9, 12.2)},
+        "earlier_runs": 7,
+        "medians": {"images": 1980.0},
+    }
+    summary = Summary(country, "r1", "scheduled", "A/B", 2000, states, reasons, 2, {}, nodes, [], **told)
     return LastRun(
         **{"run_id": "r1", "day": "2026-03-28", "state": "success", "lost": [], "unusual": [], "summary": summary} | own
     )
@@ -129,12 +137,29 @@ def test_the_daily_mail_has_a_table_of_all_countries_and_marks_what_to_look_at()
         "live",
         "failed",
         "rejected",
+        "quarantined",
         "behind",
         "lost",
         "unusual",
     ]
-    assert lines[1].split() == ["DE", "2026-03-28", "success", "2,000", "1,940", "12", "48", "n2", "7"]
-    assert lines[2].split() == ["UK", "2026-03-28", "failed", "2,000", "1,940", "12", "48", "n2", "7", "1", "1"]
+    assert lines[1].split() == [
+        "DE",
+        "2026-03-28",
+        "success",
+        "2,000",
+        "1,940",
+        "12",
+        "48",
+        "3",
+        "n2",
+        "7",
+        "(26.5",
+        "h)",
+    ]
+    assert (
+        lines[2].split()
+        == ["UK", "2026-03-28", "failed", "2,000", "1,940", "12", "48", "3", "n2", "7", "(26.5", "h)"] + ["1"] * 2
+    )
     for told in (
         "UK: Node n2 is behind by 7 images.",
         "http://airflow.example.test/dags/imagesys_uk/runs/r1",
@@ -143,6 +168,20 @@ def test_the_daily_mail_has_a_table_of_all_countries_and_marks_what_to_look_at()
         "AU: Database x did not answer.",
     ):
         assert told in mail.text()
+    told = "\n".join(lines)[mail.text().index("DE, 2026-03-28") :]
+    for fact in (
+        "2000 images in 2 batches: 1940 live",
+        "48 rejected: 40 http_404, 8 too_small",
+        "12 failed: 12 dns",
+        "n2: not checked, 7 images behind (the oldest for 26.5 h), 0 marked for repair",
+        "purge: 12 unpublished",
+        "1940 originals of 235.0 MB became thumbnails of 4.7 MB: 230.3 MB saved (98.0 %)",
+        "disk left: staging 81.0 GB (at its floor in 12 days)",
+        "median of 7 earlier scheduled runs: images 1980",
+    ):
+        assert f"  - {fact}\n" in told
+        assert f"<li>{fact}</li>" in mail.html()
+    assert "<h3>DE, 2026-03-28</h3>" in mail.html()
     assert "<td>1,940</td>" in mail.html()
     assert "failed: 12 &amp; more" in mail.html()
     assert digest_mail({"de": last("de")}, {}).subject == "[ImageSys] Daily report: 1 countries, all well"

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from imagesys_lib import runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import read
 from imagesys_lib.db.schema import lis_nodes
@@ -21,7 +22,7 @@ from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox.settings import PROJECT
-from tests.world import DAY, World
+from tests.world import DAY, World, drop_connection
 
 pytestmark = pytest.mark.usefixtures("airflow_database")
 LONDON = ZoneInfo("Europe/London")
@@ -153,6 +154,26 @@ def test_the_weekly_check_needs_no_preflight_and_sees_and_repairs_the_whole_tree
     daily = CheckNodeOperator(task_id="check", country="uk", node="n2").execute(context_of(check))
     assert daily["part"] == of_day(DAY).name
     assert 0 < daily["files"] < 80
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_run_whose_preflight_failed_ends_in_the_database_too(world: World, uk: Any) -> None:
+    from imagesys_lib.stages.report.digest import newest_run
+
+    world.seed(5)
+    world.pipeline()  # yesterday all was well
+    drop_connection(world, "N3")
+    run = uk.test(logical_date=dt.datetime.combine(DAY + dt.timedelta(days=1), dt.time(3), tzinfo=LONDON))
+    assert run.state == "failed"
+    row = runs.load(world.ctx.db, run.run_id)
+    assert row is not None
+    assert (row.kind, row.state) == ("manual", "failed")
+    assert row.finished_at is not None
+    told = newest_run(world.ctx)
+    assert told is not None
+    assert told.run_id == run.run_id
+    assert told.lost[0].startswith(f"run {run.run_id} broke off: Nothing was done, preflight failed: ")
+    assert "AIRFLOW_CONN_N3" in told.lost[0]
 
 
 def remembered_fault(ctx: Context, node: str) -> str:

@@ -1,4 +1,4 @@
-"""Heal: what earlier runs left behind is released, what is at work is left alone; a forced remake loses nothing."""
+"""Heal: what earlier runs left behind is released and counted, what is at work is left alone."""
 
 from __future__ import annotations
 
@@ -14,23 +14,19 @@ import sqlalchemy as sa
 
 from imagesys_lib import claims, runs
 from imagesys_lib.db.engine import write
-from imagesys_lib.db.schema import lis_batches, lis_images, lis_live_images
+from imagesys_lib.db.schema import lis_batches, lis_images
+from imagesys_lib.errors import DiskFull, Stopped
 from imagesys_lib.hashing import lis_hash_for_url
 from imagesys_lib.requeue import retry
-from imagesys_lib.runs import Kind
 from imagesys_lib.stages import thumbnail as thumbnail_module
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import Healed, heal
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
-from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.thumbnail import thumbnail
 from imagesys_lib.thumbnail.jobs import Job, Made
 from imagesys_lib.thumbnail.pool import Decoders
-from include.sandbox import ManifestEntry
-from tests.world import NODES, World
-
-Entries = dict[str, ManifestEntry]
+from tests.world import World
 
 
 def test_the_stuck_batch_of_a_finished_run_is_released_and_taken_by_the_next(world: World) -> None:
@@ -65,7 +61,7 @@ def test_a_run_silent_for_two_days_counts_as_dead(world: World) -> None:
     world.sql("UPDATE lis_batches SET updated_at = TIMESTAMPADD(HOUR, -47, updated_at)")
     assert heal(world.ctx) == Healed()
     world.sql("UPDATE lis_batches SET updated_at = TIMESTAMPADD(HOUR, -2, updated_at)")
-    assert heal(world.ctx) == Healed(batches=1, images=10)
+    assert heal(world.ctx) == Healed(batches=1, images=10, lost_runs=1)
 
 
 def test_a_batch_that_is_taken_up_again_makes_its_run_count_as_under_way(world: World) -> None:
@@ -76,12 +72,20 @@ def test_a_batch_that_is_taken_up_again_makes_its_run_count_as_under_way(world: 
     assert runs.load(world.ctx.db, run.run_id).state == "running"
 
 
-def test_an_image_whose_batches_are_given_up_five_times_is_poison(world: World) -> None:
+def again_planned(world: World, images: int) -> tuple[runs.Run, int]:
+    """A day's run, with what the days before have left in one batch."""
+    run = world.run()
+    runs.begin(world.ctx.db, run)
+    batches = plan(world.ctx, run)
+    assert [batch.size for batch in batches] == [images]
+    return run, batches[0].batch_id
+
+
+def test_an_image_at_which_workers_die_five_times_is_poison(world: World) -> None:
+    world.new_images(1)
     for times in range(1, 6):
-        run, _ = world.planned(1) if times == 1 else (world.run(), 0)
-        runs.begin(world.ctx.db, run)
-        if times > 1:
-            assert len(plan(world.ctx, run)) == 1
+        run, batch_id = again_planned(world, 1)
+        claims.acquire(world.ctx.db, batch_id, f"worker-{times}", 0)  # and is never heard of again
         runs.finish(world.ctx.db, run, "failed", {})
         healed = heal(world.ctx)
         assert (healed.images, healed.poison) == ((0, 1) if times == 5 else (1, 0))
@@ -89,6 +93,84 @@ def test_an_image_whose_batches_are_given_up_five_times_is_poison(world: World) 
     assert plan(world.ctx, world.run()) == []
     assert retry(world.ctx, reason="poison") == 1
     assert len(plan(world.ctx, world.run())) == 1
+
+
+def test_an_outage_of_many_days_makes_no_image_poison(world: World) -> None:
+    world.new_images(3)
+    world.reconfigure(staging={"min_free_mb": 2**40})
+    for _ in range(8):
+        run, batch_id = again_planned(world, 3)
+        with pytest.raises(DiskFull):
+            download(world.ctx, batch_id, "worker")
+        runs.finish(world.ctx.db, run, "failed", {})
+        assert heal(world.ctx) == Healed(batches=1, images=3)
+    assert {(row.state, row.releases, row.attempts) for row in world.images().values()} == {("new", 0, 0)}
+
+
+def test_only_what_a_dead_worker_was_at_counts_against_an_image(world: World) -> None:
+    world.new_images(4)
+    run, batch_id = again_planned(world, 4)
+    world.sql("UPDATE lis_images SET state = 'downloaded' ORDER BY image_id LIMIT 1")
+    claims.release(world.ctx.db, claims.acquire(world.ctx.db, batch_id, "download", 60), "downloaded")
+    claims.acquire(world.ctx.db, batch_id, "thumbnail", 0)
+    runs.finish(world.ctx.db, run, "failed", {})
+    assert heal(world.ctx).images == 4
+    assert sorted(row.releases for row in world.images().values()) == [0, 0, 0, 1]
+
+
+def test_a_batch_of_thousands_is_released_in_steps_and_a_killed_heal_loses_no_count(world: World) -> None:
+    world.reconfigure(batch={"size": 3000})
+    world.new_images(2500)
+    run, batch_id = again_planned(world, 2500)
+    claims.acquire(world.ctx.db, batch_id, "worker", 0)
+    runs.finish(world.ctx.db, run, "failed", {})
+    today = world.run()
+    runs.begin(world.ctx.db, today)
+    stop = threading.Event()
+    ctx = world.context(stop=stop)
+
+    @sa.event.listens_for(ctx.db, "commit")
+    def kill_after_the_first_step(_connection: object) -> None:
+        if world.count()["new"]:
+            stop.set()
+
+    with pytest.raises(Stopped):
+        heal(ctx, today)
+    left = 2500 - world.count()["new"]
+    assert 0 < left < 2500
+    assert runs.figures(world.ctx.db, today.run_id, "heal.") == {"images": 2500 - left}
+    assert heal(world.ctx, today) == Healed(batches=1, images=left)
+    assert runs.figures(world.ctx.db, today.run_id, "heal.") == {"batches": 1, "images": 2500}
+    assert {row.releases for row in world.images().values()} == {1}
+
+
+def test_a_dry_run_says_what_would_be_done_and_changes_nothing(world: World) -> None:
+    world.new_images(12)
+    run, batch_id = again_planned(world, 12)
+    claims.acquire(world.ctx.db, batch_id, "worker", 0)
+    runs.finish(world.ctx.db, run, "failed", {})
+    world.sql("UPDATE lis_images SET releases = 4 ORDER BY image_id LIMIT 2")
+    for condition, change in (
+        ("'%/9.jpg'", "batch_id = 99999999"),
+        ("'%/8.jpg'", "state = 'new', next_attempt_at = '2099-01-01'"),
+        ("'%/7.jpg'", "state = 'failed', attempts = 60000, next_attempt_at = '2099-01-01'"),
+        ("'%/6.jpg'", "state = 'new', releases = 5"),
+    ):
+        world.sql(f"UPDATE lis_images SET {change} WHERE image_url LIKE {condition}")
+    stray = world.staging / "out" / "uk" / "0" / ".0.tmp"
+    stray.parent.mkdir(parents=True, exist_ok=True)
+    stray.touch()
+    os.utime(stray, (time.time() - 49 * 3600,) * 2)
+    would = Healed(batches=1, images=6, poison=2, bad_retries=2, staged=1, orphans=1, endless=1)
+    before = world.dump()
+    assert heal(world.ctx, world.run(), dry_run=True) == would
+    told = world.cli("heal", "uk", "--dry-run", "--json").json
+    assert Healed(**told) == would
+    assert world.dump() == before
+    assert stray.exists()
+    assert heal(world.ctx) == would
+    assert heal(world.ctx, dry_run=True) == Healed()
+    assert not stray.exists()
 
 
 def test_retry_dates_beyond_any_back_off_are_brought_to_now(world: World) -> None:
@@ -139,16 +221,6 @@ def test_the_batches_of_a_run_that_no_longer_exists_are_released_and_counted(wor
     assert heal(world.ctx) == Healed(batches=1, images=10, lost_runs=1)
     assert world.count() == {"new": 10}
     assert [batch.size for batch in plan(world.ctx, run)] == [10, 10]  # its own row stays, and is empty
-
-
-def test_images_whose_batch_no_longer_exists_are_queued(world: World, live: Entries) -> None:
-    remakes = sum(batch.size for batch in plan(world.ctx, remade(world)))
-    world.new_images(7)
-    plan(world.ctx, world.run())
-    world.sql("DELETE FROM lis_batches")
-    assert heal(world.ctx) == Healed(orphans=remakes + 7)
-    assert world.count() == {"live": 40, "new": 7}
-    assert world.live().keys() == live.keys()
 
 
 def test_what_a_batch_was_left_with_when_it_was_called_done_is_not_stuck(world: World) -> None:
@@ -234,104 +306,6 @@ def test_a_sweep_beside_working_batches_stumbles_over_nothing(world: World) -> N
         thread.join()
 
 
-# A forced remake
-
-
-def remade(world: World, *, force: bool = True) -> runs.Run:
-    """Begin a backfill run; a forced one with other settings, since what would come out the same is not fetched."""
-    if force:
-        world.reconfigure(process={"quality": 40})
-    run = world.run(Kind.BACKFILL, force=force)
-    runs.begin(world.ctx.db, run)
-    ingest(world.ctx, run)
-    return run
-
-
-def test_a_remake_replaces_files_and_live_rows_and_nothing_is_ever_absent(world: World, live: Entries) -> None:
-    world.reconfigure(process={"quality": 40})
-    before, rows = world.equal_trees(), world.live()
-    day = {url for url, entry in live.items() if entry.local_day == "2026-03-28"}
-    world.sql("UPDATE lis_live_images SET human_classified = 1, image_class = 'kitchen'")
-    fewest = [len(rows)]
-    stop = threading.Event()
-    watched = world.context()
-
-    def watch() -> None:
-        while not stop.is_set():
-            with watched.db.connect() as session:
-                fewest.append(session.scalar(sa.select(sa.func.count()).select_from(lis_live_images)))
-            missing = [path for path in list(before)[::7] for n in NODES if not (world.root(n) / path).exists()]
-            fewest.append(len(rows) - len(missing))
-            time.sleep(0.01)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        summary = world.pipeline(world.run(Kind.BACKFILL, force=True))
-    finally:
-        stop.set()
-        thread.join()
-    assert summary.lost == []
-    assert min(fewest) == len(rows) == 40
-    after, new_rows = world.equal_trees(), world.live()
-    changed = {path for path in before if before[path] != after[path]}
-    other = {url for url in day if rows[url].datasource_id == 101}  # the others have process details of their own
-    assert changed == {thumb["path"] for url in other for thumb in rows[url].image_data.values()}
-    for url, row in new_rows.items():
-        assert (row.image_data != rows[url].image_data) == (url in other)
-        assert (row.human_classified, row.image_class) == (1, "kitchen")
-        for thumb in row.image_data.values():
-            assert (world.root("n1") / thumb["path"]).stat().st_size == thumb["bytes"]
-    assert sum(world.requests().values()) == len(day)
-
-
-def test_a_forced_run_planned_again_makes_nothing_twice(world: World, live: Entries) -> None:
-    run = remade(world)
-    first = plan(world.ctx, run)
-    assert first
-    assert plan(world.ctx, run) == first
-    for batch in first:
-        download(world.ctx, batch.batch_id)
-        thumbnail(world.ctx, batch.batch_id)
-    world.sync_all()
-    publish(world.ctx)
-    assert plan(world.ctx, run) == first
-    assert set(world.count()) == {"live"}
-
-
-def test_a_remake_that_is_given_up_stays_live_with_what_it_had(world: World, live: Entries) -> None:
-    before = world.equal_trees()
-    run = remade(world)
-    batches = plan(world.ctx, run)
-    assert world.count()["reserved"] > 0
-    download(world.ctx, batches[0].batch_id)
-    runs.finish(world.ctx.db, run, "failed", {})
-    at_work = world.count()["downloaded"] + world.count()["reserved"]
-    assert at_work > 0
-    healed = heal(world.ctx)
-    assert healed.images == at_work
-    assert healed.poison == 0
-    assert world.count() == {"live": 40}
-    assert world.live().keys() == live.keys()
-    assert world.equal_trees() == before
-
-
-def test_a_remake_whose_photo_is_gone_stays_live_with_its_reason(world: World, live: Entries) -> None:
-    run = remade(world)
-    batch = plan(world.ctx, run)[0]
-    world.sandbox.website.manifest.remove("uk")  # every photo is a 404 now
-    download(world.ctx, batch.batch_id)
-    assert world.count() == {"live": 40}
-    assert world.live().keys() == live.keys()
-    assert "live:http_404" in world.states().values()
-
-
-def test_an_ordinary_backfill_makes_nothing_live_again(world: World, live: Entries) -> None:
-    assert plan(world.ctx, remade(world, force=False)) == []
-    assert world.pipeline(world.run(Kind.BACKFILL)).images == 0
-    assert world.requests() == {}
-
-
 def test_an_original_that_vanished_from_staging_is_fetched_again(world: World) -> None:
     entries = world.seed(5)
     run = world.run()
@@ -363,43 +337,6 @@ def test_a_batch_of_which_nothing_was_left_to_thumbnail_is_not_stuck(world: Worl
     thumbnail(world.ctx, batch)
     runs.finish(world.ctx.db, run, "success", {})
     assert heal(world.ctx).batches == 0
-
-
-def test_retry_by_hand_takes_only_what_was_asked_for(world: World) -> None:
-    world.new_images(6)
-    for number, (state, reason, source) in enumerate(
-        [("failed", "dns", 1), ("rejected", "http_404", 1), ("rejected", "http_404", 2), ("quarantined", "poison", 1)]
-    ):
-        world.sql(
-            "UPDATE lis_images SET state = :s, reason = :r, datasource_id = :d, attempts = 3, "
-            "next_attempt_at = '2099-01-01' WHERE image_url LIKE :u",
-            s=state,
-            r=reason,
-            d=source,
-            u=f"%/{number}.jpg",
-        )
-    assert retry(world.ctx, dry_run=True) == 4
-    assert world.count() == {"new": 2, "failed": 1, "rejected": 2, "quarantined": 1}
-    assert retry(world.ctx, reason="http_404", datasource=2) == 1
-    assert retry(world.ctx, reason="http_404") == 1
-    assert retry(world.ctx) == 2
-    assert world.count() == {"new": 6}
-    assert sum(batch.size for batch in plan(world.ctx, world.run())) == 6
-
-
-def test_retry_since_takes_what_failed_then_or_later_in_local_time(world: World) -> None:
-    world.new_images(2600)
-    world.sql("UPDATE lis_images SET state = 'failed', reason = 'dns', updated_at = '2026-03-31 22:59:59'")
-    world.sql("UPDATE lis_images SET updated_at = '2026-03-31 23:00:00' ORDER BY image_id LIMIT 2100")
-    world.sql("UPDATE lis_images SET state = 'live', reason = NULL ORDER BY image_id LIMIT 50")
-    ran = world.cli("retry", "uk", "--since", "2026-04-01", "--dry-run")  # summer time: midnight is 23:00 UTC
-    assert ran.out == "requeued: 2050\n"
-    assert world.count() == {"failed": 2550, "live": 50}
-    assert world.cli("retry", "uk", "--since", "2026-03-31T23:00:01+00:00", "--json").json == {"requeued": 0}
-    assert world.cli("retry", "uk", "--since", "2026-04-01", "--reason", "dns", "--json").json == {"requeued": 2050}
-    assert world.count() == {"failed": 500, "new": 2050, "live": 50}
-    ran = world.cli("retry", "uk", "--since", "yesterday")
-    assert (ran.code, "give 2026-03-01" in ran.err) == (2, True)
 
 
 def test_a_write_that_finds_fewer_images_than_it_made_is_an_error_not_a_loss(world: World) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import time
+from zoneinfo import ZoneInfo
 
+import pytest
 import sqlalchemy as sa
 
-from imagesys_lib import runs
+from imagesys_lib import datasources, runs
+from imagesys_lib.config import Breaker
+from imagesys_lib.datasources import Tally
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_runs
 from imagesys_lib.runs import Kind, Run
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.plan import plan
-from imagesys_lib.stages.report import kept, render, report
-from imagesys_lib.stages.report.digest import last_run
+from imagesys_lib.stages.report import broke_off, kept, render, report
+from imagesys_lib.stages.report.digest import last_due, last_run, newest_run
 from imagesys_lib.stages.sync import sync
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox import ManifestEntry
@@ -188,6 +193,128 @@ def test_the_last_run_is_read_as_its_report_left_it_and_silence_is_marked(world:
     silent = last_run(world.ctx)
     assert silent is not None
     assert silent.unusual == ["no run has ended for 40 hours"]
+
+
+def test_a_fault_of_a_later_day_is_no_loss_of_a_run_that_went_well(world: World) -> None:
+    world.seed(20)
+    monday = world.run()
+    assert world.pipeline(monday).lost == []
+    world.sandbox.nodes.stop_node("n2")
+    tuesday = world.run()
+    lost = world.pipeline(tuesday).lost  # without an image of its own: its sync alone tells
+    assert [loss.partition(".")[0] for loss in lost] == ["Node n2 is behind by 0 images"]
+    backfill = world.run(Kind.BACKFILL)
+    runs.begin(world.ctx.db, backfill)
+    runs.mark_ingested(world.ctx.db, backfill)
+    # What leaves the site tomorrow is no wish of yesterday's run.
+    world.sql("DELETE FROM lis_listing_images")
+    assert world.purge_now([row.image_hash for row in list(world.images().values())[:5]]) == 5
+
+    assert report(world.ctx, monday).lost == []
+    assert report(world.ctx, backfill).lost == []
+    assert report(world.ctx, tuesday, ["sync[n2]"]).lost[0].startswith("Node n2 is behind by 5 images")
+    assert runs.load(world.ctx.db, monday.run_id).state == "success"
+    world.sandbox.nodes.start_node("n2")
+    sync(world.ctx, "n2")
+    assert report(world.ctx, tuesday, ["sync[n2]"]).lost == []
+
+
+def test_data_sources_that_failed_and_recovered_since_the_run_before_are_counted(world: World) -> None:
+    settings = Breaker(source_images=10, source_percent=90, first_seconds=1)
+    past(world, images=1)
+    run = world.run()
+    runs.begin(world.ctx.db, run)
+
+    def ended(datasource: int, failures: int) -> None:
+        datasources.note(world.ctx.db, "uk", {datasource: Tally(20, failures)}, settings)
+
+    ended(7, 20)
+    world.sql("UPDATE lis_incidents SET opened_at = TIMESTAMPADD(DAY, -3, opened_at)")  # known for days
+    world.sql("UPDATE lis_datasources SET not_before = UTC_TIMESTAMP(6)")
+    ended(7, 0)
+    ended(8, 20)
+    ended(9, 20)
+    ended(10, 3)
+    summary = report(world.ctx, run)
+    assert summary.sources == {"left_alone": 2, "failed": 2, "recovered": 1}
+    assert "data sources: 2 left alone now; since the run before 2 failed and 1 recovered" in render(summary)
+    assert runs.figures(world.ctx.db, run.run_id, "sources.") == summary.sources
+    world.sql(
+        "UPDATE lis_incidents SET opened_at = '2020-01-01', closed_at = IF(closed_at IS NULL, NULL, '2020-01-01')"
+    )
+    assert report(world.ctx, run).sources == {"left_alone": 2, "failed": 0, "recovered": 0}
+
+
+def test_what_purge_refused_is_unusual_and_where_many_photos_lead_to_one_place_is_told(world: World) -> None:
+    run = world.run()
+    runs.begin(world.ctx.db, run)
+    runs.set_figures(world.ctx.db, run.run_id, {"purge.refused": 2, "purge.unpublished": 3, "fetch.same_target": 70})
+    summary = report(world.ctx, run)
+    assert (summary.refused, summary.purge, summary.same_target) == (2, {"unpublished": 3}, 70)
+    assert summary.anomalies[0].startswith("purge refused 2 times: the ETL, or so many data sources in it, look half")
+    assert "  70 images ended at addresses that very many others of their batch end at" in render(summary)
+    assert kept(runs.load(world.ctx.db, run.run_id)) == summary
+
+
+# For the mail over all countries
+
+
+def test_the_newest_run_is_told_though_it_goes_on_still(world: World) -> None:
+    assert newest_run(world.ctx) is None
+    world.seed(4)
+    summary = world.pipeline(world.run())
+    found = newest_run(world.ctx)
+    assert found is not None
+    assert (found.state, found.summary, found.unusual) == ("success", summary, [])
+    time.sleep(0.01)
+    runs.begin(world.ctx.db, world.run(Kind.MANUAL, run_id="by hand"))  # which may never end
+    assert newest_run(world.ctx) == found
+    time.sleep(0.01)
+    runs.begin(world.ctx.db, world.run(run_id="under way"))
+    world.sql("UPDATE lis_runs SET started_at = TIMESTAMPADD(MINUTE, -3, started_at)")
+    going = newest_run(world.ctx)
+    assert going is not None
+    assert (going.run_id, going.state, going.summary, going.lost) == ("under way", "running", None, [])
+    assert going.unusual == ["run under way is still going, 0.1 hours after it began"]
+
+
+def test_a_run_that_has_not_begun_in_its_time_is_unusual_whatever_the_last_one_did(world: World) -> None:
+    world.seed(4)
+    world.pipeline(world.run())
+    world.sql("UPDATE lis_runs SET started_at = TIMESTAMPADD(HOUR, -26, started_at)")
+    found = newest_run(world.ctx)
+    assert found is not None
+    assert found.state == "success"
+    assert [line.partition(" since ")[0] for line in found.unusual] == ["no run has begun"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "due"),
+    [
+        ("Europe/London", "2026-03-28T14:00", "2026-03-28T03:00+00:00"),
+        ("Europe/London", "2026-03-29T14:00", "2026-03-29T03:00+01:00"),  # summer time since 01:00
+        ("Europe/London", "2026-03-29T02:30", "2026-03-28T03:00+00:00"),  # half an hour late is not late
+        ("America/Sao_Paulo", "2026-03-28T14:00", "2026-03-28T03:00-03:00"),
+        ("America/Mexico_City", "2026-03-28T14:00", "2026-03-28T03:00-06:00"),
+        ("America/Mexico_City", "2026-03-28T09:59", "2026-03-27T03:00-06:00"),
+        ("Australia/Sydney", "2026-03-28T14:00", "2026-03-28T03:00+11:00"),
+    ],
+)
+def test_the_run_that_is_due_is_that_of_the_countrys_own_clock(zone: str, now: str, due: str) -> None:
+    moment = dt.datetime.fromisoformat(now + "+00:00")
+    assert last_due(moment, ZoneInfo(zone), "03:00").isoformat(timespec="minutes") == due
+
+
+def test_a_run_that_could_do_nothing_is_told_on_its_own_day(world: World) -> None:
+    world.seed(4)
+    world.pipeline(world.run())
+    time.sleep(0.01)
+    run = world.run()
+    assert broke_off(world.ctx, run, "Nothing was done.") == "**WORK LOST**\n\n- Nothing was done."
+    found = newest_run(world.ctx)
+    assert found is not None
+    assert (found.run_id, found.state) == (run.run_id, "failed")
+    assert found.lost == [f"run {run.run_id} broke off: Nothing was done."]
 
 
 def test_a_run_that_broke_off_is_told_with_its_error(world: World) -> None:

@@ -15,11 +15,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 
 import sqlalchemy as sa
 
+from imagesys_lib import runs
 from imagesys_lib.db.schema import country_metadata, shared_metadata
 from imagesys_lib.errors import ImageSysError
 from imagesys_lib.intervals import local_day
@@ -57,13 +59,18 @@ _TRIES = 4
 
 
 class Soak:
-    """``events`` and ``faults`` count what was injected, ``reds`` the runs that lost work at first."""
+    """``events`` and ``faults`` count what was injected and met its mark, ``missed`` the faults that did not.
+
+    ``reds`` counts the runs that lost work at first.
+    """
 
     def __init__(self, world: World, seed: int) -> None:
         self.world, self.random, self.model = world, random.Random(seed), Model()
+        self.moments = random.Random(seed)  # of its own: how many are needed depends on the machine
         self.events: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
-        self.reds = self.kills = 0
+        self.missed: Counter[str] = Counter()
+        self.reds = 0
         self.day = DAY
         self.entries: dict[str, ManifestEntry] = {}
         self.taken_off: dict[str, tuple[str, ...]] = {}
@@ -73,15 +80,17 @@ class Soak:
         self.photos = [photo for photo in made if photo.media_type == "image/jpeg"]
         world.reconfigure(**CONFIG)
 
-    def any_fault(self) -> str:
-        """Return what may befall a day."""
+    def any_faults(self, days: int) -> list[str]:
+        """Return what befalls so many days: first nothing, and then each fault at least once, if they are enough."""
         names, weights = zip(*FAULTS.items(), strict=True)
-        return self.random.choices(names, weights)[0]
+        first, *each = names
+        faults = [*each, *self.random.choices(names, weights, k=max(0, days - len(names)))]
+        self.random.shuffle(faults)
+        return [first, *faults][:days]
 
     def pass_day(self, fault: str = "nothing", *, quiet: bool = False) -> str:
         """Live through a day with this fault in it; returns what happened."""
         told = [] if quiet else self._move_etl()
-        self.faults[fault] += 1
         lost = self._run(fault)
         self.model.run_came_by()
         if lost:
@@ -171,26 +180,23 @@ class Soak:
     def _run(self, fault: str) -> str:
         """Run the day as a scheduler does, again while it fails; returns what is lost at the end."""
         run_id = f"scheduled__{self.day}"
-        befall: dict[str, Callable[[], object]] = {
+        befall: dict[str, Callable[[], bool]] = {
             "a node is down": self._stop_node,
-            "the sites are down": self.world.sandbox.website.stop,
+            "the sites are down": self._stop_sites,
             "a bit flips": self._flip_bit,
             "files are lost": self._lose_files,
             "a stray file": self._stray,
             "a node is emptied": self._empty_node,
         }
-        befall.get(fault, lambda: None)()
+        strike = {"a worker is killed": self._kill, "the database restarts": self._restart_database}.get(fault)
+        if strike is None:
+            self._count(fault, hit=befall.get(fault, lambda: True)())
         lost = ""
         for _ in range(_TRIES):
-            if fault == "a worker is killed":
-                lost = self._killed(run_id)
-            elif fault == "the database restarts":
-                lost = self._without_database(run_id)
-            else:
-                lost = self._undisturbed(run_id)
+            lost = self._disturbed(run_id, fault, strike) if strike else self._undisturbed(run_id)
+            strike = None
             if not lost or fault in ("a node is down", "the sites are down"):
                 break
-            fault = "nothing"
         self.world.sandbox.website.start()
         return lost
 
@@ -201,61 +207,93 @@ class Soak:
         except ImageSysError as error:
             return str(error)
 
-    def _killed(self, run_id: str) -> str:
-        child = self._spawn(run_id)
-        time.sleep(self.random.uniform(1.5, 7))
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)
-            self.kills += 1
-        child.communicate()
-        return "killed"
+    def _count(self, fault: str, *, hit: bool) -> None:
+        (self.faults if hit else self.missed)[fault] += 1
 
-    def _without_database(self, run_id: str) -> str:
-        child = self._spawn(run_id)
-        time.sleep(self.random.uniform(1.5, 6))
+    def _disturbed(self, run_id: str, fault: str, strike: Callable[[Popen[str]], bool]) -> str:
+        """Strike while the day's run is under way: sooner, and in a run once more, where it was over before."""
+        delay = self.moments.uniform(0, 5)
+        lost = ""
+        for moment in (delay, delay / 3, 0.0):
+            child = self._spawn(run_id)
+            wait_for(lambda child=child: child.poll() is not None or self._has_begun(run_id), "the run's begin", 60)
+            with suppress(TimeoutExpired):
+                child.wait(moment)
+            hit = child.poll() is None and strike(child)
+            _, told = child.communicate(timeout=180)
+            lost = (told.strip().rpartition("\n")[2] or "killed") if child.returncode else ""
+            self._count(fault, hit=hit)
+            if hit:
+                break
+        return lost
+
+    def _has_begun(self, run_id: str) -> bool:
+        row = runs.load(self.world.ctx.db, run_id)
+        return row is not None and row.state == "running"
+
+    @staticmethod
+    def _kill(child: Popen[str]) -> bool:
+        os.killpg(child.pid, signal.SIGKILL)
+        return child.wait(20) == -signal.SIGKILL
+
+    def _restart_database(self, child: Popen[str]) -> bool:
         self.world.sandbox.mariadb.stop()
+        at_work = child.poll() is None
         time.sleep(0.5)
         self.world.sandbox.mariadb.start()
-        _, told = child.communicate(timeout=180)
-        return told.strip().rpartition("\n")[2] if child.returncode else ""
+        return at_work
 
     def _spawn(self, run_id: str) -> Popen[str]:
         return self.world.spawn(run_id, self.day.isoformat(), program=(sys.executable, "-m", "tests.soak.one_run"))
 
     # Nodes
 
-    def _stop_node(self) -> None:
+    def _stop_sites(self) -> bool:
+        self.world.sandbox.website.stop()
+        return True
+
+    def _stop_node(self) -> bool:
         name = self.random.choice(NODES)
-        if not self.down:  # a quorum stays
-            self.world.sandbox.nodes[name].stop()
-            self.down[name] = self.random.randint(1, 2)
+        if self.down:  # a quorum stays
+            return False
+        self.world.sandbox.nodes[name].stop()
+        self.down[name] = self.random.randint(1, 2)
+        return True
 
     def _files(self) -> list[Path]:
-        root = self.world.root(self.random.choice(NODES))
-        return sorted((root / COUNTRY).rglob("*.jpg"))
+        """Return the files of a node that has some."""
+        on_nodes = [sorted((self.world.root(name) / COUNTRY).rglob("*.jpg")) for name in NODES]
+        return self.random.choice([files for files in on_nodes if files] or [[]])
 
-    def _flip_bit(self) -> None:
-        for path in self._files()[:1]:
+    def _flip_bit(self) -> bool:
+        files = self._files()
+        for path in files[:1]:
             times = path.stat()
             data = bytearray(path.read_bytes())
             data[len(data) // 2] ^= 1
             path.write_bytes(data)
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return bool(files)
 
-    def _lose_files(self) -> None:
+    def _lose_files(self) -> bool:
         files = self._files()
         for path in self.random.sample(files, min(3, len(files))):
             path.unlink()
+        return bool(files)
 
-    def _stray(self) -> None:
+    def _stray(self) -> bool:
         folder = self.world.root(self.random.choice(NODES)) / COUNTRY / "0" / "1" / "2"
         folder.mkdir(parents=True, exist_ok=True)
         stray = folder / f"{self.random.getrandbits(148):037x}.1.jpg"
         stray.write_bytes(b"nobody knows")
         os.utime(stray, times=(time.time() - 3 * 86_400,) * 2)
+        return True
 
-    def _empty_node(self) -> None:
-        shutil.rmtree(self.world.root(self.random.choice(NODES)) / COUNTRY, ignore_errors=True)
+    def _empty_node(self) -> bool:
+        files = self._files()
+        if files:
+            shutil.rmtree(next(parent for parent in files[0].parents if parent.name == COUNTRY))
+        return bool(files)
 
     # The end of the day
 

@@ -36,13 +36,16 @@ def test_many_days_with_faults_lose_nothing(world: World) -> None:
 def live_through(world: World, days: int, seed: int, faults: Sequence[str] = ()) -> None:
     """Live through so many days, with these faults or any, and some quiet ones, and compare with the model."""
     soak = Soak(world, seed)
-    for number in range(days):
-        print(soak.pass_day(faults[number] if faults else soak.any_fault()), flush=True)
+    faults = faults or soak.any_faults(days)
+    for fault in faults:
+        print(soak.pass_day(fault), flush=True)
     for _ in range(QUIET_DAYS):
         print(soak.pass_day(quiet=True), flush=True)
     soak.wait_for_leases()
-    injected = {**soak.events, **soak.faults, "runs that lost work": soak.reds, "kills": soak.kills}
-    print(f"seed {seed}, {days} days, {len(soak.entries)} URLs: {injected}", flush=True)
+    injected = {**soak.events, **soak.faults, "runs that lost work": soak.reds}
+    told = f"seed {seed}, {days} days, {len(soak.entries)} URLs: {injected}; missed: {dict(soak.missed)}"
+    print(told, flush=True)
+    assert {fault for fault in faults if not soak.faults[fault]} == set(), told
     assert wrong(world, soak.model.fates()) == {}
     assert_equal_nodes(world)
     assert world.staged("originals") == world.staged("out") == []

@@ -40,8 +40,8 @@ def check(
     """Check one node, mark what is missing or wrong for repair and keep the result in ``lis_node_checks``.
 
     A node that was emptied or replaced, or proves to lack most of the part, is checked whole whatever the part, and is
-    not ready until it has been repaired: what it lacks is known then, so it counts as known again. ``dry_run`` looks and
-    writes nothing, here or there.
+    not ready until it has been repaired: what it lacks is known then, so it counts as known again. ``dry_run`` looks
+    and writes nothing, here or there.
     """
     gc.freeze()  # millions of rows pass through: without it the collector looks at all that is imported time and again
     with NodeSession(ctx.node(node_name), ctx.stop) as node:

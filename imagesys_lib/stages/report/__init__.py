@@ -14,7 +14,7 @@ from imagesys_lib import runs
 from imagesys_lib.context import Context
 from imagesys_lib.runs import Run
 from imagesys_lib.stages.report.judgement import anomalies, losses
-from imagesys_lib.stages.report.rendering import note, render
+from imagesys_lib.stages.report.rendering import facts, note, render
 from imagesys_lib.stages.report.summary import (
     Disk,
     NodeState,
@@ -26,7 +26,20 @@ from imagesys_lib.stages.report.summary import (
     kept,
 )
 
-__all__ = ["Disk", "NodeState", "Summary", "Weights", "kept", "losses", "note", "render", "report", "summarize"]
+__all__ = [
+    "Disk",
+    "NodeState",
+    "Summary",
+    "Weights",
+    "broke_off",
+    "facts",
+    "kept",
+    "losses",
+    "note",
+    "render",
+    "report",
+    "summarize",
+]
 
 log = logging.getLogger(__name__)
 
@@ -50,3 +63,13 @@ def report(ctx: Context, run: Run, failed_tasks: Sequence[str] = ()) -> Summary:
     runs.set_figures(ctx.db, run.run_id, {**figures_of(summary), "lost": len(summary.lost)})
     log.info("%s", render(summary))
     return summary
+
+
+def broke_off(ctx: Context, run: Run, why: str) -> str:
+    """Record the end of a run that could do nothing at all, and return its note; the day's mail tells of it.
+
+    Its preflight may have failed before it recorded the run's beginning.
+    """
+    runs.begin(ctx.db, run)
+    runs.finish(ctx.db, run, "failed", {"error": why})
+    return f"**WORK LOST**\n\n- {why}"

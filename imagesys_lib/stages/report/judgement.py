@@ -28,7 +28,9 @@ def losses(summary: Summary, ingested: bool, failed_tasks: Sequence[str]) -> lis
             f"process.thumbnail[{seq}], then clear the failed one with downstream; or leave it to the next run."
         )
     for name, node in summary.nodes.items():
-        if node.fault or node.own_backlog:
+        # A fault of today is no loss of a run whose own sync went well.
+        unsynced = node.fault and f"sync[{name}]" in failed_tasks
+        if unsynced or node.own_backlog:
             cause = node.fault or f"Remedy: clear sync of {name}."
             found.append(f"Node {name} is behind by {node.backlog} images. {cause}")
         elif node.let_go and summary.kind != Kind.BACKFILL.value:  # which repairs nothing
@@ -44,7 +46,13 @@ def losses(summary: Summary, ingested: bool, failed_tasks: Sequence[str]) -> lis
 
 def anomalies(summary: Summary, figures: Figures) -> list[str]:
     """Return what is unusual in a run with these figures, one sentence each. None of it is a loss."""
-    found = [
+    found = []
+    if summary.refused:
+        found.append(
+            f"purge refused {summary.refused} times: the ETL, or so many data sources in it, look half loaded; nothing "
+            "of it was purged. The log of `purge` names them."
+        )
+    found += [
         f"{label(name)}: {figures.get(name, 0)}, where {summary.earlier_runs} earlier {summary.kind} runs had "
         f"{median:g} (median)"
         for name, median in summary.medians.items()

@@ -19,12 +19,16 @@ def render(summary: Summary) -> str:
 
 def note(summary: Summary) -> str:
     """Return the same with the verdict first, in the UI's Markdown, cut to what a run's note may have."""
-    head, *body = _body(summary)
+    head, told_of = _body(summary)[0], facts(summary)
     verdict = "WORK LOST" if summary.lost else "Nothing was lost."
     told = [*(f"UNUSUAL: {one}" for one in summary.anomalies), *summary.lost]
-    facts = [line.strip() for line in body]
-    text = "\n".join([f"**{verdict}**", "", *(f"- {one}" for one in (*told, head, *facts))])
+    text = "\n".join([f"**{verdict}**", "", *(f"- {one}" for one in (*told, head, *told_of))])
     return text if len(text) <= _NOTE_LENGTH else text[: _NOTE_LENGTH - 2] + " …"
+
+
+def facts(summary: Summary) -> list[str]:
+    """Return what a run did, a line each, without its name and without the verdict."""
+    return [line.strip() for line in _body(summary)[1:]]
 
 
 def _verdict(summary: Summary) -> list[str]:
@@ -46,11 +50,21 @@ def _body(summary: Summary) -> list[str]:
         f"  {sum(reasons.values())} {state}: {top_reasons(reasons)}"
         for state, reasons in sorted(summary.reasons.items())
     ]
+    if summary.same_target:
+        lines.append(
+            f"  {summary.same_target} images ended at addresses that very many others of their batch end at: "
+            "placeholders, probably"
+        )
     lines += [_node(name, node) for name, node in summary.nodes.items()]
     if summary.purge:
         told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(summary.purge.items()))
         lines.append(f"  purge: {told}")
     lines += [f"  healed: {count} {name.replace('_', ' ')}" for name, count in sorted(summary.healed.items()) if count]
+    if any(summary.sources.values()):
+        alone, failed, recovered = (summary.sources.get(name, 0) for name in ("left_alone", "failed", "recovered"))
+        lines.append(
+            f"  data sources: {alone} left alone now; since the run before {failed} failed and {recovered} recovered"
+        )
     if summary.proposal:
         lines.append(f"  {summary.proposal}")
     if summary.weights is not None:

@@ -22,11 +22,16 @@ from imagesys_lib.stages.purge import proposals
 from imagesys_lib.stages.purge.delete import in_grace
 from imagesys_lib.stages.purge.rules import FIGURES as PURGE_FIGURES
 from imagesys_lib.stages.purge.rules import live_of
+from imagesys_lib.stages.report.breakers import data_sources
 from imagesys_lib.stages.report.trend import MOST_RUNS, days_until, medians
 from imagesys_lib.states import UNFINISHED, State, tally
 
 _STAGING = "staging"
 _IN_GRACE = "in_grace"
+_REFUSED = "refused"
+
+FETCH_FIGURES = "fetch."
+"""How the names of what downloads saw, among the figures of their run, begin."""
 
 _OWN = lis_images.join(lis_batches, lis_batches.c.batch_id == lis_images.c.batch_id)
 
@@ -79,6 +84,8 @@ class Disk:
 class Summary:
     """What a run did, per outcome; ``lost`` names each loss with its remedy and is empty in a good run.
 
+    ``refused`` counts what purge took for half loaded, ``same_target`` images whose URLs led to one address with very
+    many others, ``sources`` the data sources that are left alone, and that failed and recovered since the run before.
     ``medians`` are those of the figures of ``earlier_runs`` of the same kind; ``anomalies`` says what is far from them.
     """
 
@@ -94,8 +101,11 @@ class Summary:
     nodes: dict[str, NodeState]
     lost: list[str]
     purge: dict[str, int] = field(default_factory=dict)
+    refused: int = 0
     proposal: str = ""
     healed: dict[str, int] = field(default_factory=dict)
+    same_target: int = 0
+    sources: dict[str, int] = field(default_factory=dict)
     weights: Weights | None = None
     disks: dict[str, Disk] = field(default_factory=dict)
     earlier_runs: int = 0
@@ -132,6 +142,7 @@ def gather(ctx: Context, run: Run) -> Summary:
     )
     states, reasons = tally(read(ctx.db, query))
     batches = read(ctx.db, sa.select(b.batch_id, b.seq, b.size).where(b.run_id == run.run_id).order_by(b.seq))
+    purged = _purge(ctx, run)
     history = runs.all_figures(ctx.db, runs.reported_before(ctx.db, run, MOST_RUNS))
     summary = Summary(
         country=ctx.country,
@@ -145,9 +156,12 @@ def gather(ctx: Context, run: Run) -> Summary:
         unfinished=_unfinished(ctx, {row.batch_id: row.seq for row in batches}),
         nodes={name: _node(ctx, name, run) for name in ctx.config.nodes},
         lost=[],
-        purge=_purge(ctx, run),
+        purge={name: count for name, count in purged.items() if name != _REFUSED},
+        refused=purged.get(_REFUSED, 0),
         proposal=_proposal(ctx),
         healed=runs.figures(ctx.db, run.run_id, HEAL_FIGURES),
+        same_target=runs.figures(ctx.db, run.run_id, FETCH_FIGURES).get("same_target", 0),
+        sources=data_sources(ctx.db, run),
         weights=_weights(ctx, run),
         disks=_disks(ctx, run, history),
     )
@@ -160,6 +174,7 @@ def figures_of(summary: Summary) -> dict[str, int]:
     figures |= {f"state.{state}": count for state, count in summary.states.items()}
     figures |= {f"backlog.{name}": node.backlog for name, node in summary.nodes.items()}
     figures |= {f"missing.{name}": node.missing for name, node in summary.nodes.items() if node.missing is not None}
+    figures |= {f"sources.{name}": count for name, count in summary.sources.items()}
     if _STAGING in summary.disks:
         figures[FREE_FIGURES + _STAGING] = summary.disks[_STAGING].free_bytes
     return figures

@@ -1,0 +1,127 @@
+"""A forced remake replaces what is there and loses nothing, whatever becomes of it on the way."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import sqlalchemy as sa
+
+from imagesys_lib import runs
+from imagesys_lib.db.schema import lis_live_images
+from imagesys_lib.runs import Kind
+from imagesys_lib.stages.download import download
+from imagesys_lib.stages.heal import Healed, heal
+from imagesys_lib.stages.ingest import ingest
+from imagesys_lib.stages.plan import plan
+from imagesys_lib.stages.publish import publish
+from imagesys_lib.stages.thumbnail import thumbnail
+from include.sandbox import ManifestEntry
+from tests.world import NODES, World
+
+Entries = dict[str, ManifestEntry]
+
+
+def remade(world: World, *, force: bool = True) -> runs.Run:
+    """Begin a backfill run; a forced one with other settings, since what would come out the same is not fetched."""
+    if force:
+        world.reconfigure(process={"quality": 40})
+    run = world.run(Kind.BACKFILL, force=force)
+    runs.begin(world.ctx.db, run)
+    ingest(world.ctx, run)
+    return run
+
+
+def test_a_remake_replaces_files_and_live_rows_and_nothing_is_ever_absent(world: World, live: Entries) -> None:
+    world.reconfigure(process={"quality": 40})
+    before, rows = world.equal_trees(), world.live()
+    day = {url for url, entry in live.items() if entry.local_day == "2026-03-28"}
+    world.sql("UPDATE lis_live_images SET human_classified = 1, image_class = 'kitchen'")
+    fewest = [len(rows)]
+    stop = threading.Event()
+    watched = world.context()
+
+    def watch() -> None:
+        while not stop.is_set():
+            with watched.db.connect() as session:
+                fewest.append(session.scalar(sa.select(sa.func.count()).select_from(lis_live_images)))
+            missing = [path for path in list(before)[::7] for n in NODES if not (world.root(n) / path).exists()]
+            fewest.append(len(rows) - len(missing))
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        summary = world.pipeline(world.run(Kind.BACKFILL, force=True))
+    finally:
+        stop.set()
+        thread.join()
+    assert summary.lost == []
+    assert min(fewest) == len(rows) == 40
+    after, new_rows = world.equal_trees(), world.live()
+    changed = {path for path in before if before[path] != after[path]}
+    other = {url for url in day if rows[url].datasource_id == 101}  # the others have process details of their own
+    assert changed == {thumb["path"] for url in other for thumb in rows[url].image_data.values()}
+    for url, row in new_rows.items():
+        assert (row.image_data != rows[url].image_data) == (url in other)
+        assert (row.human_classified, row.image_class) == (1, "kitchen")
+        for thumb in row.image_data.values():
+            assert (world.root("n1") / thumb["path"]).stat().st_size == thumb["bytes"]
+    assert sum(world.requests().values()) == len(day)
+
+
+def test_a_forced_run_planned_again_makes_nothing_twice(world: World, live: Entries) -> None:
+    run = remade(world)
+    first = plan(world.ctx, run)
+    assert first
+    assert plan(world.ctx, run) == first
+    for batch in first:
+        download(world.ctx, batch.batch_id)
+        thumbnail(world.ctx, batch.batch_id)
+    world.sync_all()
+    publish(world.ctx)
+    assert plan(world.ctx, run) == first
+    assert set(world.count()) == {"live"}
+
+
+def test_a_remake_that_is_given_up_stays_live_with_what_it_had(world: World, live: Entries) -> None:
+    before = world.equal_trees()
+    run = remade(world)
+    batches = plan(world.ctx, run)
+    assert world.count()["reserved"] > 0
+    download(world.ctx, batches[0].batch_id)
+    runs.finish(world.ctx.db, run, "failed", {})
+    at_work = world.count()["downloaded"] + world.count()["reserved"]
+    assert at_work > 0
+    healed = heal(world.ctx)
+    assert healed.images == at_work
+    assert healed.poison == 0
+    assert world.count() == {"live": 40}
+    assert world.live().keys() == live.keys()
+    assert world.equal_trees() == before
+
+
+def test_a_remake_whose_photo_is_gone_stays_live_with_its_reason(world: World, live: Entries) -> None:
+    run = remade(world)
+    batch = plan(world.ctx, run)[0]
+    world.sandbox.website.manifest.remove("uk")  # every photo is a 404 now
+    download(world.ctx, batch.batch_id)
+    assert world.count() == {"live": 40}
+    assert world.live().keys() == live.keys()
+    assert "live:http_404" in world.states().values()
+
+
+def test_an_ordinary_backfill_makes_nothing_live_again(world: World, live: Entries) -> None:
+    assert plan(world.ctx, remade(world, force=False)) == []
+    assert world.pipeline(world.run(Kind.BACKFILL)).images == 0
+    assert world.requests() == {}
+
+
+def test_images_whose_batch_no_longer_exists_are_queued(world: World, live: Entries) -> None:
+    remakes = sum(batch.size for batch in plan(world.ctx, remade(world)))
+    world.new_images(7)
+    plan(world.ctx, world.run())
+    world.sql("DELETE FROM lis_batches")
+    assert heal(world.ctx) == Healed(orphans=remakes + 7)
+    assert world.count() == {"live": 40, "new": 7}
+    assert world.live().keys() == live.keys()
