@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG
 from imagesys_failures import failures_of, run_id_of, run_url
-from imagesys_incidents import told_directly
-from imagesys_mail import everybody, post, send
+from imagesys_logged import mail_heard
+from imagesys_mail import SERVICE_LAPSES_HOURS, post, send_once, take_back
 from imagesys_operators import CountryOperator, Job
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
-from imagesys_lib.alerts.incidents import Kind as Trouble
+from imagesys_lib.alerts.gathered import Heard
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, load_config
+from imagesys_lib.context import Context
 from imagesys_lib.errors import CanaryFailed
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 DAG_ID = "imagesys_canary"
 _HOURLY = "41 * * * *"
+_CANNOT_FLY = "canaries cannot fly"
 
 
 class CanaryOperator(CountryOperator):
@@ -50,21 +52,51 @@ class CanaryOperator(CountryOperator):
         post(job.ctx)
         return {"seconds": flight.seconds} | {leg.place: leg.seconds for leg in flight.legs}
 
+    def tell(self, ctx: Context, context: TaskContext, heard: Heard) -> None:
+        """Mail what was logged at once: no other task of the run is this country's."""
+        mail_heard(ctx, context, "canary", heard)
 
-def mail_failure(context: TaskContext) -> None:
-    """Mail, once a day, that canaries could not fly for want of a database, say; runs in the DAG processor."""
+
+def tell_failed(context: TaskContext) -> None:
+    """Mail, once until they fly again, that canaries could not fly for want of a database, say.
+
+    Runs in the DAG processor, as does :func:`tell_flown`.
+    """
     run_id = run_id_of(context)
     failures = [each for each in failures_of(DAG_ID, run_id, ["fly"], ()) if each.kind != CanaryFailed.__name__]
-    if not failures or told_directly(Trouble.CANARY, DAG_ID):
-        return  # each canary that has flown has told of itself
+    if not failures:
+        tell_flown(context)  # each canary that has flown has told of itself
+        return
     told = {failure.message: failure.log_url for failure in failures}
     message = Message(
         subject="[ImageSys] Canaries cannot fly",
-        intro="Whether photos come through the whole path is not known: the ground gave way.",
+        intro=(
+            "Whether photos come through the whole path is not known: the ground gave way. They are tried again each "
+            "hour; a mail tells when they fly."
+        ),
         sections=(("What was seen", tuple(told)), ("Run", (run_id,))),
         links={**told, run_id: run_url(DAG_ID, run_id)},
     )
-    send(message, everybody(config for config in load_config().values() if config.canary))
+    send_once(_CANNOT_FLY, message, _with_canary(), lapses_hours=SERVICE_LAPSES_HOURS)
+
+
+def tell_flown(context: TaskContext) -> None:
+    """Take that back: all canaries have flown, whether they came through or not."""
+    run_id = run_id_of(context)
+
+    def message(since: str) -> Message:
+        return Message(
+            subject="[ImageSys] Canaries fly again",
+            intro=f"They could not since {since}. Of one that has not come through a mail of its own tells.",
+            sections=(("Run", (run_id,)),),
+            links={run_id: run_url(DAG_ID, run_id)},
+        )
+
+    take_back(_CANNOT_FLY, message, _with_canary())
+
+
+def _with_canary() -> list[str]:
+    return [country for country, config in load_config().items() if config.canary]
 
 
 def build_canary(configs: Iterable[CountryConfig]) -> DAG:
@@ -82,7 +114,8 @@ def build_canary(configs: Iterable[CountryConfig]) -> DAG:
         max_active_runs=1,
         tags=["imagesys", "canary"],
         default_args=default_args(known[0].owner),
-        on_failure_callback=mail_failure,
+        on_failure_callback=tell_failed,
+        on_success_callback=tell_flown,
     ) as dag:
         CanaryOperator.partial(
             task_id="fly",

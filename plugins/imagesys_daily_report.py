@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, BaseOperator
 from imagesys_connections import airflow_connection
 from imagesys_failures import run_url
-from imagesys_mail import everybody, send
+from imagesys_mail import send
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
 from imagesys_lib.alerts.message import Message
-from imagesys_lib.config import CountryConfig, country_config
+from imagesys_lib.config import CountryConfig
 from imagesys_lib.context import open_context
 from imagesys_lib.errors import ImageSysError
 from imagesys_lib.stages.report import facts
@@ -78,7 +78,7 @@ class DailyReportOperator(BaseOperator):
             finally:
                 ctx.close()
         message = digest_mail(found, silent)
-        send(message, everybody(map(country_config, self.countries)))
+        send(message, self.countries)
         self.log.info("%s", message.text())
 
 

@@ -7,23 +7,17 @@ The triggerer calls :func:`run_late` while the run goes on, the DAG processor :c
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import datetime as dt
-import hashlib
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.configuration import AIRFLOW_HOME
 from imagesys_connections import airflow_connection
 from imagesys_failures import failures_of
-from imagesys_mail import post, send
+from imagesys_mail import keep, marks, post, post_files, send_once
 from imagesys_mail_texts import (
     RunFacts,
     failed_message,
@@ -50,10 +44,6 @@ T = TypeVar("T")
 
 _LOOK_SECONDS = 20.0
 """A database that has not answered by then is itself the news; the mail goes out without figures, and directly."""
-
-_TOLD_AGAIN_HOURS = 24
-_MARKS = Path(AIRFLOW_HOME)
-"""Where this machine marks what it has told without a database: nothing that another installation shares."""
 
 
 class EndedMeanwhile(Exception):
@@ -103,26 +93,13 @@ def announce(ctx: Context, facts: RunFacts, trouble: Trouble, message: Message) 
         given_up.set()
         # Whatever is wrong with the database, the mail must go.
         log.warning("The database keeps no incidents now: mailing directly", exc_info=True)
-        if not told_directly(trouble, facts.subject):
-            send(message, facts.config.alerts.mail_to)
+        send_once(_mark(trouble, facts), message, [ctx.country], lapses_hours=incidents.BACKFILL_LAPSES_HOURS)
     else:
         post(ctx)
 
 
-def told_directly(trouble: Trouble, subject: str) -> bool:
-    """Say whether this machine has mailed so without a database within a day, and note that it does now."""
-    path = _mark(trouble, subject)
-    with contextlib.suppress(OSError):
-        told = path.exists() and time.time() - path.stat().st_mtime < _TOLD_AGAIN_HOURS * 3600
-        if not told:
-            path.touch()
-        return told
-    return False
-
-
-def _mark(trouble: Trouble, subject: str) -> Path:
-    digest = hashlib.sha256(f"{trouble.value} {subject}".encode()).hexdigest()[:32]
-    return _MARKS / f"imagesys-told-{digest}"
+def _mark(trouble: Trouble, facts: RunFacts) -> str:
+    return f"{trouble.value} {facts.subject}"
 
 
 # A run that is late
@@ -200,7 +177,10 @@ class RunFailed:
 
 @dataclass(frozen=True)
 class RunEndedWell:
-    """A DAG's ``on_success_callback``: takes back what had been told of the run, or of its backfill."""
+    """A DAG's ``on_success_callback``: takes back what had been told of the run, or of its backfill.
+
+    What it cannot, with the database away, the next ``heal`` does: see ``imagesys_reconcile``.
+    """
 
     country: str
 
@@ -208,21 +188,40 @@ class RunEndedWell:
         """Send the mail; runs in the DAG processor."""
         try:
             facts = _facts(self.country, context, "success")
-            # The other days of a backfill this machine knows nothing of.
-            direct = [] if facts.is_backfill else _told_directly_of(facts)
             with closing(open_context(self.country, resolver=airflow_connection)) as ctx:
-                ask(ctx, lambda: write(ctx.db, lambda session: _take_back(session, facts, direct)))
-                for over in direct:
-                    with contextlib.suppress(OSError):
-                        _mark(over.kind, facts.subject).unlink()
-                post(ctx)
+                _ended_well(ctx, facts)
         except Exception:
             log.exception("Cannot see whether run %s had been told of", context.get("run_id"))
 
 
-def _take_back(session: Session, facts: RunFacts, direct: Sequence[Over]) -> None:
+def _ended_well(ctx: Context, facts: RunFacts) -> None:
+    # The other days of a backfill this machine knows nothing of.
+    direct = [] if facts.is_backfill else _told_directly_of(facts)
+    given_up = threading.Event()
+
+    def work(session: Session) -> None:
+        if not given_up.is_set():
+            take_back(session, facts, direct)
+
+    try:
+        ask(ctx, lambda: write(ctx.db, work))
+    except Exception:
+        given_up.set()
+        log.warning("The database does not say what had been told of the run", exc_info=True)
+        if direct and not keep(over_message(facts, direct), [ctx.country]):
+            return
+    for over in direct:
+        marks().forget(_mark(over.kind, facts))
+    if given_up.is_set():
+        post_files()
+    else:
+        post(ctx)
+
+
+def take_back(session: Session, facts: RunFacts, direct: Sequence[Over] = ()) -> None:
+    """Close what waits for a run that has ended well, and put the mails about it into the outbox."""
     _tell_logged(session, facts)
-    over = [*incidents.run_ended(session, facts.key, tuple(Trouble)), *direct]
+    over = [*incidents.run_ended(session, facts.key, incidents.ABOUT_RUNS), *direct]
     if over:
         outbox.put(session, over_message(facts, over))
 
@@ -235,12 +234,8 @@ def _tell_logged(session: Session, facts: RunFacts) -> None:
 
 def _told_directly_of(facts: RunFacts) -> list[Over]:
     """Return what this machine has told of a run without a database."""
-    over = []
-    for trouble in Trouble:
-        with contextlib.suppress(OSError):
-            told = _mark(trouble, facts.subject).stat().st_mtime
-            over.append(Over(trouble, facts.subject, dt.datetime.fromtimestamp(told, dt.timezone.utc)))
-    return over
+    told = {trouble: marks().since(_mark(trouble, facts)) for trouble in incidents.ABOUT_RUNS}
+    return [Over(trouble, facts.subject, since) for trouble, since in told.items() if since]
 
 
 def _facts(country: str, context: TaskContext, state: str) -> RunFacts:

@@ -1,25 +1,33 @@
 """Sending mails, in a task, the triggerer or the DAG processor, through the connection ``smtp_default``.
 
-A mail never changes a run: what cannot be sent stays in the outbox, and whoever has a mail to send next takes it along.
+A mail never changes a run: what cannot be sent stays in the outbox, or in a file where no database can keep it, and
+whoever has a mail to send next takes it along.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from email.mime.text import MIMEText
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow.configuration import AIRFLOW_HOME
 from airflow.providers.smtp.hooks.smtp import SmtpHook
 from imagesys_failures import run_id_of, run_url
 
 from imagesys_lib.alerts import outbox
-from imagesys_lib.alerts.message import Message
-from imagesys_lib.alerts.outbox import Mail
-from imagesys_lib.config import CountryConfig, load_config
+from imagesys_lib.alerts.marks import Marks
+from imagesys_lib.alerts.message import Message, Written
+from imagesys_lib.alerts.outbox import WAITED_SECONDS, Mail
+from imagesys_lib.alerts.spool import Kept, Spool
+from imagesys_lib.config import load_config
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import write
+from imagesys_lib.errors import DiskFull
+from imagesys_lib.intervals import UTC
 
 if TYPE_CHECKING:
     from email.mime.multipart import MIMEMultipart
@@ -28,11 +36,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_HERE = Path(AIRFLOW_HOME)
+SERVICE_LAPSES_HOURS = 48
+
 
 class TwoPartSmtpHook(SmtpHook):
     """The provider's hook, which knows HTML only, with a plain part beside it."""
 
     plain = ""
+    smtp_retry_limit = 0  # what keeps the mail tries again; a repeated "sendmail" could only send it twice
 
     def _build_mime_message(self, *args: Any, **kwargs: Any) -> tuple[MIMEMultipart, list[str]]:
         message, recipients = super()._build_mime_message(*args, **kwargs)
@@ -40,46 +52,32 @@ class TwoPartSmtpHook(SmtpHook):
         return message, recipients
 
 
-def _send(to: Sequence[str], subject: str, text: str, html: str) -> None:
+def _send(to: Sequence[str], mail: Mail | Written, written_at: dt.datetime | None = None) -> None:
+    text, html = mail.text, mail.html
+    if written_at:  # its reader should know
+        waited = f"Written {written_at:%Y-%m-%d %H:%M} UTC; it could not be sent before now."
+        text, html = f"{waited}\n\n{text}", f"<p>{escape(waited)}</p>\n{html}"
     hook = TwoPartSmtpHook(smtp_conn_id="smtp_default")
     hook.plain = text
     with hook:
-        hook.send_email_smtp(to=list(to), subject=subject, html_content=html, mime_subtype="alternative")
+        hook.send_email_smtp(to=list(to), subject=mail.subject, html_content=html, mime_subtype="alternative")
 
 
-def send(message: Message, to: Sequence[str]) -> None:
-    """Send a mail past the outbox; what cannot be sent is logged."""
-    try:
-        _send(to, message.subject, message.text(), message.html())
-    except Exception:
-        log.exception("The mail %r could not be sent", message.subject)
+def everybody(countries: Iterable[str] = ()) -> list[str]:
+    """Return all whom these countries, or all there are, tell of trouble."""
+    configs = load_config()
+    chosen = [configs[country] for country in countries if country in configs] or configs.values()
+    return sorted({address for config in chosen for address in config.alerts.mail_to})
 
 
-def everybody(configs: Iterable[CountryConfig]) -> list[str]:
-    """Return all whom these countries tell of trouble."""
-    return sorted({address for config in configs for address in config.alerts.mail_to})
-
-
-def mail_failed_run(context: TaskContext, dag_id: str, what: str, told: str) -> None:
-    """Tell the people of all countries that a run of a DAG that serves them all failed."""
-    run_id = run_id_of(context)
-    message = Message(f"[ImageSys] {what} failed", told, (("Run", (run_id,)),), {run_id: run_url(dag_id, run_id)})
-    send(message, everybody(load_config().values()))
+# Mails of a country: its database keeps them
 
 
 def post(ctx: Context) -> None:
-    """Send what waits in a country's outbox, to those whom its configuration names now."""
-
-    def send_one(mail: Mail) -> None:
-        waited = ""
-        if mail.written_at:
-            waited = f"Written {mail.written_at:%Y-%m-%d %H:%M} UTC; it could not be sent before now."
-        text = f"{waited}\n\n{mail.text}" if waited else mail.text
-        html = f"<p>{escape(waited)}</p>\n{mail.html}" if waited else mail.html
-        _send(ctx.config.alerts.mail_to, mail.subject, text, html)
-
+    """Send what waits in a country's outbox, to those whom its configuration names now, and what waits in files."""
+    post_files()
     try:
-        outbox.deliver(ctx.db, send_one)
+        outbox.deliver(ctx.db, lambda mail: _send(ctx.config.alerts.mail_to, mail, mail.written_at))
     except Exception:
         log.exception("%s: the outbox could not be looked through", ctx.country.upper())
 
@@ -88,3 +86,89 @@ def tell(ctx: Context, message: Message) -> None:
     """Put a mail into the outbox and send what is there; raises what the database raises."""
     write(ctx.db, lambda session: outbox.put(session, message))
     post(ctx)
+
+
+# Mails that no database keeps: files of this machine do
+
+
+def marks() -> Marks:
+    """Return where this machine notes what it has told without a database: nothing that another one shares."""
+    return Marks(_HERE)
+
+
+def _spool() -> Spool:
+    return Spool(_HERE / "imagesys-mails")
+
+
+def keep(message: Message, countries: Iterable[str]) -> bool:
+    """Keep a mail in a file until it is sent; where the disk takes none, say whether the server has taken it now."""
+    known = sorted(countries)
+    try:
+        _spool().put(message, known)
+    except (OSError, DiskFull):
+        log.warning("The mail %r cannot be kept: sending it at once", message.subject, exc_info=True)
+        try:
+            _send(everybody(known), message.written())
+        except Exception:
+            log.exception("The mail %r could not be sent", message.subject)
+            return False
+    return True
+
+
+def post_files() -> None:
+    """Send what waits in files."""
+    late = dt.timedelta(seconds=WAITED_SECONDS)
+
+    def send_one(kept: Kept) -> None:
+        waited = dt.datetime.now(UTC) - kept.written_at > late
+        _send(everybody(kept.countries), kept.mail, kept.written_at if waited else None)
+
+    try:
+        _spool().deliver(send_one)
+    except Exception:
+        log.exception("The mails in %s could not be looked through", _HERE)
+
+
+def send(message: Message, countries: Iterable[str]) -> None:
+    """Send a mail that no database keeps to all whom these countries tell; one that cannot be sent is kept."""
+    keep(message, countries)
+    post_files()
+
+
+def send_once(what: str, message: Message, countries: Iterable[str], *, lapses_hours: float) -> None:
+    """Do so unless this machine has told it already; see :class:`Marks`."""
+    known = sorted(countries)
+    marks().once(what, lambda: keep(message, known), lapses_hours=lapses_hours)
+    post_files()
+
+
+def take_back(what: str, message: Callable[[str], Message], countries: Iterable[str]) -> None:
+    """Tell that what :func:`send_once` has told is over; ``message`` is given since when it was. Else do nothing."""
+    since = marks().since(what)
+    if since and keep(message(f"{since:%Y-%m-%d %H:%M} UTC"), countries):
+        marks().forget(what)
+    post_files()
+
+
+# DAGs that serve all countries
+
+
+def mail_failed_run(context: TaskContext, dag_id: str, what: str, told: str) -> None:
+    """Tell the people of all countries that a run of such a DAG failed, once until :func:`mail_good_run` is called.
+
+    For the DAG's ``on_failure_callback``. What has not failed for two days is told anew, whoever forgot to say that it
+    was over.
+    """
+    run_id = run_id_of(context)
+    message = Message(f"[ImageSys] {what} failed", told, (("Run", (run_id,)),), {run_id: run_url(dag_id, run_id)})
+    send_once(f"failed {dag_id}", message, load_config(), lapses_hours=SERVICE_LAPSES_HOURS)
+
+
+def mail_good_run(dag_id: str, what: str) -> None:
+    """Take that back: for the DAG's ``on_success_callback``."""
+
+    def message(since: str) -> Message:
+        intro = f"A run of {dag_id} has ended well. Runs had failed since {since}."
+        return Message(f"[ImageSys] {what} works again", intro, (("What to do", ("Nothing.",)),))
+
+    take_back(f"failed {dag_id}", message, load_config())

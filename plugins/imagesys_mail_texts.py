@@ -49,9 +49,20 @@ class RunFacts:
     state: str
 
     @property
+    def is_check(self) -> bool:
+        """Whether it is the weekly full check."""
+        return self.dag_id.startswith("imagesys_check_")
+
+    @property
     def day(self) -> str:
-        """The local day that the run is about."""
-        return f"{self.run.interval.start.astimezone(self.config.zone):%Y-%m-%d}"
+        """The local day that the run is about; a check is about the day that it looks."""
+        instant = self.run.interval.end if self.is_check else self.run.interval.start
+        return f"{instant.astimezone(self.config.zone):%Y-%m-%d}"
+
+    @property
+    def what(self) -> str:
+        """What people call it."""
+        return "weekly check" if self.is_check else "run"
 
     @property
     def key(self) -> str:
@@ -70,7 +81,7 @@ class RunFacts:
 
     def title(self, what: str) -> str:
         """Return a mail's subject."""
-        about = "backfill" if self.is_backfill else f"run of {self.day}"
+        about = "backfill" if self.is_backfill else f"{self.what} of {self.day}"
         return f"[ImageSys] {self.config.country.upper()} {about} {what}"
 
     def section(self) -> tuple[str, tuple[str, ...]]:
@@ -78,9 +89,13 @@ class RunFacts:
         lines = (
             f"DAG {self.dag_id}",
             f"Run {self.run.run_id} ({self.run.kind.value}), state {self.state}",
-            f"Interval {self.run.interval} (the local day {self.day} in {self.config.time_zone})",
+            *(() if self.is_check else (self._interval,)),
         )
         return "The run", lines
+
+    @property
+    def _interval(self) -> str:
+        return f"Interval {self.run.interval} (the local day {self.day} in {self.config.time_zone})"
 
     def links(self) -> dict[str, str]:
         """The link that belongs to :meth:`section`."""
@@ -162,7 +177,7 @@ def failed_message(facts: RunFacts, failures: Sequence[Failure], reason: str) ->
     fallback = reason or "No task said what was lost; the report did not run."
     return Message(
         subject=facts.title("failed"),
-        intro=f"The run of {facts.config.name} for {facts.day} failed. What it finished is kept.",
+        intro=f"The {facts.what} of {facts.config.name} for {facts.day} failed. What it finished is kept.",
         sections=(
             facts.section(),
             ("What was lost", tuple(lost) or (fallback,)),
@@ -182,7 +197,7 @@ def _told(failure: Failure) -> str:
 def logged_message(facts: RunFacts, told: Sections) -> Message:
     """Return the mail with what a run's tasks have logged from the level on that is mailed."""
     return Message(
-        subject=f"[ImageSys] {facts.config.country.upper()} run of {facts.day} logged messages",
+        subject=f"[ImageSys] {facts.config.country.upper()} {facts.what} of {facts.day} logged messages",
         intro="What the run's tasks logged from `alerts.mail_level` on. The run's colour does not depend on it.",
         sections=(facts.section(), *told),
         links=facts.links(),
@@ -198,7 +213,7 @@ def over_message(facts: RunFacts, over: Sequence[Over]) -> Message:
     last = " All its days that were told of have." if facts.is_backfill else ""
     return Message(
         subject=facts.title("has ended well"),
-        intro=f"The run of {facts.config.name} for {facts.day} has ended well.{last}",
+        intro=f"The {facts.what} of {facts.config.name} for {facts.day} has ended well.{last}",
         sections=(facts.section(), ("What was told before", told), ("What to do", ("Nothing.",))),
         links=facts.links(),
     )

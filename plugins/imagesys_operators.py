@@ -213,9 +213,13 @@ class StageOperator(CountryOperator):
         return done
 
     def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
-        """Send, too, what earlier runs could not."""
+        """Close, too, what earlier runs could not, and send what they could not."""
         super().tell(ctx, context, heard)
         if self.stage == "heal":
+            try:
+                import_module("imagesys_reconcile").reconcile(ctx, context["ti"])
+            except Exception:
+                self.log.exception("Could not look how the runs stand that incidents wait for")
             post(ctx)
 
 

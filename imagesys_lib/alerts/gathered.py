@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
@@ -54,14 +55,36 @@ def keep(db: Engine, run: str, task: str, heard: Heard) -> None:
 
 
 def take(session: Session, run: str) -> Sections:
-    """Return what is kept of a run, by task, and forget it: the caller puts it into a mail."""
+    """Return what is kept of a run, by task, and forget it: the caller puts it into a mail.
+
+    Of more than a thousand messages the first thousand are told, the rest counted.
+    """
+    told: dict[str, list[str]] = {}
+    more = 0
+    while rows := _take_page(session, run):
+        if told:
+            more += len(rows)
+            continue
+        for row in rows:
+            told.setdefault(row.task, []).append(_line(row.level, row.text, row.times))
+    sections = tuple((task, tuple(lines)) for task, lines in told.items())
+    rest = (("And more", (f"{more} other messages: the tasks' logs have them.",)),) if more else ()
+    return sections + rest
+
+
+def _take_page(session: Session, run: str) -> Sequence[Any]:
     c = lis_messages.c
     query = sa.select(c.message_id, c.task, c.level, c.text, c.times).where(c.run == run)
     rows = session.execute(query.order_by(c.message_id).limit(CHUNK).with_for_update()).all()
-    told: dict[str, list[str]] = {}
-    for row in rows:
-        often = f" ({row.times} times)" if row.times > 1 else ""
-        told.setdefault(row.task, []).append(f"{row.level}: {row.text}{often}")
     if rows:
         session.execute(sa.delete(lis_messages).where(c.message_id.in_([row.message_id for row in rows])))
-    return tuple((task, tuple(lines)) for task, lines in told.items())
+    return rows
+
+
+def lines(heard: Heard) -> tuple[str, ...]:
+    """Return what was heard as a mail tells it."""
+    return tuple(_line(level, text, times) for (level, text), times in heard.messages.items())
+
+
+def _line(level: str, text: str, times: int) -> str:
+    return f"{level}: {text}" + (f" ({times} times)" if times > 1 else "")

@@ -6,15 +6,16 @@ An incident is opened or closed in the transaction that puts its mail into the o
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib.db.engine import CHUNK, NOW, Session, from_now
+from imagesys_lib.db.engine import CHUNK, NOW, Session, from_now, write
 from imagesys_lib.db.schema import lis_incidents
 
 BACKFILL_LAPSES_HOURS = 24
@@ -30,6 +31,8 @@ class Kind(str, Enum):
     SOURCE = "source"
     CANARY = "canary"
 
+
+ABOUT_RUNS = (Kind.LATE, Kind.MISSED, Kind.FAILED)
 
 ENDED_BY_FAILURE = (Kind.LATE, Kind.MISSED)
 """A run that has failed is late no longer, and its failure's mail says so."""
@@ -77,17 +80,19 @@ def begin(session: Session, kind: Kind, subject: str, run: str = "", *, lapses_h
 
 def end(session: Session, kind: Kind, subject: str) -> Over | None:
     """Close an incident; None where it was not open."""
-    for row in _open(session, (kind,)):
-        if row.subject == subject:
-            _close(session, row.incident_id)
-            return Over(kind, subject, row.opened_at)
-    return None
+    c = lis_incidents.c
+    query = sa.select(c.incident_id, c.opened_at).where(c.is_open == 1, c.kind == kind.value, c.subject == subject)
+    row = session.execute(query.with_for_update()).one_or_none()
+    if row is None:
+        return None
+    _close(session, row.incident_id)
+    return Over(kind, subject, row.opened_at)
 
 
 def run_ended(session: Session, run: str, kinds: Collection[Kind]) -> list[Over]:
     """Take a run off the incidents that wait for it; returns those for which it was the last."""
     over = []
-    for row in _open(session, kinds):
+    for row in _open(session, kinds, lock=True):
         if run not in row.runs:
             continue
         left = [other for other in row.runs if other != run]
@@ -100,11 +105,31 @@ def run_ended(session: Session, run: str, kinds: Collection[Kind]) -> list[Over]
     return over
 
 
-def _open(session: Session, kinds: Collection[Kind]) -> Sequence[Any]:
+def waited_for(db: Engine) -> dict[str, dt.datetime]:
+    """Return the runs that have to end well before something is over, each with when its first incident began.
+
+    Whoever knows how they stand calls :func:`run_ended` for those of which nobody has told that they have.
+    """
+    runs: dict[str, dt.datetime] = {}
+    for row in write(db, lambda session: list(_open(session, ABOUT_RUNS))):
+        for run in row.runs:
+            runs.setdefault(run, row.opened_at)
+    return runs
+
+
+def _open(session: Session, kinds: Collection[Kind], *, lock: bool = False) -> Iterator[Any]:
+    """Go through the open incidents, a page at a time: there are as many as red runs that nobody has cleared."""
     c = lis_incidents.c
     query = sa.select(c.incident_id, c.kind, c.subject, c.runs, c.opened_at)
-    query = query.where(c.is_open == 1, c.kind.in_([kind.value for kind in kinds]))
-    return session.execute(query.order_by(c.incident_id).limit(CHUNK).with_for_update()).all()
+    query = query.where(c.is_open == 1, c.kind.in_([kind.value for kind in kinds])).order_by(c.incident_id).limit(CHUNK)
+    last = 0
+    while True:
+        page = query.where(c.incident_id > last)
+        rows = session.execute(page.with_for_update() if lock else page).all()
+        yield from rows
+        if len(rows) < CHUNK:
+            return
+        last = rows[-1].incident_id
 
 
 def _close(session: Session, incident_id: int) -> None:

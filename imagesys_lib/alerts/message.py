@@ -9,6 +9,18 @@ from dataclasses import dataclass, field
 Sections = tuple[tuple[str, tuple[str, ...]], ...]
 """Titles, each with its items."""
 
+LONGEST = 500_000
+"""Characters of a mail's part: far more than anybody reads, far less than mail servers and the outbox take."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A mail as it goes out."""
+
+    subject: str
+    text: str
+    html: str
+
 
 @dataclass(frozen=True)
 class Message:
@@ -18,6 +30,15 @@ class Message:
     intro: str
     sections: Sections
     links: Mapping[str, str] = field(default_factory=dict)
+
+    def written(self) -> Written:
+        """Return both parts, of which one that is too long is cut and says so."""
+        text, page = self.text(), self.html()
+        if len(text) > LONGEST:
+            text = f"{text[:LONGEST]}\n\n(Cut off here: {len(text) - LONGEST} more characters.)\n"
+        if len(page) > LONGEST:
+            page = f"<pre>{html.escape(text)}</pre>"  # tags cannot be cut
+        return Written(self.subject[:255], text, page)
 
     def text(self) -> str:
         """Return the plain part."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import JSON, Column, Index, Integer, MetaData, PrimaryKeyConstraint, String, Table, Text
-from sqlalchemy.dialects.mysql import BIGINT, CHAR, DATETIME, SMALLINT, VARCHAR
+from sqlalchemy.dialects.mysql import BIGINT, CHAR, DATETIME, MEDIUMTEXT, SMALLINT, VARCHAR
 
 country_metadata = MetaData()
 shared_metadata = MetaData()
@@ -311,8 +311,8 @@ lis_mails = Table(
     country_metadata,
     Column("mail_id", BIGINT(unsigned=True), primary_key=True, autoincrement=True),
     Column("subject", String(255), nullable=False),
-    Column("text", Text, nullable=False),
-    Column("html", Text, nullable=False),
+    Column("text", MEDIUMTEXT, nullable=False),
+    Column("html", MEDIUMTEXT, nullable=False),
     _instant("created_at", nullable=False),
     _instant("sent_at"),
     Column("attempts", SMALLINT(unsigned=True), nullable=False, server_default="0"),

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ from imagesys_lib.doctor.finding import Finding, attempt
 from imagesys_lib.errors import ConnectionMissing, EnvironmentFault
 
 POOLS = ("imagesys_download", "imagesys_thumbnail")
+JOBS = {
+    "SchedulerJob": ("scheduler", "no run starts"),
+    "DagProcessorJob": ("dag-processor", "no mail tells of a run that has failed"),
+    "TriggererJob": ("triggerer", "no mail tells of a run that is late, and no purge can be approved"),
+}
+_SECONDS = 120
 
 
 def examine(countries: Sequence[CountryConfig]) -> Iterator[Finding]:
@@ -26,6 +33,7 @@ def examine(countries: Sequence[CountryConfig]) -> Iterator[Finding]:
     yield attempt("Airflow pools", _pools)
     yield attempt("Airflow connections", lambda: _connections(countries))
     yield attempt("Airflow time zone", _time_zone)
+    yield attempt("Airflow services", _services)
 
 
 def _command() -> Path:
@@ -33,7 +41,14 @@ def _command() -> Path:
 
 
 def _call(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(_command()), *arguments], capture_output=True, text=True, check=False, timeout=120)
+    command = [str(_command()), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise EnvironmentFault(
+            f"`airflow {' '.join(arguments)}` did not answer within {_SECONDS} s.",
+            remedy="look at the load of this machine and of Airflow's database, and call the doctor again.",
+        ) from None
 
 
 def _ask(*arguments: str) -> str:
@@ -61,6 +76,12 @@ def _pools() -> str:
         raise EnvironmentFault(
             f"Pools {', '.join(missing)} do not exist: their tasks would stay scheduled for ever.",
             remedy="run `airflow pools set NAME SLOTS DESCRIPTION` for each.",
+        )
+    closed = [pool for pool in POOLS if int(there[pool]) == 0]
+    if closed:
+        raise EnvironmentFault(
+            f"Pools {', '.join(closed)} have 0 slots: their tasks never start.",
+            remedy="run `airflow pools set NAME SLOTS DESCRIPTION` for each: so many of its tasks run at once.",
         )
     return ", ".join(f"{pool} ({there[pool]} slots)" for pool in POOLS)
 
@@ -99,3 +120,16 @@ def _time_zone() -> str:
             remedy="set AIRFLOW__CORE__DEFAULT_TIMEZONE=utc for scheduler, API server and this command.",
         )
     return found
+
+
+def _services() -> str:
+    """Look for a heartbeat of each service whose absence nobody is told of by anything else."""
+    with ThreadPoolExecutor(len(JOBS)) as pool:  # each is a start of Airflow
+        checked = pool.map(lambda job: _call("jobs", "check", "--job-type", job).returncode, JOBS)
+        dead = [JOBS[job] for job, code in zip(JOBS, checked, strict=True) if code]
+    if dead:
+        raise EnvironmentFault(
+            "; ".join(f"no {service} is alive: {loss}" for service, loss in dead) + ".",
+            remedy="start " + ", ".join(f"`airflow {service}`" for service, _ in dead) + ".",
+        )
+    return ", ".join(service for service, _ in JOBS.values()) + " are alive"

@@ -27,8 +27,22 @@ def _name(ctx: Context) -> str:
 
 
 def _table(ctx: Context) -> str:
-    table, name = ctx.config.etl, _name(ctx)
     probe(ctx.etl.engine)
+    try:
+        found = _looked_at(ctx)
+        with ctx.etl.engine.connect() as session:
+            session.exec_driver_sql(f"SELECT 1 FROM {_name(ctx)} WHERE 1 = 0")  # noqa: S608 - from the configuration, which lets names alone through
+    except DBAPIError as error:
+        name, login = _name(ctx), ctx.etl.engine.url.username
+        raise EnvironmentFault(
+            f"{login!r} cannot read ETL table {name}: {error.orig}.",
+            remedy=f"GRANT SELECT ON {name} TO that login.",
+        ) from None
+    return found
+
+
+def _looked_at(ctx: Context) -> str:
+    table, name = ctx.config.etl, _name(ctx)
     inspector = sa.inspect(ctx.etl.engine)
     schema, _, bare = table.table.rpartition(".")
     if not inspector.has_table(bare, schema or None):

@@ -22,8 +22,13 @@ class Finding:
 
 
 def attempt(check: str, work: Callable[[], str]) -> Finding:
-    """Return what ``work`` saw, or the fault it raised."""
+    """Return what ``work`` saw, or the fault it raised, whatever it was."""
     try:
         return Finding(check, True, work())
     except ImageSysError as error:
         return Finding(check, False, error.message, error.remedy)
+    except Exception as error:  # noqa: BLE001 - one check that breaks must not keep the others from being made
+        return Finding(check, False, f"could not be checked: {type(error).__name__}: {error}", _UNFORESEEN)
+
+
+_UNFORESEEN = "mend what that names and call the doctor again; the other checks have been made."

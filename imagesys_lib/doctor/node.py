@@ -2,39 +2,58 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import probe
 from imagesys_lib.doctor.clocks import ahead, database_ahead, require_near
 from imagesys_lib.doctor.finding import Finding, attempt
-from imagesys_lib.errors import ImageSysError
+from imagesys_lib.errors import EnvironmentFault, ImageSysError
 from imagesys_lib.nodes import NodeFault, NodeSession, script_version
 from imagesys_lib.stages.sync import require_space
 
+_NOWHERE = "imagesys-doctor-asks-for-nothing"
+
 
 def examine(ctx: Context, name: str) -> Iterator[Finding]:
-    """Check one node over one connection; its clock only if it can be reached."""
-    clock: list[Finding] = []
+    """Check one node over one connection; its clock and rsync only if it can be reached."""
+    more: list[Finding] = []
 
     def look() -> str:
         node = ctx.node(name)
         with NodeSession(node) as session:
             _require_version(name, session.version())
-            clock.append(attempt(f"node {name} clock", lambda: _clock(ctx, session)))
+            more.append(attempt(f"node {name} clock", lambda: _clock(ctx, session)))
             space = session.prepare()
+            more.append(attempt(f"node {name} rsync", lambda: _rsync(session)))
         require_space(ctx, name, space)
         free = f"{space.free_bytes >> 20} MB and {space.free_inodes} inodes free"
         return f"{node.login}@{node.host}:{node.port}, {node.root}: {free}, host key verified"
 
     yield attempt(f"node {name}", look)
-    yield from clock
+    yield from more
 
 
 def _require_version(name: str, there: str) -> None:
     """A plain account runs what this code sends along; a forced command is what somebody has installed."""
     if there != script_version():
         raise NodeFault(name, "refused", f"{there} is installed there, this code speaks {script_version()}")
+
+
+def _rsync(session: NodeSession) -> str:
+    """Ask for a file that nobody has: so both ends' rsync speak to each other, and nothing comes."""
+    name = session.node.name
+    try:
+        with tempfile.TemporaryDirectory(prefix="imagesys-doctor-") as folder:
+            session.pull([_NOWHERE], Path(folder))
+    except NodeFault as fault:
+        raise EnvironmentFault(
+            f"rsync with node {name} does not do it: {fault.detail}.",
+            remedy=f"install rsync on {name} and let the PATH of its login lead to it (docs/nodes.md).",
+        ) from None
+    return "speaks with the one here"
 
 
 def _clock(ctx: Context, session: NodeSession) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from include.sandbox.settings import PROJECT
 from tests.world import NODES, World
@@ -71,30 +74,78 @@ def test_a_canary_that_fails_turns_the_run_red_and_is_told_once_and_taken_back_o
     assert subjects() == ["UK canary failed", "UK canary comes through again"]
 
 
-def test_where_canaries_cannot_even_fly_that_is_mailed_once(
-    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.fixture
+def subjects(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[str]]:
+    """Subjects of the mails since the test began; marks and mails that wait are its own."""
+    import imagesys_mail
+
+    monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
+    since = len(world.sandbox.mail.files())
+    return lambda: [str(mail["subject"]) for mail in world.sandbox.mail.mails(since)]
+
+
+def test_where_canaries_cannot_even_fly_that_is_mailed_once_and_taken_back_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, subjects: Callable[[], list[str]]
 ) -> None:
     import imagesys_canary
-    import imagesys_incidents
     from imagesys_failures import Failure
 
-    monkeypatch.setattr(imagesys_incidents, "_MARKS", tmp_path)
     away = Failure("fly[0]", "Database away", "http://airflow.example.test/0", kind="DatabaseUnavailable")
     flown = Failure("fly[1]", "push of n1: away", "http://airflow.example.test/1", kind="CanaryFailed")
     failures = [flown]
     monkeypatch.setattr(imagesys_canary, "failures_of", lambda *_: failures)  # Airflow's API server's answer
     since = len(world.sandbox.mail.files())
-    imagesys_canary.mail_failure({"run_id": "scheduled__1"})  # it has told of itself
+    imagesys_canary.tell_failed({"run_id": "scheduled__1"})  # it has told of itself
+    imagesys_canary.tell_flown({"run_id": "scheduled__1"})
+    assert subjects() == []
     failures.append(away)
     for number in (2, 3):
-        imagesys_canary.mail_failure({"run_id": f"scheduled__{number}"})
-    world.sandbox.mail.wait_for(lambda mail: True, since=since)
+        imagesys_canary.tell_failed({"run_id": f"scheduled__{number}"})
     (mail,) = world.sandbox.mail.mails(since)
     assert (str(mail["subject"]), mail["to"]) == ("[ImageSys] Canaries cannot fly", "ops@example.test")
     text = mail.get_body(("plain",)).get_content()
     assert "Database away\n    http://airflow.example.test/0" in text
     assert "push of n1" not in text
     assert "http://airflow.example.test/dags/imagesys_canary/runs/scheduled__2" in text
+    failures.remove(away)
+    imagesys_canary.tell_failed({"run_id": "scheduled__4"})  # they fly, though one does not come through
+    imagesys_canary.tell_flown({"run_id": "scheduled__5"})
+    assert subjects()[1:] == ["[ImageSys] Canaries fly again"]
+    failures.append(away)
+    imagesys_canary.tell_failed({"run_id": "scheduled__6"})  # a second outage of the same day
+    assert subjects()[2:] == ["[ImageSys] Canaries cannot fly"]
+
+
+def test_that_canaries_cannot_fly_is_told_later_where_the_mail_server_is_away_too(
+    world: World, monkeypatch: pytest.MonkeyPatch, subjects: Callable[[], list[str]]
+) -> None:
+    import imagesys_canary
+    from imagesys_failures import Failure
+
+    away = Failure("fly[0]", "Database away", "http://airflow.example.test/0", kind="DatabaseUnavailable")
+    monkeypatch.setattr(imagesys_canary, "failures_of", lambda *_: [away])
+    world.sandbox.mail.stop()
+    try:
+        imagesys_canary.tell_failed({"run_id": "scheduled__1"})
+    finally:
+        world.sandbox.mail.start()
+    imagesys_canary.tell_failed({"run_id": "scheduled__2"})
+    assert subjects() == ["[ImageSys] Canaries cannot fly"]
+
+
+def test_what_a_canary_logs_from_the_level_on_is_mailed(world: World, subjects: Callable[[], list[str]]) -> None:
+    from imagesys_canary import CanaryOperator
+
+    from tests.airflow.test_runs import context_of
+
+    class Talkative(CanaryOperator):
+        def work(self, job: Any) -> Any:
+            logging.getLogger("imagesys_lib.canary").error("n2 is slow")
+
+    task = Talkative(task_id="fly", country="uk")
+    task.execute(context_of(task))
+    assert subjects() == ["[ImageSys] UK canary logged messages"]
+    assert world.rows(sa.text("SELECT * FROM lis_messages")) == []
 
 
 def test_without_any_canary_the_dag_is_there_and_does_not_run() -> None:

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 from zoneinfo import ZoneInfo
@@ -221,6 +222,27 @@ def test_one_mail_goes_to_all_who_want_it_though_a_database_is_away(
     assert "UK       2026-03-28  success" in text
     assert "DE: Database 127.0.0.1:9" in text
     assert "<table" in mail.get_body(("html",)).get_content()
+
+
+def test_a_daily_mail_that_cannot_be_sent_goes_with_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import imagesys_mail
+    from imagesys_daily_report import DailyReportOperator
+
+    monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
+    since = len(world.sandbox.mail.files())
+    world.sandbox.mail.stop()
+    try:
+        DailyReportOperator(task_id="mail", countries=["uk"]).execute({"ti": MagicMock()})
+    finally:
+        world.sandbox.mail.start()
+    assert len(world.sandbox.mail.files()) == since
+    imagesys_mail.post(world.ctx)
+    imagesys_mail.post(world.ctx)
+    (mail,) = world.sandbox.mail.mails(since)
+    assert str(mail["subject"]).startswith("[ImageSys] Daily report: 1 countries")
+    assert mail["to"] == "ops@example.test"
 
 
 def test_a_report_cleared_alone_judges_anew_by_database_and_tasks(world: World) -> None:

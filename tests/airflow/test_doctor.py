@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+import sqlalchemy as sa
 
 from imagesys_lib.config import country_config
 from imagesys_lib.doctor import airflow_setup
@@ -27,10 +29,28 @@ def airflow(airflow_database: None, sandbox: Sandbox, monkeypatch: pytest.Monkey
     return monkeypatch
 
 
-def test_an_airflow_that_is_sound(airflow: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def beating() -> Iterator[None]:
+    """The heartbeats of an Airflow that runs."""
+    from airflow.jobs.job import Job
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        for kind in airflow_setup.JOBS:
+            job = Job()
+            job.job_type, job.state = kind, "running"
+            job.latest_heartbeat = dt.datetime.now(dt.timezone.utc) + dt.timedelta(minutes=10)  # until the test ends
+            session.add(job)
+    yield
+    with create_session() as session:
+        session.execute(sa.delete(Job))
+
+
+def test_an_airflow_that_is_sound(airflow: pytest.MonkeyPatch, beating: None) -> None:
     findings = list(airflow_setup.examine([country_config("uk")]))
     assert [str(finding) for finding in findings if not finding.ok] == []
-    assert [finding.check for finding in findings] == ["Airflow pools", "Airflow connections", "Airflow time zone"]
+    looked_at = ["pools", "connections", "time zone", "services"]
+    assert [finding.check for finding in findings] == [f"Airflow {each}" for each in looked_at]
     assert findings[0].detail == "imagesys_download (2 slots), imagesys_thumbnail (2 slots)"
 
 
@@ -44,6 +64,33 @@ def test_a_pool_that_was_deleted(airflow: pytest.MonkeyPatch) -> None:
         Pool.create_or_update_pool("imagesys_thumbnail", slots=2, description="ImageSys", include_deferred=False)
     assert (finding.ok, finding.detail.startswith("Pools imagesys_thumbnail do not exist")) == (False, True)
     assert "airflow pools set" in finding.remedy
+
+
+def test_a_pool_without_slots(airflow: pytest.MonkeyPatch) -> None:
+    from airflow.models.pool import Pool  # noqa: TID251 - as above
+
+    Pool.create_or_update_pool("imagesys_download", slots=0, description="ImageSys", include_deferred=False)
+    try:
+        finding = found(airflow_setup._pools)
+    finally:
+        Pool.create_or_update_pool("imagesys_download", slots=2, description="ImageSys", include_deferred=False)
+    assert (finding.ok, finding.detail) == (False, "Pools imagesys_download have 0 slots: their tasks never start.")
+    assert "airflow pools set" in finding.remedy
+
+
+def test_services_that_do_not_run(airflow: pytest.MonkeyPatch) -> None:
+    finding = found(airflow_setup._services)
+    assert not finding.ok
+    assert "no triggerer is alive: no mail tells of a run that is late" in finding.detail
+    assert finding.remedy == "start `airflow scheduler`, `airflow dag-processor`, `airflow triggerer`."
+
+
+def test_an_airflow_that_is_too_slow_to_answer(airflow: pytest.MonkeyPatch) -> None:
+    airflow.setattr(airflow_setup, "_SECONDS", 0.05)
+    findings = list(airflow_setup.examine([country_config("uk")]))
+    assert [finding.ok for finding in findings] == [False] * 4
+    assert "did not answer within 0.05 s" in findings[0].detail
+    assert "call the doctor again" in findings[0].remedy
 
 
 def test_a_connection_that_is_nowhere_and_one_that_is_airflows_own(airflow: pytest.MonkeyPatch) -> None:

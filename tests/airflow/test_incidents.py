@@ -46,9 +46,9 @@ class Sink:
 
 @pytest.fixture
 def sink(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
-    import imagesys_incidents
+    import imagesys_mail
 
-    monkeypatch.setattr(imagesys_incidents, "_MARKS", tmp_path)
+    monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
     yield Sink(world)
     world.sandbox.mail.start()
 
@@ -74,12 +74,12 @@ def late(dag_run: dict[str, Any], trouble: str = "late") -> None:
     assert asyncio.run(imagesys_incidents.run_late(country="uk", trouble=trouble, context=context)) is None
 
 
-def ends(dag_run: dict[str, Any], *, well: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def ends(dag_run: dict[str, Any], *, well: bool, monkeypatch: pytest.MonkeyPatch, dag_id: str = DAG_ID) -> None:
     """It ends, as the DAG processor tells its callbacks."""
     import imagesys_incidents
 
     monkeypatch.setattr(imagesys_incidents, "failures_of", lambda *_: [])
-    dag = SimpleNamespace(dag_id=DAG_ID, task_ids=["report"])
+    dag = SimpleNamespace(dag_id=dag_id, task_ids=["report"])
     plain = {**dag_run, "run_id": dag_run["dag_run_id"]}
     context: Any = {"dag": dag, "dag_run": SimpleNamespace(model_dump=lambda: plain), "run_id": plain["run_id"]}
     callback = imagesys_incidents.RunEndedWell if well else imagesys_incidents.RunFailed
@@ -202,14 +202,47 @@ def test_without_a_database_mails_go_directly_and_a_backfill_is_still_one(
     assert sink.subjects()[2:] == ["run of 2026-03-28 has ended well"]
 
 
-def test_without_database_and_mail_server_nothing_is_raised(
-    sink: Sink, no_database: None, monkeypatch: pytest.MonkeyPatch
+def test_without_database_and_mail_server_mails_come_later_and_once(
+    sink: Sink, world: World, no_database: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sink.server.stop()
     late(run())
-    ends(run(), well=False, monkeypatch=monkeypatch)
-    ends(run(), well=True, monkeypatch=monkeypatch)
+    for day in (10, 11):
+        ends(run(day, "backfill"), well=False, monkeypatch=monkeypatch)
+    for _ in range(2):
+        ends(run(), well=False, monkeypatch=monkeypatch)
     assert sink.subjects() == []
+    sink.server.start()
+    ends(run(27), well=True, monkeypatch=monkeypatch)  # whoever is next takes them along
+    told = {"run of 2026-03-28 is late": 1, "run of 2026-03-28 failed": 1, "backfill failed": 1}
+    assert Counter(sink.subjects()) == told
+    for _ in range(2):
+        ends(run(), well=True, monkeypatch=monkeypatch)  # the database is still away
+    assert sink.subjects()[3:] == ["run of 2026-03-28 has ended well"]
+    assert "It was failed, told " in sink.texts()[3]
+
+
+def test_a_mail_that_has_waited_in_a_file_says_when_it_was_written(
+    sink: Sink, no_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import imagesys_mail
+
+    sink.server.stop()
+    late(run())
+    (path,) = (tmp_path / "imagesys-mails").glob("*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "written_at": "2026-03-28T10:00:00+00:00"}))
+    sink.server.start()
+    imagesys_mail.post_files()
+    assert sink.texts()[0].startswith("Written 2026-03-28 10:00 UTC; it could not be sent before now.\n\nThe run of")
+
+
+def test_where_not_even_a_file_can_be_kept_a_mail_goes_at_once(
+    sink: Sink, no_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "imagesys-mails").touch()  # no folder can be made there
+    late(run())
+    late(run())
+    assert sink.subjects() == ["run of 2026-03-28 is late"]
 
 
 def test_a_silent_database_holds_a_mail_up_for_seconds_only(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,6 +281,79 @@ def test_what_tasks_log_from_the_level_on_is_one_mail_a_run(
     assert "sync[n1]\n  - WARNING: n2 is slow (3 times)" in sink.texts()[0]
     assert "plan[0]\n" in sink.texts()[0]
     assert "not worth" not in sink.texts()[0]
+
+
+def count(runs: dict[str, str]) -> Any:
+    """Airflow's answer to how many of some runs there are, in some states."""
+
+    def get_dr_count(dag_id: str, run_ids: list[str], states: list[str] | None = None) -> int:
+        found = [runs[key] for key in (f"{dag_id} {run_id}" for run_id in run_ids) if key in runs]
+        return len([state for state in found if states is None or state in states])
+
+    return get_dr_count
+
+
+def test_runs_whose_end_nobody_told_are_taken_back_by_the_next_heal(
+    sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imagesys_operators import StageOperator
+
+    for day in (26, 27, 28):
+        ends(run(day), well=False, monkeypatch=monkeypatch)
+    days = [run(day, "backfill") for day in (10, 11)]
+    for day in days:
+        ends(day, well=False, monkeypatch=monkeypatch)
+    check = {**run(28), "dag_run_id": "scheduled__2026-03-28T05:00:00+00:00"}
+    ends(check, well=False, monkeypatch=monkeypatch, dag_id="imagesys_check_uk")
+    before = len(sink.subjects())
+    states = {
+        f"{DAG_ID} scheduled__2026-03-26": "success",  # marked by hand, say
+        f"{DAG_ID} scheduled__2026-03-27": "failed",  # and that of the 28th was deleted
+        **{f"{DAG_ID} {day['dag_run_id']}": "success" for day in days},
+        f"imagesys_check_uk {check['dag_run_id']}": "success",
+    }
+    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    context = context_of(heal)
+    context["ti"].get_dr_count = count(states)
+    for _ in range(2):
+        heal.execute(context)
+    told = sink.subjects()[before:]
+    assert Counter(subject.rpartition(" of ")[0] or subject for subject in told) == {
+        "run": 1,
+        "backfill has ended well": 1,
+        "weekly check": 1,
+    }
+    assert all(subject.endswith("has ended well") for subject in told)
+    still_open = world.rows(sa.text("SELECT subject FROM lis_incidents WHERE is_open = 1"))
+    assert [row.subject for row in still_open] == [f"{DAG_ID} scheduled__2026-03-27"]
+
+
+def test_a_good_end_that_a_silent_database_kept_from_being_told_is_told_by_the_next_heal(
+    sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import imagesys_incidents
+    from imagesys_operators import StageOperator
+
+    ends(run(), well=False, monkeypatch=monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(imagesys_incidents, "_LOOK_SECONDS", 0.3)
+        patch.setattr(imagesys_incidents, "probe", lambda *_, **__: time.sleep(5))
+        ends(run(), well=True, monkeypatch=monkeypatch)
+    assert sink.subjects() == ["run of 2026-03-28 failed"]
+    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    context = context_of(heal)
+    context["ti"].get_dr_count = count({f"{DAG_ID} scheduled__2026-03-28": "success"})
+    heal.execute(context)
+    assert len(sink.subjects()) == 2
+    assert sink.subjects()[1].endswith("has ended well")
+
+
+def test_the_weekly_check_is_told_apart_from_the_daily_run(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    check = {**run(27), "data_interval_start": None, "data_interval_end": None}
+    for well in (False, True):
+        ends(check, well=well, monkeypatch=monkeypatch, dag_id="imagesys_check_uk")
+    assert sink.subjects() == ["weekly check of 2026-03-28 failed", "weekly check of 2026-03-28 has ended well"]
+    assert sink.texts()[0].startswith("The weekly check of United Kingdom for 2026-03-28 failed.")
 
 
 def test_a_mail_goes_to_those_whom_the_configuration_names_when_it_is_sent(sink: Sink, world: World) -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from imagesys_lib.db import engine as engine_module
 from include.sandbox.settings import PROJECT
 from tests.airflow.conftest import HOME
 from tests.system_files import command_of
-from tests.world import World
+from tests.world import World, set_connection
 
 pytestmark = [pytest.mark.usefixtures("airflow_database"), pytest.mark.filterwarnings("default")]  # Airflow's own
 LOGS = HOME / "logs"
@@ -76,7 +80,19 @@ def results(run_id: str) -> dict[str, Any]:
         return {task: json.loads(value) for task, value in session.execute(query, {"run": run_id})}
 
 
-def test_a_country_that_fails_is_named_and_mailed(world: World) -> None:
+@pytest.fixture
+def subjects(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[str]]:
+    """Subjects of the mails since the test began; marks and mails that wait are its own."""
+    import imagesys_mail
+
+    monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
+    since = len(world.sandbox.mail.files())
+    return lambda: [str(mail["subject"]) for mail in world.sandbox.mail.mails(since)]
+
+
+def test_a_country_that_fails_is_named_mailed_once_and_taken_back(
+    world: World, subjects: Callable[[], list[str]]
+) -> None:
     import imagesys_upkeep
 
     from imagesys_lib.errors import EnvironmentFault
@@ -89,9 +105,46 @@ def test_a_country_that_fails_is_named_and_mailed(world: World) -> None:
     assert task.instance_name == "MX"
 
     since = len(world.sandbox.mail.files())
-    imagesys_upkeep.mail_failure({"dag_run": context["dag_run"]})
+    for _ in range(2):  # the next day it fails again
+        imagesys_upkeep.tell_failed({"dag_run": context["dag_run"]})
     mail = world.sandbox.mail.wait_for(lambda mail: "Maintenance failed" in str(mail["subject"]), since=since)
     assert "/dags/imagesys_maintenance/runs/manual__1" in mail.get_body(("plain",)).get_content()
+    for _ in range(2):
+        imagesys_upkeep.tell_well({})
+    assert subjects() == ["[ImageSys] Maintenance failed", "[ImageSys] Maintenance works again"]
+    imagesys_upkeep.tell_failed({"dag_run": context["dag_run"]})
+    assert subjects()[2:] == ["[ImageSys] Maintenance failed"]
+
+
+def test_a_staging_disk_below_its_floor_is_mailed(
+    world: World, maintenance: Any, subjects: Callable[[], list[str]]
+) -> None:
+    import imagesys_upkeep
+
+    from tests.airflow.test_runs import context_of
+
+    world.configure(staging={"min_free_mb": 10**9})
+    task = imagesys_upkeep.TendOperator(task_id="tend", country="uk")
+    task.execute({**context_of(task), "params": {"dry_run": True}})
+    assert subjects() == ["[ImageSys] UK maintenance logged messages"]
+    (mail,) = world.sandbox.mail.mails(len(world.sandbox.mail.files()) - 1)
+    assert "ERROR: UK: staging " in mail.get_body(("plain",)).get_content()
+    assert "no work is begun" in mail.get_body(("plain",)).get_content()
+
+
+def test_a_logged_message_is_mailed_though_the_database_keeps_none(
+    world: World, subjects: Callable[[], list[str]]
+) -> None:
+    from imagesys_logged import mailing_logged
+
+    from tests.airflow.test_runs import context_of
+
+    world.patch.setattr(engine_module, "_PATIENCE", 0.2)
+    set_connection(world, "IMAGESYS_DB", port=9)
+    task = SimpleNamespace(task_id="carry_out")
+    with mailing_logged(world.context(), context_of(task), "purge approval"):  # type: ignore[arg-type]
+        logging.getLogger("imagesys_lib.stages.purge").error("the ETL is half loaded")
+    assert subjects() == ["[ImageSys] UK purge approval logged messages"]
 
 
 def test_the_logs_that_airflow_writes_are_those_that_are_pruned(world: World, maintenance: Any) -> None:

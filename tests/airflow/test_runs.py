@@ -69,6 +69,7 @@ def context_of(task: Any) -> dict[str, Any]:
     """As much of Airflow's context as an operator asks for."""
     ti = MagicMock(dag_id="imagesys_uk", run_id="manual__1", task_id=task.task_id, map_index=0, try_number=1)
     ti.xcom_pull.return_value = {"kind": "manual"}
+    ti.get_dr_count.side_effect = lambda dag_id, run_ids, states: 0 if states else len(run_ids)  # none has ended well
     start = dt.datetime.combine(DAY, dt.time(), tzinfo=LONDON)
     dag_run = MagicMock(
         run_id="manual__1",

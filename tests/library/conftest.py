@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from imagesys_lib.doctor import airflow_setup
+from tests.world import World
+
 
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -19,3 +22,10 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = Path(__file__).with_name("wrong_clock.c")
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True, timeout=60)
     return library
+
+
+@pytest.fixture
+def patient(world: World) -> World:
+    """A world in which the doctor does not look at Airflow: there is none here."""
+    world.patch.setattr(airflow_setup, "examine", lambda _countries: iter(()))
+    return world

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from imagesys_lib import doctor
 from imagesys_lib.db import engine as engine_module
-from imagesys_lib.doctor import airflow_setup, database, etl
+from imagesys_lib.doctor import database, etl
 from imagesys_lib.doctor.finding import attempt
 from include.sandbox.nodes import RESTRICTED, Node
 from include.sandbox.settings import LOOPBACK
@@ -24,20 +24,13 @@ SOUND = {
     *("configuration", "ssh", "rsync", "mail", "uk ETL", "uk ETL rights", "uk staging"),
     *("imagesys_shared", "imagesys_shared rights", "imagesys_shared server", "imagesys_shared clock"),
     *("uk database", "uk database rights", "uk database server", "uk database clock"),
-    *(f"node {name}{part}" for name in ("n1", "n2", "n3") for part in ("", " clock")),
+    *(f"node {name}{part}" for name in ("n1", "n2", "n3") for part in ("", " clock", " rsync")),
 }
 
 
 def bad(world: World) -> dict[str, str]:
     """What the doctor finds wrong, by check."""
     return {finding.check: str(finding) for finding in doctor.examine("uk") if not finding.ok}
-
-
-@pytest.fixture
-def patient(world: World) -> World:
-    """A world in which Airflow is not looked at: there is none here."""
-    world.patch.setattr(airflow_setup, "examine", lambda _countries: iter(()))
-    return world
 
 
 def administer(world: World, *statements: str) -> None:

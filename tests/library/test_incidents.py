@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib.alerts import incidents, outbox
+from imagesys_lib.alerts import gathered, incidents, outbox
 from imagesys_lib.alerts.incidents import ENDED_BY_FAILURE, Kind
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.alerts.outbox import Mail, deliver
@@ -78,6 +78,24 @@ def test_trouble_a_day_after_the_last_is_another_backfills(world: World) -> None
     assert [row.runs for row in open_now] == [["dag r9"]]
 
 
+def test_among_more_than_a_thousand_open_incidents_each_is_found(world: World) -> None:
+    world.sql(
+        "INSERT INTO lis_incidents (kind, subject, is_open, runs, told, opened_at, touched_at) "
+        "SELECT 'failed', CONCAT('dag old', seq), 1, JSON_ARRAY(CONCAT('dag old', seq)), 1, UTC_TIMESTAMP(6), "
+        "UTC_TIMESTAMP(6) FROM seq_1_to_1001"
+    )
+    begin(world, Kind.FAILED, "dag r1", "dag r1")
+    begin(world, Kind.CANARY, "the canary")
+    waiting = incidents.waited_for(world.ctx.db)
+    assert len(waiting) == 1002
+    assert "dag r1" in waiting
+    assert ended(world, "dag r1") == ["failed"]
+    over = write(world.ctx.db, lambda s: incidents.end(s, Kind.CANARY, "the canary"))
+    assert over
+    assert write(world.ctx.db, lambda s: incidents.end(s, Kind.CANARY, "the canary")) is None
+    assert len(incidents.waited_for(world.ctx.db)) == 1001
+
+
 def test_a_breaker_that_opens_again_and_again_is_one_mail_and_its_end_another(world: World) -> None:
     def see(attempts: int, failures: int) -> None:
         note(world.ctx.db, "uk", {7: Tally(attempts, failures)}, BREAKER)
@@ -137,6 +155,42 @@ def test_two_senders_at_once_send_nothing_twice(world: World) -> None:
     taken, send = refuse("none of them")
     in_threads(*[lambda: deliver(world.context().db, send) for _ in range(3)])
     assert sorted(taken) == sorted(f"mail {n}" for n in range(30))
+
+
+def test_mails_that_a_slow_server_takes_minutes_for_are_not_sent_by_another_meanwhile(world: World) -> None:
+    taken, other = refuse("none of them")
+
+    def slowly(mail: Mail) -> None:
+        taken.append(mail.subject)
+        world.sql("UPDATE lis_mails SET claimed_until = claimed_until - INTERVAL 200 SECOND")
+        if mail.subject != "a":
+            deliver(world.context().db, other)
+
+    put(world, "a", "b", "c")
+    deliver(world.ctx.db, slowly)
+    assert taken == ["a", "b", "c"]
+
+
+def test_a_mail_longer_than_64_kilobytes_is_kept_whole(world: World) -> None:
+    failures = tuple(f"sync[n{number}]: {'ü' * 4000}" for number in range(20))
+    message = Message("failed", "Intro.", (("Failed tasks", failures),))
+    write(world.ctx.db, lambda s: outbox.put(s, message))
+    (row,) = world.rows(sa.select(lis_mails))
+    assert (row.text, row.html) == (message.text(), message.html())
+    assert len(row.text.encode()) > 2 * 65_535
+
+
+def test_a_run_that_logged_thousands_of_messages_tells_a_thousand_and_counts_the_rest(world: World) -> None:
+    world.sql(
+        "INSERT INTO lis_messages (run, task, level, text, times, noted_at) "
+        "SELECT 'dag r1', CONCAT('process.download[', seq DIV 50, ']'), 'ERROR', CONCAT('message ', seq), 2, "
+        "UTC_TIMESTAMP(6) FROM seq_1_to_2345"
+    )
+    told = write(world.ctx.db, lambda s: gathered.take(s, "dag r1"))
+    assert sum(len(items) for _, items in told) == 1001
+    assert told[0][1][0] == "ERROR: message 1 (2 times)"
+    assert told[-1] == ("And more", ("1345 other messages: the tasks' logs have them.",))
+    assert write(world.ctx.db, lambda s: gathered.take(s, "dag r1")) == ()
 
 
 def test_a_sender_that_died_keeps_its_mails_for_five_minutes_only(world: World) -> None:

@@ -1,0 +1,53 @@
+"""Alerts of runs whose end nobody told are taken back by the next run's `heal`, which asks Airflow's own API."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import sqlalchemy as sa
+
+from imagesys_lib.alerts import incidents
+from imagesys_lib.alerts.incidents import Kind
+from imagesys_lib.db.engine import write
+from include.sandbox.settings import PROJECT
+from tests.world import DAY, World
+
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
+
+
+@pytest.fixture
+def uk(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The DAG of uk, read with the world's configuration."""
+    import imagesys_mail
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
+    bag = DagBag(str(PROJECT / "dags"))
+    dag = bag.dags["imagesys_uk"]
+    dag.deadline = None  # see test_runs.py
+    dag.on_success_callback = dag.on_failure_callback = None  # the DAG processor was killed
+    sync_bag_to_db(bag, "dags-folder", None)
+    return dag
+
+
+def test_what_nobody_took_back_the_next_run_does(world: World, uk: Any) -> None:
+    def ran(days: int) -> Any:
+        at = dt.datetime.combine(DAY + dt.timedelta(days=days), dt.time(3), tzinfo=ZoneInfo("Europe/London"))
+        return uk.test(logical_date=at)
+
+    world.seed(4)
+    first = ran(1)
+    assert first.state == "success"
+    for run_id in (first.run_id, "scheduled__deleted"):
+        key = f"imagesys_uk {run_id}"
+        write(world.ctx.db, lambda session, key=key: incidents.begin(session, Kind.FAILED, key, key))
+    since = len(world.sandbox.mail.files())
+    assert ran(2).state == "success"
+    assert world.rows(sa.text("SELECT subject FROM lis_incidents WHERE is_open = 1")) == []
+    (mail,) = world.sandbox.mail.mails(since)
+    assert str(mail["subject"]) == f"[ImageSys] UK run of {DAY} has ended well"
+    assert f"/dags/imagesys_uk/runs/{first.run_id[:10]}" in mail.get_body(("plain",)).get_content()
