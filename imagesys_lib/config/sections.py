@@ -1,29 +1,17 @@
-"""The configuration: one typed, frozen model per country, read from ``include/countries.yaml``.
-
-The file has ``defaults`` and, under ``countries``, what differs. Everything is validated at load; all errors
-are raised at once, each with its line and path.
-"""
+"""The settings that belong together: one typed, frozen model a section, with what each of its values means."""
 
 from __future__ import annotations
 
-import os
 import re
 import zoneinfo
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationInfo, field_validator
 
-from imagesys_lib.errors import ConfigError, UsageError
-
-CONFIG_VARIABLE = "IMAGESYS_CONFIG"
-DEFAULT_PATH = Path(__file__).resolve().parent.parent / "include" / "countries.yaml"
-
-_SQL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63})?\Z")
-_CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
+SQL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63})?\Z")
+CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
 Seconds = Annotated[float, Field(gt=0)]
 Days = Annotated[int, Field(ge=0, le=3650)]
@@ -34,11 +22,13 @@ HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s]+[^\s/]$")]
 StatusMeaning = Literal["gone", "unknown"]
 
 
-class _Model(BaseModel):
+class Section(BaseModel):
+    """Frozen, and with no setting that it does not know."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Size(_Model):
+class Size(Section):
     """One thumbnail size in pixels; ``crop`` fills the box exactly, ``fit`` stays inside it."""
 
     width: Annotated[int, Field(ge=16, le=4096)]
@@ -46,7 +36,7 @@ class Size(_Model):
     mode: Literal["crop", "fit"]
 
 
-class ProcessDetails(_Model):
+class ProcessDetails(Section):
     """How a data source's thumbnails are finished: ``sharpen`` is radius x sigma, as ImageMagick means it."""
 
     sharpen: Annotated[str, Field(pattern=r"^\d+(\.\d+)?x\d+(\.\d+)?$")] = "0x1"
@@ -63,7 +53,7 @@ class DataSource(ProcessDetails):
     statuses: Mapping[HttpStatus, StatusMeaning] = Field(default_factory=dict)
 
 
-class EtlTable(_Model):
+class EtlTable(Section):
     """Where the ETL keeps listings. Names may carry ``{country}``; ``updated_at`` is naive in ``time_zone``."""
 
     table: str
@@ -77,24 +67,24 @@ class EtlTable(_Model):
     @field_validator("table", "listing_id", "datasource_id", "photo_urls", "updated_at")
     @classmethod
     def _sql_name(cls, value: str) -> str:
-        if not _SQL_NAME.match(value):
+        if not SQL_NAME.match(value):
             raise ValueError(f"{value!r} is not a table or column name (letters, digits, _)")
         return value
 
     @field_validator("time_zone")
     @classmethod
-    def _known_zone(cls, value: str) -> str:
-        return _zone(value)
+    def _knownknown_zone(cls, value: str) -> str:
+        return known_zone(value)
 
 
-class HostLimits(_Model):
+class HostLimits(Section):
     """How hard one host may be asked: requests in flight over all workers, and optionally requests a second."""
 
     per_host: Annotated[int, Field(ge=1, le=64)]
     rate: Annotated[float, Field(gt=0, le=1000)] | None = None
 
 
-class Breaker(_Model):
+class Breaker(Section):
     """When a host or data source is left alone: after so many failures, for a time that doubles up to a most.
 
     A host's breaker opens after ``failures`` requests in a row that it failed, a data source's when
@@ -109,7 +99,7 @@ class Breaker(_Model):
     window_hours: Annotated[float, Field(gt=0)] = 24
 
 
-class Fetch(_Model):
+class Fetch(Section):
     """How photos are fetched. Times in seconds, sizes in bytes, speeds in bytes a second.
 
     ``statuses`` says what an HTTP status means: ``gone`` (rejected) or ``unknown`` (tried again later).
@@ -152,7 +142,7 @@ class Fetch(_Model):
         return own or HostLimits(per_host=self.per_host, rate=self.rate)
 
 
-class Thumbnailing(_Model):
+class Thumbnailing(Section):
     """How thumbnails are made. ``processes`` decode at once, each within ``memory_mb`` and ``seconds`` an image.
 
     ``encoder``: ``lean`` spends time on fewer bytes, ``fast`` does not. ``siblings`` are made beside each JPEG.
@@ -167,7 +157,7 @@ class Thumbnailing(_Model):
     placeholder_listings: Annotated[int, Field(ge=0)] = 50
 
 
-class Retry(_Model):
+class Retry(Section):
     """When a failed image is tried again: ``first_hours`` doubled per attempt up to ``max_hours``, jittered."""
 
     first_hours: Annotated[float, Field(gt=0)] = 6
@@ -175,7 +165,7 @@ class Retry(_Model):
     max_attempts: Annotated[int, Field(ge=1)] = 12
 
 
-class Batching(_Model):
+class Batching(Section):
     """Size of a batch in images, and how many batches one run may have (Airflow maps at most 1,024)."""
 
     size: Annotated[int, Field(ge=1, le=100_000)] = 2000
@@ -184,7 +174,7 @@ class Batching(_Model):
     deadline_minutes: Annotated[float, Field(gt=0)] = 120
 
 
-class Staging(_Model):
+class Staging(Section):
     """The worker's disk: where originals and thumbnails wait, and the floors of free space it never crosses.
 
     Below ``pressure_percent`` of one of them (200: twice as much) changes of nodes that are behind are let go.
@@ -209,7 +199,7 @@ class Staging(_Model):
         return self.min_free_inodes * self.pressure_percent // 100
 
 
-class Transfer(_Model):
+class Transfer(Section):
     """How files go to a node. ``bandwidth_kbps`` in KiB/s, 0 for no limit; times in seconds.
 
     ``repair_kbps`` is the same for what a repair takes from a peer. A node that is behind by ``let_go_days`` is no
@@ -228,7 +218,7 @@ class Transfer(_Model):
     group_images: Annotated[int, Field(ge=1, le=1000)] = 1000
 
 
-class Purge(_Model):
+class Purge(Section):
     """When images go: ``retention_days`` after the last listing has gone, or, if ``max_age_days`` is set, so long
     after the newest of their listings was updated and ingested. Files go ``grace_hours`` after the image has left the
     site. Caps in per cent. A data source that loses more than ``max_unlisted_percent``, and at least
@@ -249,7 +239,7 @@ class Purge(_Model):
     rotate_above: Annotated[int, Field(ge=0)] = 20_000
 
 
-class Check(_Model):
+class Check(Section):
     """Check of files against database: extra files are spared until they are ``extra_grace_hours`` old.
 
     A country of more than ``shard_above`` live images is checked by sevenths, one a day. ``scrub_files`` files of each
@@ -268,7 +258,7 @@ class Check(_Model):
     samples: Annotated[int, Field(ge=0, le=1000)] = 20
 
 
-class Retention(_Model):
+class Retention(Section):
     """For how many days what only tells of the past is kept; changes count from when every node had applied them.
 
     Log files are those of the whole installation: the longest time and the most ``logs_mb`` of any country hold. More
@@ -285,7 +275,7 @@ class Retention(_Model):
     logs_mb: Annotated[int, Field(ge=1)] = 10_240
 
 
-class Alerts(_Model):
+class Alerts(Section):
     """Who is told, and when a run counts as late: a warning, then the deadline (minutes after it was queued).
 
     What the library logs in a run from ``mail_level`` on is mailed too, in one mail a run. With ``daily_report`` the
@@ -314,7 +304,7 @@ class Alerts(_Model):
         return value
 
 
-class Canary(_Model):
+class Canary(Section):
     """The known photo that an hourly canary takes through the whole path: ``sha1`` is of the photo's bytes.
 
     The path must be done within ``seconds``.
@@ -325,222 +315,10 @@ class Canary(_Model):
     seconds: Annotated[float, Field(ge=1, le=1800)] = 120
 
 
-class CountryConfig(_Model):
-    """All settings of one country."""
-
-    country: Annotated[str, Field(pattern=r"^[a-z]{2}$")]
-    name: str
-    time_zone: str
-    start: Annotated[str, Field(pattern=_CLOCK)] = "03:00"
-    look_back_hours: Annotated[float, Field(ge=0, le=24 * 31)] = 48
-    database: str
-    image_base_url: HttpUrl
-    sizes: Annotated[tuple[Size, ...], Field(min_length=1, max_length=9)]
-    batch: Batching = Batching()
-    fetch: Fetch
-    retry: Retry = Retry()
-    process: ProcessDetails = ProcessDetails()
-    datasources: Mapping[int, DataSource] = Field(default_factory=dict)
-    thumbnail: Thumbnailing = Thumbnailing()
-    min_width: Annotated[int, Field(ge=1)] = 32
-    min_height: Annotated[int, Field(ge=1)] = 32
-    max_megapixels: Annotated[float, Field(gt=0)] = 50
-    etl: EtlTable
-    nodes: Annotated[tuple[str, ...], Field(min_length=1)]
-    quorum: Annotated[int, Field(ge=1)]
-    node_root: Path = Path("/srv/imagesys")
-    node_urls: Mapping[str, HttpUrl] = Field(default_factory=dict)
-    staging: Staging
-    transfer: Transfer = Transfer()
-    purge: Purge = Purge()
-    check: Check = Check()
-    canary: Canary | None = None
-    retention: Retention = Retention()
-    alerts: Alerts
-    max_threads_running: Annotated[int, Field(ge=1)] = 64
-    owner: str = "imagesys"
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        return _zone(value)
-
-    @field_validator("nodes")
-    @classmethod
-    def _node_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        bad = [name for name in value if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name)]
-        if bad or len(set(value)) != len(value):
-            raise ValueError(f"node names must be distinct connection ids such as n1, not {list(value)}")
-        return value
-
-    @field_validator("database")
-    @classmethod
-    def _database_name(cls, value: str) -> str:
-        if not _SQL_NAME.match(value) or "." in value:
-            raise ValueError(f"{value!r} is not a database name (letters, digits, _)")
-        return value
-
-    @field_validator("quorum")
-    @classmethod
-    def _quorum_possible(cls, value: int, info: ValidationInfo) -> int:
-        nodes = info.data.get("nodes")  # missing where they are wrong themselves
-        if nodes is not None and value > len(nodes):
-            raise ValueError(f"quorum {value} is more than the {len(nodes)} nodes")
-        return value
-
-    @field_validator("node_urls")
-    @classmethod
-    def _urls_of_nodes(cls, value: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
-        unknown = sorted(value.keys() - set(info.data.get("nodes", value)))
-        if unknown:
-            raise ValueError(f"{', '.join(unknown)}: not one of the nodes")
-        return value
-
-    @property
-    def zone(self) -> zoneinfo.ZoneInfo:
-        """The country's time zone; a run's interval is one calendar day in it."""
-        return zoneinfo.ZoneInfo(self.time_zone)
-
-    def process_details(self, datasource_id: int) -> ProcessDetails:
-        """Return how this data source's thumbnails are finished."""
-        own = self.datasources.get(datasource_id)
-        if own is None:
-            return self.process
-        named = own.model_dump(exclude_unset=True, include=set(ProcessDetails.model_fields))
-        return self.process.model_copy(update=named)
-
-    def status_meaning(self, datasource_id: int, status: int) -> StatusMeaning | None:
-        """Return what a status means from this data source; None where nobody has said."""
-        own = self.datasources.get(datasource_id)
-        return (own.statuses.get(status) if own else None) or self.fetch.statuses.get(status)
-
-
-def _zone(value: str) -> str:
+def known_zone(value: str) -> str:
+    """Return the name of a time zone. Raises ValueError if there is none."""
     try:
         zoneinfo.ZoneInfo(value)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError):
         raise ValueError(f"{value!r} is not a time zone (IANA name such as Europe/London)") from None
     return value
-
-
-def lis_datasource_process_details(country: str, datasource_id: int) -> ProcessDetails:
-    """Return the process details (sharpen, gamma, quality) of a data source, from the loaded configuration."""
-    return country_config(country).process_details(datasource_id)
-
-
-def config_path() -> Path:
-    """Return the configuration file in force: ``$IMAGESYS_CONFIG``, else ``include/countries.yaml``."""
-    return Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_PATH)
-
-
-def country_config(country: str) -> CountryConfig:
-    """Return one country's settings. Raises UsageError for a country that is not configured."""
-    countries = load_config(config_path())
-    if country not in countries:
-        raise UsageError(f"No country {country!r} in {config_path()}; it has {', '.join(countries)}.")
-    return countries[country]
-
-
-def load_config(path: Path | None = None) -> dict[str, CountryConfig]:
-    """Read and validate the whole file. Raises ConfigError naming every fault with its line and path."""
-    path = path or config_path()
-    try:
-        stamp = path.stat().st_mtime_ns
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot read the configuration {path}: {error.strerror}.",
-            remedy=f"create it or point {CONFIG_VARIABLE} at it.",
-        ) from error
-    return _load(path, stamp)
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path, _stamp: int) -> dict[str, CountryConfig]:
-    text = path.read_text(encoding="utf-8")
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}", remedy="correct the line named above.") from error
-    lines = _line_numbers(node)
-    problems: list[str] = []
-    if not isinstance(raw, dict) or not isinstance(raw.get("countries"), dict) or not raw["countries"]:
-        raise ConfigError(f"{path}: a mapping `countries` with at least one country is required.")
-    problems += [
-        f"{path}:{lines.get((key,), 1)}: {key}: unknown section" for key in raw if key not in ("defaults", "countries")
-    ]
-    defaults = raw.get("defaults") or {}
-    loaded: dict[str, CountryConfig] = {}
-    for place, section in (
-        (("defaults",), defaults),
-        *((("countries", str(k)), v) for k, v in raw["countries"].items()),
-    ):
-        if section is not None and not isinstance(section, dict):
-            shown = ".".join(place)
-            problems.append(f"{path}:{lines.get(place, 1)}: {shown}: must be a mapping of settings")
-    if problems:
-        raise _fault(problems)
-    for country, own in raw["countries"].items():
-        merged = _expand({**_merge(defaults, own or {}), "country": country}, str(country))
-        try:
-            loaded[country] = CountryConfig.model_validate(merged)
-        except ValidationError as error:
-            problems += [_place(path, lines, str(country), item) for item in error.errors()]
-    if problems:
-        raise _fault(problems)
-    return loaded
-
-
-def _fault(problems: list[str]) -> ConfigError:
-    distinct = list(dict.fromkeys(problems))
-    listing = "\n  ".join(distinct)
-    return ConfigError(
-        f"{len(distinct)} fault(s) in the configuration:\n  {listing}\n", remedy="correct the lines named above."
-    )
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _expand(value: Any, country: str) -> Any:
-    """Put the country and environment variables (``${NAME:-default}``) into every string."""
-    if isinstance(value, str):
-        value = re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", lambda m: os.environ.get(m[1]) or m[2] or "", value)
-        return value.replace("{country}", country)
-    if isinstance(value, dict):
-        return {key: _expand(item, country) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expand(item, country) for item in value]
-    return value
-
-
-def _line_numbers(node: yaml.Node | None, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], int]:
-    found: dict[tuple[Any, ...], int] = {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*path, str(key.value))
-            found[here] = key.start_mark.line + 1
-            found |= _line_numbers(value, here)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            here = (*path, str(index))
-            found[here] = value.start_mark.line + 1
-            found |= _line_numbers(value, here)
-    return found
-
-
-def _place(path: Path, lines: Mapping[tuple[Any, ...], int], country: str, item: Any) -> str:
-    """Say where a fault is: under the country if it is written there, else under the defaults."""
-    where = tuple(str(part) for part in item["loc"])
-    for end in range(len(where), -1, -1):
-        for prefix in (("countries", country), ("defaults",)):
-            line = lines.get((*prefix, *where[:end]))
-            if line is not None and (end or prefix[0] == "countries"):
-                shown = ".".join((*prefix, *where))
-                return f"{path}:{line}: {shown}: {item['msg'].removeprefix('Value error, ')}"
-    return f"{path}:1: countries.{country}.{'.'.join(where)}: {item['msg']}"
