@@ -153,22 +153,22 @@ def take_back(what: str, message: Callable[[str], Message], countries: Iterable[
 # DAGs that serve all countries
 
 
-def mail_failed_run(context: TaskContext, dag_id: str, what: str, told: str) -> None:
+def mail_failed_run(context: TaskContext, dag_id: str, what: str, told: str, incident: str = "") -> None:
     """Tell the people of all countries that a run of such a DAG failed, once until :func:`mail_good_run` is called.
 
     For the DAG's ``on_failure_callback``. What has not failed for two days is told anew, whoever forgot to say that it
-    was over.
+    was over. ``incident`` tells one trouble of the DAG from another.
     """
     run_id = run_id_of(context)
     message = Message(f"[ImageSys] {what} failed", told, (("Run", (run_id,)),), {run_id: run_url(dag_id, run_id)})
-    send_once(f"failed {dag_id}", message, load_config(), lapses_hours=SERVICE_LAPSES_HOURS)
+    send_once(f"failed {dag_id}{incident}", message, load_config(), lapses_hours=SERVICE_LAPSES_HOURS)
 
 
-def mail_good_run(dag_id: str, what: str) -> None:
+def mail_good_run(dag_id: str, what: str, incident: str = "") -> None:
     """Take that back: for the DAG's ``on_success_callback``."""
 
     def message(since: str) -> Message:
         intro = f"A run of {dag_id} has ended well. Runs had failed since {since}."
         return Message(f"[ImageSys] {what} works again", intro, (("What to do", ("Nothing.",)),))
 
-    take_back(f"failed {dag_id}", message, load_config())
+    take_back(f"failed {dag_id}{incident}", message, load_config())

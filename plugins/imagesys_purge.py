@@ -7,7 +7,8 @@ Whatever happens here, the row of the proposal decides: a task that is cleared, 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
@@ -15,13 +16,12 @@ from airflow.sdk import DAG, BaseOperator, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 from imagesys_connections import airflow_connection
 from imagesys_failures import failures_of, run_id_of, run_url
-from imagesys_incidents import told_directly
-from imagesys_mail import mail_failed_run, post
+from imagesys_logged import mailing_logged
+from imagesys_mail import mail_failed_run, mail_good_run, post
 from imagesys_operators import Progress, as_xcom
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
 from imagesys_lib.alerts import outbox
-from imagesys_lib.alerts.incidents import Kind as Trouble
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.context import Context, open_context
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 DAG_ID = "imagesys_purge_approval"
 FIND, ASK, CARRY_OUT = "find", "ask", "carry_out"
+_WHAT = "Purge approval"
 _NAME = "{{ task.instance_name | default('') }}"
 
 
@@ -102,8 +103,15 @@ def _invite(ctx: Context, proposal: Proposal, run_id: str) -> None:
     post(ctx)
 
 
-def _open(operator: BaseOperator, country: str) -> Context:
-    return open_context(country, resolver=airflow_connection, progress=Progress(operator.log, operator.task_id))
+@contextmanager
+def _at_work(operator: BaseOperator, country: str, context: TaskContext) -> Iterator[Context]:
+    """Open what a task needs for one country, and mail what is logged meanwhile."""
+    progress = Progress(operator.log, operator.task_id)
+    with (
+        closing(open_context(country, resolver=airflow_connection, progress=progress)) as ctx,
+        mailing_logged(ctx, context, "purge approval"),
+    ):
+        yield ctx
 
 
 class FindProposalsOperator(BaseOperator):
@@ -122,11 +130,8 @@ class FindProposalsOperator(BaseOperator):
         faults: list[ImageSysError] = []
         for country in self.countries:
             try:
-                ctx = _open(self, country)
-                try:
+                with _at_work(self, country, context) as ctx:
                     proposal = proposals.claim(ctx.db, context["dag_run"].run_id, ctx.config.purge.approval_hours + 1)
-                finally:
-                    ctx.close()
             except ImageSysError as fault:
                 self.log.warning("%s: %s", country.upper(), fault)
                 faults.append(fault)
@@ -173,14 +178,11 @@ class AskOperator(ApprovalOperator, ProposalTask):
 
     def execute(self, context: TaskContext) -> Any:
         """Put the question and mail, once, that it is put; ends at once where the proposal is decided already."""
-        ctx = _open(self, self.country)
-        try:
+        with _at_work(self, self.country, context) as ctx:
             proposal = proposals.get(ctx.db, self.proposal_id)
             if proposal.state != "open":
                 return {"state": proposal.state, "by": proposal.decided_by}
             _invite(ctx, proposal, context["dag_run"].run_id)
-        finally:
-            ctx.close()
         self.subject, self.body = question(ctx.config, proposal)
         self.response_timeout = dt.timedelta(hours=ctx.config.purge.approval_hours)
         return super().execute(context)
@@ -191,11 +193,8 @@ class AskOperator(ApprovalOperator, ProposalTask):
         approve = answer["chosen_options"] == [self.APPROVE]
         user = answer["responded_by_user"] or {}
         by = str(user.get("name") or user.get("id") or proposals.NOBODY)
-        ctx = _open(self, self.country)
-        try:
+        with _at_work(self, self.country, context) as ctx:
             decided = proposals.decide(ctx.db, self.proposal_id, approve=approve, by=by)
-        finally:
-            ctx.close()
         self.log.info("%s: proposal %d is %s by %s", self.country, self.proposal_id, decided.state, decided.decided_by)
         return {"state": decided.state, "by": decided.decided_by}
 
@@ -209,11 +208,10 @@ class CarryOutOperator(ProposalTask):
         super().__init__(**kwargs)
         self.proposal = proposal
 
-    def execute(self, context: TaskContext) -> Any:  # noqa: ARG002
+    def execute(self, context: TaskContext) -> Any:
         """See :func:`imagesys_lib.stages.purge.carry_out`. Raises EtlHalfLoaded where the ETL does not let it."""
-        ctx = _open(self, self.country)
-        self._stop = ctx.stop
-        try:
+        with _at_work(self, self.country, context) as ctx:
+            self._stop = ctx.stop
             before = proposals.get(ctx.db, self.proposal_id)
             if before.state != "approved" or before.finished:
                 done = "carried out" if before.state == "approved" else before.state
@@ -224,8 +222,6 @@ class CarryOutOperator(ProposalTask):
                     f"{self.country.upper()}: proposal {self.proposal_id} waits: {result.refused}.",
                     remedy="clear this task once the ETL is whole again.",
                 )
-        finally:
-            ctx.close()
         return as_xcom(result)
 
     def on_kill(self) -> None:
@@ -238,13 +234,19 @@ class CarryOutOperator(ProposalTask):
 def mail_failure(context: TaskContext) -> None:
     """Tell the countries' people that a run of this DAG failed; runs in the DAG processor.
 
-    A database that is away fails `find` each hour, and keeps no incidents meanwhile: that is told once a day.
+    A database that is away fails `find` each hour, and is one trouble; each purge that is unfinished is one of its own.
     """
-    failures = failures_of(DAG_ID, run_id_of(context), [FIND, ASK, CARRY_OUT], ())
-    if {failure.name for failure in failures} == {FIND} and told_directly(Trouble.FAILED, f"{DAG_ID} {FIND}"):
-        return
+    run_id = run_id_of(context)
+    failures = failures_of(DAG_ID, run_id, [FIND, ASK, CARRY_OUT], ())
     told = "An approved purge may be unfinished, or a database away. Read the failed task's log, mend it and clear it."
-    mail_failed_run(context, DAG_ID, "Purge approval", told)
+    incident = "" if {failure.name for failure in failures} == {FIND} else f" {run_id}"
+    mail_failed_run(context, DAG_ID, _WHAT, told, incident)
+
+
+def mail_recovery(context: TaskContext) -> None:
+    """Take both back."""
+    mail_good_run(DAG_ID, _WHAT)
+    mail_good_run(DAG_ID, _WHAT, f" {run_id_of(context)}")
 
 
 def build_purge_approval(configs: Iterable[CountryConfig]) -> DAG:
@@ -263,6 +265,7 @@ def build_purge_approval(configs: Iterable[CountryConfig]) -> DAG:
         tags=["imagesys", "purge"],
         default_args=default_args(known[0].owner),
         on_failure_callback=mail_failure,
+        on_success_callback=mail_recovery,
     ) as dag:
         find = FindProposalsOperator(
             task_id=FIND,

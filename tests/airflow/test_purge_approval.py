@@ -153,24 +153,34 @@ def test_people_are_invited_once_however_often_the_question_is_put(
     assert put("r2") == ["r1", "r2"]
 
 
-def test_a_database_that_is_away_is_told_once_a_day_and_an_unfinished_purge_each_time(
+def test_a_database_that_is_away_is_told_once_until_it_is_back_and_each_unfinished_purge_too(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import imagesys_incidents
+    import imagesys_mail
     import imagesys_purge
     from imagesys_failures import Failure
 
-    monkeypatch.setattr(imagesys_incidents, "_MARKS", tmp_path)
+    monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
     failures = [Failure("find", "", "http://airflow.example.test/find")]
     monkeypatch.setattr(imagesys_purge, "failures_of", lambda *_: failures)  # Airflow's API server's answer
     since = len(world.sandbox.mail.files())
+    failed, well = "[ImageSys] Purge approval failed", "[ImageSys] Purge approval works again"
+
+    def told() -> list[str]:
+        return [str(mail["subject"]) for mail in world.sandbox.mail.mails(since)]
+
     for hour in range(3):
         imagesys_purge.mail_failure({"run_id": f"scheduled__{hour}"})
-    assert len(world.sandbox.mail.mails(since)) == 1
+    assert told() == [failed]
     failures[:] = [Failure("carry_out[0]", "", "http://airflow.example.test/carry_out")]
-    imagesys_purge.mail_failure({"run_id": "scheduled__3"})
-    subjects = [str(mail["subject"]) for mail in world.sandbox.mail.mails(since)]
-    assert subjects == ["[ImageSys] Purge approval failed"] * 2
+    for _ in range(2):
+        imagesys_purge.mail_failure({"run_id": "scheduled__3"})
+    assert told() == [failed] * 2
+    imagesys_purge.mail_recovery({"run_id": "scheduled__4"})  # the database is back
+    assert told() == [failed] * 2 + [well]
+    imagesys_purge.mail_recovery({"run_id": "scheduled__3"})  # the purge was cleared
+    imagesys_purge.mail_recovery({"run_id": "scheduled__5"})
+    assert told() == [failed] * 2 + [well] * 2
 
 
 def test_approved_it_is_unpublished_and_a_cleared_task_does_nothing_twice(
