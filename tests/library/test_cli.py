@@ -231,7 +231,7 @@ def test_purge_that_refuses_ends_with_1(world: World, live: Entries) -> None:
 
 def test_db_upgrade_may_be_said_twice(world: World) -> None:
     assert world.cli("db", "upgrade", "--country", "uk").out.splitlines() == [
-        "imagesys_uk: 0006 -> 0006",
+        "imagesys_uk: 0008 -> 0008",
         "imagesys_shared: 0002 -> 0002",
     ]
 
