@@ -216,7 +216,7 @@ class named_lock:  # noqa: N801 - used as a context manager, like the standard l
     ) -> None:
         self._engine, self._name, self._timeout, self._on_wait = engine, name[:64], timeout, on_wait
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> named_lock:
         started = time.monotonic()
         self._session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
@@ -225,7 +225,7 @@ class named_lock:  # noqa: N801 - used as a context manager, like the standard l
                 left = self._timeout - (time.monotonic() - started)
                 wait = max(0.0, min(2.0, left))
                 if self._session.scalar(sa.select(sa.func.get_lock(self._name, wait))) == 1:
-                    return
+                    return self
                 if left <= 0:
                     raise LockHeld(
                         f"lock {self._name!r} was held by another worker for {self._timeout:.0f} s",

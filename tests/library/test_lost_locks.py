@@ -8,10 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.engine import named_lock
+from imagesys_lib.db.schema import lis_listing_images
 from imagesys_lib.errors import LockLost
 from imagesys_lib.stages import repair as repair_module
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.publish import publish
+from imagesys_lib.stages.purge import purge
 from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
@@ -84,3 +86,19 @@ def test_a_repair_that_loses_its_lock_ends_before_the_next_group_and_is_taken_up
     assert len(world.tree("n2")) == 20
     assert repair(world.ctx, "n2").restored == 30
     assert_equal_nodes(world)
+
+
+def test_a_purge_that_loses_its_lock_takes_nothing_off_beside_another_and_is_taken_up_again(
+    world: World, live: Entries
+) -> None:
+    all_may_go = {"retention_days": 0, "grace_hours": 0, "cap_percent": 100, "max_unlisted_percent": 100}
+    world.reconfigure(purge=all_may_go)
+    world.sql("UPDATE lis_listing_images SET missing_since = '2026-01-01', seen_at = '2026-01-01'")
+    world.sandbox.etl.remove("uk", sorted({row.listing_id for row in world.rows(sa.select(lis_listing_images))}))
+    calls = iter([kill_holder])
+    ctx = world.context(progress=lambda _done, _total: next(calls, lambda *_: None)(world, "imagesys.uk.purge"))
+    with pytest.raises(LockLost):
+        purge(ctx)
+    assert len(world.live()) == len(live)
+    assert purge(world.ctx).unpublished == len(live)
+    assert world.live() == {}

@@ -336,6 +336,7 @@ def a_summary(**values: object) -> Summary:
 
 
 REMEDY = "Node n2: unreachable: Connection refused Remedy: start sshd on n2."
+DOWN = a_summary(nodes={"n2": NodeState("n2", 5, 0, 0, fault=REMEDY)})
 
 
 @pytest.mark.parametrize(
@@ -348,7 +349,8 @@ REMEDY = "Node n2: unreachable: Connection refused Remedy: start sshd on n2."
         (a_summary(), True, ["process.download[3]", "sync[n2]", "ingest"], []),  # judged by the database alone
         (a_summary(), True, ["publish"], ["Task publish failed", "clear"]),
         (a_summary(), True, ["check[n1]"], ["Task check[n1] failed"]),
-        (a_summary(nodes={"n2": NodeState("n2", 5, 0, 0, fault=REMEDY)}), True, [], ["Node n2", "5 images", REMEDY]),
+        (DOWN, True, ["sync[n2]"], ["Node n2", "5 images", REMEDY]),
+        (DOWN, True, ["sync[n1]"], []),  # a fault of another run's day
         (a_summary(nodes={"n2": NodeState("n2", 5, 3, 0)}), True, [], ["Node n2", "clear sync of n2"]),
         (a_summary(nodes={"n2": NodeState("n2", 5, 0, 0)}), True, [], []),  # another run's images, in hand
         (a_summary(nodes={"n2": NodeState("n2", 0, 0, 9)}), True, [], []),  # marked for repair

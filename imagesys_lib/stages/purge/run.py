@@ -120,15 +120,15 @@ def purge(ctx: Context, *, run: Run | None = None, dry_run: bool = False, rule: 
     if run is not None and (refusal := _refusal(ctx, run)):
         log.info("%s: nothing purged: %s", ctx.country.upper(), refusal)
         return Purged(refused=refusal)
-    with _lock(ctx, dry_run=dry_run):
-        result = _purge(ctx, run, dry_run, rule)
+    with _lock(ctx, dry_run=dry_run) as lock:
+        result = _purge(ctx, run, lock, rule)
     if run is not None and not dry_run:
         log.info("%s: %d images unpublished, %d deleted", ctx.country.upper(), result.unpublished, result.deleted)
     return result
 
 
-def _lock(ctx: Context, *, dry_run: bool = False) -> AbstractContextManager[None]:
-    """Keep the country's purges one after the other: two at once would take the cap twice."""
+def _lock(ctx: Context, *, dry_run: bool = False) -> AbstractContextManager[named_lock | None]:
+    """Keep the country's purges one after the other: two at once would take the cap twice. A dry run needs none."""
     if dry_run:
         return nullcontext()
     return named_lock(
@@ -145,8 +145,8 @@ def _refusal(ctx: Context, run: Run) -> str:
     return ""
 
 
-def _purge(ctx: Context, run: Run | None, dry_run: bool, rule: Rule | None) -> Purged:
-    settings = ctx.config.purge
+def _purge(ctx: Context, run: Run | None, lock: named_lock | None, rule: Rule | None) -> Purged:
+    settings, dry_run = ctx.config.purge, lock is None
     found = _look_up(ctx, run)
     verdict = judge(found.gone, found.listed, settings)
     if run is not None and not dry_run:
@@ -165,7 +165,7 @@ def _purge(ctx: Context, run: Run | None, dry_run: bool, rule: Rule | None) -> P
     if rule is not None and rule not in cut.rules:
         raise UsageError(f"Rule {rule.value} is off for {ctx.country}.", remedy="set purge.max_age_days.")
     rules = cut.rules if rule is None else (rule,)
-    purging = _Purging(ctx, tally, cut, verdict.suspects, run.run_id if run else None, dry_run)
+    purging = _Purging(ctx, tally, cut, verdict.suspects, lock, run.run_id if run else None)
     if purging.below_cap(rules):
         purging.unpublish(rules, tally.counts)
     purging.delete()
@@ -188,8 +188,18 @@ class _Purging:
     tally: _Tally
     cut: Cutoffs
     suspects: Sequence[int]
+    lock: named_lock | None
     run_id: str | None = None
-    dry_run: bool = False
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing is written."""
+        return self.lock is None
+
+    def _may_go_on(self) -> None:
+        self.ctx.check_stop()
+        if self.lock is not None:
+            self.lock.verify()
 
     def below_cap(self, rules: Sequence[Rule]) -> bool:
         """Count what is due and say whether it may go; else leave a proposal, unless one stands or was rejected."""
@@ -246,6 +256,7 @@ class _Purging:
                 if self.dry_run:
                     self.tally.unpublished[rule] += len(page)
                     continue
+                self._may_go_on()
                 hashes = [row.image_hash for row in page]
                 step = write(self.ctx.db, lambda s, h=hashes, r=rule: self._step(s, h, r, proposal_id))  # type: ignore[misc]
                 self.tally.unpublished[rule] += step.purged
@@ -273,6 +284,7 @@ class _Purging:
 
         done, total = 0, delete.count_waiting(self.ctx)
         for page in delete.waiting(self.ctx, self.suspects):
+            self._may_go_on()
             gone, returned = delete.delete_page(self.ctx, page, self.cut, counted, dry_run=self.dry_run)
             self.tally.deleted += gone
             self.tally.returned += returned
@@ -309,7 +321,7 @@ def carry_out(ctx: Context, proposal_id: int) -> Purged:
 
     Safe to repeat; does nothing if it is not approved.
     """
-    with _lock(ctx):
+    with _lock(ctx) as lock:
         proposal = proposals.get(ctx.db, proposal_id)
         if proposal.state != "approved" or proposal.finished:
             told = "carried out" if proposal.state == "approved" else proposal.state
@@ -326,7 +338,7 @@ def carry_out(ctx: Context, proposal_id: int) -> Purged:
             log.warning("%s: proposal %d waits: %s", ctx.country.upper(), proposal_id, verdict.refusal)
             return tally.result()
         cut = cutoffs(database_now(ctx.db), ctx.config.purge)
-        purging = _Purging(ctx, tally, cut, verdict.suspects)
+        purging = _Purging(ctx, tally, cut, verdict.suspects, lock)
         purging.unpublish([rule for rule in cut.rules if rule in proposal.counts], proposal.counts, proposal_id)
         proposals.finish(ctx.db, proposal_id)
         tally.in_grace = delete.in_grace(ctx)
