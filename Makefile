@@ -21,10 +21,10 @@ down: ## Stop what `make demo` started, and nothing else
 
 test: ## Every test that needs no browser, Docker engine or mount
 	@scripts/bootstrap.sh tests
-	@$(PYTHON_LOCAL) -m pytest -n 2
+	@$(PYTHON_LOCAL) -m pytest -n 3
 
 test-all: test ## The same, then the long tests (tens of thousands of damaged pictures, slower faults), and a browser's
-	@$(PYTHON_LOCAL) -m pytest -m long
+	@$(PYTHON_LOCAL) -m pytest -n 3 -m long
 	@scripts/bootstrap.sh browser
 	@$(PYTHON_LOCAL) -m pytest -m browser tests/browser
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 DAG_ID = "imagesys_purge_approval"
 FIND, ASK, CARRY_OUT = "find", "ask", "carry_out"
-_WHAT = "Purge approval"
 _NAME = "{{ task.instance_name | default('') }}"
 
 
@@ -240,13 +239,13 @@ def mail_failure(context: TaskContext) -> None:
     failures = failures_of(DAG_ID, run_id, [FIND, ASK, CARRY_OUT], ())
     told = "An approved purge may be unfinished, or a database away. Read the failed task's log, mend it and clear it."
     incident = "" if {failure.name for failure in failures} == {FIND} else f" {run_id}"
-    mail_failed_run(context, DAG_ID, _WHAT, told, incident)
+    mail_failed_run(context, DAG_ID, "Purge approval", told, incident)
 
 
 def mail_recovery(context: TaskContext) -> None:
     """Take both back."""
-    mail_good_run(DAG_ID, _WHAT)
-    mail_good_run(DAG_ID, _WHAT, f" {run_id_of(context)}")
+    mail_good_run(DAG_ID, "Purge approval")
+    mail_good_run(DAG_ID, "Purge approval", f" {run_id_of(context)}")
 
 
 def build_purge_approval(configs: Iterable[CountryConfig]) -> DAG:

@@ -22,7 +22,7 @@ from include.sandbox.settings import PROJECT
 from tests.world import COUNTRY, World
 
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-"""With `-n 2` each worker has a sandbox of its own."""
+"""With `-n 3` each worker has a sandbox of its own."""
 
 PORT_BASE = int(os.environ.get("IMAGESYS_TEST_PORT_BASE", "18700")) + 20 * WORKER
 
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class ServicesTogether(LoadScopeScheduling):
-    """With `-n 2`: suites whose services have ports of their own run in one process, the library's beside them."""
+    """With `-n 3`: suites whose services have ports of their own run in one process, the library's beside them."""
 
     suites = ("tests/airflow/", "tests/browser/", "tests/sandbox/", "tests/scheduler/")
 
