@@ -138,6 +138,7 @@ class _Sync:
                 ctx.progress(self._done, max(self._done, images))
             changes.acknowledge(ctx.db, self.name, group.change_ids)
             total += Synced(changes=len(group.change_ids))
+            ctx.progress(self._done, max(self._done, images))
         return total
 
     def make_room(self) -> None:

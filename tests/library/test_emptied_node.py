@@ -105,11 +105,11 @@ def test_a_check_killed_before_its_end_leaves_the_node_unknown(world: World, par
         path.unlink()
     compare, calls = fs_check._compare, list[int]()
 
-    def killed(*arguments: object) -> object:
+    def killed(*arguments: object, **options: object) -> object:
         if calls:
             raise KeyboardInterrupt
         calls.append(1)
-        return compare(*arguments)  # type: ignore[arg-type]
+        return compare(*arguments, **options)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fs_check, "_compare", killed)

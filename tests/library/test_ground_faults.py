@@ -193,6 +193,7 @@ def test_a_host_that_answered_lately_and_now_leads_inside_is_not_connected_to() 
     inside = RawHost("127.0.0.1")
     with serving_all(inside):
         assert reachable([inside.host])
+        wait_for(lambda: inside.connections == 1, "the connection that was made", 5)
         assert not reachable([inside.host], is_refused)
     assert inside.connections == 1
 
