@@ -4,6 +4,8 @@ SANDBOX := $(PYTHON_LOCAL) -m include.sandbox
 
 # Else each of Airflow's many processes would compile what it imports anew, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
+# Our own modules are found from here.
+unexport PYTHONSAFEPATH
 
 .PHONY: help setup demo down test test-all screenshots soak lint format bench bench-images bench-airflow bench-nodes bench-ops docs lock compose-check
 

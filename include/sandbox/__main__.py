@@ -58,6 +58,7 @@ def status(sandbox: Sandbox, options: argparse.Namespace) -> int:
 
 def env(sandbox: Sandbox, options: argparse.Namespace) -> int:
     values = sandbox.airflow.environment()
+    del values["PYTHONSAFEPATH"]  # the shell that takes these also calls `python -m include.sandbox` and make
     if options.json:
         print(json.dumps(values, indent=2))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -27,6 +28,16 @@ def test_starting_twice_changes_nothing(sandbox: Sandbox) -> None:
     assert pids(sandbox) == before
     assert said == []
     assert [(row.service, row.running) for row in sandbox.status()] == [(name, True) for name in SERVICES]
+
+
+def test_a_shell_that_has_taken_the_settings_still_finds_the_sandbox(sandbox: Sandbox) -> None:
+    call = [sys.executable, "-m", "include.sandbox", "--base", str(sandbox.settings.base)]
+    call += ["--port-base", str(sandbox.settings.port_base)]
+    said = shlex.join(call)
+    script = f'eval "$({said} env)" && {said} status'
+    done = subprocess.run(["sh", "-c", script], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("running") == len(SERVICES)
 
 
 def test_two_starts_at_once_make_one_set_of_services(sandbox: Sandbox) -> None:
