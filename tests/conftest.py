@@ -30,23 +30,27 @@ collect_ignore = [] if importlib.util.find_spec("playwright") else ["browser"]
 """`make test` brings no browser and reads none of its tests."""
 
 
+_TOGETHER = ("tests/scheduler/", "tests/airflow/", "tests/soak/", "tests/sandbox/", "tests/browser/")
+"""With `-n 3`: suites that run in one process each, as their services have ports of their own; the longest first."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"sandbox", "world"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.sandbox)
+    items.sort(key=lambda item: next((n for n, suite in enumerate(_TOGETHER) if item.nodeid.startswith(suite)), 9))
 
 
-class ServicesTogether(LoadScopeScheduling):
-    """With `-n 3`: suites whose services have ports of their own run in one process, the library's beside them."""
-
-    suites = ("tests/airflow/", "tests/browser/", "tests/sandbox/", "tests/scheduler/")
+class SuitesTogether(LoadScopeScheduling):
+    """A suite of ``_TOGETHER`` goes to one process as a whole, and every other test to whichever is free."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "services" if nodeid.startswith(self.suites) else nodeid
+        return next((suite for suite in _TOGETHER if nodeid.startswith(suite)), nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ServicesTogether:
-    return ServicesTogether(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SuitesTogether:
+    config.option.loadscopereorder = False
+    return SuitesTogether(config, log)
 
 
 def make_anew(*engines: sa.Engine) -> None:

@@ -120,11 +120,14 @@ def run(
 
 
 def _wait(process: subprocess.Popen[bytes], watch: Watch) -> None:
+    """Wait for the end itself: `Popen.wait` with a limit sleeps up to 50 ms past it, as long as some commands take."""
     watch.heard()
-    while True:
-        try:
-            process.wait(_POLL)
-        except subprocess.TimeoutExpired:
+    ended = os.pidfd_open(process.pid)
+    try:
+        poll = select.poll()
+        poll.register(ended, select.POLLIN)
+        while not poll.poll(_POLL * 1000):
             watch.look()
-        else:
-            return
+    finally:
+        os.close(ended)
+    process.wait()

@@ -111,7 +111,8 @@ class Node:
             "MaxStartups 100",
             "MaxSessions 50",
             "LogLevel VERBOSE",
-            f"SetEnv {_SESSION_VARIABLE}={self.root}",
+            # SHLVL: else bash, for which a command over ssh is a log-in, reads the developer's ~/.bashrc first.
+            f"SetEnv {_SESSION_VARIABLE}={self.root} SHLVL=1",
             "Subsystem sftp internal-sftp",
         ]
         if _openssh_version() >= (9, 8):
