@@ -27,6 +27,7 @@ PATIENCE = 15.0
 """Seconds of a pause that a batch waits out; for a longer one its images go back as unattempted."""
 
 _REFERENCES = 3  # hosts that show whether our own network is up
+_BATCH_REFERENCES = 10  # hosts of the batch, whatever is known of them, whose names show whether the resolver is up
 _PROVEN = 30.0  # seconds for which our own network, found to be up, is not looked at again
 _REFRESH = 1.0  # seconds between looks at what other workers learned
 _ASK_AGAIN = 0.25  # seconds until a host whose places are all taken is asked again
@@ -173,10 +174,19 @@ class SharedGate:
         return self._held
 
     def _names_resolve(self) -> bool:
-        """Ask for names that did not resolve, and for others: the name's own servers may be down, or our resolver."""
-        names = list(self.ground.unresolved)[:_REFERENCES]
-        others = [host for host in self._references() if has_name(host) and host not in names] if names else []
-        return len(names) + len(others) < 2 or resolver_works([*names, *others], self._stop)
+        """Ask for names that did not resolve, and for others: the name's own servers may be down, or our resolver.
+
+        Others are those of hosts that answered and, as none may have yet, some of the batch's own.
+        """
+        unresolved = self.ground.unresolved
+        if not unresolved:
+            return True
+        known = self._references()
+        if not self._settings.proxy:
+            known += random.sample(sorted(self._hosts), min(len(self._hosts), _BATCH_REFERENCES))
+        others = [host for host in known if has_name(host) and host not in unresolved]
+        names = [*list(unresolved)[:_REFERENCES], *others]
+        return len(names) < 2 or resolver_works(names, self._stop)
 
     def _hosts_answer(self) -> bool:
         silent = self.ground.silent
