@@ -41,6 +41,7 @@ def write(
             name: {**part.data, "targets": [target.row() for target in part.targets]} for name, part in parts.items()
         },
     }
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results, indent=1, default=str) + "\n")
     lines = [f"# {title}", "", f"{machine['when']} · {machine['processor']} · Python {machine['python']}", ""]
     for part in parts.values():

@@ -6,12 +6,11 @@ import shutil
 from pathlib import Path
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
-_ENOUGH = 4 * 1024**3
 
 
-def scratch(name: str, otherwise: Path) -> Path:
-    """Return the folder of this name in memory, or ``otherwise`` where memory has no 4 GB free."""
-    is_roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ENOUGH
+def scratch(name: str, otherwise: Path, gigabytes: int = 4) -> Path:
+    """Return the folder of this name in memory, or ``otherwise`` where memory has not so much free."""
+    is_roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > gigabytes * 1024**3
     return _MEMORY / f"imagesys-{name}" if is_roomy else otherwise
 
 

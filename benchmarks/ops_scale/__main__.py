@@ -36,7 +36,7 @@ from include.sandbox.settings import PROJECT
 from . import tables
 
 BASE = PROJECT / ".local" / "bench-ops"
-SANDBOX = scratch("bench-ops", BASE / "sandbox")
+SANDBOX = scratch("bench-ops", BASE / "sandbox", gigabytes=10)
 PORT_BASE = 18950
 COUNTRIES = ("de", "fr", "uk")
 COUNTRY_IMAGES = 7_400_000
