@@ -21,7 +21,7 @@ demo: setup ## Start everything on loopback and run country uk through the real 
 down: ## Stop what `make demo` started, and nothing else
 	@if [ -x $(PYTHON_LOCAL) ]; then $(SANDBOX) stop; else echo "nothing was started from here"; fi
 
-test: ## Every test that needs no browser, Docker engine or mount
+test: ## All tests but the long ones, the soak and the browser's
 	@scripts/bootstrap.sh tests
 	@$(PYTHON_LOCAL) -m pytest -n 3
 
@@ -52,7 +52,7 @@ format: setup ## Put the code into form
 bench: setup ## Measure the daily run
 	@$(PYTHON_LOCAL) -m benchmarks.daily_run
 
-bench-images: ## Measure the image engine beside its peers (docs/benchmarks.md; options in BENCH="--photos 500")
+bench-images: ## Measure the image engine beside its peers, then bench-airflow (with options in BENCH="--photos 500" not that)
 	@scripts/bootstrap.sh bench
 	@$(PYTHON_LOCAL) -m benchmarks.images $(BENCH)
 	@$(if $(BENCH),true,$(PYTHON_LOCAL) -m benchmarks.airflow_overhead)
@@ -63,7 +63,7 @@ bench-airflow: setup ## Measure what the scheduler costs (options in BENCH="--im
 bench-nodes: setup ## Measure push, check and refill of nodes with a million files (options in BENCH="--images 20000")
 	@$(PYTHON_LOCAL) -m benchmarks.nodes $(BENCH)
 
-bench-ops: setup ## Measure heal, plan and report on tables of up to a million images (options in BENCH="--rounds 3")
+bench-ops: setup ## Measure heal, plan and report on tables of up to three million images (options in BENCH="--rounds 3")
 	@$(PYTHON_LOCAL) -m benchmarks.ops_scale $(BENCH)
 
 docs: setup ## Make the pages that are made from code

@@ -1,6 +1,6 @@
-"""Connections: Airflow's ``AIRFLOW_CONN_*`` variables, read without Airflow.
+"""Connections: Airflow's ``AIRFLOW_CONN_*`` variables, read without Airflow: all that commands and Interface see.
 
-Tasks get theirs from Airflow through the same :class:`Connection`; see ``plugins/``.
+Tasks get theirs from Airflow, its database and secrets backend too, as the same :class:`Connection`; see ``plugins/``.
 """
 
 from __future__ import annotations
@@ -88,5 +88,6 @@ def require(resolver: Resolver, *conn_ids: str) -> Connection:
     names = " or ".join(repr(conn_id) for conn_id in conn_ids)
     raise ConnectionMissing(
         f"Connection {names} does not exist.",
-        remedy=f"add it in Airflow (Admin, Connections) or set AIRFLOW_CONN_{conn_ids[-1].upper()}.",
+        remedy=f"set AIRFLOW_CONN_{conn_ids[-1].upper()}, or, for tasks alone, add it in Airflow (Admin, Connections): "
+        "commands do not see connections that are only in Airflow's database or secrets backend.",
     )

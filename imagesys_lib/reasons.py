@@ -79,7 +79,8 @@ _INTRO = """# Reasons
 Why an image is not live: one stable code per failure, kept in `lis_images.reason`. Made by `make docs` from
 `imagesys_lib/reasons.py`.
 
-- **failed**: transient. Tried a few times inside its batch, then again by later runs with growing pauses.
+- **failed**: transient. Tried a few times inside its batch, then again by later runs with growing pauses; after
+  `retry.max_attempts` (12) it is rejected with the same reason.
 - **rejected**: permanent for this URL and ETL version. Taken up again when the ETL changes a listing that shows it, or
   by `imagesys retry`.
 - **quarantined**: set aside until somebody releases it with `imagesys retry`, or the ETL changes its listing.
@@ -93,7 +94,9 @@ def as_markdown() -> str:
     """Return docs/reasons.md."""
     lines = [f"| `{reason.code}` | {reason.fate.value} | {reason.help} |" for reason in _TABLE]
     lines.append(
-        "| `http_<status>` | rejected; failed for 408, 425, 429 and 5xx | The host answered with that status. |"
+        "| `http_<status>` | failed for 403, 408, 425, 429 and 5xx, else rejected | The host answered with that status."
+        " The data source's `statuses`, then `fetch.statuses`, decide where they name it: `unknown` is failed, as 403"
+        " is by default, `gone` is rejected. |"
     )
     return _INTRO + "\n".join(lines) + "\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,12 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Reply:
-    """What a path answers. With an ``etag``, a request that knows it is answered with 304."""
+    """What a path answers, after ``delay`` seconds. With an ``etag``, a request that knows it is answered with 304."""
 
     body: bytes = b""
     status: int = 200
     etag: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.asked.append(Asked(self.path, {key.lower(): value for key, value in self.headers.items()}))
         reply = self.server.replies.get(self.path, Reply(status=404))
+        time.sleep(reply.delay)
         same = bool(reply.etag) and self.headers.get("If-None-Match") == reply.etag
         body = b"" if same else reply.body
         self.send_response(304 if same else reply.status)

@@ -79,8 +79,9 @@ def test_a_missing_connection_says_where_to_add_it() -> None:
     with pytest.raises(ConnectionMissing) as caught:
         require(lambda _: None, "imagesys_db_uk", "imagesys_db")
     assert str(caught.value) == (
-        "Connection 'imagesys_db_uk' or 'imagesys_db' does not exist. Remedy: add it in Airflow (Admin, Connections) "
-        "or set AIRFLOW_CONN_IMAGESYS_DB."
+        "Connection 'imagesys_db_uk' or 'imagesys_db' does not exist. Remedy: set AIRFLOW_CONN_IMAGESYS_DB, or, for "
+        "tasks alone, add it in Airflow (Admin, Connections): commands do not see connections that are only in "
+        "Airflow's database or secrets backend."
     )
     assert caught.value.exit_code == EXIT_ENVIRONMENT
 

@@ -232,3 +232,22 @@ def test_a_batch_past_its_deadline_gives_back_what_it_has_not_asked_for(world: W
     assert world.count() == {"new": 5}
     assert {row.attempts for row in world.images().values()} == {0}
     assert world.requests() == {}
+
+
+def test_a_batch_past_its_deadline_has_done_its_fast_host_and_gives_back_the_rest_of_the_slow_one(world: World) -> None:
+    world.reconfigure(batch={"deadline_minutes": 4 / 60}, fetch={"in_flight": 4, "per_host": 2})
+    photo = encoded(quarters(200, 150), "JPEG")
+    with photo_host("127.0.0.2") as slow, photo_host("127.0.0.3") as fast:
+        slow_urls = [slow.put(f"/{n}.jpg", photo, delay=1) for n in range(20)]
+        fast_urls = [fast.put(f"/{n}.jpg", photo) for n in range(20)]
+        done = download(world.ctx, planned(world, *slow_urls, *fast_urls))  # the slow host's are first in line
+        images = world.images()
+        assert {images[url].state for url in fast_urls} == {"downloaded"}
+        left = [row for url in slow_urls if (row := images[url]).state != "downloaded"]
+        assert {(row.state, row.attempts, row.reason, row.batch_id) for row in left} == {("new", 0, None, None)}
+        asked = 20 - len(left)
+        assert 2 <= asked <= 10
+        assert done == Downloaded(20 + asked, 0, {}, len(left))
+        assert len(slow.asked) == asked  # none was begun in vain
+        (again,) = plan(world.ctx, world.run())  # the next run takes them
+        assert again.size == len(left)

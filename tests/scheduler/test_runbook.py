@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from imagesys_lib.hashing import lis_hash_for_url
 from include.sandbox.settings import PROJECT
 from tests.scheduler.conftest import Live, expected_live
 
@@ -16,6 +17,7 @@ COUNTRY, ZONE = "au", "Australia/Sydney"
 STANDS_FOR = {"uk": COUNTRY}
 AS_IT_STANDS = "canary"  # only uk has one
 UNKNOWN = "http://127.0.0.11:1/unknown.jpg"
+UNKNOWN_HASH = "0917c1f0917c1f0917c1f0917c1f0917c1f09170"
 BLOCKS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
 
@@ -25,7 +27,7 @@ def test_every_command_of_the_runbook_runs(live: Live) -> None:
     assert live.command("run", COUNTRY).returncode == 0
     live.api.wait_for_dag(f"imagesys_{COUNTRY}", 120)
     (url, *_) = sorted(live.live_urls(COUNTRY) & expected_live(entries))
-    names = {**STANDS_FOR, UNKNOWN: url}
+    names = {**STANDS_FOR, UNKNOWN: url, UNKNOWN_HASH: lis_hash_for_url(url)}
     failed = {}
     for line in dict.fromkeys(line for block in BLOCKS.findall(PAGE) for line in block.splitlines()):
         words = shlex.split(line)
