@@ -107,7 +107,7 @@ def assert_drawn_and_gone(drawn: str, label: str) -> None:
 
 def test_a_sync_on_a_terminal_draws_a_bar_that_grows_and_goes(world: World) -> None:
     made(world, 40)
-    world.configure(transfer={"group_images": 4})
+    world.configure(transfer={"group_images": 4, "bandwidth_kbps": 150})
     ran = on_a_terminal(world, "sync", "uk", "--node", "n1")
     assert ran.code == EXIT_DONE, ran.err
     assert_drawn_and_gone(ran.err, "uk sync")
