@@ -235,13 +235,15 @@ class World:
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         return {**kept, "PYTHONPYCACHEPREFIX": str(self.sandbox.settings.base / "pycache")}
 
-    def spawn(self, *arguments: str, program: Sequence[str] = (str(CONSOLE_SCRIPT),)) -> subprocess.Popen[str]:
+    def spawn(
+        self, *arguments: str, program: Sequence[str] = (str(CONSOLE_SCRIPT),), stderr: int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         """Start the console script as a process and session of its own; it never outlives the test."""
         child = subprocess.Popen(
             [*program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             env=self.child_environment(),
             start_new_session=True,

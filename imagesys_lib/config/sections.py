@@ -202,9 +202,9 @@ class Staging(Section):
 class Transfer(Section):
     """How files go to a node. ``bandwidth_kbps`` in KiB/s, 0 for no limit; times in seconds.
 
-    ``repair_kbps`` is the same for what a repair takes from a peer. A node that is behind by ``let_go_days`` is no
-    longer waited for: its changes are let go, and a repair brings it their images when it is back. A transfer is given
-    up when nothing comes for ``io_timeout``, a command or listing after five times as long.
+    ``repair_kbps`` is the same for what a repair takes from its peers, all together. A node that is behind by more than
+    ``let_go_days`` is waited for no more: its changes are let go, and a repair brings it their images when it is back.
+    A transfer is given up when nothing comes for ``io_timeout``, a command or listing after five times as long.
     """
 
     bandwidth_kbps: Annotated[int, Field(ge=0)] = 0

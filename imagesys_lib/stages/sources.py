@@ -76,7 +76,8 @@ class Sources:
     """The staging disk and the other nodes, for a repair of one node.
 
     Each peer is asked over one connection that stays open. One that cannot be reached is not asked again, and what it
-    may hold is not given up. ``halt`` ends what is under way.
+    may hold is not given up. One transfer is under way at a time, so that ``repair_kbps`` holds for them all together.
+    ``halt`` ends what is under way.
     """
 
     def __init__(self, ctx: Context, node_name: str) -> None:
@@ -85,7 +86,7 @@ class Sources:
         self.peers = [name for name in ctx.config.nodes if name != node_name]
         self._away: set[str] = set()
         self._sessions: dict[str, NodeSession] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # :meth:`fetch` and :meth:`verify` run in threads of their own
         self._stack = ExitStack()
 
     def __enter__(self) -> Sources:
@@ -172,29 +173,29 @@ class Sources:
 
     def _pull(self, group: Sourced, peer: str, images: Sequence[Row]) -> None:
         """Copy images from a peer into its own folder of the group."""
-        if peer in self._away:
-            return
-        hashes = {image.image_hash for image in images}
-        group.asked[peer] |= hashes
-        target = group.folder / peer
-        target.mkdir(exist_ok=True)
-        paths = [path for image in images for path in thumb_paths(image)]
-        try:
-            self._session(peer).pull(paths, target, kbps=self.ctx.config.transfer.repair_kbps)
-        except NodeFault as fault:
-            self.ctx.staging.require_space()  # whose disk is full, rsync does not say
-            log.warning("%s %s: %s", self.ctx.country.upper(), self.node, fault.message)
-            if fault.reason != "transfer":  # of one file that cannot be read the others are not worse
-                self._away.add(peer)
-            return
-        group.answered[peer] |= hashes
+        with self._lock:
+            if peer in self._away:
+                return
+            hashes = {image.image_hash for image in images}
+            group.asked[peer] |= hashes
+            target = group.folder / peer
+            target.mkdir(exist_ok=True)
+            paths = [path for image in images for path in thumb_paths(image)]
+            try:
+                self._session(peer).pull(paths, target, kbps=self.ctx.config.transfer.repair_kbps)
+            except NodeFault as fault:
+                self.ctx.staging.require_space()  # whose disk is full, rsync does not say
+                log.warning("%s %s: %s", self.ctx.country.upper(), self.node, fault.message)
+                if fault.reason != "transfer":  # of one file that cannot be read the others are not worse
+                    self._away.add(peer)
+                return
+            group.answered[peer] |= hashes
 
     def _session(self, peer: str) -> NodeSession:
-        with self._lock:
-            if peer not in self._sessions:
-                session = NodeSession(self.ctx.node(peer), self.halt)
-                self._sessions[peer] = self._stack.enter_context(session)
-            return self._sessions[peer]
+        if peer not in self._sessions:
+            session = NodeSession(self.ctx.node(peer), self.halt)
+            self._sessions[peer] = self._stack.enter_context(session)
+        return self._sessions[peer]
 
 
 def first_choice(images: Sequence[Row], order: Sequence[str], lacking: dict[str, set[str]]) -> dict[str, list[Row]]:

@@ -32,6 +32,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$key" ] || die "which public key? The first lines of this file say how it is called."
 [ -r "$key" ] || die "cannot read $key"
+[ -f "$here/imagesys-node" ] || die "imagesys-node is not beside this file: copy the whole folder"
 case $root in /*) ;; *) die "--root must be an absolute path" ;; esac
 case $root$bin in *[!A-Za-z0-9/._-]*) die "folders may have letters, digits and ._- in their names" ;; esac
 public=$(grep -E '^(ssh-|ecdsa-|sk-)' "$key" | head -n 1)

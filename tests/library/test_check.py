@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,7 +15,8 @@ from imagesys_lib.db.schema import lis_images, lis_live_images, lis_node_checks,
 from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash, thumbnail_path
 from imagesys_lib.node_records import latest_check
 from imagesys_lib.nodes import NodeFault, NodeSession
-from imagesys_lib.stages.check import check, daily_part, db_scan, stat_images
+from imagesys_lib.stages import repair as repair_module
+from imagesys_lib.stages.check import check, daily_part, db_scan, expected_on, stat_images
 from imagesys_lib.stages.check.db_scan import LIVE_TABLE
 from imagesys_lib.stages.check.parts import of_day
 from imagesys_lib.stages.purge.delete import delete_files
@@ -101,29 +103,73 @@ def test_every_difference_is_named_and_repaired_and_nothing_else_is_touched(worl
     assert assert_equal_nodes(world).keys() == set(paths)
 
 
+Kept = dict[sa.Table, list[dict[str, object]]]
+
+
+def forget(world: World, hashes: list[str]) -> Kept:
+    """Take images out of the database; returns their rows."""
+    kept: Kept = {
+        table: [dict(row._mapping) for row in world.rows(sa.select(table).where(table.c.image_hash.in_(hashes)))]
+        for table in (lis_images, lis_live_images)
+    }
+    world.write_all(world.ctx.db, [table.delete().where(table.c.image_hash.in_(hashes)) for table in reversed(kept)])
+    return kept
+
+
+def remember(world: World, kept: Kept) -> None:
+    """Put them back."""
+    world.write_all(world.ctx.db, [table.insert().values(rows) for table, rows in kept.items()])
+
+
 def test_a_database_that_lags_behind_the_nodes_costs_no_file_within_the_grace_period(
     world: World, live: Entries
 ) -> None:
     """What a replica that is behind would answer: the newest images are not known yet, though nodes have them."""
     good = world.equal_trees()
     newest = sorted(lis_hash_for_url(url) for url in live)[:10]
-    kept = {
-        table: [dict(row._mapping) for row in world.rows(sa.select(table).where(table.c.image_hash.in_(newest)))]
-        for table in (lis_images, lis_live_images)
-    }
+    kept = forget(world, newest)
     assert [len(rows) for rows in kept.values()] == [10, 10]
-    for table in reversed(list(kept)):
-        write(world.ctx.db, lambda session, t=table: session.execute(t.delete().where(t.c.image_hash.in_(newest))))  # type: ignore[misc]
-
     for name in NODES:
         assert check(world.ctx, name).findings == {"extra": 20}
         assert repair(world.ctx, name) == Repaired()
     assert world.equal_trees() == good
 
-    for table, rows in kept.items():
-        write(world.ctx.db, lambda session, t=table, r=rows: session.execute(t.insert(), r))  # type: ignore[misc]
+    remember(world, kept)
     assert all(check(world.ctx, name).clean for name in NODES)
     assert world.equal_trees() == good
+    assert assert_equal_nodes(world).keys() == good.keys()
+
+
+@pytest.mark.parametrize("when", ["before the repair", "while it is under way"])
+def test_extra_files_that_the_database_knows_again_when_it_is_read_again_are_not_deleted(
+    world: World, live: Entries, when: str
+) -> None:
+    """A replica may lag for longer than the grace period: what a check has marked is only what the repair looks at."""
+    good = world.equal_trees()
+    newest = sorted(lis_hash_for_url(url) for url in live)[:10]
+    kept = forget(world, newest)
+    for path in good:
+        if path[3:].replace("/", "")[:40] in newest:
+            age(world.root("n2") / path, 48)
+    assert check(world.ctx, "n2").findings == {"extra": 20}
+    assert marked(world) == {("n2", "extra")}
+    assert repair(world.ctx, "n2", dry_run=True).deleted == 20  # as long as the database does not know them
+
+    if when == "before the repair":
+        remember(world, kept)
+    else:
+
+        def at_the_last_moment(*arguments: Any) -> Any:
+            if kept:
+                remember(world, kept)
+                kept.clear()
+            return expected_on(*arguments)
+
+        world.patch.setattr(repair_module, "expected_on", at_the_last_moment)
+    assert repair(world.ctx, "n2").deleted == 0
+    assert world.equal_trees() == good
+    assert marked(world) == set()
+    assert check(world.ctx, "n2").clean
     assert assert_equal_nodes(world).keys() == good.keys()
 
 

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib import runs
-from imagesys_lib.db.schema import lis_nodes
+from imagesys_lib.db.schema import lis_change_acks, lis_nodes
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.sync import sync
@@ -144,11 +144,40 @@ def test_a_receiver_that_is_killed_leaves_whole_files_and_is_tried_once_more(wor
     assert len(assert_equal_nodes(world)) == len(paths)
 
 
+DIES_AT_THE_COMMIT = """
+import os, signal, sys
+from imagesys_lib import changes
+from tests.soak import one_run
+changes.acknowledge = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+sys.exit(one_run.main())
+"""
+
+
+@pytest.mark.parametrize("again", ["day-0", "day-1"], ids=["the run cleared", "the next run"])
+def test_a_worker_killed_between_a_push_and_its_commit_costs_no_request(world: World, again: str) -> None:
+    entries = world.seed(IMAGES)
+    child = world.spawn("day-0", DAY.isoformat(), program=(sys.executable, "-c", DIES_AT_THE_COMMIT))
+    told = child.communicate(timeout=120)
+    assert child.returncode == -signal.SIGKILL, told
+    wait_for(lambda: not any(receivers(world, node) for node in NODES), "the nodes' rsyncs to end")
+    assert any(len(world.tree(node)) == 2 * IMAGES for node in NODES)
+    assert world.rows(sa.select(lis_change_acks)) == []
+    assert (world.count(), world.live()) == ({"thumbnailed": IMAGES}, {})
+    assert sum(world.requests().values()) == IMAGES
+
+    world.forget_requests()
+    assert world.pipeline(world.run(run_id=again)).lost == []
+    assert world.requests() == {}
+    assert world.live().keys() == entries.keys()
+    assert len(assert_equal_nodes(world)) == 2 * IMAGES
+
+
 STEPS = (
     *("heal", "ingest", "plan", "batch 0 download", "batch 0 thumbnail"),
     *("sync n1", "publish", "purge", "purge", "purge", "check n1", "repair n2"),
 )
 ONCE = [("plan", "purge"), ("batch 0 download", "purge"), ("publish", "sync n1"), ("purge", "publish")]
+BEFORE_A_DOWNLOAD = ("heal", "ingest", "plan")  # a kill so soon after one of these may hit one
 
 
 def killed(world: World, run_id: str, step: str, seconds: float) -> bool:
@@ -192,14 +221,16 @@ def test_a_worker_killed_at_any_moments_of_two_days_that_make_unpublish_and_dele
     listings = sorted({listing for entry in live.values() for listing in entry.listing_ids})
     new = world.seed(20, seed=1).keys()
     off: list[set[str]] = []
-    kills = 0
+    kills = hits = 0
     for number in (0, 1):
         world.sandbox.etl.remove("uk", listings[: 2 + 2 * number])
         shown = set(listings[2 + 2 * number :])
         off.append({url for url, entry in live.items() if not shown & set(entry.listing_ids)})
         let_pass(world, hours=13 * number)
         for step in steps[number]:
-            kills += killed(world, f"day-{number}", step, moments.uniform(0, 0.5))
+            was_killed = killed(world, f"day-{number}", step, moments.uniform(0, 0.5))
+            kills += was_killed
+            hits += was_killed and step in BEFORE_A_DOWNLOAD
         last = world.spawn(f"day-{number}", DAY.isoformat(), program=(sys.executable, "-m", "tests.soak.one_run"))
         told = last.communicate(timeout=120)
         assert last.returncode == 0, told
@@ -213,8 +244,8 @@ def test_a_worker_killed_at_any_moments_of_two_days_that_make_unpublish_and_dele
     done = {"unpublished": len(second - first), "deleted": len(first)}
     assert runs.figures(world.ctx.db, "day-1", "purge.") == done
     requested = world.requests()
-    assert max(requested.values()) <= 1 + kills, requested.most_common(3)
-    assert sum(requested.values()) <= len(new) + 64 * kills  # what was in flight is asked for again, and nothing else
+    assert max(requested.values()) <= 1 + hits, requested.most_common(3)
+    assert sum(requested.values()) <= len(new) + 64 * hits  # what was in flight is asked for again, and nothing else
 
 
 def test_an_unreachable_node_says_so_at_once(world: World) -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from imagesys_lib.nodes.commands import SCRIPT
 from include.sandbox.settings import PROJECT
 
+FOLDER = PROJECT / "include" / "node"
 USER = f"imgsys{os.getpid() % 100_000}"
 REAL = pytest.mark.skipif(os.getuid() != 0 or not shutil.which("useradd"), reason="accounts are root's to make")
 
@@ -35,9 +37,30 @@ def place() -> Iterator[Path]:
     shutil.rmtree(place)
 
 
-def installer(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    script = PROJECT / "include" / "node" / "install.sh"
+def installer(*arguments: str | Path, folder: Path = FOLDER) -> subprocess.CompletedProcess[str]:
+    script = folder / "install.sh"
     return subprocess.run(["sh", script, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_folder_holds_the_very_script_that_the_library_speaks_to() -> None:
+    copy = FOLDER / "imagesys-node"
+    assert not copy.is_symlink()
+    assert os.access(copy, os.X_OK)
+    same = copy.read_bytes() == SCRIPT.read_bytes()
+    assert same, "include/node/imagesys-node is stale: cp imagesys_lib/nodes/imagesys-node include/node/"
+
+
+@pytest.mark.parametrize("copying", ["cp -r {0} {1}", "rsync -a {0} {1}", "tar -cC {0}/.. node | tar -xC {1}"])
+def test_the_folder_can_be_copied_to_a_frontend_by_any_means(tmp_path: Path, key: Path, copying: str) -> None:
+    subprocess.run(["sh", "-c", copying.format(FOLDER, tmp_path)], check=True, timeout=60)
+    folder = tmp_path / "node"
+    assert (folder / "imagesys-node").read_bytes() == SCRIPT.read_bytes()
+    arguments = ("--dry-run", "--root", tmp_path / "root", key)
+    assert installer(*arguments, folder=folder).returncode == 0
+    (folder / "imagesys-node").unlink()
+    without = installer(*arguments, folder=folder)
+    assert without.returncode == 2
+    assert "copy the whole folder" in without.stderr
 
 
 def test_the_installer_says_what_it_would_do_and_does_nothing(tmp_path: Path, key: Path) -> None:
@@ -88,7 +111,7 @@ def test_an_account_is_made_that_can_do_its_work_and_a_second_run_changes_nothin
     assert (keys.stat().st_mode & 0o777, keys.stat().st_uid) == (0o600, account.pw_uid)
     assert (root.stat().st_uid, root.stat().st_mode & 0o777) == (account.pw_uid, 0o755)
     assert script.stat().st_uid == 0
-    assert script.read_bytes() == (PROJECT / "include" / "node" / "imagesys-node").read_bytes()
+    assert script.read_bytes() == (FOLDER / "imagesys-node").read_bytes()
 
     def asked(said: str) -> subprocess.CompletedProcess[str]:
         switch = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]

@@ -91,6 +91,7 @@ def _compare(ctx: Context, node: NodeSession, part: Part, *, dry_run: bool) -> C
             for finding in differences(listing, _watched(ctx, pages(ctx, folder), result, part), result):
                 suspects.add(finding)
     suspects.settle()
+    ctx.progress(result.files, result.files)
     return result
 
 
