@@ -28,6 +28,12 @@ class Connection:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
+AIRFLOW_API = "imagesys_airflow_api"
+"""An optional connection (type http): host, port, scheme, and a user who may edit DAG runs, so that runs get notes."""
+
+AIRFLOW_API_PORT = 8080
+"""Where the connection names none."""
+
 Resolver = Callable[[str], Connection | None]
 """Looks a connection up by its id; None where there is none."""
 

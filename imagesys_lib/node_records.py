@@ -33,6 +33,12 @@ LET_GO = "let_go"
 FREE_FIGURES = "free."
 """How the names of the free bytes of nodes and of the staging disk, among the figures of a run, begin."""
 
+CHECK_FIGURES, REPAIR_FIGURES = "check.", "repair."
+"""How the names of what checks found and repairs did begin, among the figures of a run: ``check.<node>.<kind>``."""
+
+ABSENT_KINDS = ("missing", "acked_absent")
+"""Kinds of findings of files that are not there: a report tells their sum."""
+
 _LACKING = (LET_GO, "missing")  # marks with which a node is not fit to be asked for images
 
 
@@ -183,7 +189,7 @@ def holders(nodes: Sequence[str]) -> sa.ScalarSelect[int]:
 
 def absent_files(findings: Mapping[str, int]) -> int:
     """Return how many files a check missed, whether the node had acknowledged them or not."""
-    return findings.get("missing", 0) + findings.get("acked_absent", 0)
+    return sum(findings.get(kind, 0) for kind in ABSENT_KINDS)
 
 
 def latest_check(engine: Engine, node: str, run_id: str | None = None, *, scrub: bool = False) -> Row | None:

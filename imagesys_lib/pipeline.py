@@ -79,7 +79,7 @@ def _stages(
                 checked = check(ctx, node, run.run_id, daily_part(ctx, run.interval))
                 findings = {**checked.findings, **scrub(ctx, node, run.run_id).findings}
                 say(f"check {node}: {checked.files} files, {findings or 'as the database says'}")
-                say(f"repair {node}: {repair(ctx, node)}")
+                say(f"repair {node}: {repair(ctx, node, run.run_id)}")
     return report(ctx, run, failed)
 
 

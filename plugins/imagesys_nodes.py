@@ -164,12 +164,12 @@ class CheckNodeOperator(PartOperator):
 
 
 class RepairNodeOperator(PartOperator):
-    """Gives the node what the check missed, and checks again what it changed, so that the report tells the end."""
+    """Gives the node what the check missed, and checks again what it changed: whether all is right now."""
 
     def work(self, job: Job) -> Any:
         """See :func:`imagesys_lib.stages.repair.repair`."""
         self.skip_unfit(job)
-        repaired = repair(job.ctx, self.node)
+        repaired = repair(job.ctx, self.node, job.run.run_id)
         if repaired.restored or repaired.deleted or repaired.requeued:
             checked = node_records.latest_check(job.ctx.db, self.node, job.run.run_id)
             whole = checked is not None and checked.part == WHOLE.name  # also that of a node that came back empty

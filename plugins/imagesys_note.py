@@ -8,21 +8,18 @@ from urllib.parse import quote
 import httpx
 from imagesys_connections import airflow_connection
 
-from imagesys_lib.connections import Connection
+from imagesys_lib.connections import AIRFLOW_API, AIRFLOW_API_PORT, Connection
 
 log = logging.getLogger(__name__)
-
-API_CONNECTION = "imagesys_airflow_api"
-"""An optional connection (type http): host, port, scheme, and a user who may edit DAG runs."""
 
 _SECONDS = 10.0
 
 
 def set_note(dag_id: str, run_id: str, text: str) -> None:
     """Write a run's note where the connection is there. Whatever goes wrong is logged: a note never changes a run."""
-    connection = airflow_connection(API_CONNECTION)
+    connection = airflow_connection(AIRFLOW_API)
     if connection is None:
-        log.info("No connection %s: the run gets no note in the UI", API_CONNECTION)
+        log.info("No connection %s: the run gets no note in the UI", AIRFLOW_API)
         return
     try:
         _write(connection, f"dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}", text)
@@ -31,12 +28,12 @@ def set_note(dag_id: str, run_id: str, text: str) -> None:
         log.warning(
             "The run's note could not be written: %s. Remedy: correct connection %s (host, port, and a user who may "
             "edit DAG runs); nothing else depends on it.",
-            *(told, API_CONNECTION),
+            *(told, AIRFLOW_API),
         )
 
 
 def _write(connection: Connection, path: str, text: str) -> None:
-    base = f"{connection.schema or 'http'}://{connection.host}:{connection.port or 8080}"
+    base = f"{connection.schema or 'http'}://{connection.host}:{connection.port or AIRFLOW_API_PORT}"
     # Without the environment's proxy: it has no business with what the connection names.
     with httpx.Client(base_url=base, timeout=_SECONDS, trust_env=False) as client:
         credentials = {"username": connection.login, "password": connection.password}

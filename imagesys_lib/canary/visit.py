@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from ipaddress import ip_network
 from pathlib import Path
 
 from imagesys_lib.canary.legs import Limit, Step, Wrong
 from imagesys_lib.context import Context
-from imagesys_lib.fetch import Fetched, Fetcher
+from imagesys_lib.fetch import Fetched, own_fetcher
 from imagesys_lib.hashing import canary_folder, parse_thumbnail_path
 from imagesys_lib.nodes import Node, NodeSession
 from imagesys_lib.stages.sync import require_space
-
-_ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
 @dataclass(frozen=True)
@@ -58,10 +55,9 @@ def _sums(ctx: Context, session: NodeSession, cargo: Cargo) -> dict[str, str]:
 
 
 def _served(ctx: Context, node: str, url: str, cargo: Cargo, limit: Limit) -> dict[str, str]:
-    """Return the SHA-1 of what the node's web server gives. Whoever configured its URL may mean a private address."""
-    own = {"allowed_addresses": _ANYWHERE, "proxy": None, "max_redirects": 0}  # no other node answers in its place
+    """Return the SHA-1 of what the node's web server gives."""
     served = {}
-    with Fetcher(ctx.config.fetch.model_copy(update=own), stop=limit) as fetcher:
+    with own_fetcher(ctx.config.fetch, limit) as fetcher:
         for path in cargo.sums:
             got = fetcher.fetch(f"{url}/{path}", cargo.out.parent / f"served-{node}")
             assert isinstance(got, Fetched)

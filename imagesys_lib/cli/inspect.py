@@ -25,6 +25,7 @@ from imagesys_lib.doctor import examine
 from imagesys_lib.errors import EXIT_ENVIRONMENT, EnvironmentFault, UsageError
 from imagesys_lib.explain import Explanation, hashes_for
 from imagesys_lib.explain import explain as explain_image
+from imagesys_lib.explain.screen import MOST_LINES, several
 from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash
 from imagesys_lib.stages.report import render
 from imagesys_lib.stages.report.digest import last_run
@@ -65,7 +66,11 @@ def explain(
     if json_output:
         sys.stdout.write(json.dumps(plain(found)) + "\n")
         return
-    out.print(_one(found[0]) if len(found) == 1 else _several(found))
+    if len(found) == 1:
+        out.print(_one(found[0]))
+    else:
+        height = out.height if out.is_terminal else MOST_LINES
+        out.print("\n".join(several(found, out.width, height)), markup=False)
 
 
 def _one(explanation: Explanation) -> Table:
@@ -74,16 +79,6 @@ def _one(explanation: Explanation) -> Table:
     table = Table(title=title, show_header=False, title_justify="left")
     for name, text in explanation.facts:
         table.add_row(name, escape(text))
-    return table
-
-
-def _several(found: list[Explanation]) -> Table:
-    """Return a line for each image, and one more for each node that is not as it should be."""
-    table = Table("", "image", "verdict")
-    for explanation in found:
-        lines = [explanation.verdict]
-        lines += [f"{name}: {node.text}" for name, node in explanation.nodes.items() if not node.ok]
-        table.add_row(explanation.country.upper(), explanation.image_hash, escape("\n".join(lines)))
     return table
 
 

@@ -51,10 +51,14 @@ def _country(ctx: Context) -> Iterator[Finding]:
 
 
 def _nodes(contexts: list[Context]) -> Iterator[Finding]:
-    """Look at each node once, with the settings of the first country that has it."""
-    seen: set[str] = set()
+    """Look at each node with the settings of the first country that has it, and once more for any other ones."""
+    seen: set[tuple[object, ...]] = set()
+    named: set[str] = set()
     for ctx in contexts:
         for name in ctx.config.nodes:
-            if name not in seen:
-                seen.add(name)
-                yield from node.examine(ctx, name)
+            settings = node.settings(ctx, name)
+            if settings not in seen:
+                seen.add(settings)
+                again = f" for {ctx.country}" if name in named else ""
+                yield from node.examine(ctx, name, f"node {name}{again}")
+                named.add(name)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from imagesys_lib.config import CountryConfig
-from imagesys_lib.connections import environment_connection
+from imagesys_lib.connections import AIRFLOW_API, Connection, environment_connection, parse_connection
+from imagesys_lib.doctor import airflow_api
 from imagesys_lib.doctor.finding import Finding, attempt
 from imagesys_lib.errors import ConnectionMissing, EnvironmentFault
 
@@ -34,6 +35,7 @@ def examine(countries: Sequence[CountryConfig]) -> Iterator[Finding]:
     yield attempt("Airflow connections", lambda: _connections(countries))
     yield attempt("Airflow time zone", _time_zone)
     yield attempt("Airflow services", _services)
+    yield attempt("Airflow API", lambda: _api(countries))
 
 
 def _command() -> Path:
@@ -63,7 +65,10 @@ def _ask(*arguments: str) -> str:
 
 def _rows(*arguments: str) -> list[dict[str, Any]]:
     """Return the rows of a list command; Airflow may say other things before them."""
-    said = _ask(*arguments, "--output", "json")
+    return _rows_in(_ask(*arguments, "--output", "json"))
+
+
+def _rows_in(said: str) -> list[dict[str, Any]]:
     start = re.search(r"\[\s*\{", said)
     rows: list[dict[str, Any]] = json.loads(said[start.start() :]) if start else []
     return rows
@@ -109,6 +114,20 @@ def _connections(countries: Sequence[CountryConfig]) -> str:
             remedy="run `airflow connections add` for each (docs/nodes.md has the extras of a node).",
         )
     return f"all {len(needed)} are there"
+
+
+def _api(countries: Sequence[CountryConfig]) -> str:
+    connection = environment_connection(AIRFLOW_API) or _stored(AIRFLOW_API)
+    if connection is None:
+        return f"no connection {AIRFLOW_API}: runs get no note in the UI"
+    return airflow_api.look(connection, f"imagesys_{countries[0].country}")
+
+
+def _stored(conn_id: str) -> Connection | None:
+    """Return a connection from Airflow's database or secrets backend, None where it has none of that name."""
+    done = _call("connections", "get", conn_id, "--output", "json")
+    found = _rows_in(done.stdout) if done.returncode == 0 else []
+    return parse_connection(conn_id, json.dumps({**found[0], "extra": {}})) if found else None
 
 
 def _time_zone() -> str:

@@ -1,4 +1,4 @@
-"""A node: reached under its known key, with what it was given to run, its disk, its clock."""
+"""A node: reached under its known key, with what it was given to run, its disk, its clock, its web server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import probe
+from imagesys_lib.doctor import web
 from imagesys_lib.doctor.clocks import ahead, database_ahead, require_near
 from imagesys_lib.doctor.finding import Finding, attempt
 from imagesys_lib.errors import EnvironmentFault, ImageSysError
@@ -17,22 +18,31 @@ from imagesys_lib.stages.sync import require_space
 _NOWHERE = "imagesys-doctor-asks-for-nothing"
 
 
-def examine(ctx: Context, name: str) -> Iterator[Finding]:
-    """Check one node over one connection; its clock and rsync only if it can be reached."""
+def settings(ctx: Context, name: str) -> tuple[object, ...]:
+    """Return what a country says of a node beyond its connection: with other settings it is to be looked at again."""
+    config = ctx.config
+    floors = config.transfer.node_min_free_mb, config.transfer.node_min_free_inodes
+    return name, config.node_root, *floors, config.node_urls.get(name)
+
+
+def examine(ctx: Context, name: str, check: str) -> Iterator[Finding]:
+    """Check one node over one connection; its clock, rsync and web server only if it can be reached."""
     more: list[Finding] = []
 
     def look() -> str:
         node = ctx.node(name)
         with NodeSession(node) as session:
             _require_version(name, session.version())
-            more.append(attempt(f"node {name} clock", lambda: _clock(ctx, session)))
+            more.append(attempt(f"{check} clock", lambda: _clock(ctx, session)))
             space = session.prepare()
-            more.append(attempt(f"node {name} rsync", lambda: _rsync(session)))
+            more.append(attempt(f"{check} rsync", lambda: _rsync(session)))
+            if url := ctx.config.node_urls.get(name):
+                more.append(attempt(f"{check} web server", lambda: web.look(ctx, session, url)))
         require_space(ctx, name, space)
         free = f"{space.free_bytes >> 20} MB and {space.free_inodes} inodes free"
         return f"{node.login}@{node.host}:{node.port}, {node.root}: {free}, host key verified"
 
-    yield attempt(f"node {name}", look)
+    yield attempt(check, look)
     yield from more
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from imagesys_lib import changes, datasources, node_records
 from imagesys_lib.breaker import Position
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import NOW, Row, read
+from imagesys_lib.db.engine import CHUNK, NOW, Row, read
 from imagesys_lib.db.schema import (
     lis_batches,
     lis_changes,
@@ -32,7 +32,7 @@ from imagesys_lib.reasons import reason_for
 from imagesys_lib.stages.check import stat_images
 from imagesys_lib.states import Desired, State
 
-_MOST_OF_A_LISTING = 50
+_MOST_OF_A_LISTING = CHUNK
 _MOST_LISTINGS = 5
 
 

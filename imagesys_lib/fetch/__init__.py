@@ -9,6 +9,7 @@ from imagesys_lib.fetch.addresses import is_refused
 from imagesys_lib.fetch.fetcher import Fetcher
 from imagesys_lib.fetch.gate import Admission, Gate, LocalGate
 from imagesys_lib.fetch.jobs import Fetched, Job, NotModified, Outcome, Unattempted
+from imagesys_lib.fetch.own import own_fetcher
 from imagesys_lib.fetch.urls import host_of
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "Unattempted",
     "host_of",
     "is_refused",
+    "own_fetcher",
 ]

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes, node_records, relisted
+from imagesys_lib import changes, node_records, relisted, runs
 from imagesys_lib.ahead import ahead
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, named_lock, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.hashing import parse_thumbnail_path
+from imagesys_lib.node_records import REPAIR_FIGURES
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.stages.check import expected_on, spared_from, stat_images
 from imagesys_lib.stages.halves import in_halves
@@ -68,6 +69,7 @@ class Repaired:
 def repair(
     ctx: Context,
     node_name: str,
+    run_id: str | None = None,
     *,
     dry_run: bool = False,
     limit: int | None = None,
@@ -77,15 +79,20 @@ def repair(
     """Work off ``lis_node_repairs`` for one node, or ``limit`` images of it.
 
     ``delete_extra`` and ``make_again`` lift the caps. Raises NodeFault if the node itself cannot be reached or
-    written, DiskFull where staging is at its floor, and Stopped; what was done until then is kept.
+    written, DiskFull where staging is at its floor, and Stopped; what was done until then is kept. It is added to
+    the figures of the run ``run_id``, to which a repair that is made again adds only what it did; what was left undone
+    stands there as the last one left it.
     """
     marked = node_records.count_marks(ctx.db, node_name)
     if not marked:
+        _keep_undone(ctx, node_name, run_id)
         return Repaired()
     with node_lock(ctx, node_name) as lock, NodeSession(ctx.node(node_name), ctx.stop) as node:
         images = min(marked, limit or marked)
-        work = _Repair(ctx, node, lock, images, delete_extra=delete_extra, make_again=make_again)
+        work = _Repair(ctx, node, lock, images, run_id, delete_extra=delete_extra, make_again=make_again)
         total = work.rehearse() if dry_run else work.run()
+    if not dry_run:
+        _keep_undone(ctx, node_name, run_id, waiting=total.waiting, refused=work.left_alone)
     log.info(
         "%s %s: %d images restored, %d extra files deleted, %d images to be made again, %d wait%s",
         ctx.country.upper(),
@@ -97,8 +104,17 @@ def repair(
         " (dry run)" if dry_run else "",
     )
     if total.refused:
-        log.warning("%s %s: %s", ctx.country.upper(), node_name, total.refused)
+        tell = log.warning if dry_run else log.error  # nobody but a person can go on, so it is mailed
+        tell("%s %s: %s", ctx.country.upper(), node_name, total.refused)
     return total
+
+
+def _keep_undone(ctx: Context, node_name: str, run_id: str | None, *, waiting: int = 0, refused: int = 0) -> None:
+    """Keep how many images a run's repair of a node could not, or would not, put right."""
+    if run_id is None:
+        return
+    for name, images in (("waiting", waiting), ("refused", refused)):
+        runs.set_or_drop_figure(ctx.db, run_id, f"{REPAIR_FIGURES}{node_name}.{name}", images)
 
 
 class _Repair:
@@ -110,11 +126,12 @@ class _Repair:
         node: NodeSession,
         lock: named_lock,
         images: int,
+        run_id: str | None,
         *,
         delete_extra: bool,
         make_again: bool,
     ) -> None:
-        self.ctx, self.node, self.lock, self.images = ctx, node, lock, images
+        self.ctx, self.node, self.lock, self.images, self.run_id = ctx, node, lock, images, run_id
         self.name = node.node.name
         self._began = self._told = time.monotonic()
         self._brought = 0  # groups
@@ -127,10 +144,12 @@ class _Repair:
         self.spares_extra = extra > self.cap
         self.may_make_again = images if make_again else self.cap
         self.total = Repaired()
+        self.left_alone = 0
         if self.spares_extra:
-            self._refuse(f"{extra} images have extra files: none of these was deleted", "delete-extra")
+            self._refuse(extra, f"{extra} images have extra files: none of these was deleted", "delete-extra")
 
-    def _refuse(self, what: str, option: str) -> None:
+    def _refuse(self, images: int, what: str, option: str) -> None:
+        self.left_alone += images
         on = f"--country {self.ctx.country} --node {self.name}"
         self.total += Repaired(
             refused=f"{what}, as that is more than {self.cap} at once. Remedy: look at some of them with `imagesys "
@@ -177,7 +196,7 @@ class _Repair:
             self.ctx.check_stop()
             self.lock.verify()
             extra = self._extra_paths(plan)
-            self.total += Repaired(deleted=len(extra) - len(in_halves(extra, self.node.delete)))
+            self._count(Repaired(deleted=len(extra) - len(in_halves(extra, self.node.delete))))
 
     def _tell(self, done: int) -> None:
         self.ctx.progress(done, self.images)
@@ -231,7 +250,15 @@ class _Repair:
         node_records.set_aside(self.ctx.db, self.name, not_written)
         node_records.unmark(self.ctx.db, self.name, sorted(group.plan.marks.keys() - {*kept, *waiting, *not_written}))
         restored = sum(map(len, group.found.values())) - len(failed)
-        self.total += Repaired(restored, len(extra) - len(undeleted), requeued or 0, len(waiting) + len(not_written))
+        deleted, undone = len(extra) - len(undeleted), len(waiting) + len(not_written)
+        self._count(Repaired(restored, deleted, requeued or 0, undone))
+
+    def _count(self, done: Repaired) -> None:
+        self.total += done
+        if self.run_id is not None:
+            counts = {"restored": done.restored, "deleted": done.deleted, "requeued": done.requeued}
+            prefix = f"{REPAIR_FIGURES}{self.name}."
+            runs.add_figures(self.ctx.db, self.run_id, {prefix + name: number for name, number in counts.items()})
 
     def _extra_paths(self, plan: Plan) -> list[str]:
         """Return the old files of a plan's images that nothing wants, as the node and the database are now."""
@@ -252,7 +279,7 @@ class _Repair:
     def _may_make(self, images: int) -> bool:
         """Say whether so many more images may be made again, and count them."""
         if images > self.may_make_again:
-            self._refuse(f"{images} images or more are on no node: not all are made again", "make-again")
+            self._refuse(images, f"{images} images or more are on no node: not all are made again", "make-again")
             return False
         self.may_make_again -= images
         return True

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.config import country_config
-from imagesys_lib.doctor import airflow_setup
+from imagesys_lib.doctor import airflow_api, airflow_setup
 from imagesys_lib.doctor.finding import Finding, attempt
 from include.sandbox import Sandbox
 
@@ -49,7 +53,7 @@ def beating() -> Iterator[None]:
 def test_an_airflow_that_is_sound(airflow: pytest.MonkeyPatch, beating: None) -> None:
     findings = list(airflow_setup.examine([country_config("uk")]))
     assert [str(finding) for finding in findings if not finding.ok] == []
-    looked_at = ["pools", "connections", "time zone", "services"]
+    looked_at = ["pools", "connections", "time zone", "services", "API"]
     assert [finding.check for finding in findings] == [f"Airflow {each}" for each in looked_at]
     assert findings[0].detail == "imagesys_download (2 slots), imagesys_thumbnail (2 slots)"
 
@@ -88,7 +92,7 @@ def test_services_that_do_not_run(airflow: pytest.MonkeyPatch) -> None:
 def test_an_airflow_that_is_too_slow_to_answer(airflow: pytest.MonkeyPatch) -> None:
     airflow.setattr(airflow_setup, "_SECONDS", 0.05)
     findings = list(airflow_setup.examine([country_config("uk")]))
-    assert [finding.ok for finding in findings] == [False] * 4
+    assert [finding.ok for finding in findings] == [False] * 5
     assert "did not answer within 0.05 s" in findings[0].detail
     assert "call the doctor again" in findings[0].remedy
 
@@ -120,3 +124,76 @@ def test_an_airflow_that_does_not_answer(airflow: pytest.MonkeyPatch) -> None:
     airflow.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite:////nowhere/at/all.db")
     finding = found(airflow_setup._pools)
     assert (finding.ok, finding.remedy) == (False, "set AIRFLOW_HOME as the scheduler has it.")
+
+
+# The API that writes the runs' notes
+
+
+class Api(BaseHTTPRequestHandler):
+    """As much of Airflow's API as is asked: it lets ops in, who may edit DAG runs, and guest, who may not."""
+
+    def log_message(self, *_: object) -> None: ...
+
+    def _answer(self, status: int, body: object) -> None:
+        text = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def _read(self) -> Any:
+        return json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def do_POST(self) -> None:
+        said = self._read()
+        known = self.path == "/auth/token" and said["password"] == "s3cret"
+        self._answer(201 if known else 401, {"access_token": said["username"]} if known else {"detail": "no"})
+
+    def do_PATCH(self) -> None:
+        assert self._read() == {"note": ""}
+        assert self.path == f"/api/v2/dags/imagesys_uk/dagRuns/{airflow_api._NO_RUN}?update_mask=note"
+        self._answer(404 if self.headers["Authorization"] == "Bearer ops" else 403, {})
+
+
+@pytest.fixture
+def api_port() -> Iterator[int]:
+    with HTTPServer(("127.0.0.1", 0), Api) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def ask_api(airflow: pytest.MonkeyPatch, port: int, login: str, password: str) -> Finding:
+    raw = {"conn_type": "http", "host": "127.0.0.1", "port": port, "login": login, "password": password}
+    airflow.setenv("AIRFLOW_CONN_IMAGESYS_AIRFLOW_API", json.dumps(raw))
+    return found(lambda: airflow_setup._api([country_config("uk")]))
+
+
+def test_the_login_for_notes_is_tried(airflow: pytest.MonkeyPatch, api_port: int) -> None:
+    good = ask_api(airflow, api_port, "ops", "s3cret")
+    assert (good.ok, good.detail) == (True, f"127.0.0.1:{api_port}, user 'ops' may write notes")
+    for login, password, fault, remedy in (
+        ("ops", "wr0ng", "does not let user 'ops' in (status 401)", "correct login and password of connection"),
+        ("guest", "s3cret", "user 'guest' may not edit runs of imagesys_uk (status 403)", "correct the user's role"),
+    ):
+        bad = ask_api(airflow, api_port, login, password)
+        assert not bad.ok
+        assert fault in bad.detail
+        assert remedy in bad.remedy
+        assert password not in str(bad)
+    away = ask_api(airflow, 9, "ops", "s3cret")
+    assert "127.0.0.1:9 gives no answer (ConnectionRefusedError): runs get no note" in away.detail
+    assert away.remedy.startswith("correct host and port of connection imagesys_airflow_api")
+
+
+def test_a_login_for_notes_that_airflow_keeps_itself_is_tried_too(airflow: pytest.MonkeyPatch, api_port: int) -> None:
+    uk = [country_config("uk")]
+    none = found(lambda: airflow_setup._api(uk))
+    assert none.detail == "no connection imagesys_airflow_api: runs get no note in the UI"
+    own = ["--conn-type", "http", "--conn-host", "127.0.0.1", "--conn-port", str(api_port), "--conn-login", "ops"]
+    added = airflow_setup._call("connections", "add", "imagesys_airflow_api", *own, "--conn-password", "wr0ng")
+    assert added.returncode == 0, added.stderr
+    try:
+        assert "does not let user 'ops' in (status 401)" in found(lambda: airflow_setup._api(uk)).detail
+    finally:
+        airflow_setup._call("connections", "delete", "imagesys_airflow_api")

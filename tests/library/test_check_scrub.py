@@ -123,7 +123,7 @@ def test_a_daily_run_finds_repairs_and_tells_it(world: World, paths: list[str]) 
     flip(world.root("n3") / paths[7])
     summary = world.pipeline()
     assert summary.nodes["n3"].findings == {"damaged": 1}
-    assert "1 found damaged" in render(summary)
+    assert "1 damaged found, 1 repaired" in render(summary)
     assert summary.lost == []
     assert world.equal_trees() == good
     assert assert_equal_nodes(world).keys() == set(paths)

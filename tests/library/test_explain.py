@@ -9,7 +9,8 @@ import pytest
 
 from imagesys_lib import claims, node_records, runs
 from imagesys_lib.explain import Explanation, explain
-from imagesys_lib.explain.verdicts import MARKS, Closed, OnNode, Standing, Work, judge_image, judge_node
+from imagesys_lib.explain.screen import several
+from imagesys_lib.explain.verdicts import MARKS, Closed, NodeVerdict, OnNode, Standing, Work, judge_image, judge_node
 from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
 from imagesys_lib.hosts.store import pause
 from imagesys_lib.stages.download import download
@@ -230,3 +231,47 @@ def test_the_nodes_are_asked_once_for_a_whole_listing(world: World, live: Entrie
     explain(world.ctx, hashes)
     log = (world.sandbox.settings.log_dir / "n1.log").read_text(errors="replace")
     assert log.count("Accepted publickey") == before + 1
+
+
+def test_a_listing_of_fifty_photos_with_a_node_down_fits_one_screen(world: World, live: Entries) -> None:
+    world.new_images(10)
+    world.sql(
+        "INSERT INTO lis_listing_images (listing_id, datasource_id, image_hash, position, etl_time, seen_at) "
+        "SELECT 'big', 101, image_hash, ROW_NUMBER() OVER (ORDER BY image_id), UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) "
+        "FROM lis_images"
+    )
+    h = lis_hash_for_url(min(live))
+    (world.root("n1") / thumbnail_path("uk", h, 2)).unlink()
+    world.sandbox.nodes.stop_node("n2")
+    world.patch.setenv("COLUMNS", "80")
+    told = script_lines(world, "big")
+    assert 24 <= len(told) <= 40
+    assert all(len(line) <= 80 for line in told)
+    shown = {line.split()[1] for line in told if line.startswith("UK ") and len(line.split()[1]) == 40}
+    assert {row.image_hash for row in world.images().values() if row.state == "new"} <= shown
+    assert h in shown  # those of which something is to be said come first
+    assert [line for line in told if "n1: lacks thumbnail 2" in line]
+    assert f"and {50 - len(shown)} more images, {50 - len(shown)} of them live: --json tells all" in told
+    assert len([line for line in told if "n2, 50 images: Node n2: unreachable" in line]) == 1
+    assert "Remedy: start sshd on n2" in " ".join(line.strip() for line in told)
+    assert len(world.cli("explain", "big", "--country", "uk", "--json").json) == 50
+    assert len(script_lines(world, min(live))) <= 40
+
+
+def test_what_has_no_room_on_a_screen_is_counted() -> None:
+    def one(number: int, verdict: str = "Live.", **nodes: str) -> Explanation:
+        bad = {name: NodeVerdict(False, text) for name, text in nodes.items()}
+        return Explanation("uk", f"{number:040x}", verdict, (), bad)
+
+    few = [one(n) for n in range(20)]
+    assert several(few, 80, 25) == [f"UK {n:040x} Live." for n in range(20)]
+    many = [one(n) for n in range(60)] + [one(99, "Not live: dns.", n1="lacks thumbnail 1")]
+    told = several(many, 80, 25)
+    assert len(told) == 24
+    assert told[:2] == [f"UK {99:040x} Not live: dns.", "   n1: lacks thumbnail 1"]
+    assert told[-1] == "and 39 more images, 39 of them live: --json tells all"
+    assert len(several(many, 80, 200)) == 39  # no screen is that high for the eye
+    long = [one(n, "x " * 2000, n1="y " * 2000, n2="z" * 2000) for n in range(60)]
+    told = several(long, 80, 25)
+    assert len(told) <= 24
+    assert all(len(line) <= 80 for line in told)

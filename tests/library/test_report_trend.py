@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from imagesys_lib.stages.report import Disk, NodeState, Summary, Weights, note, render
+from imagesys_lib.stages.report import Disk, FullCheck, NodeState, Summary, Weights, note, render
 from imagesys_lib.stages.report.judgement import anomalies
 from imagesys_lib.stages.report.rendering import top_reasons
-from imagesys_lib.stages.report.trend import days_until, is_unusual, medians
+from imagesys_lib.stages.report.trend import BYTES_SAVED, days_until, is_unusual, medians
 
 GB = 10**9
 
@@ -42,6 +42,13 @@ def a_summary(**values: object) -> Summary:
         ("state.live", 0, 60, True),
         ("state.live", 0, 50, False),
         ("backlog.n1", 3100, 1000, True),
+        ("reason.dns", 500, 2, True),
+        ("reason.dns", 50, 0, False),
+        ("check.n1.damaged", 300, 0, True),
+        ("bytes_saved", 70_000_000, 230_000_000, True),
+        ("bytes_saved", -90_000_000, 230_000_000, True),  # thumbnails that weigh more than their originals
+        ("bytes_saved", 900_000_000, 230_000_000, False),  # much saved is no trouble
+        ("bytes_saved", 0, 12_000_000, False),  # few photos
     ],
 )
 def test_a_figure_is_unusual_when_it_is_far_from_its_median_by_share_and_by_number(
@@ -85,11 +92,12 @@ def test_one_clean_up_does_not_hide_that_a_disk_fills() -> None:
 def test_anomalies_name_the_figure_the_median_and_the_disk() -> None:
     summary = a_summary(
         earlier_runs=7,
-        medians={"images": 1000.0, "state.failed": 4.0, "backlog.n2": 0.0},
+        medians={"images": 1000.0, "state.failed": 4.0, "backlog.n2": 0.0, BYTES_SAVED: 230_000_000.0},
         disks={"n1": Disk(GB, 3.4), "n2": Disk(GB, 15), "staging": Disk(GB)},
     )
-    assert anomalies(summary, {"images": 1000, "state.failed": 300}) == [
+    assert anomalies(summary, {"images": 1000, "state.failed": 300, BYTES_SAVED: 4_000_000}) == [
         "failed: 300, where 7 earlier scheduled runs had 4 (median)",
+        "bytes saved: 4.0 MB, where 7 earlier scheduled runs had 230.0 MB (median)",
         "disk of n1: down to its floor in 3 days, as it went lately",
     ]
 
@@ -102,8 +110,18 @@ def test_the_most_frequent_reasons_come_first_and_the_rest_is_counted() -> None:
 
 FULL = a_summary(
     nodes={
-        "n1": NodeState("n1", 0, 0, 0, files=80, missing=0, findings={"damaged": 1, "extra": 3, "missing": 2}),
+        "n1": NodeState(
+            "n1",
+            *(0, 0, 0),
+            files=80,
+            missing=2,
+            findings={"damaged": 1, "missing": 2},
+            repaired={"restored": 3},
+        ),
         "n2": NodeState("n2", 30, 0, 0, behind_hours=26.5),
+    },
+    full_checks={
+        "n1": FullCheck("2026-03-28", 958, {"acked_absent": 7, "missing": 5, "leftover": 1}, {"restored": 12}),
     },
     purge={"unpublished": 12, "deleted": 9},
     same_target=70,
@@ -123,8 +141,9 @@ def test_the_whole_report_reads_as_plain_text() -> None:
         "  1000 images in 1 batches: 940 live",
         "  60 rejected: 60 http_404",
         "  70 images ended at addresses that very many others of their batch end at: placeholders, probably",
-        "  n1: 80 files, 0 missing, 1 found damaged, 3 extra, 0 images behind, 0 marked for repair",
+        "  n1: 80 files, 2 missing and 1 damaged found, 3 repaired, 0 images behind, 0 marked for repair",
         "  n2: not checked, 30 images behind (the oldest for 26.5 h), 0 marked for repair",
+        "  full check of n1, 2026-03-28: 958 files, 12 missing and 1 leftover found, 12 repaired",
         "  purge: 9 deleted, 12 unpublished",
         "  healed: 2 batches",
         "  healed: 500 images",

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from imagesys_lib import runs
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import NOW, write
+from imagesys_lib.db.engine import NOW, Session, write
 from imagesys_lib.db.schema import lis_node_checks
-from imagesys_lib.node_records import absent_files
+from imagesys_lib.node_records import CHECK_FIGURES, absent_files
 
 
 @dataclass
@@ -51,7 +52,10 @@ class Checked:
 
 
 def keep(ctx: Context, result: Checked, run_id: str | None) -> None:
-    """Keep a result in ``lis_node_checks``."""
+    """Keep a result in ``lis_node_checks``, and what was found among the figures of its run.
+
+    There it stays, whatever a later check of the same run finds, so that the report tells what repair put right.
+    """
     row = {
         "node": result.node,
         "run_id": run_id,
@@ -63,4 +67,11 @@ def keep(ctx: Context, result: Checked, run_id: str | None) -> None:
         "findings": dict(result.findings),
         "samples": result.samples,
     }
-    write(ctx.db, lambda session: session.execute(sa.insert(lis_node_checks).values(row)))
+    found = {f"{CHECK_FIGURES}{result.node}.{kind}": count for kind, count in result.findings.items()}
+
+    def work(session: Session) -> None:
+        session.execute(sa.insert(lis_node_checks).values(row))
+        if run_id is not None:
+            runs.raise_figures(session, run_id, found)
+
+    write(ctx.db, work)

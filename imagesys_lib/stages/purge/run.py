@@ -152,12 +152,13 @@ def _purge(ctx: Context, run: Run | None, lock: named_lock | None, rule: Rule | 
     if run is not None and not dry_run:
         runs.set_or_drop_figure(ctx.db, run.run_id, FIGURES + "refused", verdict.refused)
     tally = _Tally(found)
+    tell = log.warning if dry_run else log.error  # a person must look at the ETL, so it is mailed
     if verdict.refusal:
-        log.warning("%s: %s", ctx.country.upper(), verdict.refusal)
+        tell("%s: %s", ctx.country.upper(), verdict.refusal)
         tally.refused.append(verdict.refusal)
         return tally.result()
     if verdict.warning:
-        log.warning("%s: %s", ctx.country.upper(), verdict.warning)
+        tell("%s: %s", ctx.country.upper(), verdict.warning)
         tally.refused.append(verdict.warning)
     if not dry_run:
         tally.returned += lookup.mark(ctx, found, verdict.suspects)

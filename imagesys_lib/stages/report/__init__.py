@@ -14,20 +14,22 @@ from imagesys_lib import runs
 from imagesys_lib.context import Context
 from imagesys_lib.runs import Run
 from imagesys_lib.stages.report.judgement import anomalies, losses
+from imagesys_lib.stages.report.nodes import FullCheck, NodeState
 from imagesys_lib.stages.report.rendering import facts, note, render
 from imagesys_lib.stages.report.summary import (
     Disk,
-    NodeState,
     Summary,
     Weights,
     compared_figures,
     figures_of,
+    forgotten_figures,
     gather,
     kept,
 )
 
 __all__ = [
     "Disk",
+    "FullCheck",
     "NodeState",
     "Summary",
     "Weights",
@@ -60,7 +62,8 @@ def report(ctx: Context, run: Run, failed_tasks: Sequence[str] = ()) -> Summary:
     """Summarise a run, keep the summary and its figures, and return it; the caller decides to fail on ``lost``."""
     summary = summarize(ctx, run, failed_tasks)
     runs.finish(ctx.db, run, "failed" if summary.lost else "success", summary.as_json())
-    runs.set_figures(ctx.db, run.run_id, {**figures_of(summary), "lost": len(summary.lost)})
+    figures = {**forgotten_figures(ctx.db, summary), **figures_of(summary), "lost": len(summary.lost)}
+    runs.set_figures(ctx.db, run.run_id, figures)
     log.info("%s", render(summary))
     return summary
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from imagesys_lib.runs import Kind
 from imagesys_lib.stages.report.summary import Summary
 from imagesys_lib.stages.report.trend import Figures, is_unusual
+from imagesys_lib.stages.report.words import amount, label
 
 _SOON_FULL_DAYS = 14
 
@@ -52,9 +53,11 @@ def anomalies(summary: Summary, figures: Figures) -> list[str]:
             f"purge refused {summary.refused} times: the ETL, or so many data sources in it, look half loaded; nothing "
             "of it was purged. The log of `purge` names them."
         )
+    for name, node in summary.nodes.items():
+        found += _undone(summary.country, name, node.repaired)
+    earlier = f"{summary.earlier_runs} earlier {summary.kind} runs"
     found += [
-        f"{label(name)}: {figures.get(name, 0)}, where {summary.earlier_runs} earlier {summary.kind} runs had "
-        f"{median:g} (median)"
+        f"{label(name)}: {amount(name, figures.get(name, 0))}, where {earlier} had {amount(name, median)} (median)"
         for name, median in summary.medians.items()
         if is_unusual(name, figures.get(name, 0), median)
     ]
@@ -64,6 +67,18 @@ def anomalies(summary: Summary, figures: Figures) -> list[str]:
     return found
 
 
-def label(figure: str) -> str:
-    """Return a figure's name as people read it: ``state.failed`` is ``failed``, ``backlog.n1`` is ``backlog n1``."""
-    return figure.removeprefix("state.").replace(".", " ").replace("_", " ")
+def _undone(country: str, node: str, repaired: Mapping[str, int]) -> list[str]:
+    """Return what a repair has left undone, and how to go on."""
+    on, found = f"--country {country} --node {node}", []
+    if refused := repaired.get("refused", 0):
+        found.append(
+            f"repair of {node} left {refused} images alone: too many at once have files that nothing wants, or are on "
+            f"no node. Remedy: look at some with `imagesys fs-check {on} --verbose`; the log of `repair` has the "
+            "command to go on."
+        )
+    if waiting := repaired.get("waiting", 0):
+        found.append(
+            f"repair of {node}: {waiting} images wait: they could not be written, or a node that may have them is "
+            f"away. Remedy: mend that; the next run brings them, or `imagesys repair {on}`."
+        )
+    return found

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from imagesys_lib.stages.report.judgement import label
-from imagesys_lib.stages.report.summary import NodeState, Summary, Weights
+from collections.abc import Mapping
+
+from imagesys_lib.node_records import ABSENT_KINDS, absent_files
+from imagesys_lib.stages.check.db_scan import LIVE_TABLE
+from imagesys_lib.stages.report.nodes import FullCheck, NodeState
+from imagesys_lib.stages.report.summary import Summary, Weights
+from imagesys_lib.stages.report.words import label, listed, megabytes
 from imagesys_lib.states import State
 
 _TOP_REASONS = 5
 _NOTE_LENGTH = 1000  # Airflow takes no longer one
-_TOLD_APART = frozenset({"missing", "acked_absent", "damaged"})
+_REPAIRED = {
+    "restored": "repaired",
+    "deleted": "extra deleted",
+    "requeued": "to be made again",
+    "waiting": "waiting for repair",
+    "refused": "left alone",
+}
 _SHOWN = ("images", f"state.{State.LIVE.value}", f"state.{State.FAILED.value}", f"state.{State.REJECTED.value}")
 
 
@@ -56,6 +67,7 @@ def _body(summary: Summary) -> list[str]:
             "placeholders, probably"
         )
     lines += [_node(name, node) for name, node in summary.nodes.items()]
+    lines += [_full_check(name, check) for name, check in summary.full_checks.items()]
     if summary.purge:
         told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(summary.purge.items()))
         lines.append(f"  purge: {told}")
@@ -91,14 +103,28 @@ def top_reasons(reasons: dict[str, int], most: int = _TOP_REASONS) -> str:
 
 
 def _node(name: str, node: NodeState) -> str:
-    seen = "not checked" if node.files is None else f"{node.files} files, {node.missing} missing"
-    seen += f" (part {node.part})" if node.part not in (None, "all") else ""
-    seen += f", {node.findings['damaged']} found damaged" if node.findings.get("damaged") else ""
-    for kind in sorted(node.findings.keys() - _TOLD_APART):
-        seen += f", {node.findings[kind]} {kind.replace('_', ' ')}"
+    seen = "not checked" if node.files is None else _seen(node.files, node.findings, node.repaired, node.part)
     waits = "" if node.behind_hours is None else f" (the oldest for {node.behind_hours:.1f} h)"
     gone = f" ({node.let_go} let go)" if node.let_go else ""
     return f"  {name}: {seen}, {node.backlog} images behind{waits}, {node.marked} marked for repair{gone}"
+
+
+def _full_check(name: str, check: FullCheck) -> str:
+    what = "rows" if name == LIVE_TABLE else "files"
+    seen = _seen(check.files, check.findings, check.repaired, what=what)
+    return f"  full check of {name.replace('_', ' ')}, {check.day}: {seen}"
+
+
+def _seen(
+    files: int, findings: Mapping[str, int], repaired: Mapping[str, int], part: str | None = None, what: str = "files"
+) -> str:
+    """Return what was looked at, found and made of it: ``958 files, 12 missing and 3 damaged found, 15 repaired``."""
+    counts = {"missing": absent_files(findings), "damaged": 0}
+    counts |= {kind: findings[kind] for kind in sorted(findings.keys() - {*ABSENT_KINDS})}
+    found = [f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items() if count]
+    done = [f"{repaired[name]} {word}" for name, word in _REPAIRED.items() if repaired.get(name)]
+    looked_at = f"{files} {what}" + (f" (part {part})" if part not in (None, "all") else "")
+    return ", ".join([looked_at, f"{listed(found)} found" if found else "nothing wrong", *done])
 
 
 def _weights(weights: Weights) -> str:
@@ -107,8 +133,3 @@ def _weights(weights: Weights) -> str:
         f"{weights.images} originals of {megabytes(weights.originals)} became thumbnails of "
         f"{megabytes(weights.thumbnails)}: {megabytes(weights.saved)} saved ({share:.1f} %)"
     )
-
-
-def megabytes(size: int) -> str:
-    """Return a number of bytes as people read it."""
-    return f"{size / 1e9:,.1f} GB" if abs(size) >= 1e9 else f"{size / 1e6:,.1f} MB"

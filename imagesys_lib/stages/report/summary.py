@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import Engine
 
-from imagesys_lib import changes, node_records, runs
+from imagesys_lib import runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, database_now, read
 from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import EnvironmentFault
-from imagesys_lib.node_records import FREE_FIGURES
+from imagesys_lib.node_records import ABSENT_KINDS, CHECK_FIGURES, FREE_FIGURES
 from imagesys_lib.runs import Run
 from imagesys_lib.stages.heal import FIGURES as HEAL_FIGURES
 from imagesys_lib.stages.purge import proposals
@@ -23,7 +24,8 @@ from imagesys_lib.stages.purge.delete import in_grace
 from imagesys_lib.stages.purge.rules import FIGURES as PURGE_FIGURES
 from imagesys_lib.stages.purge.rules import live_of
 from imagesys_lib.stages.report.breakers import data_sources
-from imagesys_lib.stages.report.trend import MOST_RUNS, days_until, medians
+from imagesys_lib.stages.report.nodes import FullCheck, NodeState, full_checks, node_state
+from imagesys_lib.stages.report.trend import BYTES_SAVED, MOST_RUNS, days_until, medians
 from imagesys_lib.states import UNFINISHED, State, tally
 
 _STAGING = "staging"
@@ -34,28 +36,6 @@ FETCH_FIGURES = "fetch."
 """How the names of what downloads saw, among the figures of their run, begin."""
 
 _OWN = lis_images.join(lis_batches, lis_batches.c.batch_id == lis_images.c.batch_id)
-
-
-@dataclass(frozen=True)
-class NodeState:
-    """One node after a run: images it is behind (and of them this run's), marked for repair, and what the check saw.
-
-    ``behind_hours``: how long the oldest change waits for it. ``let_go`` of the marked ones were given up while it was
-    behind, and it has yet to get them.
-    """
-
-    node: str
-    backlog: int
-    own_backlog: int
-    marked: int
-    fault: str | None = None
-    files: int | None = None
-    bytes: int | None = None
-    missing: int | None = None
-    part: str | None = None
-    findings: dict[str, int] = field(default_factory=dict)
-    let_go: int = 0
-    behind_hours: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +66,8 @@ class Summary:
 
     ``refused`` counts what purge took for half loaded, ``same_target`` images whose URLs led to one address with very
     many others, ``sources`` the data sources that are left alone, and that failed and recovered since the run before.
-    ``medians`` are those of the figures of ``earlier_runs`` of the same kind; ``anomalies`` says what is far from them.
+    ``full_checks`` are the newest weekly ones, of each node and of the live table. ``medians`` are those of the figures
+    of ``earlier_runs`` of the same kind; ``anomalies`` says what is far from them, and what else is unusual.
     """
 
     country: str
@@ -111,6 +92,7 @@ class Summary:
     earlier_runs: int = 0
     medians: dict[str, float] = field(default_factory=dict)
     anomalies: list[str] = field(default_factory=list)
+    full_checks: dict[str, FullCheck] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as ``lis_runs.summary`` keeps it."""
@@ -127,6 +109,7 @@ def kept(row: Row) -> Summary | None:
         "nodes": {name: NodeState(**node) for name, node in raw["nodes"].items()},
         "weights": Weights(**raw["weights"]) if raw.get("weights") else None,
         "disks": {name: Disk(**disk) for name, disk in raw.get("disks", {}).items()},
+        "full_checks": {name: FullCheck(**check) for name, check in raw.get("full_checks", {}).items()},
     }
     return Summary(**{**raw, **parts})
 
@@ -154,7 +137,7 @@ def gather(ctx: Context, run: Run) -> Summary:
         reasons=reasons,
         batches=len(batches),
         unfinished=_unfinished(ctx, {row.batch_id: row.seq for row in batches}),
-        nodes={name: _node(ctx, name, run) for name in ctx.config.nodes},
+        nodes={name: node_state(ctx, name, run) for name in ctx.config.nodes},
         lost=[],
         purge={name: count for name, count in purged.items() if name != _REFUSED},
         refused=purged.get(_REFUSED, 0),
@@ -164,6 +147,7 @@ def gather(ctx: Context, run: Run) -> Summary:
         sources=data_sources(ctx.db, run),
         weights=_weights(ctx, run),
         disks=_disks(ctx, run, history),
+        full_checks=full_checks(ctx),
     )
     return _compared(summary, history)
 
@@ -172,9 +156,13 @@ def figures_of(summary: Summary) -> dict[str, int]:
     """Return what a report measures, by the names that ``lis_metrics`` keeps it under."""
     figures = {"images": summary.images, "batches": summary.batches}
     figures |= {f"state.{state}": count for state, count in summary.states.items()}
+    for reasons in summary.reasons.values():
+        for code, count in reasons.items():
+            figures[f"reason.{code}"] = figures.get(f"reason.{code}", 0) + count
     figures |= {f"backlog.{name}": node.backlog for name, node in summary.nodes.items()}
     figures |= {f"missing.{name}": node.missing for name, node in summary.nodes.items() if node.missing is not None}
     figures |= {f"sources.{name}": count for name, count in summary.sources.items()}
+    figures[BYTES_SAVED] = summary.weights.saved if summary.weights else 0
     if _STAGING in summary.disks:
         figures[FREE_FIGURES + _STAGING] = summary.disks[_STAGING].free_bytes
     return figures
@@ -183,13 +171,27 @@ def figures_of(summary: Summary) -> dict[str, int]:
 def compared_figures(summary: Summary) -> dict[str, int]:
     """Return the same, and what the run's own tasks have counted."""
     counted = {PURGE_FIGURES + name: count for name, count in summary.purge.items() if name != _IN_GRACE}
-    return {**figures_of(summary), **counted, **{HEAL_FIGURES + name: count for name, count in summary.healed.items()}}
+    counted |= {HEAL_FIGURES + name: count for name, count in summary.healed.items()}
+    counted |= {
+        f"{CHECK_FIGURES}{name}.{kind}": count
+        for name, node in summary.nodes.items()
+        for kind, count in node.findings.items()
+        if kind not in ABSENT_KINDS  # their sum is ``missing.<node>``
+    }
+    return {**figures_of(summary), **counted}
+
+
+def forgotten_figures(db: Engine, summary: Summary) -> dict[str, int]:
+    """Return as 0 what an earlier report of this run measured and this one does not: no image is so any more."""
+    had = {prefix + name for prefix in ("state.", "reason.") for name in runs.figures(db, summary.run_id, prefix)}
+    return dict.fromkeys(sorted(had - figures_of(summary).keys()), 0)
 
 
 def _compared(summary: Summary, history: Sequence[Row]) -> Summary:
     earlier: dict[str, dict[str, int]] = {}
     for row in history:
-        earlier.setdefault(row.run_id, {})[row.name] = row.value
+        if not (row.name.startswith(CHECK_FIGURES) and row.name.rpartition(".")[2] in ABSENT_KINDS):
+            earlier.setdefault(row.run_id, {})[row.name] = row.value
     names = sorted({*compared_figures(summary), *(name for figures in earlier.values() for name in figures)})
     return replace(summary, earlier_runs=len(earlier), medians=medians(names, list(earlier.values())))
 
@@ -219,29 +221,6 @@ def _unfinished(ctx: Context, batches: Mapping[int, int]) -> dict[int, int]:
     left = i.batch_id.in_(list(batches)) & i.state.in_([state.value for state in UNFINISHED])
     query = sa.select(i.batch_id, sa.func.count().label("images")).where(left).group_by(i.batch_id)
     return dict(sorted((batches[row.batch_id], row.images) for row in read(ctx.db, query)))
-
-
-def _node(ctx: Context, name: str, run: Run) -> NodeState:
-    known = node_records.record(ctx.db, name, run.run_id)
-    checked = known.checked
-    findings = dict(checked.findings) if checked else {}
-    scrubbed = node_records.latest_check(ctx.db, name, run.run_id, scrub=True)
-    findings |= scrubbed.findings if scrubbed else {}
-    behind = changes.behind_since(ctx.db, name)
-    return NodeState(
-        node=name,
-        backlog=known.backlog,
-        own_backlog=changes.backlog(ctx.db, name, run.run_id),
-        marked=known.marked,
-        fault=known.fault or None,
-        files=checked.files if checked else None,
-        bytes=checked.bytes if checked else None,
-        missing=node_records.absent_files(findings) if checked else None,
-        part=checked.part if checked else None,
-        findings=findings,
-        let_go=known.let_go,
-        behind_hours=None if behind is None else round(behind / 3600, 1),
-    )
 
 
 def _weights(ctx: Context, run: Run) -> Weights | None:

@@ -11,10 +11,15 @@ MOST_RUNS = 7
 
 LEAST_RUNS = 3
 
+BYTES_SAVED = "bytes_saved"
+"""The figure of the bytes by which thumbnails are less than their originals."""
+
 _FACTOR = 3.0
 _FLOOR = 50  # images or files: below it a difference is chance
-_WATCHED = ("images", "state.", "backlog.", "missing.", "purge.", "heal.")
-_LOW_IS_BAD = frozenset({"images", "state.live"})
+_FLOOR_OF_BYTES = _FLOOR * 250_000  # what so many photos weigh
+_WATCHED = ("images", "state.", "reason.", "backlog.", "missing.", "check.", "purge.", "heal.", BYTES_SAVED)
+_LOW_IS_BAD = frozenset({"images", "state.live", BYTES_SAVED})
+_HIGH_IS_WELL = frozenset({BYTES_SAVED})
 _LEAST_DAYS = 2.0  # a shorter trend is the coming and going of one day's files
 
 Figures = Mapping[str, int]
@@ -33,9 +38,10 @@ def medians(names: Sequence[str], earlier: Sequence[Figures]) -> dict[str, float
 
 def is_unusual(name: str, value: int, median: float) -> bool:
     """Say whether a figure is beyond thrice its median (or, where few are bad, below a third) and far off by number."""
-    if abs(value - median) <= _FLOOR:
+    if abs(value - median) <= (_FLOOR_OF_BYTES if name == BYTES_SAVED else _FLOOR):
         return False
-    return value > _FACTOR * median or (name in _LOW_IS_BAD and value < median / _FACTOR)
+    high = name not in _HIGH_IS_WELL and value > _FACTOR * median
+    return high or (name in _LOW_IS_BAD and value < median / _FACTOR)
 
 
 def days_until(points: Sequence[tuple[float, int]], floor: int) -> float | None:
