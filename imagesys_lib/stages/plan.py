@@ -68,7 +68,7 @@ def _reserve_due(ctx: Context, run: Run) -> None:
     seq = existing[-1].seq + 1 if existing else 0
     patience = _PATIENCE
     while due and seq < ctx.config.batch.max_batches and patience:
-        ctx.check_stop()
+        ctx.give_way()
         if _make_batch(ctx, run, seq, size):
             seq += 1
             ctx.progress(min(due, seq * size), due)
