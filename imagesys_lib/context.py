@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from imagesys_lib.config import CountryConfig, country_config
 from imagesys_lib.connections import Resolver, environment_connection, require
 from imagesys_lib.db.engine import open_engine
+from imagesys_lib.db.throttle import Throttle
 from imagesys_lib.errors import Stopped
 from imagesys_lib.etl import Etl
 from imagesys_lib.nodes import Node, node_from_connection
@@ -70,6 +71,18 @@ class Context:
         """Raise Stopped if the stage was told to stop."""
         if self.stop.is_set():
             raise Stopped
+
+    def give_way(self, *, etl: bool = False) -> None:
+        """Between two chunks of work: raise Stopped if told to stop, and wait while the database is too busy.
+
+        ``etl``: the ETL's server is asked for the chunks, too. Never within a transaction, nor where a lease runs.
+        """
+        self.check_stop()
+        self._throttle.wait(self.db, *([self.etl.engine] if etl else []))
+
+    @cached_property
+    def _throttle(self) -> Throttle:
+        return Throttle(self.config.max_threads_running, self.check_stop)
 
     def close(self) -> None:
         """Close what was opened."""

@@ -48,6 +48,7 @@ def _requeue(ctx: Context, state: State, where: sa.ColumnElement[bool], before: 
     after: sa.ColumnElement[bool] = sa.true()
     count = 0
     while True:
+        ctx.give_way()
         query = sa.select(*order).where(i.state == state.value, after, where).order_by(*order).limit(CHUNK)
         rows = read(ctx.db, query)
         ids = [row.image_id for row in rows]

@@ -286,13 +286,18 @@ def backfill(
     force: Annotated[bool, typer.Option("--force", help="Make live images again.")] = False,
     backwards: Annotated[bool, typer.Option("--backwards", help="The last day first.")] = False,
     reprocess: Annotated[
-        str, typer.Option("--reprocess-behavior", help="Days that ran already: none, failed or completed.")
-    ] = "none",
+        str | None,
+        typer.Option(
+            "--reprocess-behavior",
+            help="Days that have run: none, failed or completed. Without it completed with --force, else none.",
+        ),
+    ] = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Ask Airflow for a run of each local day from FIRST_DAY to LAST_DAY.
 
     The days are the country's own, midnight to midnight; the instants that Airflow wants are computed here.
+    Days that have run already are done again if --reprocess-behavior says so, which --force implies.
 
     Example: imagesys backfill uk 2026-03-01 2026-03-03
     """
@@ -310,20 +315,33 @@ def backfill(
 
 
 def backfill_command(
-    country: str, first_day: str, last_day: str, *, force: bool, backwards: bool = False, reprocess: str, dry_run: bool
+    country: str,
+    first_day: str,
+    last_day: str,
+    *,
+    force: bool,
+    backwards: bool = False,
+    reprocess: str | None = None,
+    dry_run: bool,
 ) -> list[str]:
-    """Return the `airflow backfill create` call for inclusive local days."""
+    """Return the `airflow backfill create` call for inclusive local days.
+
+    Airflow makes no run for a day that has one, the daily DAG's own included, unless it is to reprocess it: then it
+    clears that run. So live images are made again only if days that have ended well are reprocessed.
+    """
     zone = country_config(country).zone
     try:
         first, last = dt.date.fromisoformat(first_day), dt.date.fromisoformat(last_day)
     except ValueError as error:
         raise UsageError(f"Not a day: {error}.", remedy="write days as YYYY-MM-DD.") from error
+    reprocess = reprocess or ("completed" if force else "none")
     if reprocess not in ("none", "failed", "completed"):
         raise UsageError(f"Unknown --reprocess-behavior {reprocess!r}: none, failed or completed.")
     start, end = backfill_instants(first, last, zone)
     command = [airflow_command(), "backfill", "create", "--dag-id", f"imagesys_{country}"]
     command += ["--from-date", start.isoformat(), "--to-date", end.isoformat()]
     command += ["--reprocess-behavior", reprocess]
-    command += ["--dag-run-conf", json.dumps({"force": True})] if force else []
+    # Said in either case: a run that is cleared keeps what it was last given.
+    command += ["--dag-run-conf", json.dumps({"force": force})]
     command += ["--run-backwards"] if backwards else []
     return command + (["--dry-run"] if dry_run else [])

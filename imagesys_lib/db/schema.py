@@ -114,6 +114,7 @@ lis_runs = Table(
     _instant("ingested_at"),
     _instant("finished_at"),
     Column("summary", JSON),
+    Column("forced_at", DATETIME(fsp=6), comment="since when it makes live images again"),
     PrimaryKeyConstraint("run_id"),
     Index("ix_runs_started", "started_at"),
     **_InnoDB,

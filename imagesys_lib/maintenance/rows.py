@@ -124,7 +124,7 @@ def _prune(ctx: Context, old: _Old, dry_run: bool) -> tuple[int, bool]:
     count = 0
     last: Row | None = None
     while time.monotonic() < until:
-        ctx.check_stop()
+        ctx.give_way()
         order = (old.instant, *old.key)
         rows = read(ctx.db, sa.select(*order).where(old.due, *old.after(last)).order_by(*order).limit(old.page))
         if rows:

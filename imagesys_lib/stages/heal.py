@@ -102,7 +102,7 @@ def heal(ctx: Context, run: Run | None = None, *, dry_run: bool = False) -> Heal
     """
     books = _Books(ctx, run, dry_run)
     for stuck in check_stuck_jobs(ctx, run):
-        ctx.check_stop()
+        ctx.give_way()
         _release(books, stuck)
     if not dry_run:
         settle(ctx)
@@ -154,7 +154,7 @@ def _release(books: _Books, stuck: Stuck) -> None:
         _would_release(books, stuck)
         return
     while "batches" not in books.do(lambda session: _release_some(session, stuck)):
-        books.ctx.check_stop()
+        books.ctx.give_way()
 
 
 def _release_some(session: Session, stuck: Stuck) -> Mapping[str, int]:
@@ -293,7 +293,7 @@ def _put_right(
         books.note(name, int(read(db, sa.select(sa.func.count()).select_from(lis_images).where(bad))[0][0]))
         return
     while ids := [row.image_id for row in read(db, sa.select(i.image_id).where(bad).limit(CHUNK))]:
-        books.ctx.check_stop()
+        books.ctx.give_way()
         books.do(lambda session, ids=ids: {name: work(session, ids)})  # type: ignore[misc]
 
 
@@ -313,7 +313,7 @@ def _sweep_staging(books: _Books) -> None:
     for kind in ("originals", "out"):
         folder = root / kind / ctx.country
         for some in chunks(_files_older(folder, before)):
-            ctx.check_stop()
+            ctx.give_way()
             hashes = {path: "".join(path.relative_to(folder).parts).split(".")[0][:40] for path in some}
             needed = _needed(ctx, kind, sorted(set(hashes.values())))
             swept = [path for path, image_hash in hashes.items() if image_hash not in needed]

@@ -58,7 +58,7 @@ def ingest(ctx: Context, run: Run) -> Ingested:
     runs.forget_ingest(ctx.db, run)
     total = Ingested()
     for page in ctx.etl.updated_in(window(run, ctx.config.look_back_hours)):
-        ctx.check_stop()
+        ctx.give_way(etl=True)
         # Listings first: a purge at the same moment either sees that an image is shown again, or has ended before
         # the image is looked at here.
         _store_listings(ctx, page)
@@ -87,6 +87,7 @@ def newest(page: Iterable[Listing]) -> list[_Seen]:
 def _store_images(ctx: Context, page: Sequence[Listing]) -> tuple[int, int]:
     new = released = 0
     for piece in chunks(newest(page)):
+        ctx.give_way()
         added, freed = write(ctx.db, lambda session, piece=piece: _store_chunk(session, ctx.config, piece))  # type: ignore[misc]
         new, released = new + added, released + freed
         if most := ctx.config.thumbnail.placeholder_listings:
@@ -165,6 +166,7 @@ def _store_listings(ctx: Context, page: Sequence[Listing]) -> None:
     ]
     rows.sort(key=lambda row: (row["listing_id"], row["datasource_id"], row["image_hash"]))
     for piece in chunks(rows):
+        ctx.give_way()
         write(ctx.db, lambda session, piece=piece: _upsert_listing_images(session, piece))  # type: ignore[misc]
     keys = sorted({(listing.listing_id, listing.datasource_id) for listing in page})
     for some in chunks(keys, 100):

@@ -74,7 +74,7 @@ def _release(ctx: Context, node: _Behind, why: str, needed: Callable[[], bool], 
     try:
         with node_lock(ctx, node.node, timeout=0) as lock:
             while needed() and (ids := changes.pending(ctx.db, node.node, _CHANGES_AT_ONCE, after=after)):
-                ctx.check_stop()
+                ctx.give_way()
                 lock.verify()
                 after = ids[-1]
                 for change_id in ids:

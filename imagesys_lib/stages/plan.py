@@ -6,6 +6,7 @@ Airflow mark failed batches as removed and the run as green.
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import math
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from imagesys_lib import runs
 from imagesys_lib.config import Batching
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Session, named_lock, read, write
@@ -61,22 +63,27 @@ def plan(ctx: Context, run: Run) -> list[Batch]:
 
 def _reserve_due(ctx: Context, run: Run) -> None:
     """Make batches until nothing is due. Rows that another writer holds for a moment are waited for."""
-    existing = batches_of(ctx, run)
-    due = _count_due(ctx, run)
-    size = batch_size(due, len(existing), ctx.config.batch)
-    log.info("%s: %d images due, %d batches exist, batch size %d", ctx.country.upper(), due, len(existing), size)
+    existing, due, most = batches_of(ctx, run), _due(ctx, run), ctx.config.batch.max_batches
+    images = _count_due(ctx, due)
+    size = batch_size(images, len(existing), ctx.config.batch)
+    log.info("%s: %d images due, %d batches exist, batch size %d", ctx.country.upper(), images, len(existing), size)
     seq = existing[-1].seq + 1 if existing else 0
     patience = _PATIENCE
-    while due and seq < ctx.config.batch.max_batches and patience:
-        ctx.check_stop()
-        if _make_batch(ctx, run, seq, size):
+    while images and seq < most and patience:
+        if _make_batch(ctx, due, seq, size):
             seq += 1
-            ctx.progress(min(due, seq * size), due)
-        elif not _count_due(ctx, run):
+            ctx.progress(min(images, seq * size), images)
+        elif not _count_due(ctx, due):
             return
         else:
             patience -= 1
             time.sleep(_PAUSE)
+    if seq >= most and (left := _count_due(ctx, due)):
+        log.warning(
+            "%s: %d images are due, and this run has as many batches as it may (batch.max_batches %d). Remedy: none "
+            "for new images, the next run takes them; to make a day again, `imagesys run %s --interval DAY --force`.",
+            *(ctx.country.upper(), left, most, ctx.country),
+        )
 
 
 def batches_of(ctx: Context, run: Run) -> list[Batch]:
@@ -86,9 +93,17 @@ def batches_of(ctx: Context, run: Run) -> list[Batch]:
     return [Batch(row.batch_id, row.seq, row.size) for row in rows]
 
 
-def _due(run: Run) -> tuple[sa.ColumnElement[bool], tuple[State, ...]]:
-    """Return the condition and the states of the images that a run may reserve."""
-    i, listing = lis_images.c, lis_listing_images.c
+@dataclass(frozen=True)
+class _Due:
+    """Which images a run may reserve, and the states they are in."""
+
+    run_id: str
+    where: sa.ColumnElement[bool]
+    states: tuple[State, ...]
+
+
+def _due(ctx: Context, run: Run) -> _Due:
+    i, listing, b = lis_images.c, lis_listing_images.c, lis_batches.c
     states: tuple[State, ...] = (State.NEW, State.FAILED)
     where: list[sa.ColumnElement[bool]] = []
     if run.kind is Kind.BACKFILL or run.force:
@@ -96,28 +111,36 @@ def _due(run: Run) -> tuple[sa.ColumnElement[bool], tuple[State, ...]]:
         own_rows = sa.select(listing.image_hash).where(listing.etl_time >= start, listing.etl_time < end)
         where.append(i.image_hash.in_(own_rows))
     if run.force:
-        own = sa.select(lis_batches.c.batch_id).where(lis_batches.c.run_id == run.run_id)
-        where.append(i.batch_id.is_(None) | i.batch_id.not_in(own))  # made again once a run, not once a `plan`
+        own = sa.select(b.batch_id).where(b.run_id == run.run_id)
+        if since := _forced_at(ctx, run):
+            own = own.where(b.created_at >= since)  # what it had made before it was forced is made again
+        where.append(i.batch_id.is_(None) | i.batch_id.not_in(own))  # once a request, not once a `plan`
         states = (*states, State.LIVE)
     else:
         where.append(i.next_attempt_at <= NOW)
-    return sa.and_(*where, i.state.in_([state.value for state in states])), states
+    return _Due(run.run_id, sa.and_(*where, i.state.in_([state.value for state in states])), states)
 
 
-def _count_due(ctx: Context, run: Run) -> int:
-    where, _ = _due(run)
-    return int(read(ctx.db, sa.select(sa.func.count()).select_from(lis_images).where(where))[0][0])
+def _forced_at(ctx: Context, run: Run) -> dt.datetime | None:
+    """Return since when this run makes live images again; None if its beginning was never recorded."""
+    row = runs.load(ctx.db, run.run_id)
+    return row.forced_at if row is not None else None
 
 
-def _make_batch(ctx: Context, run: Run, seq: int, size: int) -> int:
+def _count_due(ctx: Context, due: _Due) -> int:
+    return int(read(ctx.db, sa.select(sa.func.count()).select_from(lis_images).where(due.where))[0][0])
+
+
+def _make_batch(ctx: Context, due: _Due, seq: int, size: int) -> int:
     """Reserve up to ``size`` images, at most 1,000 in a transaction; the first one makes the batch."""
     reserved = 0
     batch_id: int | None = None
     while reserved < size:
+        ctx.give_way()
         limit = min(CHUNK, size - reserved)
         batch_id, gained = write(
             ctx.db,
-            lambda session, known=batch_id, limit=limit: _reserve(session, run, seq, known, limit),  # type: ignore[misc]
+            lambda session, known=batch_id, limit=limit: _reserve(session, due, seq, known, limit),  # type: ignore[misc]
         )
         reserved += gained
         if gained < limit:
@@ -125,16 +148,14 @@ def _make_batch(ctx: Context, run: Run, seq: int, size: int) -> int:
     return reserved
 
 
-def _reserve(session: Session, run: Run, seq: int, batch_id: int | None, limit: int) -> tuple[int | None, int]:
-    where, states = _due(run)
-    ids = session.scalars(
-        sa.select(lis_images.c.image_id).where(where).limit(limit).with_for_update(of=lis_images, skip_locked=True)
-    ).all()
+def _reserve(session: Session, due: _Due, seq: int, batch_id: int | None, limit: int) -> tuple[int | None, int]:
+    own = sa.select(lis_images.c.image_id).where(due.where).limit(limit)
+    ids = session.scalars(own.with_for_update(of=lis_images, skip_locked=True)).all()
     if not ids:
         return batch_id, 0
     if batch_id is None:
         row = {
-            "run_id": run.run_id,
+            "run_id": due.run_id,
             "seq": seq,
             "size": 0,
             "state": "planned",
@@ -143,7 +164,7 @@ def _reserve(session: Session, run: Run, seq: int, batch_id: int | None, limit: 
         }
         batch_id = int(session.execute(sa.insert(lis_batches).values(row)).lastrowid)
     moved = move(
-        session, State.RESERVED, frm=states, where=lis_images.c.image_id.in_(ids), values={"batch_id": batch_id}
+        session, State.RESERVED, frm=due.states, where=lis_images.c.image_id.in_(ids), values={"batch_id": batch_id}
     )
     session.execute(
         sa.update(lis_batches).where(lis_batches.c.batch_id == batch_id).values(size=lis_batches.c.size + moved)

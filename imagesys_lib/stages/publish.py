@@ -27,7 +27,7 @@ def publish(ctx: Context, *, dry_run: bool = False) -> int:
     published = 0
     after = 0
     while ids := _holding(ctx, after, most if dry_run else 0):
-        ctx.check_stop()
+        ctx.give_way()
         published += len(ids) if dry_run else write(ctx.db, lambda session, ids=ids: _publish(session, ids))  # type: ignore[misc]
         after = ids[-1]
         ctx.progress(published, published)

@@ -160,7 +160,7 @@ class _Repair:
         """Say what would be done, as far as the database, staging and what the nodes have by name and size can tell."""
         with Sources(self.ctx, self.name) as sources:
             for plan in self._plans():
-                self.ctx.check_stop()
+                self.ctx.give_way()
                 found, nowhere, waiting = sources.foresee(plan)
                 again = nowhere if self._may_make(nowhere) else 0
                 self.total += Repaired(found, len(self._extra_paths(plan)), again, waiting + nowhere - again)
@@ -179,7 +179,7 @@ class _Repair:
             groups = stack.enter_context(closing(ahead(sources.verify(fetched))))
             stack.callback(sources.halt.set)  # first of all, as closing the pipeline waits for what is under way
             for group in groups:
-                self.ctx.check_stop()
+                self.ctx.give_way()
                 self.lock.verify()
                 self._finish(group)
                 done += len(group.plan.marks)
@@ -193,7 +193,7 @@ class _Repair:
     def _make_room(self) -> None:
         """Delete first what is too much: a node without room can take nothing before."""
         for plan in self._plans():
-            self.ctx.check_stop()
+            self.ctx.give_way()
             self.lock.verify()
             extra = self._extra_paths(plan)
             self._count(Repaired(deleted=len(extra) - len(in_halves(extra, self.node.delete))))

@@ -131,7 +131,7 @@ class _Sync:
         images = self._done + changes.backlog(ctx.db, self.name)
         while group := changes.next_group(ctx.db, self.name):
             for some in chunks(group.images, ctx.config.transfer.group_images):
-                ctx.check_stop()
+                ctx.give_way()
                 self.lock.verify()
                 total += self._apply(some)
                 self._done += len(some)
@@ -146,7 +146,7 @@ class _Sync:
         if not self._is_short:
             return
         for _, images in _pending(self.ctx, self.name):
-            self.ctx.check_stop()
+            self.ctx.give_way()
             self.lock.verify()
             self._delete(_by_desire(images)[1])  # what fails now is met again, and set aside, in its turn
 

@@ -261,6 +261,19 @@ def test_a_backfill_asks_airflow_for_the_midnights_of_its_local_days(
         backfill_command(country, *days, force=False, reprocess="sometimes", dry_run=False)
 
 
+@pytest.mark.parametrize(
+    ("force", "asked", "given"),
+    [(True, None, "completed"), (False, None, "none"), (True, "failed", "failed"), (False, "completed", "completed")],
+)
+def test_force_implies_that_days_which_have_run_are_done_again(
+    world: World, force: bool, asked: str | None, given: str
+) -> None:
+    command = backfill_command("uk", "2026-03-01", "2026-03-02", force=force, reprocess=asked, dry_run=False)
+    options = dict(zip(command[5::2], command[6::2], strict=True))
+    assert options["--reprocess-behavior"] == given
+    assert json.loads(options["--dag-run-conf"]) == {"force": force}  # a run that was forced once is so no longer
+
+
 def test_logs_go_to_one_file_a_component_and_errors_to_their_own(world: World, live: Entries) -> None:
     folder = world.sandbox.settings.base / "own-logs"
     world.patch.setenv("IMAGESYS_LOGS", str(folder))

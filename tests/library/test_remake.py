@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 
+import pytest
 import sqlalchemy as sa
 
 from imagesys_lib import runs
@@ -17,7 +19,7 @@ from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox import ManifestEntry
-from tests.world import NODES, World
+from tests.world import DAY, NODES, World
 
 Entries = dict[str, ManifestEntry]
 
@@ -125,3 +127,87 @@ def test_images_whose_batch_no_longer_exists_are_queued(world: World, live: Entr
     assert heal(world.ctx) == Healed(orphans=remakes + 7)
     assert world.count() == {"live": 40, "new": 7}
     assert world.live().keys() == live.keys()
+
+
+def test_a_day_that_its_own_run_has_made_is_made_again_once_each_time_it_is_asked_for(
+    world: World, live: Entries
+) -> None:
+    """A backfill clears the daily run: the same id, now a backfill's and with force."""
+    day = {url for url, entry in live.items() if entry.local_day == DAY.isoformat()}
+    run = world.run(Kind.BACKFILL, force=True, run_id="live")
+    assert begun_as(world) == ("scheduled", None)
+    for times, quality in enumerate((40, 30), start=1):
+        world.reconfigure(process={"quality": quality})
+        before = world.equal_trees()
+        assert world.pipeline(run).lost == []
+        asked = world.requests()
+        assert (len(asked), set(asked.values())) == (len(day), {times})
+        assert world.count() == {"live": 40}
+        changed = {path for path, checksum in world.equal_trees().items() if before[path] != checksum}
+        assert len(changed) == 2 * sum(live_of(world)[url] == 101 for url in day)  # others have details of their own
+        batches = plan(world.ctx, run)
+        assert plan(world.ctx, run) == batches
+        assert world.count() == {"live": 40}
+    assert begun_as(world)[0] == "backfill"
+
+
+def begun_as(world: World) -> tuple[str, dt.datetime | None]:
+    """Of the run that made the live photos: its kind, and since when it makes live images again."""
+    row = runs.load(world.ctx.db, "live")
+    assert row is not None
+    return row.kind, row.forced_at
+
+
+def live_of(world: World) -> dict[str, int]:
+    """The data source of what is live, by URL."""
+    return {url: row.datasource_id for url, row in world.live().items()}
+
+
+def test_a_forced_run_goes_on_unless_it_had_ended_well_and_one_without_force_forgets(
+    world: World, live: Entries
+) -> None:
+    db, run = world.ctx.db, world.run(Kind.BACKFILL, DAY - dt.timedelta(days=1), force=True, run_id="live")
+    runs.begin(db, run)
+    row = runs.load(db, "live")
+    assert row is not None
+    assert (row.state, row.finished_at, row.interval_start) == ("running", None, runs.naive_utc(run.interval.start))
+    kind, first = begun_as(world)
+    assert kind == "backfill"
+    assert first is not None
+    runs.begin(db, run)  # under way, and cleared
+    assert begun_as(world)[1] == first
+    runs.finish(db, run, "failed", {})
+    runs.begin(db, run)
+    assert begun_as(world)[1] == first
+    runs.finish(db, run, "success", {})
+    runs.begin(db, run)
+    second = begun_as(world)[1]
+    assert second is not None
+    assert second > first
+    runs.begin(db, world.run(Kind.BACKFILL, run_id="live"))
+    assert begun_as(world)[1] is None
+
+
+def test_a_forced_run_that_failed_and_is_begun_again_makes_nothing_twice(world: World, live: Entries) -> None:
+    run = remade(world)
+    first = plan(world.ctx, run)
+    for batch in first:
+        download(world.ctx, batch.batch_id)
+        thumbnail(world.ctx, batch.batch_id)
+    world.sync_all()
+    publish(world.ctx)
+    runs.finish(world.ctx.db, run, "failed", {})
+    runs.begin(world.ctx.db, run)
+    assert plan(world.ctx, run) == first
+    assert world.count() == {"live": 40}
+
+
+def test_a_forced_run_that_may_have_no_more_batches_says_so(
+    world: World, live: Entries, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.reconfigure(batch={"max_batches": 1})
+    run = world.run(Kind.BACKFILL, force=True, run_id="live")
+    runs.begin(world.ctx.db, run)
+    assert len(plan(world.ctx, run)) == 1
+    assert world.count() == {"live": 40}
+    assert "`imagesys run uk --interval DAY --force`" in caplog.text

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from include.sandbox.config import write_config
+from include.sandbox.config import due_day, write_config
 from tests.scheduler.conftest import COUNTRIES, QUICK, Live, checksums
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox, pytest.mark.long]
 
 COUNTRY, DAG_ID, ZONE = "in", "imagesys_in", "Asia/Kolkata"
-DAY = dt.date(2026, 10, 5)
+OTHER = dt.date(2026, 10, 5)
 SIZES = [{"width": 90, "height": 90, "mode": "crop"}, {"width": 160, "height": 120, "mode": "fit"}]
 
 
@@ -46,32 +46,42 @@ def widths(live: Live, urls: set[str]) -> set[int]:
     return {json.loads(data)["1"]["width"] for url, data in rows if url in urls}
 
 
-def test_a_forced_backfill_makes_live_images_again_and_no_page_misses_one(live: Live) -> None:
-    entries = live.seed(COUNTRY, ZONE, 5, broken_share=0.0, past_days=[DAY], per_past_day=20)
-    urls = {url for url, entry in entries.items() if entry.local_day == DAY.isoformat()}
-    assert live.command("run", COUNTRY, "--interval", DAY.isoformat()).returncode == 0
+def test_a_forced_backfill_makes_what_the_daily_run_made_again_and_no_page_misses_one(live: Live) -> None:
+    day = due_day(ZONE)
+    entries = live.seed(COUNTRY, ZONE, 20, broken_share=0.0, past_days=[OTHER], per_past_day=5)
+    urls = {url for url, entry in entries.items() if entry.local_day == day.isoformat()}
+    assert len(urls) == 20
+    assert live.command("run", COUNTRY, "--interval", OTHER.isoformat()).returncode == 0
     daily = live.start_daily(COUNTRY)
     assert live.api.wait_for_run(DAG_ID, daily)["state"] == "success"
     assert live.live_urls(COUNTRY) == set(entries)
     assert widths(live, urls) == {60}
-    before = live.trees(COUNTRY)["n1"]
+    before, offset = live.trees(COUNTRY)["n1"], live.sandbox.website.log_offset()
     own = {**COUNTRIES, COUNTRY: {**COUNTRIES[COUNTRY], "sizes": SIZES}}
     write_config(live.sandbox.settings, QUICK, own)
     watch = Watch(live, urls)
     watch.start()
     try:
-        asked = live.command("backfill", COUNTRY, DAY.isoformat(), DAY.isoformat(), "--force")
+        asked = live.command("backfill", COUNTRY, day.isoformat(), day.isoformat(), "--force")
         assert asked.returncode == 0, asked.stdout + asked.stderr
-        (run,) = live.wait_until(
-            "its run", lambda: [run for run in live.api.runs(DAG_ID) if run["run_type"] == "backfill"]
-        )
-        assert live.api.wait_for_run(DAG_ID, run["dag_run_id"])["state"] == "success"
+        assert "--reprocess-behavior completed" in " ".join(asked.stdout.split())
+        (run,) = [run for run in live.api.runs(DAG_ID) if run["run_type"] == "backfill"]
+        assert run["dag_run_id"] == daily  # Airflow clears the day's own run
+        assert live.api.wait_for_run(DAG_ID, daily)["state"] == "success"
+        made = live.rows(COUNTRY, "SELECT * FROM lis_live_images ORDER BY image_hash")
+        live.api.clear(DAG_ID, daily, ["plan"], downstream=True)
+        assert live.api.wait_for_run(DAG_ID, daily)["state"] == "success"
     finally:
         watch.over.set()
         watch.join(30)
         write_config(live.sandbox.settings, QUICK, COUNTRIES)
     assert watch.looks > 20
     assert watch.missing == set()
+    assert live.rows(COUNTRY, "SELECT * FROM lis_live_images ORDER BY image_hash") == made
+    counts = live.sandbox.website.request_counts(offset)
+    assert {url: counts[entry.target] for url, entry in entries.items() if counts[entry.target]} == dict.fromkeys(
+        urls, 1
+    )
     assert widths(live, urls) == {90}
     assert widths(live, set(entries) - urls) == {60}  # another day's
     trees = live.trees(COUNTRY)

@@ -55,7 +55,7 @@ def _published(ctx: Context, result: Checked) -> None:
             .order_by(_live.image_hash)
             .limit(CHUNK)
         )
-        ctx.check_stop()
+        ctx.give_way()
         rows = read(ctx.db, query)
         for row in rows:
             if kind := _wrong(row):
@@ -93,7 +93,7 @@ def _unpublished(ctx: Context, result: Checked) -> None:
             .order_by(_i.image_id)
             .limit(CHUNK)
         )
-        ctx.check_stop()
+        ctx.give_way()
         rows = read(ctx.db, query)
         for row in rows:
             if row.shown is None:

@@ -98,7 +98,7 @@ def _compare(ctx: Context, node: NodeSession, part: Part, *, dry_run: bool) -> C
 def _watched(ctx: Context, source: Iterable[Page], result: Checked, part: Part) -> Iterator[Page]:
     """Pass pages on, with each look whether the check is to stop, and show how far it is."""
     for page in source:
-        ctx.check_stop()
+        ctx.give_way()
         yield page
         if page.bound is not None:
             share = part.share(page.bound.replace(b"/", b"").decode())

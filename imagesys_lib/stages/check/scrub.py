@@ -43,7 +43,7 @@ def scrub(
     asked = 0  # for an empty node this must grow too
     with NodeSession(ctx.node(node_name), ctx.stop) as node:
         while asked < budget:
-            ctx.check_stop()
+            ctx.give_way()
             limit = min(_GROUP, max(1, (budget - asked) // len(ctx.config.sizes)))
             rows = _images(ctx, after, limit)
             asked_for, damaged = _read(ctx, node, rows, result)

@@ -40,7 +40,7 @@ class Suspects:
             return
         found = confirm(self._ctx, self._node, self._waiting)
         self._waiting = []
-        self._ctx.check_stop()
+        self._ctx.give_way()
         spare_until = spared_from(self._ctx)
         marks: dict[str, str] = {}
         for finding in found:

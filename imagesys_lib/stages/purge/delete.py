@@ -48,7 +48,7 @@ def waiting(ctx: Context, suspects: Sequence[int]) -> Iterator[list[Row]]:
     after: sa.ColumnElement[bool] = sa.true()
     now = database_now(ctx.db)  # one instant for all pages: what is deleted meanwhile leaves them
     while True:
-        ctx.check_stop()
+        ctx.give_way(etl=True)
         query = (
             sa.select(_i.image_id, _i.image_hash, _i.desired, _i.detail, _i.next_attempt_at)
             .where(_i.state == State.PURGED.value, _i.next_attempt_at <= now, after)

@@ -79,7 +79,7 @@ def candidates(
     key = (time, _t.image_hash, _t.listing_id, _t.datasource_id)
     after: sa.ColumnElement[bool] = sa.true()
     while True:
-        ctx.check_stop()
+        ctx.give_way(etl=True)
         query = (
             sa.select(*key, _i.image_url, _live.image_hash.label("shown"))
             .select_from(joined)

@@ -80,7 +80,7 @@ def _listing_keys(ctx: Context, shard: tuple[int, int]) -> Iterator[Sequence[Row
     key = (_t.listing_id, _t.datasource_id)
     after: sa.ColumnElement[bool] = sa.true()
     while True:
-        ctx.check_stop()
+        ctx.give_way(etl=True)
         query = (
             sa.select(
                 *key,
