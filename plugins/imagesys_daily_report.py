@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, BaseOperator
 from imagesys_connections import airflow_connection
 from imagesys_failures import run_url
-from imagesys_mail import send
+from imagesys_mail import mail_failed_run, mail_good_run, send
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
 from imagesys_lib.alerts.message import Message
@@ -137,6 +137,17 @@ def _behind(name: str, node: NodeState) -> str:
     return f"{name} {node.backlog:,}{hours}"
 
 
+def tell_failed(context: TaskContext) -> None:
+    """Tell all countries' people, once until it works again, that there was no report; runs in the DAG processor."""
+    told = "There was no mail over all countries; nothing else waits. Read the failed task's log, mend it and clear it."
+    mail_failed_run(context, DAG_ID, "Daily report", told)
+
+
+def tell_well(context: TaskContext) -> None:  # noqa: ARG001 - what Airflow gives
+    """Take that back."""
+    mail_good_run(DAG_ID, "Daily report")
+
+
 def build_daily_report(configs: Iterable[CountryConfig]) -> DAG | None:
     """Return the DAG over the countries that want the mail; None if none does."""
     wanting = [config for config in configs if config.alerts.daily_report]
@@ -152,6 +163,8 @@ def build_daily_report(configs: Iterable[CountryConfig]) -> DAG | None:
         max_active_runs=1,
         tags=["imagesys", "daily"],
         default_args=default_args(wanting[0].owner),
+        on_failure_callback=tell_failed,
+        on_success_callback=tell_well,
     ) as dag:
         DailyReportOperator(
             task_id="mail",

@@ -16,7 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from imagesys_connections import airflow_connection
-from imagesys_failures import failures_of
+from imagesys_days import caught_up_with, with_cause
+from imagesys_failures import Failure, failures_of
 from imagesys_mail import keep, marks, post, post_files, send_once
 from imagesys_mail_texts import (
     RunFacts,
@@ -73,19 +74,27 @@ def ask(ctx: Context, work: Callable[[], T]) -> T:
     return done[0]
 
 
-def announce(ctx: Context, facts: RunFacts, trouble: Trouble, message: Message) -> None:
+def announce(
+    ctx: Context,
+    facts: RunFacts,
+    trouble: Trouble,
+    message: Callable[[RunFacts], Message],
+    failures: Sequence[Failure] = (),
+) -> None:
     """Note what has befallen a run, and mail it if nobody has: directly, where the database does not answer."""
     given_up = threading.Event()
 
     def work(session: Session) -> None:
         if given_up.is_set():
             return  # the database came back when the mail had gone
+        known = facts
         if trouble is Trouble.FAILED:
-            incidents.run_ended(session, facts.key, incidents.ENDED_BY_FAILURE)
+            incidents.runs_ended(session, [facts.key], incidents.ENDED_BY_FAILURE)
             _tell_logged(session, facts)
+            known = with_cause(session, facts, failures)
         lapses = incidents.BACKFILL_LAPSES_HOURS if facts.is_backfill else None
-        if incidents.begin(session, trouble, facts.subject, facts.key, lapses_hours=lapses):
-            outbox.put(session, message)
+        if incidents.begin(session, trouble, known.subject, known.key, lapses_hours=lapses):
+            outbox.put(session, message(known))
 
     try:
         ask(ctx, lambda: write(ctx.db, work))
@@ -93,7 +102,7 @@ def announce(ctx: Context, facts: RunFacts, trouble: Trouble, message: Message) 
         given_up.set()
         # Whatever is wrong with the database, the mail must go.
         log.warning("The database keeps no incidents now: mailing directly", exc_info=True)
-        send_once(_mark(trouble, facts), message, [ctx.country], lapses_hours=incidents.BACKFILL_LAPSES_HOURS)
+        send_once(_mark(trouble, facts), message(facts), [ctx.country], lapses_hours=incidents.BACKFILL_LAPSES_HOURS)
     else:
         post(ctx)
 
@@ -133,7 +142,7 @@ def _run_late(country: str, trouble: Trouble, context: Mapping[str, Any]) -> Non
                 ("Likely cause", ("The database is away or does not answer. See `imagesys doctor`.",)),
             )
         deadline = context.get("deadline", {}).get("deadline_time", "")
-        announce(ctx, facts, trouble, late_message(facts, trouble, deadline, progress))
+        announce(ctx, facts, trouble, lambda known: late_message(known, trouble, deadline, progress))
 
 
 def _look(ctx: Context, facts: RunFacts) -> Sections:
@@ -168,16 +177,16 @@ class RunFailed:
             facts = _facts(self.country, context, "failed")
             dag = context["dag"]
             failures = failures_of(dag.dag_id, facts.run.run_id, list(dag.task_ids), facts.config.nodes)
-            message = failed_message(facts, failures, str(context.get("reason") or ""))
+            reason = str(context.get("reason") or "")
             with closing(open_context(self.country, resolver=airflow_connection)) as ctx:
-                announce(ctx, facts, Trouble.FAILED, message)
+                announce(ctx, facts, Trouble.FAILED, lambda known: failed_message(known, failures, reason), failures)
         except Exception:
             log.exception("The mail about run %s of %s could not be sent", context.get("run_id"), self.country)
 
 
 @dataclass(frozen=True)
 class RunEndedWell:
-    """A DAG's ``on_success_callback``: takes back what had been told of the run, or of its backfill.
+    """A DAG's ``on_success_callback``: takes back what had been told of the run, its backfill, or earlier days.
 
     What it cannot, with the database away, the next ``heal`` does: see ``imagesys_reconcile``.
     """
@@ -219,11 +228,12 @@ def _ended_well(ctx: Context, facts: RunFacts) -> None:
 
 
 def take_back(session: Session, facts: RunFacts, direct: Sequence[Over] = ()) -> None:
-    """Close what waits for a run that has ended well, and put the mails about it into the outbox."""
+    """Close what waits for a run that has ended well, or is caught up with, and put the mails into the outbox."""
     _tell_logged(session, facts)
-    over = [*incidents.run_ended(session, facts.key, incidents.ABOUT_RUNS), *direct]
+    days = {facts.key: facts.day, **caught_up_with(session, facts)}
+    over = [*incidents.runs_ended(session, days, incidents.ABOUT_RUNS), *direct]
     if over:
-        outbox.put(session, over_message(facts, over))
+        outbox.put(session, over_message(facts, over, days))
 
 
 def _tell_logged(session: Session, facts: RunFacts) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from imagesys_failures import Failure, run_url
@@ -33,6 +34,10 @@ HOW_TO_HURRY = (
     "pools imagesys_download and imagesys_thumbnail are full; the log of a slow batch names the hosts it waits for. "
     "Nothing has to be done for the run to end by itself; clearing a hung task is safe."
 )
+ONE_WHILE_AWAY = (
+    "Further daily runs that fail for this alone are told by no mail of their own. The next one that ends well takes "
+    "up what is left undone, and a mail tells."
+)
 ONE_FOR_ALL_DAYS = (
     "Other days of this backfill that fare alike are told by no mail of their own. A mail follows when all of them "
     "have ended well."
@@ -41,12 +46,16 @@ ONE_FOR_ALL_DAYS = (
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What all mails say of a run."""
+    """What all mails say of a run.
+
+    ``away``: the nodes that a failed daily run is red for, each with its reason, where it is for nothing else.
+    """
 
     config: CountryConfig
     dag_id: str
     run: Run
     state: str
+    away: tuple[str, ...] = ()
 
     @property
     def is_check(self) -> bool:
@@ -76,8 +85,10 @@ class RunFacts:
 
     @property
     def subject(self) -> str:
-        """What an incident is about: this run, or its backfill as a whole."""
-        return f"{self.dag_id} backfill" if self.is_backfill else self.key
+        """What an incident is about: this run, its backfill as a whole, or the nodes that are away day after day."""
+        if self.is_backfill:
+            return f"{self.dag_id} backfill"
+        return f"{self.dag_id} without {', '.join(self.away)}" if self.away else self.key
 
     def title(self, what: str) -> str:
         """Return a mail's subject."""
@@ -101,9 +112,11 @@ class RunFacts:
         """The link that belongs to :meth:`section`."""
         return {self.section()[1][1]: run_url(self.dag_id, self.run.run_id)}
 
-    def whole_backfill(self) -> Sections:
-        """The lines about the other days, where there are any."""
-        return (("The backfill", (ONE_FOR_ALL_DAYS,)),) if self.is_backfill else ()
+    def other_days(self) -> Sections:
+        """The lines about other days, where they are told by the same mail."""
+        if self.is_backfill:
+            return (("The backfill", (ONE_FOR_ALL_DAYS,)),)
+        return (("The next days", (ONE_WHILE_AWAY,)),) if self.away else ()
 
 
 def run_facts(country: str, dag_run: Mapping[str, Any], dag_id: str) -> RunFacts:
@@ -160,7 +173,7 @@ def late_message(facts: RunFacts, trouble: Trouble, deadline: Any, progress: Sec
             f"The run of {facts.config.name} for {facts.day} was not done {minutes:g} minutes after it was queued "
             f"({limit})."
         ),
-        sections=(facts.section(), *progress, *facts.whole_backfill(), ("What to do", (HOW_TO_HURRY,))),
+        sections=(facts.section(), *progress, *facts.other_days(), ("What to do", (HOW_TO_HURRY,))),
         links=facts.links(),
     )
 
@@ -182,7 +195,7 @@ def failed_message(facts: RunFacts, failures: Sequence[Failure], reason: str) ->
             facts.section(),
             ("What was lost", tuple(lost) or (fallback,)),
             ("Failed tasks", (*tasks, *reports) or ("None: see the run.",)),
-            *facts.whole_backfill(),
+            *facts.other_days(),
             ("How to run it again", (HOW_TO_RERUN,)),
         ),
         links={**facts.links(), **told, **reports},
@@ -207,13 +220,24 @@ def logged_message(facts: RunFacts, told: Sections) -> Message:
 _WAS = {Trouble.LATE: "late", Trouble.MISSED: "past its deadline", Trouble.FAILED: "failed"}
 
 
-def over_message(facts: RunFacts, over: Sequence[Over]) -> Message:
-    """Return the mail that takes back what was told of a run, or of a backfill, once it has ended well."""
-    told = tuple(f"It was {_WAS[incident.kind]}, told {incident.since}." for incident in over)
+def over_message(facts: RunFacts, over: Sequence[Over], days: Mapping[str, str] = MappingProxyType({})) -> Message:
+    """Return the mail that takes back what was told of a run, a backfill or earlier days, once it has ended well.
+
+    ``days`` has the day of each run that it has brought to an end.
+    """
+    told = tuple(f"{_which(facts, incident, days)} {_WAS[incident.kind]}, told {incident.since}." for incident in over)
+    earlier = sorted({days[key] for incident in over for key in incident.runs if key != facts.key})
+    more = f" With it, nothing is left of what was told of {', '.join(earlier)}." if earlier else ""
     last = " All its days that were told of have." if facts.is_backfill else ""
     return Message(
         subject=facts.title("has ended well"),
-        intro=f"The {facts.what} of {facts.config.name} for {facts.day} has ended well.{last}",
+        intro=f"The {facts.what} of {facts.config.name} for {facts.day} has ended well.{last}{more}",
         sections=(facts.section(), ("What was told before", told), ("What to do", ("Nothing.",))),
         links=facts.links(),
     )
+
+
+def _which(facts: RunFacts, incident: Over, days: Mapping[str, str]) -> str:
+    if set(incident.runs) <= {facts.key}:
+        return "It was"
+    return f"{', '.join(sorted(days[key] for key in incident.runs))}:"

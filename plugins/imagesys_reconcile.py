@@ -5,19 +5,17 @@ Airflow is asked how those runs stand that open incidents wait for. Called by ea
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
+from imagesys_days import facts_of
 from imagesys_incidents import take_back
-from imagesys_mail_texts import RunFacts, run_facts
 
 from imagesys_lib.alerts import incidents
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Session, chunks, write
-from imagesys_lib.intervals import UTC
 from imagesys_lib.runs import load as load_run
 
 log = logging.getLogger(__name__)
@@ -31,11 +29,12 @@ def reconcile(ctx: Context, ti: Any) -> None:
 
     ``ti`` is the task instance that asks.
     """
-    since = incidents.waited_for(ctx.db)
+    since = write(ctx.db, incidents.waited_for)
     for dag_id, run_id, is_there in _over(ti, since):
         key = f"{dag_id} {run_id}"
         if is_there:
-            facts = _facts(ctx, dag_id, run_id, since[key])
+            row = load_run(ctx.db, run_id) if dag_id == f"imagesys_{ctx.country}" else None
+            facts = facts_of(ctx.country, key, since[key], row)
             write(ctx.db, lambda session, facts=facts: take_back(session, facts))
         else:
             log.info("run %s is no more: nothing waits for it now", key)
@@ -43,7 +42,7 @@ def reconcile(ctx: Context, ti: Any) -> None:
 
 
 def _let_go(session: Session, key: str) -> None:
-    incidents.run_ended(session, key, incidents.ABOUT_RUNS)
+    incidents.runs_ended(session, [key], incidents.ABOUT_RUNS)
 
 
 def _over(ti: Any, keys: Iterable[str]) -> Iterator[tuple[str, str, bool]]:
@@ -62,14 +61,3 @@ def _over(ti: Any, keys: Iterable[str]) -> Iterator[tuple[str, str, bool]]:
 
 def _count(ti: Any, dag_id: str, runs: list[str], states: list[str] | None = None) -> int:
     return int(ti.get_dr_count(dag_id=dag_id, run_ids=runs, states=states))
-
-
-def _facts(ctx: Context, dag_id: str, run_id: str, since: dt.datetime) -> RunFacts:
-    """Return what mails say of a run; a weekly check, which leaves no row, was on the day that it was told of."""
-    row = load_run(ctx.db, run_id) if dag_id == f"imagesys_{ctx.country}" else None
-    plain = {"run_id": run_id, "state": "success", "run_type": run_id.partition("__")[0]}
-    if row is None:
-        return run_facts(ctx.country, {**plain, "run_after": since.replace(tzinfo=UTC)}, dag_id)
-    start, end = (instant.replace(tzinfo=UTC) for instant in (row.interval_start, row.interval_end))
-    interval = {"data_interval_start": start, "data_interval_end": end}
-    return run_facts(ctx.country, {**plain, **interval, "run_type": row.kind}, dag_id)

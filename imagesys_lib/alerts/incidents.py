@@ -12,10 +12,9 @@ from enum import Enum
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib.db.engine import CHUNK, NOW, Session, from_now, write
+from imagesys_lib.db.engine import CHUNK, NOW, Session, from_now
 from imagesys_lib.db.schema import lis_incidents
 
 BACKFILL_LAPSES_HOURS = 24
@@ -40,11 +39,12 @@ ENDED_BY_FAILURE = (Kind.LATE, Kind.MISSED)
 
 @dataclass(frozen=True)
 class Over:
-    """An incident that is over."""
+    """An incident that is over, with the last runs that it had waited for."""
 
     kind: Kind
     subject: str
     opened_at: dt.datetime
+    runs: tuple[str, ...] = ()
 
     @property
     def since(self) -> str:
@@ -55,8 +55,8 @@ class Over:
 def begin(session: Session, kind: Kind, subject: str, run: str = "", *, lapses_hours: float | None = None) -> bool:
     """Open an incident; returns whether it is new, which is when it has to be told.
 
-    ``run`` has to end well before it is over; runs of one backfill share an incident. After ``lapses_hours`` without
-    another run an open one counts as forgotten, and a new one begins.
+    ``run`` has to end well before it is over; runs of one subject, a backfill say, share an incident. After
+    ``lapses_hours`` without another run an open one counts as forgotten, and a new one begins.
     """
     c = lis_incidents.c
     own = (c.kind == kind.value) & (c.subject == subject) & (c.is_open == 1)
@@ -89,29 +89,35 @@ def end(session: Session, kind: Kind, subject: str) -> Over | None:
     return Over(kind, subject, row.opened_at)
 
 
-def run_ended(session: Session, run: str, kinds: Collection[Kind]) -> list[Over]:
-    """Take a run off the incidents that wait for it; returns those for which it was the last."""
-    over = []
+def runs_ended(session: Session, runs: Collection[str], kinds: Collection[Kind]) -> list[Over]:
+    """Take runs off the incidents that wait for them; returns those that are over with it, to be told.
+
+    One that is over while another of the same subject still waits (days of a backfill that were late, beside some that
+    failed) closes in silence: nothing is well before the last.
+    """
+    over, waiting = [], set()
     for row in _open(session, kinds, lock=True):
-        if run not in row.runs:
+        left = [run for run in row.runs if run not in runs]
+        if left:
+            waiting.add(row.subject)
+        if len(left) == len(row.runs):
             continue
-        left = [other for other in row.runs if other != run]
         if left:
             change = sa.update(lis_incidents).where(lis_incidents.c.incident_id == row.incident_id)
             session.execute(change.values(runs=left))
         else:
             _close(session, row.incident_id)
-            over.append(Over(Kind(row.kind), row.subject, row.opened_at))
-    return over
+            over.append(Over(Kind(row.kind), row.subject, row.opened_at, tuple(row.runs)))
+    return [incident for incident in over if incident.subject not in waiting]
 
 
-def waited_for(db: Engine) -> dict[str, dt.datetime]:
+def waited_for(session: Session) -> dict[str, dt.datetime]:
     """Return the runs that have to end well before something is over, each with when its first incident began.
 
-    Whoever knows how they stand calls :func:`run_ended` for those of which nobody has told that they have.
+    Whoever knows how they stand calls :func:`runs_ended` for those of which nobody has told that they have.
     """
     runs: dict[str, dt.datetime] = {}
-    for row in write(db, lambda session: list(_open(session, ABOUT_RUNS))):
+    for row in _open(session, ABOUT_RUNS):
         for run in row.runs:
             runs.setdefault(run, row.opened_at)
     return runs

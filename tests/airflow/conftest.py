@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from include.sandbox.settings import PROJECT
+from tests.airflow.mails import Sink
+from tests.world import World
 
 HOME = Path(tempfile.mkdtemp(prefix="imagesys-airflow-tests-"))
 
@@ -48,3 +51,13 @@ def airflow_database() -> None:
     for name in ("imagesys_download", "imagesys_thumbnail"):
         Pool.create_or_update_pool(name, slots=2, description="ImageSys", include_deferred=False)
     DagBundlesManager().sync_bundles_to_db()
+
+
+@pytest.fixture
+def sink(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
+    """The mail server, which runs again after the test; marks and mails that wait are the test's own."""
+    import imagesys_mail
+
+    monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
+    yield Sink(world)
+    world.sandbox.mail.start()

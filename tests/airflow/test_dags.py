@@ -16,6 +16,7 @@ from include.sandbox.settings import PROJECT
 
 COUNTRIES = tuple(load_config())
 APPROVAL, CANARY, MAINTENANCE = "imagesys_purge_approval", "imagesys_canary", "imagesys_maintenance"
+DAILY_REPORT = "imagesys_daily_report"
 TASKS = {
     "preflight",
     "heal",
@@ -34,10 +35,17 @@ TASKS = {
 
 
 @pytest.fixture(scope="module")
-def every(airflow_database: None) -> dict[str, Any]:
+def every(airflow_database: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """All there may be: the daily report, which the shipped configuration does not ask for, is on."""
     from airflow.dag_processing.dagbag import DagBag
 
-    bag = DagBag(str(PROJECT / "dags"))
+    shipped = (PROJECT / "include" / "countries.yaml").read_text(encoding="utf-8")
+    assert "daily_report: false" in shipped
+    config = tmp_path_factory.mktemp("config") / "countries.yaml"
+    config.write_text(shipped.replace("daily_report: false", "daily_report: true"), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMAGESYS_CONFIG", str(config))
+        bag = DagBag(str(PROJECT / "dags"))
     assert bag.import_errors == {}
     return dict(bag.dags)
 
@@ -53,13 +61,13 @@ def full_checks(every: dict[str, Any]) -> dict[str, Any]:
     return {dag_id: dag for dag_id, dag in every.items() if dag_id.startswith("imagesys_check_")}
 
 
-def test_each_country_has_a_daily_dag_and_a_full_check_and_three_dags_serve_all(
+def test_each_country_has_a_daily_dag_and_a_full_check_and_four_dags_serve_all(
     every: dict[str, Any], dags: dict[str, Any], full_checks: dict[str, Any]
 ) -> None:
     assert set(dags) == {f"imagesys_{country}" for country in COUNTRIES}
     assert set(full_checks) == {f"imagesys_check_{country}" for country in COUNTRIES}
     assert len(dags) == 9
-    assert set(every) == {*dags, *full_checks, APPROVAL, CANARY, MAINTENANCE}
+    assert set(every) == {*dags, *full_checks, APPROVAL, CANARY, MAINTENANCE, DAILY_REPORT}
 
 
 def test_the_full_check_looks_at_every_node_each_saturday_at_five_local_time(full_checks: dict[str, Any]) -> None:
@@ -101,6 +109,7 @@ def test_dags_keep_the_rules(every: dict[str, Any], dags: dict[str, Any]) -> Non
         assert len(dag.doc_md) > 500
         assert "$" not in dag.doc_md
         assert dag.has_on_failure_callback or dag.on_failure_callback
+        assert dag.has_on_success_callback or dag.on_success_callback  # which takes it back
     assert {len(dag.deadline) for dag in dags.values()} == {2}
 
 

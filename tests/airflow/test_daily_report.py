@@ -20,6 +20,7 @@ from imagesys_lib.stages.report.digest import LastRun
 from imagesys_lib.stages.sync import sync
 from include.sandbox.config import write_config
 from include.sandbox.settings import PROJECT
+from tests.airflow.mails import Sink
 from tests.world import DAY, QUICK, World
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
@@ -243,6 +244,22 @@ def test_a_daily_mail_that_cannot_be_sent_goes_with_the_next(
     (mail,) = world.sandbox.mail.mails(since)
     assert str(mail["subject"]).startswith("[ImageSys] Daily report: 1 countries")
     assert mail["to"] == "ops@example.test"
+
+
+def test_a_daily_report_that_fails_is_mailed_once_and_taken_back(sink: Sink, world: World) -> None:
+    from imagesys_daily_report import build_daily_report, tell_failed, tell_well
+
+    world.configure(alerts={"daily_report": True})
+    dag = build_daily_report(load_config().values())
+    assert dag is not None
+    assert (dag.on_failure_callback, dag.on_success_callback) == (tell_failed, tell_well)
+    context: Any = {"run_id": "scheduled__1"}
+    for _ in range(2):  # the next day it fails again
+        tell_failed(context)
+    assert "/dags/imagesys_daily_report/runs/scheduled__1" in sink.texts()[0]
+    for _ in range(2):
+        tell_well(context)
+    assert sink.subjects() == ["[ImageSys] Daily report failed", "[ImageSys] Daily report works again"]
 
 
 def test_a_report_cleared_alone_judges_anew_by_database_and_tasks(world: World) -> None:

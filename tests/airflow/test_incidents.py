@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import datetime as dt
 import json
 import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,68 +18,11 @@ from imagesys_lib.config import Breaker
 from imagesys_lib.datasources import Tally, note
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_mails
-from imagesys_lib.intervals import local_day
-from tests.airflow.test_runs import LONDON, context_of
-from tests.world import DAY, World
+from tests.airflow.mails import DAG_ID, Sink, ends, late, run
+from tests.airflow.test_runs import context_of
+from tests.world import World
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
-DAG_ID = "imagesys_uk"
-
-
-class Sink:
-    """What has reached the mail server since the test began."""
-
-    def __init__(self, world: World) -> None:
-        self.server = world.sandbox.mail
-        self.since = len(self.server.files())
-
-    def subjects(self) -> list[str]:
-        return [str(mail["subject"]).removeprefix("[ImageSys] UK ") for mail in self.server.mails(self.since)]
-
-    def texts(self) -> list[str]:
-        return [mail.get_body(("plain",)).get_content() for mail in self.server.mails(self.since)]
-
-
-@pytest.fixture
-def sink(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
-    import imagesys_mail
-
-    monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
-    yield Sink(world)
-    world.sandbox.mail.start()
-
-
-def run(day: int = 28, run_type: str = "scheduled", state: str = "running") -> dict[str, Any]:
-    """A run of a day in March, as Airflow describes it."""
-    interval = local_day(DAY.replace(day=day), LONDON)
-    return {
-        "dag_run_id": f"{run_type}__2026-03-{day}",
-        "run_type": run_type,
-        "state": state,
-        "data_interval_start": interval.start,
-        "data_interval_end": interval.end,
-        "run_after": interval.end + dt.timedelta(hours=3),
-    }
-
-
-def late(dag_run: dict[str, Any], trouble: str = "late") -> None:
-    """Its deadline passes."""
-    import imagesys_incidents
-
-    context = {"dag_run": dag_run, "deadline": {"deadline_time": "2026-03-29T07:00:00Z"}}
-    assert asyncio.run(imagesys_incidents.run_late(country="uk", trouble=trouble, context=context)) is None
-
-
-def ends(dag_run: dict[str, Any], *, well: bool, monkeypatch: pytest.MonkeyPatch, dag_id: str = DAG_ID) -> None:
-    """It ends, as the DAG processor tells its callbacks."""
-    import imagesys_incidents
-
-    monkeypatch.setattr(imagesys_incidents, "failures_of", lambda *_: [])
-    dag = SimpleNamespace(dag_id=dag_id, task_ids=["report"])
-    plain = {**dag_run, "run_id": dag_run["dag_run_id"]}
-    context: Any = {"dag": dag, "dag_run": SimpleNamespace(model_dump=lambda: plain), "run_id": plain["run_id"]}
-    callback = imagesys_incidents.RunEndedWell if well else imagesys_incidents.RunFailed
-    callback("uk")({**context, "reason": "task_failure"})
 
 
 def test_a_late_run_is_told_at_both_deadlines_and_once_more_when_it_is_done(
@@ -129,11 +68,11 @@ def test_a_backfill_whose_days_are_late_and_fail_is_one_mail_each(sink: Sink, mo
         ends(day, well=False, monkeypatch=monkeypatch)
     assert sink.subjects()[1:] == ["backfill failed"]
     assert "Other days of this backfill" in sink.texts()[1]
-    ends(days[2], well=True, monkeypatch=monkeypatch)  # late, but well in the end
+    ends(days[2], well=True, monkeypatch=monkeypatch)  # late, but well in the end, while others are red
     ends(run(27), well=False, monkeypatch=monkeypatch)  # a daily run is none of its days
     for day in days[:2]:
         ends(day, well=True, monkeypatch=monkeypatch)
-    assert Counter(sink.subjects()[2:]) == {"backfill has ended well": 2, "run of 2026-03-27 failed": 1}
+    assert Counter(sink.subjects()[2:]) == {"backfill has ended well": 1, "run of 2026-03-27 failed": 1}
 
 
 def test_mails_of_an_incident_wait_for_a_server_that_is_down_and_go_out_once(

@@ -33,6 +33,8 @@ ROWS = {
     "Maintenance works again": "Maintenance works again",
     "Purge approval failed": "Purge approval failed",
     "Purge approval works again": "Purge approval works again",
+    "Daily report failed": "Daily report failed",
+    "Daily report works again": "Daily report works again",
     "Daily report: … countries,": "Daily report",
     "…": "COUNTRY: purge N of M live images",  # the question itself
 }

@@ -270,7 +270,7 @@ def told(ctx: Context) -> None:
 
     def work(session: sa.Connection) -> None:
         incidents.begin(session, incidents.Kind.FAILED, "r1", "r1", lapses_hours=24)
-        incidents.run_ended(session, "r1", tuple(incidents.Kind))
+        incidents.runs_ended(session, ["r1"], tuple(incidents.Kind))
         gathered.take(session, "r-1")
 
     write(ctx.db, work)

@@ -27,7 +27,7 @@ def begin(world: World, kind: Kind, subject: str, run: str = "", lapses_hours: f
 
 
 def ended(world: World, run: str, kinds: Any = tuple(Kind)) -> list[str]:
-    over = write(world.ctx.db, lambda s: incidents.run_ended(s, run, kinds))
+    over = write(world.ctx.db, lambda s: incidents.runs_ended(s, [run], kinds))
     return [incident.kind.value for incident in over]
 
 
@@ -68,6 +68,24 @@ def test_a_backfill_is_over_when_all_its_runs_that_were_told_of_have_ended_well(
     assert [ended(world, f"dag r{n}") for n in range(4)] == [[], [], ["failed"], []]
 
 
+def test_what_is_over_while_another_trouble_of_its_subject_waits_is_not_told(world: World) -> None:
+    begin(world, Kind.LATE, "dag backfill", "dag r1")
+    begin(world, Kind.FAILED, "dag backfill", "dag r2")
+    begin(world, Kind.LATE, "dag r3", "dag r3")
+    assert ended(world, "dag r1") == []
+    assert ended(world, "dag r3") == ["late"]
+    assert ended(world, "dag r2") == ["failed"]
+
+
+def test_several_runs_may_end_at_once(world: World) -> None:
+    for number in range(3):
+        begin(world, Kind.FAILED, "dag without n2", f"dag r{number}")
+    over = write(world.ctx.db, lambda s: incidents.runs_ended(s, ["dag r0", "dag r2"], tuple(Kind)))
+    assert over == []
+    over = write(world.ctx.db, lambda s: incidents.runs_ended(s, ["dag r0", "dag r1"], tuple(Kind)))
+    assert [incident.runs for incident in over] == [("dag r1",)]
+
+
 def test_trouble_a_day_after_the_last_is_another_backfills(world: World) -> None:
     begin(world, Kind.FAILED, "dag backfill", "dag r1", 24)
     world.sql("UPDATE lis_incidents SET touched_at = touched_at - INTERVAL 25 HOUR")
@@ -86,14 +104,14 @@ def test_among_more_than_a_thousand_open_incidents_each_is_found(world: World) -
     )
     begin(world, Kind.FAILED, "dag r1", "dag r1")
     begin(world, Kind.CANARY, "the canary")
-    waiting = incidents.waited_for(world.ctx.db)
+    waiting = write(world.ctx.db, incidents.waited_for)
     assert len(waiting) == 1002
     assert "dag r1" in waiting
     assert ended(world, "dag r1") == ["failed"]
     over = write(world.ctx.db, lambda s: incidents.end(s, Kind.CANARY, "the canary"))
     assert over
     assert write(world.ctx.db, lambda s: incidents.end(s, Kind.CANARY, "the canary")) is None
-    assert len(incidents.waited_for(world.ctx.db)) == 1001
+    assert len(write(world.ctx.db, incidents.waited_for)) == 1001
 
 
 def test_a_breaker_that_opens_again_and_again_is_one_mail_and_its_end_another(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -18,7 +19,7 @@ from imagesys_lib.runs import Kind, Run
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.plan import plan
-from imagesys_lib.stages.report import broke_off, kept, render, report
+from imagesys_lib.stages.report import NodeState, Summary, broke_off, kept, nodes_alone, render, report
 from imagesys_lib.stages.report.digest import last_due, last_run, newest_run
 from imagesys_lib.stages.sync import sync
 from imagesys_lib.stages.thumbnail import thumbnail
@@ -325,3 +326,17 @@ def test_a_run_that_broke_off_is_told_with_its_error(world: World) -> None:
     assert found is not None
     assert (found.summary, found.lost) == (None, [f"run {run.run_id} broke off: the ETL is away"])
     assert world.cli("report", "--country", "uk").out == f"UK: run {run.run_id} broke off: the ETL is away\n"
+
+
+def test_nodes_alone_are_to_blame_only_where_nothing_else_was_lost() -> None:
+    well, away = NodeState("n1", 0, 0, 0), NodeState("n2", 7, 7, 0, fault="Node n2: unreachable")
+    nodes = {"n1": well, "n2": away}
+    summary = Summary("uk", "r1", "scheduled", "A/B", 9, {}, {}, 1, {}, nodes, [])
+    assert nodes_alone(summary, True, ["sync[n2]"]) == ["n2"]
+    assert nodes_alone(summary, False, ["sync[n2]"]) == []
+    assert nodes_alone(summary, True, ["sync[n2]", "publish"]) == []
+    assert nodes_alone(replace(summary, unfinished={0: 3}), True, ["sync[n2]"]) == []
+    assert nodes_alone(summary, True, []) == []  # its fault is of another day: what it lacks is not
+    behind = replace(summary, nodes={**nodes, "n1": NodeState("n1", 7, 7, 0)})
+    assert nodes_alone(behind, True, ["sync[n2]"]) == []
+    assert nodes_alone(replace(summary, nodes={"n1": well}), True, []) == []

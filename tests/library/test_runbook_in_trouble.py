@@ -77,12 +77,22 @@ def test_a_purge_that_waits_is_answered(world: World, live: Entries, answer: str
 
 
 def test_a_data_source_that_was_left_alone_is_tried_again(world: World) -> None:
-    world.put("listing", "http://127.0.0.11:1/nobody.jpg", datasource=101)
+    title = "A data source fails and is left alone"
+    world.seed(12)
+    world.sandbox.manifest.remove("uk")
     world.pipeline()
+    assert world.count() == {"rejected": 12}
+    own = [url for url, image in world.images().items() if image.datasource_id == 101]
+    assert 0 < len(own) < 12
     note(world.ctx.db, "uk", {101: Tally(40, 40)}, Breaker(source_percent=90, source_images=30))
-    shown, would = follow(world, "A data source fails and is left alone")
-    assert (shown.code, would.code) == (0, 0)
-    assert DAY.isoformat() in " ".join(commands("A data source fails and is left alone")[-1])
+    world.seed(12)  # the site is mended
+    shown, would, done = follow(world, title)
+    assert (shown.code, would.code, done.code) == (0, 0, 0)
+    assert would.out == done.out == f"requeued: {len(own)}\n"
+    assert DAY.isoformat() in " ".join(commands(title)[-1])
+    world.sql("UPDATE lis_datasources SET not_before = '2026-01-01' WHERE datasource_id = 101")  # its trickle is due
+    world.pipeline()
+    assert world.live().keys() == set(own)
 
 
 def test_mails_that_did_not_come_go_out_when_the_server_is_back(world: World) -> None:

@@ -47,8 +47,9 @@ def test_a_missed_deadline_mails_while_the_run_goes_on_and_a_cleared_task_gives_
     )
     assert DAG_ID in text
     assert run_id in text
-    assert "Still to do" in text
-    assert "Likely cause" in text
+    for title in ("Still to do", "Likely cause", "What to do"):
+        assert f"\n{title}\n  - " in text
+    assert "\n  - Interval 20" in text
     assert waited < 5
     assert live.api.wait_for_run(DAG_ID, run_id)["state"] == "success"
     assert live.live_urls("fr") == expected_live(entries)

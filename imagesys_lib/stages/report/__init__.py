@@ -13,7 +13,7 @@ from dataclasses import replace
 from imagesys_lib import runs
 from imagesys_lib.context import Context
 from imagesys_lib.runs import Run
-from imagesys_lib.stages.report.judgement import anomalies, losses
+from imagesys_lib.stages.report.judgement import anomalies, losses, nodes_alone
 from imagesys_lib.stages.report.nodes import FullCheck, NodeState
 from imagesys_lib.stages.report.rendering import facts, note, render
 from imagesys_lib.stages.report.summary import (
@@ -37,6 +37,7 @@ __all__ = [
     "facts",
     "kept",
     "losses",
+    "nodes_alone",
     "note",
     "render",
     "report",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from imagesys_lib.runs import Kind
 from imagesys_lib.stages.report.summary import Summary
@@ -65,6 +66,14 @@ def anomalies(summary: Summary, figures: Figures) -> list[str]:
         if disk.full_in_days is not None and disk.full_in_days < _SOON_FULL_DAYS:
             found.append(f"disk of {name}: down to its floor in {disk.full_in_days:.0f} days, as it went lately")
     return found
+
+
+def nodes_alone(summary: Summary, ingested: bool, failed_tasks: Sequence[str]) -> list[str]:
+    """Return the nodes whose own sync failed, if nothing was lost but by them; else none."""
+    away = {name for name, node in summary.nodes.items() if node.fault and f"sync[{name}]" in failed_tasks}
+    others = {name: node for name, node in summary.nodes.items() if name not in away}
+    rest = losses(replace(summary, nodes=others), ingested, failed_tasks)
+    return [] if rest else sorted(away)
 
 
 def _undone(country: str, node: str, repaired: Mapping[str, int]) -> list[str]:
