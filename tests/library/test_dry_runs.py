@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib.db.schema import lis_images
+from imagesys_lib.db.schema import lis_images, lis_listing_images
 from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
@@ -89,7 +89,8 @@ def test_a_purge_in_all_its_phases_writes_nothing(world: World, live: Entries) -
     listings, _ = first_listings(live, 4)
     world.sandbox.etl.remove("uk", listings[:3])
     assert world.cli("purge", "uk").code == 0
-    over = sa.update(lis_images).where(lis_images.c.state == "purged", lis_images.c.image_id % 2 == 0)
+    shown = sa.select(lis_listing_images.c.image_hash).where(lis_listing_images.c.listing_id.in_(listings[:2]))
+    over = sa.update(lis_images).where(lis_images.c.state == "purged", lis_images.c.image_hash.in_(shown))
     world.write_all(world.ctx.db, [over.values(next_attempt_at="2026-01-01")])
     world.seed(40)
     world.sandbox.etl.remove("uk", listings[1:])
