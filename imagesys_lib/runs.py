@@ -44,25 +44,27 @@ def naive_utc(instant: dt.datetime) -> dt.datetime:
 
 
 def begin(engine: Engine, run: Run) -> None:
-    """Record that a run is under way; a cleared run begins again under the same id, perhaps as a backfill's.
+    """Record that a run is under way; a cleared run begins again under the same id.
 
+    A daily run that a backfill has cleared stays that day's scheduled run here: reports and mails look for it.
     ``forced_at`` is since when it makes live images again, None if it does not. A forced run that had ended well is
     asked anew; one that is under way or has failed goes on with what it began, so that nothing is made twice.
     """
     r = lis_runs.c
-    own = {
-        "kind": run.kind.value,
-        "interval_start": naive_utc(run.interval.start),
-        "interval_end": naive_utc(run.interval.end),
-    }
+    interval = {"interval_start": naive_utc(run.interval.start), "interval_end": naive_utc(run.interval.end)}
     goes_on = r.forced_at.is_not(None) & (r.state != "success")
     statement = insert(lis_runs).values(
-        run_id=run.run_id, **own, state="running", started_at=NOW, forced_at=NOW if run.force else None
+        run_id=run.run_id,
+        kind=run.kind.value,
+        **interval,
+        state="running",
+        started_at=NOW,
+        forced_at=NOW if run.force else None,
     )
     again = {
         # First of all: assignments are made in this order, and this one asks for the state as it was.
         "forced_at": sa.case((goes_on, r.forced_at), else_=NOW) if run.force else None,
-        **own,
+        **interval,
         "state": "running",
         "finished_at": None,
     }
