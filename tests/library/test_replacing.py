@@ -6,9 +6,7 @@ import contextlib
 import hashlib
 import os
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -23,6 +21,7 @@ from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox import ManifestEntry
 from tests.library.test_node_faults import receivers
 from tests.library.trees import assert_equal_nodes, wanted
+from tests.library.watch import beside
 from tests.world import NODES, World, wait_for
 
 Entries = dict[str, ManifestEntry]
@@ -42,29 +41,20 @@ class Visitors:
         self.looks = 0
         self.wrong: list[str] = []
 
-    @contextlib.contextmanager
-    def looking(self) -> Iterator[None]:
-        done = threading.Event()
-        thread = threading.Thread(target=self._look, args=(done,))
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+    def looking(self) -> contextlib.AbstractContextManager[None]:
+        return beside(self._look, 0.01)
 
-    def _look(self, done: threading.Event) -> None:
-        while not done.wait(0.01):
-            for node, root in self._roots.items():
-                for path, good in self._good.items():
-                    try:
-                        data = (root / path).read_bytes()
-                    except OSError as error:
-                        self.wrong.append(f"{node} {path}: {error}")
-                    else:
-                        if hashlib.sha1(data, usedforsecurity=False).hexdigest() not in good:
-                            self.wrong.append(f"{node} {path}: {len(data)} bytes of neither version")
-            self.looks += 1
+    def _look(self) -> None:
+        for node, root in self._roots.items():
+            for path, good in self._good.items():
+                try:
+                    data = (root / path).read_bytes()
+                except OSError as error:
+                    self.wrong.append(f"{node} {path}: {error}")
+                else:
+                    if hashlib.sha1(data, usedforsecurity=False).hexdigest() not in good:
+                        self.wrong.append(f"{node} {path}: {len(data)} bytes of neither version")
+        self.looks += 1
 
 
 def remade(world: World) -> dict[str, str]:

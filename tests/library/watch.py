@@ -5,12 +5,30 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psutil
 
 from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
 from tests.world import NODES, World
+
+
+@contextlib.contextmanager
+def beside(look: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Call ``look`` in a thread, so many seconds apart, while a block runs."""
+    done = threading.Event()
+
+    def go_on() -> None:
+        while not done.wait(seconds):
+            look()
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 class Watch:
@@ -21,23 +39,14 @@ class Watch:
         self._before = self._process.memory_info().rss
         self.grown = self.largest_child = 0
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        done = threading.Event()
-        thread = threading.Thread(target=self._look, args=(done,))
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+    def running(self) -> contextlib.AbstractContextManager[None]:
+        return beside(self._look, 0.05)
 
-    def _look(self, done: threading.Event) -> None:
-        while not done.wait(0.05):
-            self.grown = max(self.grown, self._process.memory_info().rss - self._before)
-            for child in self._process.children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    self.largest_child = max(self.largest_child, child.memory_info().rss)
+    def _look(self) -> None:
+        self.grown = max(self.grown, self._process.memory_info().rss - self._before)
+        for child in self._process.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                self.largest_child = max(self.largest_child, child.memory_info().rss)
 
 
 class Stages:
