@@ -136,6 +136,14 @@ def test_a_service_that_never_answers_is_ended_after_its_time(tmp_path: Path) ->
     assert not process.stop(settings, service)
 
 
+def test_the_database_shares_no_temporary_directory(sandbox: Sandbox) -> None:
+    """In a shared one, three sandboxes that are made at once fail one time in five: each cleans it when it starts."""
+    with sandbox.mariadb.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT @@tmpdir")
+        assert cursor.fetchone() == (str(sandbox.mariadb.temporary_dir),)
+    assert sandbox.mariadb.temporary_dir.is_relative_to(sandbox.settings.base)
+
+
 def test_a_long_base_directory_still_fits_the_database_socket(tmp_path: Path) -> None:
     settings = SandboxSettings(base=tmp_path / ("long" * 30), port_base=18990)
     assert len(str(settings.mariadb_socket)) <= 107
