@@ -198,7 +198,7 @@ def give_back(
 
     def work(session: Session, ids: list[int]) -> int:
         claims.guard(session, claim)
-        values: dict[str, object] = {"batch_id": None, "next_attempt_at": from_now(round(wait_seconds))}
+        values: dict[str, object] = {"next_attempt_at": from_now(round(wait_seconds))}
         if in_vain:
             values["releases"] = lis_images.c.releases + 1
         return move(session, State.NEW, frm=(frm,), where=lis_images.c.image_id.in_(ids), values=values)

@@ -45,7 +45,6 @@ CLEAN_SLATE: Mapping[str, Any] = {
     "releases": 0,
     "reason": None,
     "detail": None,
-    "batch_id": None,
     "next_attempt_at": NOW,
 }
 """Values of an image that starts anew, as if it had never been tried."""

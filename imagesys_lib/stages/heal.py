@@ -212,7 +212,7 @@ def _move(session: Session, fate: str, ids: list[int]) -> int:
     if fate == "poison":
         poison = {"reason": "poison", "detail": f"its worker died {_POISON_AFTER} times"}
         return move(session, State.QUARANTINED, frm=UNFINISHED, where=where, values=poison)
-    free: dict[str, object] = {"batch_id": None, "next_attempt_at": NOW}
+    free: dict[str, object] = {"next_attempt_at": NOW}
     if fate == "vain":
         free["releases"] = lis_images.c.releases + 1
     return move(session, State.NEW, frm=UNFINISHED, where=where, values=free)

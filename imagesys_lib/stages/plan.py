@@ -10,6 +10,7 @@ import datetime as dt
 import logging
 import math
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -63,7 +64,8 @@ def plan(ctx: Context, run: Run) -> list[Batch]:
 
 def _reserve_due(ctx: Context, run: Run) -> None:
     """Make batches until nothing is due. Rows that another writer holds for a moment are waited for."""
-    existing, due, most = batches_of(ctx, run), _due(ctx, run), ctx.config.batch.max_batches
+    existing, most = batches_of(ctx, run), ctx.config.batch.max_batches
+    due = _due(ctx, run, frozenset(batch.batch_id for batch in existing))
     images = _count_due(ctx, due)
     size = batch_size(images, len(existing), ctx.config.batch)
     log.info("%s: %d images due, %d batches exist, batch size %d", ctx.country.upper(), images, len(existing), size)
@@ -95,14 +97,15 @@ def batches_of(ctx: Context, run: Run) -> list[Batch]:
 
 @dataclass(frozen=True)
 class _Due:
-    """Which images a run may reserve, and the states they are in."""
+    """Which images a run may reserve, the states they are in, and the batches that the run had before."""
 
     run_id: str
     where: sa.ColumnElement[bool]
     states: tuple[State, ...]
+    earlier: frozenset[int]
 
 
-def _due(ctx: Context, run: Run) -> _Due:
+def _due(ctx: Context, run: Run, earlier: frozenset[int]) -> _Due:
     i, listing, b = lis_images.c, lis_listing_images.c, lis_batches.c
     states: tuple[State, ...] = (State.NEW, State.FAILED)
     where: list[sa.ColumnElement[bool]] = []
@@ -114,11 +117,12 @@ def _due(ctx: Context, run: Run) -> _Due:
         own = sa.select(b.batch_id).where(b.run_id == run.run_id)
         if since := _forced_at(ctx, run):
             own = own.where(b.created_at >= since)  # what it had made before it was forced is made again
-        where.append(i.batch_id.is_(None) | i.batch_id.not_in(own))  # once a request, not once a `plan`
+        # Once a request, not once a `plan`; what was given back or starts anew keeps its batch until it is taken.
+        where.append(i.batch_id.is_(None) | i.batch_id.not_in(own) | (i.state == State.NEW.value))
         states = (*states, State.LIVE)
     else:
         where.append(i.next_attempt_at <= NOW)
-    return _Due(run.run_id, sa.and_(*where, i.state.in_([state.value for state in states])), states)
+    return _Due(run.run_id, sa.and_(*where, i.state.in_([state.value for state in states])), states, earlier)
 
 
 def _forced_at(ctx: Context, run: Run) -> dt.datetime | None:
@@ -149,10 +153,15 @@ def _make_batch(ctx: Context, due: _Due, seq: int, size: int) -> int:
 
 
 def _reserve(session: Session, due: _Due, seq: int, batch_id: int | None, limit: int) -> tuple[int | None, int]:
-    own = sa.select(lis_images.c.image_id).where(due.where).limit(limit)
-    ids = session.scalars(own.with_for_update(of=lis_images, skip_locked=True)).all()
+    b, i = lis_batches.c, lis_images.c
+    own = sa.select(i.image_id, i.batch_id).where(due.where).limit(limit)
+    rows = session.execute(own.with_for_update(of=lis_images, skip_locked=True)).all()
+    ids = [row.image_id for row in rows]
     if not ids:
         return batch_id, 0
+    # Counted once in a run: what it takes again leaves the batch that had it.
+    for earlier, images in Counter(row.batch_id for row in rows if row.batch_id in due.earlier).items():
+        session.execute(sa.update(lis_batches).where(b.batch_id == earlier).values(size=b.size - images))
     if batch_id is None:
         row = {
             "run_id": due.run_id,
@@ -163,10 +172,6 @@ def _reserve(session: Session, due: _Due, seq: int, batch_id: int | None, limit:
             "updated_at": NOW,
         }
         batch_id = int(session.execute(sa.insert(lis_batches).values(row)).lastrowid)
-    moved = move(
-        session, State.RESERVED, frm=due.states, where=lis_images.c.image_id.in_(ids), values={"batch_id": batch_id}
-    )
-    session.execute(
-        sa.update(lis_batches).where(lis_batches.c.batch_id == batch_id).values(size=lis_batches.c.size + moved)
-    )
+    moved = move(session, State.RESERVED, frm=due.states, where=i.image_id.in_(ids), values={"batch_id": batch_id})
+    session.execute(sa.update(lis_batches).where(b.batch_id == batch_id).values(size=b.size + moved))
     return batch_id, moved

@@ -320,6 +320,6 @@ def _requeue(session: Session, seen: dict[int, int | None]) -> int:
     purged = [row.image_id for row in rows if row.state == State.PURGED.value]
     if purged:
         session.execute(sa.update(lis_images).where(i.image_id.in_(purged)).values(relisted.FORGOTTEN))
-    values = {"batch_id": None, "next_attempt_at": NOW, "attempts": 0, **relisted.FORGOTTEN}
+    values = {"next_attempt_at": NOW, "attempts": 0, **relisted.FORGOTTEN}
     where = i.image_id.in_([row.image_id for row in rows])
     return move(session, State.NEW, frm=(State.LIVE, State.THUMBNAILED), where=where, values=values)

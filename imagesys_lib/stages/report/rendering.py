@@ -57,6 +57,8 @@ def _body(summary: Summary) -> list[str]:
         f"{summary.country.upper()} {summary.kind} run {summary.run_id}, interval {summary.interval}",
         f"  {summary.images} images in {summary.batches} batches: {live} live",
     ]
+    if summary.left:
+        lines.append(f"  {summary.left} left to later runs: given back, queued anew or due again since")
     lines += [
         f"  {sum(reasons.values())} {state}: {top_reasons(reasons)}"
         for state, reasons in sorted(summary.reasons.items())

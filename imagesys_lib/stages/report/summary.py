@@ -64,6 +64,7 @@ class Disk:
 class Summary:
     """What a run did, per outcome; ``lost`` names each loss with its remedy and is empty in a good run.
 
+    ``images`` are all that it took on, each once; ``left`` of them a later run has taken, or will take, on.
     ``refused`` counts what purge took for half loaded, ``same_target`` images whose URLs led to one address with very
     many others, ``sources`` the data sources that are left alone, and that failed and recovered since the run before.
     ``full_checks`` are the newest weekly ones, of each node and of the live table. ``medians`` are those of the figures
@@ -81,6 +82,7 @@ class Summary:
     unfinished: dict[int, int]
     nodes: dict[str, NodeState]
     lost: list[str]
+    left: int = 0
     purge: dict[str, int] = field(default_factory=dict)
     refused: int = 0
     proposal: str = ""
@@ -124,7 +126,9 @@ def gather(ctx: Context, run: Run) -> Summary:
         .group_by(i.state, i.reason)
     )
     states, reasons = tally(read(ctx.db, query))
+    states.pop(State.NEW.value, None)  # given back, or to start anew: whoever takes them counts them
     batches = read(ctx.db, sa.select(b.batch_id, b.seq, b.size).where(b.run_id == run.run_id).order_by(b.seq))
+    images = sum(row.size for row in batches)
     purged = _purge(ctx, run)
     history = runs.all_figures(ctx.db, runs.reported_before(ctx.db, run, MOST_RUNS))
     summary = Summary(
@@ -132,13 +136,14 @@ def gather(ctx: Context, run: Run) -> Summary:
         run_id=run.run_id,
         kind=run.kind.value,
         interval=str(run.interval),
-        images=sum(row.size for row in batches),
+        images=images,
         states=states,
         reasons=reasons,
         batches=len(batches),
         unfinished=_unfinished(ctx, {row.batch_id: row.seq for row in batches}),
         nodes={name: node_state(ctx, name, run) for name in ctx.config.nodes},
         lost=[],
+        left=images - sum(states.values()),
         purge={name: count for name, count in purged.items() if name != _REFUSED},
         refused=purged.get(_REFUSED, 0),
         proposal=_proposal(ctx),
