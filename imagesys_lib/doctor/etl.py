@@ -8,9 +8,16 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import probe
+from imagesys_lib.db.engine import error_code, probe
 from imagesys_lib.doctor.finding import Finding, attempt
 from imagesys_lib.errors import EnvironmentFault
+
+_WRITES = (
+    ("INSERT", "INSERT INTO {table} ({column}) SELECT {column} FROM {table} WHERE 1 = 0"),
+    ("UPDATE", "UPDATE {table} SET {column} = {column} WHERE 1 = 0"),
+    ("DELETE", "DELETE FROM {table} WHERE 1 = 0"),
+)
+_REFUSED = frozenset({1044, 1142, 1143, 1227, 1290, 1836})  # the last two: the server as a whole only reads
 
 
 def examine(ctx: Context) -> Iterator[Finding]:
@@ -69,14 +76,24 @@ def _looked_at(ctx: Context) -> str:
 
 
 def _read_only(ctx: Context) -> str:
-    """Try to write no row: that must be refused, for whatever cause."""
-    column, engine = ctx.config.etl.updated_at, ctx.etl.engine
-    try:
-        with engine.connect() as session:
-            session.exec_driver_sql(f"UPDATE {_name(ctx)} SET {column} = {column} WHERE 1 = 0")  # noqa: S608 - from the configuration, which lets names alone through
-    except DBAPIError:
-        return f"{engine.url.username!r} can only read"
-    raise EnvironmentFault(
-        f"{engine.url.username!r} may write to {_name(ctx)}; ImageSys only ever reads it.",
-        remedy="give the connection `etl` a login with SELECT alone.",
-    )
+    """Try to write no row, in each way there is: the login's rights or a server that only reads must refuse it.
+
+    Rights are looked at first, so that any other error means that it has them.
+    """
+    engine, name, may = ctx.etl.engine, _name(ctx), []
+    with engine.connect() as session:
+        for right, statement in _WRITES:
+            try:
+                session.exec_driver_sql(statement.format(table=name, column=ctx.config.etl.updated_at))
+            except DBAPIError as error:
+                if error.connection_invalidated:
+                    raise
+                if error_code(error) in _REFUSED:
+                    continue
+            may.append(right)
+    if may:
+        raise EnvironmentFault(
+            f"{engine.url.username!r} may write to {name} ({', '.join(may)}); ImageSys only ever reads it.",
+            remedy="give the connection `etl` a login with SELECT alone.",
+        )
+    return f"{engine.url.username!r} can only read"

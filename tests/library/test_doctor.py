@@ -237,6 +237,20 @@ def test_an_etl_login_that_may_write(patient: World) -> None:
     assert "a login with SELECT alone" in found["uk ETL rights"]
 
 
+@pytest.mark.parametrize("rights", ["INSERT, DELETE", "INSERT", "UPDATE", "DELETE"])
+def test_an_etl_login_that_may_write_in_some_ways(patient: World, rights: str) -> None:
+    name = f"`sly`@`{LOOPBACK}`"
+    make = f"CREATE OR REPLACE USER {name} IDENTIFIED BY 'only-some'"
+    administer(patient, make, f"GRANT SELECT, {rights} ON etl.* TO {name}")
+    try:
+        set_connection(patient, "ETL", login="sly", password="only-some")
+        found = bad(patient)
+    finally:
+        administer(patient, f"DROP USER {name}")
+    assert found.keys() == {"uk ETL rights"}
+    assert f"'sly' may write to etl.listings_uk ({rights})" in found["uk ETL rights"]
+
+
 # Nodes, clocks, disks, programs
 
 
