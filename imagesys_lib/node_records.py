@@ -166,10 +166,11 @@ def is_lacking(engine: Engine, node: str) -> bool:
     return bool(read(engine, sa.select(c.image_hash).where(c.node == node, c.reason.in_(_LACKING)).limit(1)))
 
 
-def holders(nodes: Sequence[str]) -> sa.ScalarSelect[int]:
+def holders(nodes: Sequence[str]) -> sa.ColumnElement[int]:
     """Return, for use in a query over ``lis_images``, how many of ``nodes`` hold an image in its newest form.
 
     A node does that has acknowledged the image's change and has no mark for it: a change that was let go counts not.
+    A change that is settled was applied by all nodes; its acknowledgements may be pruned since.
     """
     i, ack, repair = lis_images.c, lis_change_acks.c, lis_node_repairs.c
     lacking = (
@@ -178,13 +179,22 @@ def holders(nodes: Sequence[str]) -> sa.ScalarSelect[int]:
         .correlate(lis_change_acks, lis_images)
         .exists()
     )
-    return (
+    acknowledged = (
         sa.select(sa.func.count())
         .select_from(lis_change_acks)
         .where(ack.change_id == i.change_id, ack.node.in_(nodes), ~lacking)
         .correlate(lis_images)
         .scalar_subquery()
     )
+    marked = (
+        sa.select(sa.func.count())
+        .select_from(lis_node_repairs)
+        .where(repair.image_hash == i.image_hash, repair.node.in_(nodes))
+        .correlate(lis_images)
+        .scalar_subquery()
+    )
+    settled = i.change_id.is_not(None) & ~changes.is_open(i.change_id)
+    return sa.case((settled, len(nodes) - marked), else_=acknowledged)
 
 
 def absent_files(findings: Mapping[str, int]) -> int:

@@ -7,10 +7,10 @@ import logging
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib import changes, node_records, placeholders
+from imagesys_lib import node_records, placeholders
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Session, read, write
-from imagesys_lib.db.schema import lis_images, lis_live_images, lis_node_repairs
+from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.states import State, move
 
 log = logging.getLogger(__name__)
@@ -39,21 +39,9 @@ def _holding(ctx: Context, after: int, most: int) -> list[int]:
     """Return thumbnailed images, in order after ``after``, that enough nodes hold in their newest form.
 
     Without placeholders of more than ``most`` listings, if that is not 0: before a real one they are set aside.
-
-    A change that is settled was applied by all nodes that have no mark; its acknowledgements may be pruned since.
     """
-    i, repair, nodes = lis_images.c, lis_node_repairs.c, ctx.config.nodes
-    marked = (
-        sa.select(sa.func.count())
-        .select_from(lis_node_repairs)
-        .where(repair.image_hash == i.image_hash, repair.node.in_(nodes))
-        .correlate(lis_images)
-        .scalar_subquery()
-    )
-    enough = sa.or_(
-        node_records.holders(nodes) >= ctx.config.quorum,
-        sa.and_(i.change_id.is_not(None), ~changes.is_open(i.change_id), marked <= len(nodes) - ctx.config.quorum),
-    )
+    i = lis_images.c
+    enough = node_records.holders(ctx.config.nodes) >= ctx.config.quorum
     query = (
         sa.select(i.image_id)
         .where(i.state == State.THUMBNAILED.value, i.image_id > after, enough)

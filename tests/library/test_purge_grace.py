@@ -8,7 +8,7 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib import runs
+from imagesys_lib import node_records, runs
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_change_acks, lis_changes, lis_images
 from imagesys_lib.explain import explain
@@ -107,6 +107,11 @@ def test_it_comes_back_though_the_acknowledgements_are_long_pruned(world: World,
     world.write_all(world.ctx.db, [sa.delete(lis_change_acks), sa.delete(lis_changes)])
     world.seed(40)
     ingest(world.ctx, world.run())
+    h = lis_hash_for_url(min(gone))
+    made = "Made, and {} nodes hold it: the next publish makes it live."
+    assert explain(world.ctx, [h], ask_nodes=False)[0].verdict == made.format(3)
+    node_records.mark(world.ctx.db, "n1", {h: "missing"})
+    assert explain(world.ctx, [h], ask_nodes=False)[0].verdict == made.format(2)
     assert publish(world.ctx) == len(gone)
 
 
