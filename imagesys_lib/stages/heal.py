@@ -26,7 +26,6 @@ from imagesys_lib.states import UNFINISHED, Desired, State, move
 log = logging.getLogger(__name__)
 
 _ABANDONED_SECONDS = 2 * 86_400
-_SOON_SECONDS = 2 * 86_400
 _STALE_STAGING_HOURS = 48
 _POISON_AFTER = 5
 
@@ -232,14 +231,14 @@ def _would_release(books: _Books, stuck: Stuck) -> None:
 
 
 def check_bad_retry_jobs(books: _Books) -> None:
-    """Bring retry dates beyond any pause to now, and reject what has had its attempts already."""
+    """Bring retry dates beyond any pause to now, and reject what is due and has had its attempts already."""
     config, i = books.ctx.config, lis_images.c
     waiting = (State.NEW, State.FAILED)
     pause = max(config.retry.max_hours * 2, config.fetch.max_retry_after_hours, config.fetch.breaker.max_seconds / 3600)
     late = i.state.in_([state.value for state in waiting]) & (i.next_attempt_at > from_now(round(pause * 3600)))
-    # Those whose turn comes soon: all that have failed and only wait are too many to be looked at every day.
-    soon = (i.next_attempt_at < from_now(_SOON_SECONDS)) | late
-    spent = (i.state == State.FAILED.value) & (i.attempts >= config.retry.max_attempts) & soon
+    # Those whose turn has come: all that have failed and only wait are too many to be looked at every day.
+    due = (i.next_attempt_at <= NOW) | late
+    spent = (i.state == State.FAILED.value) & (i.attempts >= config.retry.max_attempts) & due
 
     def bring_forward(session: Session, ids: list[int]) -> int:
         statement = sa.update(lis_images).where(i.image_id.in_(ids), late)

@@ -184,7 +184,7 @@ def test_retry_dates_beyond_any_back_off_are_brought_to_now(world: World) -> Non
 def test_what_has_had_its_attempts_is_rejected_and_a_date_of_no_pause_is_now(world: World) -> None:
     world.new_images(5)
     for number, (state, attempts, days) in enumerate(
-        [("failed", 12, 1), ("failed", 60_000, 1), ("failed", 11, 1), ("new", 0, 400), ("new", 0, 1)]
+        [("failed", 12, 0), ("failed", 60_000, 400), ("failed", 11, 1), ("new", 0, 400), ("new", 0, 1)]
     ):
         world.sql(
             "UPDATE lis_images SET state = :s, attempts = :a, reason = IF(:s = 'failed', 'dns', NULL), "
