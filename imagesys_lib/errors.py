@@ -81,5 +81,9 @@ class CanaryFailed(ImageSysError):
     """The canary did not come through: the path takes too long, or a node does not hold what it was given."""
 
 
+class CanaryWaits(EnvironmentFault):
+    """The canary was not tried: the host of its photo is to be left alone for now."""
+
+
 class Stopped(Exception):
     """The work was told to stop (SIGTERM, a cleared task); what it held was given back."""

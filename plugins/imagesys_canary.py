@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowSkipException
 from imagesys_failures import failures_of, run_id_of, run_url
 from imagesys_logged import mail_heard
 from imagesys_mail import SERVICE_LAPSES_HOURS, post, send_once, take_back
@@ -18,7 +19,7 @@ from imagesys_lib.alerts.gathered import Heard
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, load_config
 from imagesys_lib.context import Context
-from imagesys_lib.errors import CanaryFailed
+from imagesys_lib.errors import CanaryFailed, CanaryWaits
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
@@ -39,11 +40,16 @@ class CanaryOperator(CountryOperator):
         return str(self.country)
 
     def work(self, job: Job) -> Any:
-        """See :func:`imagesys_lib.canary.fly`. Raises CanaryFailed naming node, step and remedy."""
+        """See :func:`imagesys_lib.canary.fly`. Raises CanaryFailed naming node, step and remedy.
+
+        A canary that waits for its host is neither told as failed nor as well: what was told stands.
+        """
         canary = import_module("imagesys_lib.canary")
         try:
             flight = canary.fly(job.ctx)
             flight.check()
+        except CanaryWaits as waits:
+            raise AirflowSkipException(str(waits)) from None
         except CanaryFailed as failed:
             canary.tell_failed(job.ctx, str(failed), run_url(DAG_ID, job.run.run_id))
             post(job.ctx)

@@ -20,12 +20,13 @@ from imagesys_lib.canary.visit import Cargo, visit
 from imagesys_lib.config import Canary
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import named_lock
-from imagesys_lib.errors import UsageError
+from imagesys_lib.errors import CanaryWaits, UsageError
 from imagesys_lib.fetch import Fetched, Fetcher
 from imagesys_lib.hashing import canary_folder, lis_path_for_hash
 from imagesys_lib.hosts import SharedGate
 from imagesys_lib.intervals import UTC
 from imagesys_lib.nodes import Node
+from imagesys_lib.reasons import ImageFault
 from imagesys_lib.runs import set_figures
 from imagesys_lib.stages.thumbnail import making
 from imagesys_lib.thumbnail.jobs import Job
@@ -40,8 +41,8 @@ _NO_DATASOURCE = 0  # its photo is nobody's: the country's own process details h
 def fly(ctx: Context) -> Flight:
     """Take the country's known photo through the whole path; what fails of it, :meth:`Flight.check` raises.
 
-    Raises UsageError where no canary is configured, EnvironmentFault where the ground is not sound, LockHeld if another
-    flight of the country does not end.
+    Raises UsageError where no canary is configured, CanaryWaits while the photo's host is to be left alone,
+    EnvironmentFault where the ground is not sound, LockHeld if another flight of the country does not end.
     """
     settings = ctx.config.canary
     if settings is None:
@@ -100,7 +101,16 @@ def _folder(ctx: Context) -> Iterator[Path]:
 
 def _fetch(ctx: Context, settings: Canary, target: Path, limit: Limit) -> None:
     with SharedGate(ctx.shared, ctx.config.fetch) as gate, Fetcher(ctx.config.fetch, gate, limit) as fetcher:
-        fetched = fetcher.fetch(settings.url, target)
+        try:
+            fetched = fetcher.fetch(settings.url, target)
+        except ImageFault as fault:
+            # A status that asks for a pause is an answer, and not the photo; this is the gate, and nobody was asked.
+            if fault.retry_after is None or fault.reason.code != "connect":
+                raise
+            raise CanaryWaits(
+                f"{ctx.country.upper()} canary not tried: {fault.detail}, for another {fault.retry_after:.0f} s.",
+                remedy="none: it flies when the pause is over; keep canary.url off the hosts of the feed.",
+            ) from None
     assert isinstance(fetched, Fetched)
     if fetched.sha1 != settings.sha1:
         what = f"{fetched.size} bytes of type {fetched.content_type or 'unknown'}"

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from imagesys_lib.db.schema import lis_hosts
+from imagesys_lib.fetch import host_of
+from imagesys_lib.hosts.store import pause
 from include.sandbox.settings import PROJECT
 from tests.world import NODES, World
 
@@ -72,6 +75,25 @@ def test_a_canary_that_fails_turns_the_run_red_and_is_told_once_and_taken_back_o
     assert flown().state == "success"
     assert flown().state == "success"
     assert subjects() == ["UK canary failed", "UK canary comes through again"]
+
+
+def test_a_canary_whose_host_is_left_alone_is_skipped_and_neither_told_nor_taken_back(world: World, dag: Any) -> None:
+    since = len(world.sandbox.mail.files())
+
+    def flown() -> str:
+        (ti,) = dag.test(logical_date=dt.datetime.now(dt.timezone.utc)).get_task_instances()
+        return str(ti.state)
+
+    pause(world.ctx.shared, host_of(world.ctx.config.canary.url), 3600, "http_429")  # type: ignore[union-attr]
+    assert flown() == "skipped"
+    assert world.sandbox.mail.mails(since) == []
+    world.write_all(world.ctx.shared, [sa.delete(lis_hosts)])
+    world.sandbox.nodes.stop_node("n2")
+    assert flown() == "failed"
+    pause(world.ctx.shared, host_of(world.ctx.config.canary.url), 3600, "http_429")  # type: ignore[union-attr]
+    assert flown() == "skipped"
+    subjects = [str(mail["subject"]) for mail in world.sandbox.mail.mails(since)]
+    assert subjects == ["[ImageSys] UK canary failed"]
 
 
 @pytest.fixture

@@ -20,12 +20,15 @@ import sqlalchemy as sa
 from imagesys_lib.canary import Flight, Leg, fly
 from imagesys_lib.canary.legs import Limit, fly_leg
 from imagesys_lib.db.schema import lis_metrics
-from imagesys_lib.errors import EXIT_WORK_LOST, CanaryFailed, Stopped
+from imagesys_lib.errors import EXIT_ENVIRONMENT, EXIT_WORK_LOST, CanaryFailed, CanaryWaits, Stopped
+from imagesys_lib.fetch import host_of
+from imagesys_lib.hosts.store import pause
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.stages.check import check, scrub
 from imagesys_lib.stages.repair import Repaired, repair
 from include.sandbox import ManifestEntry
 from include.sandbox.config import write_config
+from tests.library.photo_host import photo_host
 from tests.world import NODES, QUICK, World, in_threads, wait_for
 
 Entries = dict[str, ManifestEntry]
@@ -192,6 +195,28 @@ def test_a_photo_that_cannot_be_had_or_is_another_one_is_told(world: World) -> N
     told = failed(fly(world.ctx))
     assert "not the known photo" in told
     assert "correct canary.sha1" in told
+
+
+def test_while_its_host_is_left_alone_nothing_is_tried_and_nothing_is_called_a_failure(world: World) -> None:
+    url = world.ctx.config.canary.url if world.ctx.config.canary else ""
+    pause(world.ctx.shared, host_of(url), 3600, "http_429")
+    with pytest.raises(
+        CanaryWaits, match=r"is left alone for now, for another 3[56][0-9]{2} s\. Remedy: none: it flies"
+    ):
+        fly(world.ctx)
+    assert sum(world.requests().values()) == 0
+    assert canaries(world, "n1") == []
+    assert world.rows(sa.select(lis_metrics)) == []
+    ran = world.cli("canary", "uk")
+    assert (ran.code, "not tried" in ran.err) == (EXIT_ENVIRONMENT, True)
+
+
+def test_a_host_that_answers_the_canary_itself_with_a_pause_has_failed_it(world: World) -> None:
+    with photo_host() as host:
+        configure(world, url=host.put("/busy.jpg", b"", status=503, headers={"Retry-After": "60"}))
+        assert "fetch of worker: http_503" in failed(fly(world.ctx))
+        with pytest.raises(CanaryWaits):
+            fly(world.ctx)
 
 
 def test_what_a_web_server_gives_instead_is_found(world: World, tmp_path: Path) -> None:
