@@ -19,8 +19,9 @@ from imagesys_lib.fetch.lookups import Lookups
 from imagesys_lib.fetch.multi import Multi
 from imagesys_lib.fetch.speed import SpeedWatch
 from imagesys_lib.fetch.transfer import Redirect, Transfer
-from imagesys_lib.fetch.urls import host_of, joined, wire
+from imagesys_lib.fetch.urls import joined, wire
 from imagesys_lib.fetch.waiting import Task, Waiting
+from imagesys_lib.hostnames import host_of
 from imagesys_lib.reasons import ImageFault
 
 _STOP_LOOK = 0.25  # seconds between looks at `stop`
