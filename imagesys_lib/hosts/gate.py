@@ -111,9 +111,16 @@ class SharedGate:
         return GO
 
     def left(self, host: str, fault: ImageFault | None) -> None:
-        """Free the place of a request that ended, and learn from how it ended."""
-        self.abandoned(host)
+        """Learn from how a request ended, then free its place: whoever takes that is to know what was learned."""
         known = self._hosts[host]
+        try:
+            self._note(host, known, fault)
+        finally:
+            self.abandoned(host)
+        if known.standing_at(time.monotonic()).wait > 0:
+            self._give_spare(host, known)
+
+    def _note(self, host: str, known: _Host, fault: ImageFault | None) -> None:
         self.ground.tell(host, fault)
         if fault is not None and fault.reason.code == "blocked_address":
             return  # nobody was asked: that says nothing of the host, nor that it can be reached
@@ -126,8 +133,6 @@ class SharedGate:
             self._failed(host, known, fault.reason.code)
         else:
             self._answered(host, known)
-        if known.standing_at(time.monotonic()).wait > 0:
-            self._give_spare(host, known)
 
     def abandoned(self, host: str) -> None:
         """Free the place of a request that this worker cut short."""

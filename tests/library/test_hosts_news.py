@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import sqlalchemy as sa
 
-from imagesys_lib.hosts import pause
+from imagesys_lib.db.schema import lis_hosts
+from imagesys_lib.hosts import pause, store
 from imagesys_lib.reasons import ImageFault
 from tests.library.test_hosts import HOST, Gates, admitted, elapse, fail, gates, row
 from tests.world import World, wait_for
@@ -29,6 +31,30 @@ def test_a_place_that_comes_with_a_pause_is_not_used(gates: Gates) -> None:
     one.left(HOST, ImageFault("http_429", retry_after=120))
     assert other.admit(HOST).give_up
     assert admitted(one, 1) == 0
+
+
+def test_a_place_is_handed_on_only_when_the_pause_is_written(world: World, gates: Gates) -> None:
+    one, other = gates(per_host=2), gates(per_host=2)
+    store.note_answers(world.ctx.shared, [HOST])
+    assert admitted(one, 2) == 2
+    assert admitted(other, 1) == 0
+
+    def owes() -> int:
+        one.refresh()
+        return one._hosts[HOST].owed
+
+    wait_for(owes, "a place to hand on", 4)
+    with ThreadPoolExecutor(1) as pool:
+        with world.ctx.shared.begin() as session:
+            session.execute(sa.select(lis_hosts).where(lis_hosts.c.host == HOST).with_for_update())
+            told = pool.submit(one.left, HOST, ImageFault("http_429", retry_after=120))
+            until = time.monotonic() + 1.5
+            while time.monotonic() < until:
+                assert not other.admit(HOST).go
+                time.sleep(0.05)
+            assert not told.done()
+        told.result(10)
+    assert other.admit(HOST).give_up
 
 
 def test_a_pause_is_heard_by_a_worker_that_waits_for_its_turn(world: World, gates: Gates) -> None:
