@@ -294,7 +294,9 @@ class _Batch:
         same = [image.image_id for image, result in group if isinstance(result, NotModified)]
         if done:
             rows = given(done, {"image_id": int, **_KEPT})
-            where, values = lis_images.c.image_id == rows.c.image_id, {key: rows.c[key] for key in _KEPT}
+            # Thumbnails that are there are of other bytes: until new ones are made, no recipe turns these into those.
+            values = {**{key: rows.c[key] for key in _KEPT}, "recipe": None}
+            where = lis_images.c.image_id == rows.c.image_id
             move(session, State.DOWNLOADED, frm=(State.RESERVED,), where=where, values=values)
         if same:
             fine = {"reason": None, "detail": None, "attempts": 0}
