@@ -7,6 +7,7 @@ import pytest
 from imagesys_lib import runs
 from imagesys_lib.runs import Kind, Run
 from imagesys_lib.stages.download import download
+from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.thumbnail import thumbnail
@@ -122,6 +123,21 @@ def test_new_bytes_that_are_lost_before_they_are_made_into_thumbnails_are_fetche
             world.ctx.staging.drop_original(image_hash)
         assert thumbnail(world.ctx, batch).given_back == 1
         force(world)
+        assert [asked.headers.get("if-none-match") for asked in host.asked] == [None, '"1"', None]
+        assert shown_size(world, url) == (75, 120)
+
+
+def test_a_remake_that_is_given_up_is_made_by_the_next_run_from_what_the_host_has_then(world: World) -> None:
+    with photo_host() as host:
+        url = host.put("/a.jpg", PHOTO, etag='"1"')
+        world.put("a", url)
+        world.pipeline()
+        host.put("/a.jpg", b"<html>soon</html>", etag='"2"')
+        run, _ = fetched_again(world)
+        runs.finish(world.ctx.db, run, "failed", {})
+        heal(world.ctx)
+        host.put("/a.jpg", OTHER, etag='"3"')
+        world.pipeline()
         assert [asked.headers.get("if-none-match") for asked in host.asked] == [None, '"1"', None]
         assert shown_size(world, url) == (75, 120)
 
