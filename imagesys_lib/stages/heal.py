@@ -21,7 +21,7 @@ from imagesys_lib.nodes import NodeFault
 from imagesys_lib.runs import Run
 from imagesys_lib.stages.let_go import let_go
 from imagesys_lib.stages.sync import node_lock, settle
-from imagesys_lib.states import UNFINISHED, Desired, State, move
+from imagesys_lib.states import NEVER, UNFINISHED, Desired, State, move
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +208,8 @@ def _move(session: Session, fate: str, ids: list[int]) -> int:
     if fate == "poison":
         poison = {"reason": "poison", "detail": f"its worker died {_POISON_AFTER} times"}
         # A forced remake stays live with what it had.
-        kept = move(session, State.LIVE, frm=UNFINISHED, where=where & made, values=poison)
+        live = {**poison, "next_attempt_at": NEVER}
+        kept = move(session, State.LIVE, frm=UNFINISHED, where=where & made, values=live)
         return kept + move(session, State.QUARANTINED, frm=UNFINISHED, where=where, values=poison)
     free: dict[str, object] = {"batch_id": None, "next_attempt_at": NOW}
     if fate == "vain":

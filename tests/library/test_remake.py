@@ -13,13 +13,14 @@ import sqlalchemy as sa
 from imagesys_lib import claims, runs
 from imagesys_lib.db.schema import lis_live_images
 from imagesys_lib.recipe import recipe
+from imagesys_lib.requeue import retry
 from imagesys_lib.runs import Kind
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import Healed, heal
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
-from imagesys_lib.stages.report import report
+from imagesys_lib.stages.report import render, report
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox import ManifestEntry
 from tests.world import DAY, NODES, World
@@ -130,16 +131,34 @@ def test_a_remake_at_which_workers_die_five_times_stays_live_with_what_it_had(wo
     assert world.live().keys() == live.keys()
     assert world.equal_trees() == before
     assert plan(world.ctx, run) == []
+    assert retry(world.ctx, reason="poison") == made
 
 
-def test_a_remake_whose_photo_is_gone_stays_live_with_its_reason(world: World, live: Entries) -> None:
-    run = remade(world)
-    batch = plan(world.ctx, run)[0]
+def test_a_remake_whose_photo_is_gone_stays_live_with_its_reason_and_is_told_and_tried_again_by_hand(
+    world: World, live: Entries
+) -> None:
+    world.reconfigure(process={"quality": 40})
     world.sandbox.website.manifest.remove("uk")  # every photo is a 404 now
-    download(world.ctx, batch.batch_id)
-    assert world.count() == {"live": 40}
+    before = world.equal_trees()
+    summary = world.pipeline(world.run(Kind.BACKFILL, force=True))
+    kept = summary.images
+    assert summary.lost == []
+    assert summary.reasons == {"live": {"http_404": kept}}
+    assert f"  {kept} kept as before: {kept} http_404\n" in render(summary)
+    assert Counter(world.states().values()) == {"live": 40 - kept, "live:http_404": kept}
     assert world.live().keys() == live.keys()
-    assert "live:http_404" in world.states().values()
+    assert world.equal_trees() == before
+
+    assert world.pipeline().images == 0  # no run comes back to them by itself
+    assert retry(world.ctx, reason="dns") == 0
+    assert retry(world.ctx, reason="http_404", dry_run=True) == kept
+    assert retry(world.ctx) == kept
+    assert world.live().keys() == live.keys()
+    world.sandbox.website.manifest.write("uk", 1, live.values())
+    assert world.pipeline().images == kept
+    assert world.states() == dict.fromkeys(live, "live")
+    assert world.equal_trees() != before
+    assert retry(world.ctx) == 0
 
 
 def test_an_ordinary_backfill_makes_nothing_live_again(world: World, live: Entries) -> None:
