@@ -85,6 +85,9 @@ Why an image is not live: one stable code per failure, kept in `lis_images.reaso
   by `imagesys retry`.
 - **quarantined**: set aside until somebody releases it with `imagesys retry`, or the ETL changes its listing.
 
+An image that was to be made again stays live whatever the reason, as it was before, until `imagesys retry` or another
+forced backfill.
+
 | code | becomes | meaning |
 | --- | --- | --- |
 """
