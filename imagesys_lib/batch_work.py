@@ -28,7 +28,7 @@ from imagesys_lib.db.schema import lis_images
 from imagesys_lib.errors import Stopped
 from imagesys_lib.hashing import lis_worker
 from imagesys_lib.reasons import Fate, ImageFault
-from imagesys_lib.states import Desired, State, move
+from imagesys_lib.states import NEVER, Desired, State, move
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -151,7 +151,7 @@ def store_faults(
 ) -> None:
     """Write failed images: each gets its reason and, if it may be tried again, its time.
 
-    An image whose files lie on the nodes (a forced remake) stays live with what it had.
+    An image whose files lie on the nodes (a forced remake) stays live with what it had, until it is asked for again.
     """
     retry = ctx.config.retry
     rows: dict[State, list[dict[str, object]]] = {}
@@ -183,7 +183,7 @@ def store_faults(
                 "reason": of.c.reason,
                 "detail": of.c.detail,
                 "attempts": of.c.attempts,
-                "next_attempt_at": from_now(of.c.seconds),
+                "next_attempt_at": NEVER if state is State.LIVE else from_now(of.c.seconds),
             },
         )
 

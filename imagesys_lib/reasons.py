@@ -28,8 +28,8 @@ _TABLE = (
     Reason("dns", Fate.RETRY, "The host name did not resolve."),
     Reason("connect", Fate.RETRY, "The host refused or dropped the connection."),
     Reason("tls", Fate.RETRY, "The host's certificate or TLS handshake is bad."),
-    Reason("timeout", Fate.RETRY, "No answer within the connect or read time-out."),
-    Reason("too_slow", Fate.RETRY, "The body did not arrive within the image's deadline."),
+    Reason("timeout", Fate.RETRY, "No answer within the connect or read time-out, or a body that stopped for so long."),
+    Reason("too_slow", Fate.RETRY, "The answer came below the least speed, or not within the image's deadline."),
     Reason("truncated", Fate.RETRY, "The body is shorter than announced, or the image ends early."),
     Reason("protocol", Fate.RETRY, "The answer breaks HTTP."),
     Reason("too_large", Fate.REJECT, "The body exceeds the size cap."),
@@ -84,6 +84,9 @@ Why an image is not live: one stable code per failure, kept in `lis_images.reaso
 - **rejected**: permanent for this URL and ETL version. Taken up again when the ETL changes a listing that shows it, or
   by `imagesys retry`.
 - **quarantined**: set aside until somebody releases it with `imagesys retry`, or the ETL changes its listing.
+
+An image that was to be made again stays live whatever the reason, as it was before, until `imagesys retry` or another
+forced backfill.
 
 | code | becomes | meaning |
 | --- | --- | --- |

@@ -1,4 +1,8 @@
-"""The recipe of a thumbnail: a short fingerprint of every setting that determines its bytes."""
+"""The recipe of a thumbnail: a short fingerprint of every setting that determines its bytes.
+
+An image's recipe makes its thumbnails out of the original that its row speaks of. One whose newest original has no
+thumbnails yet, or never had, has none, whatever older thumbnails are shown of it.
+"""
 
 from __future__ import annotations
 

@@ -10,9 +10,11 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, beyond, read, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.runs import naive_utc
-from imagesys_lib.states import CLEAN_SLATE, State, move
+from imagesys_lib.states import CLEAN_SLATE, NEVER, State, move
 
-_STATES = (State.FAILED, State.REJECTED, State.QUARANTINED)
+_STATES = (State.FAILED, State.REJECTED, State.QUARANTINED, State.LIVE)
+_KEPT = (lis_images.c.next_attempt_at == NEVER) & lis_images.c.reason.is_not(None)
+"""Live images that could not be made again."""
 
 
 def retry(
@@ -25,6 +27,7 @@ def retry(
 ) -> int:
     """Queue failed, rejected and quarantined images as new with no attempts. Returns how many.
 
+    Live ones that could not be made again are queued, too, and stay on the site as they are meanwhile.
     ``since`` takes those alone that came into that state then or later.
     """
     i = lis_images.c
@@ -37,7 +40,8 @@ def retry(
         where &= i.updated_at >= naive_utc(since)
     count = 0
     for state in _STATES:
-        count += _requeue(ctx, state, where, count, dry_run=dry_run)
+        failed = where & _KEPT if state is State.LIVE else where
+        count += _requeue(ctx, state, failed, count, dry_run=dry_run)
     return count
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -61,12 +63,14 @@ class Staging:
         target = self.original(image_hash).with_suffix(".json")
         write_atomically(target, json.dumps(asdict(fetched)).encode(), sync=False)
 
-    def fetched(self, image_hash: str) -> Fetched | None:
-        """Return a complete earlier fetch of this image, or None."""
+    def fetched(self, image_hash: str, within: float = math.inf) -> Fetched | None:
+        """Return a complete earlier fetch of this image, not longer than ``within`` seconds ago, or None."""
         original = self.original(image_hash)
+        note = original.with_suffix(".json")
         try:
-            fetched = Fetched(**json.loads(original.with_suffix(".json").read_bytes()))
-            return fetched if original.stat().st_size == fetched.size else None
+            fetched = Fetched(**json.loads(note.read_bytes()))
+            recent = time.time() - note.stat().st_mtime <= within
+            return fetched if recent and original.stat().st_size == fetched.size else None
         except (OSError, ValueError, TypeError):
             return None
 

@@ -5,6 +5,7 @@ Every statement that changes ``lis_images.state`` is made by :func:`move`.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
@@ -40,6 +41,9 @@ class Desired(str, Enum):
 UNFINISHED = (State.RESERVED, State.DOWNLOADED)
 """States of an image that its batch still has to do."""
 
+NEVER = dt.datetime(9999, 12, 31)  # noqa: DTZ001 - as the database keeps instants
+"""When an image is due that no run will come back to by itself: the index of what is due shows such ones together."""
+
 CLEAN_SLATE: Mapping[str, Any] = {
     "attempts": 0,
     "releases": 0,
@@ -64,15 +68,26 @@ ALLOWED: Mapping[State, frozenset[State]] = {
 }
 
 
+_TOLD_WITH_REASON = frozenset(state.value for state in (State.FAILED, State.REJECTED, State.QUARANTINED, State.LIVE))
+
+
 def tally(rows: Iterable[Row]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
-    """Add up rows of (state, reason, images): images by state, and of those that are not to be live by reason."""
+    """Add up rows of (state, reason, images): images by state, and by reason those that are not as they should be.
+
+    Live ones with a reason were to be made again, which failed: they are kept as before.
+    """
     states: dict[str, int] = {}
     reasons: dict[str, dict[str, int]] = {}
     for row in rows:
         states[row.state] = states.get(row.state, 0) + row.images
-        if row.state in (State.FAILED.value, State.REJECTED.value, State.QUARANTINED.value):
+        if row.reason and row.state in _TOLD_WITH_REASON:
             reasons.setdefault(row.state, {})[row.reason] = row.images
     return states, reasons
+
+
+def outcome(state: str) -> str:
+    """Return what became of images in a state that have a reason, as people read it."""
+    return "kept as before" if state == State.LIVE.value else state
 
 
 def work_left(batch_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:

@@ -19,6 +19,7 @@ from imagesys_lib.config import CountryConfig, country_config
 from imagesys_lib.errors import WorkLost
 from imagesys_lib.intervals import Interval, latest_complete_day
 from imagesys_lib.runs import Kind, Run
+from imagesys_lib.states import outcome
 
 if TYPE_CHECKING:
     from imagesys_lib.stages.report import Summary
@@ -141,7 +142,8 @@ def progress_of(summary: Summary, *, ingested: bool) -> Sections:
     """Return what a run has done and what is still to do, from its summary."""
     done = [f"{count} images {state}" for state, count in sorted(summary.states.items())]
     done += [
-        f"{sum(reasons.values())} {state}, with reason: " + ", ".join(f"{c} {r}" for r, c in sorted(reasons.items()))
+        f"{sum(reasons.values())} {outcome(state)}, with reason: "
+        + ", ".join(f"{c} {r}" for r, c in sorted(reasons.items()))
         for state, reasons in sorted(summary.reasons.items())
     ]
     to_do = [] if ingested else ["The ETL's rows are not all in."]

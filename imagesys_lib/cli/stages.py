@@ -269,7 +269,9 @@ def retry(
     dry_run: DryRunOption = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Queue failed, rejected and quarantined images again: the next run takes them.
+    """Queue failed, rejected and quarantined images again, and live ones that could not be made again.
+
+    The next run takes them.
 
     Example: imagesys retry uk --reason http_403 --datasource 102 --since 2026-03-01
     """

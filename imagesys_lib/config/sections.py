@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationInfo, field_validator
 
+from imagesys_lib.hostnames import configured_host
+
 SQL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63})?\Z")
 CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
@@ -78,7 +80,10 @@ class EtlTable(Section):
 
 
 class HostLimits(Section):
-    """How hard one host may be asked: requests in flight over all workers, and optionally requests a second."""
+    """How hard one host may be asked: requests in flight over all workers, and optionally requests a second.
+
+    A rate that it does not name is that of all hosts; null is none.
+    """
 
     per_host: Annotated[int, Field(ge=1, le=64)]
     rate: Annotated[float, Field(gt=0, le=1000)] | None = None
@@ -136,10 +141,20 @@ class Fetch(Section):
             raise ValueError(f"{value!r} names no contact: add a URL or a mail address, in ASCII")
         return value
 
+    @field_validator("hosts")
+    @classmethod
+    def _known_by_one_name(cls, value: Mapping[str, HostLimits]) -> Mapping[str, HostLimits]:
+        hosts = {configured_host(host): limits for host, limits in value.items()}
+        if len(hosts) < len(value):
+            raise ValueError(f"a host is named twice: {', '.join(value)}")
+        return hosts
+
     def limits(self, host: str) -> HostLimits:
-        """Return what holds for one host, ``name`` or ``name:port`` in lower case."""
+        """Return what holds for one host, named as by :func:`imagesys_lib.hostnames.host_of`."""
         own = self.hosts.get(host) or self.hosts.get(host.rpartition(":")[0])
-        return own or HostLimits(per_host=self.per_host, rate=self.rate)
+        if own is None:
+            return HostLimits(per_host=self.per_host, rate=self.rate)
+        return own if "rate" in own.model_fields_set else own.model_copy(update={"rate": self.rate})
 
 
 class Thumbnailing(Section):

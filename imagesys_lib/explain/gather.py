@@ -92,7 +92,7 @@ def _explain(ctx: Context, image_hash: str, there: Mapping[str, _NodeFiles], fau
     closed = _closed(ctx, image)
     on_nodes = [_on_node(ctx, image, name, files, faults[name]) for name, files in there.items()]
     nodes = {on.node: judge_node(on) for on in on_nodes}
-    purged = image.state == State.PURGED.value
+    untimed = image.state in (State.PURGED.value, State.LIVE.value)
     facts = [
         ("URL", str(image.image_url)),
         ("hash", image_hash),
@@ -101,7 +101,7 @@ def _explain(ctx: Context, image_hash: str, there: Mapping[str, _NodeFiles], fau
         ("live since", f"{live[0].insert_time} UTC" if live else "not live"),
         ("data source", str(image.datasource_id)),
         ("ETL version", f"{image.etl_version} UTC"),
-        ("attempts", f"{image.attempts}" + ("" if purged else f", next from {image.next_attempt_at} UTC")),
+        ("attempts", f"{image.attempts}" + ("" if untimed else f", next from {image.next_attempt_at} UTC")),
         ("batch", _batch(image, work)),
         ("original", _original(image)),
         ("thumbnails", _thumbnails(image)),

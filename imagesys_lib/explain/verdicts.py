@@ -124,6 +124,8 @@ class Standing:
 
 def judge_image(image: Standing) -> str:
     """Say whether the image is live and, if not, what it waits for."""
+    if image.live and image.state is State.LIVE and image.reason:
+        return f"Live as it was made before: to make it again failed ({image.reason}); `imagesys retry` queues it."
     if image.live:
         return "Live." if image.state is State.LIVE else f"Live as it was made before; being made again. {_next(image)}"
     return _next(image)

@@ -10,7 +10,7 @@ from imagesys_lib.fetch.fetcher import Fetcher
 from imagesys_lib.fetch.gate import Admission, Gate, LocalGate
 from imagesys_lib.fetch.jobs import Fetched, Job, NotModified, Outcome, Unattempted
 from imagesys_lib.fetch.own import own_fetcher
-from imagesys_lib.fetch.urls import host_of
+from imagesys_lib.hostnames import host_of
 
 __all__ = [
     "Admission",

@@ -24,7 +24,7 @@ class Dialler:
 
     ``refused`` are the addresses that were turned down; ``on_dial`` is called for each other, ``on_error`` with what
     pycurl would only print. With a proxy the address is the proxy's, which the configuration names: it is not judged,
-    and what the proxy connects to cannot be seen from here, so the proxy has to keep it from our networks.
+    and what a name leads the proxy to cannot be seen from here, so the proxy has to keep it from our networks.
     """
 
     def __init__(self, settings: Fetch, on_dial: Callable[[], None], on_error: Callable[[BaseException], None]) -> None:

@@ -7,11 +7,13 @@ import math
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pycurl
 
 from imagesys_lib.config import Fetch
 from imagesys_lib.errors import Stopped
+from imagesys_lib.fetch.addresses import is_refused, literal
 from imagesys_lib.fetch.gate import Gate, LocalGate
 from imagesys_lib.fetch.handle import make_handle
 from imagesys_lib.fetch.jobs import Fetched, Job, NotModified, Outcome, Unattempted
@@ -19,8 +21,9 @@ from imagesys_lib.fetch.lookups import Lookups
 from imagesys_lib.fetch.multi import Multi
 from imagesys_lib.fetch.speed import SpeedWatch
 from imagesys_lib.fetch.transfer import Redirect, Transfer
-from imagesys_lib.fetch.urls import host_of, joined, wire
+from imagesys_lib.fetch.urls import Wire, joined, wire
 from imagesys_lib.fetch.waiting import Task, Waiting
+from imagesys_lib.hostnames import host_of
 from imagesys_lib.reasons import ImageFault
 
 _STOP_LOOK = 0.25  # seconds between looks at `stop`
@@ -72,7 +75,7 @@ class Fetcher:
     def add(self, job: Job, *, after: float = 0.0) -> None:
         """Queue a job, not to begin before ``after`` seconds from now."""
         try:
-            task = Task(job, job.url, wire(job.url))
+            task = Task(job, job.url, self._wire(job.url))
         except ImageFault as fault:
             self._done.append(Outcome(job, fault, host_of(job.url)))
             return
@@ -165,6 +168,14 @@ class Fetcher:
             raise self._failure
 
     # Beginning
+
+    def _wire(self, url: str) -> Wire:
+        """Judge an address in a URL here: behind a proxy nobody else would."""
+        made = wire(url)
+        address = literal(urlsplit(made.url).hostname or "")
+        if address and is_refused(address, self._settings.allowed_addresses, self._settings.denied_addresses):
+            raise ImageFault("blocked_address", f"{made.host}: {address} may not be fetched from")
+        return made
 
     def _admit(self) -> None:
         now = time.monotonic()
@@ -263,7 +274,7 @@ class Fetcher:
         if task.spent >= self._settings.image_deadline:
             raise ImageFault("too_slow", f"{task.host}: not complete after {self._settings.image_deadline:g} s")
         task.url = joined(task.url, location)
-        task.wire = wire(task.url)
+        task.wire = self._wire(task.url)
         task.hops += 1
         self._waiting.add(task, first=True)
 

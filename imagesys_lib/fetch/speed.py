@@ -23,6 +23,7 @@ class _Watched:
     transfer: Transfer
     seen: int = 0  # bytes received at the last look
     slow: int = 0  # looks in a row that found it too slow
+    mute: int = 0  # looks in a row that found nothing new at all
 
 
 class SpeedWatch:
@@ -50,18 +51,26 @@ class SpeedWatch:
             transfer = watched.transfer
             if not is_under_way(transfer):
                 continue
-            quick = transfer.received - watched.seen >= max(1.0, self._speed * self._span)
+            new = transfer.received - watched.seen
+            quick = new >= max(1.0, self._speed * self._span)
             watched.slow = 0 if quick or not transfer.is_connected else watched.slow + 1
+            watched.mute = 0 if new else watched.mute + 1
             watched.seen = transfer.received
             if watched.slow < _LOOKS:
                 self._looks.append((now + self._span, watched))
             else:
-                transfer.cut(self._fault(transfer))
+                transfer.cut(self._fault(watched))
                 gone.append(transfer)
         return gone
 
-    def _fault(self, transfer: Transfer) -> ImageFault:
-        host, seconds = transfer.task.host, self._seconds
-        if not transfer.received:
+    def _fault(self, watched: _Watched) -> ImageFault:
+        """Tell a slow answer from none, and from one that stopped: these may be our own network's fault.
+
+        An answer may stop in the middle of a look. Where headers drip no bytes are seen, but the lines that are whole.
+        """
+        host, seconds = watched.transfer.task.host, self._seconds
+        if not watched.transfer.received:
             return ImageFault("timeout", f"{host}: no answer within {seconds:g} s")
+        if watched.transfer.in_body and watched.mute >= _LOOKS - 1:
+            return ImageFault("timeout", f"{host}: the answer stopped halfway, for {seconds:g} s")
         return ImageFault("too_slow", f"{host}: less than {self._speed} bytes a second for {seconds:g} s")

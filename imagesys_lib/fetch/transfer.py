@@ -106,6 +106,11 @@ class Transfer:
         self._verdict = self._verdict or fault
 
     @property
+    def in_body(self) -> bool:
+        """Whether the head of the answer is there."""
+        return self._head is not None
+
+    @property
     def is_connected(self) -> bool:
         """Whether the request could be sent: name resolved, connected, TLS agreed."""
         return float(self.handle.getinfo(pycurl.PRETRANSFER_TIME)) > 0
@@ -187,7 +192,7 @@ class Transfer:
         if code and self._dialler.refused and not self._dialler.dialled:
             return self._fault("blocked_address", f"{', '.join(self._dialler.refused[:4])} may not be fetched from")
         if code:
-            return fault_of(code, words, self._name, in_body=self._head is not None)
+            return fault_of(code, words, self._name, in_body=self.in_body)
         if self._head is None:
             return self._fault("protocol", "the headers end early")
         return None if self._size else self._fault("not_an_image", "an empty body")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import re
 from dataclasses import dataclass
 from ipaddress import IPv6Address
@@ -11,20 +10,19 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 import idna
 
+from imagesys_lib.hostnames import NAME, host_key
 from imagesys_lib.reasons import ImageFault
 
 MAX_URL_BYTES = 4096
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_NAME = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
 _ZONE = re.compile(r"[A-Za-z0-9._~-]{1,32}")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_PORTS = {"http": 80, "https": 443}
 _SAFE = "!$&'()*+,/:;=@~%"
 
 
 @dataclass(frozen=True)
 class Wire:
-    """A URL as it is sent: ASCII, no credentials, no fragment. ``host`` is the key of :func:`host_of`.
+    """A URL as it is sent: ASCII, no credentials, no fragment. ``host`` is the key that ``host_of`` gives.
 
     ``authorization`` is a header's value, or ``""``; ``shown`` is the URL as it came, but without credentials.
     """
@@ -33,29 +31,6 @@ class Wire:
     host: str
     authorization: str = ""
     shown: str = ""
-
-
-def host_of(url: str) -> str:
-    """Return the key under which the host of a URL is limited and left alone; ``""`` if it has none.
-
-    However a feed spells a host, it is one: lower case, punycode, without a last dot or the scheme's own port.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return ""
-    return _key(parts, port)
-
-
-def _key(parts: SplitResult, port: int | None) -> str:
-    name = (parts.hostname or "").rstrip(". ")
-    if ":" in name:
-        name = f"[{name}]"
-    elif not name.isascii():
-        with contextlib.suppress(UnicodeError):  # no such name can be asked, but it is a key all the same
-            name = idna.encode(name, uts46=True).decode("ascii")
-    return name if port in (None, _PORTS.get(parts.scheme)) else f"{name}:{port}"
 
 
 def wire(url: str) -> Wire:
@@ -67,7 +42,7 @@ def wire(url: str) -> Wire:
     path = _encoded(parts.path, _SAFE) or "/"
     netloc = parts.netloc.rpartition("@")[2]
     shown = parts._replace(netloc=netloc).geturl()
-    return Wire(f"{parts.scheme}://{at}{path}{query}", _key(parts, port), _authorization(parts), shown)
+    return Wire(f"{parts.scheme}://{at}{path}{query}", host_key(parts, port), _authorization(parts), shown)
 
 
 def joined(url: str, location: str) -> str:
@@ -108,7 +83,7 @@ def _name(name: str) -> str:
             name = idna.encode(name, uts46=True).decode("ascii")
         except UnicodeError:
             raise ImageFault("bad_url", "the host is no valid international name") from None
-    if len(name) > 254 or not _NAME.fullmatch(name):
+    if len(name) > 254 or not NAME.fullmatch(name):
         raise ImageFault("bad_url", "the host is no valid name")
     return name
 

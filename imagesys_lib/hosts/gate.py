@@ -60,8 +60,9 @@ class SharedGate:
     """Admits requests by places, pauses, breakers and rates that hold over all workers. Used by one thread.
 
     Use it in a ``with`` block.
-    Between two refreshes, a second apart, a pause that another worker was told of may go unheard. A worker that does
-    not call :meth:`refresh` for ``silence`` seconds loses its places.
+    What is known of a host is read anew with each place taken there, and at each refresh, a second apart, while places
+    are held: so long a pause that another worker was told of may go unheard. A worker that does not call
+    :meth:`refresh` for ``silence`` seconds loses its places.
     """
 
     def __init__(self, shared: Engine, settings: Fetch, silence: int = 60, stop: threading.Event | None = None) -> None:
@@ -91,14 +92,18 @@ class SharedGate:
             self._learn([host])
         self.refresh()
         known, now = self._hosts[host], time.monotonic()
-        standing = known.standing_at(now)
-        if standing.wait > 0:
-            return Admission(go=False, wait=standing.wait, give_up=standing.wait > PATIENCE)
-        if standing.position is Position.HALF_OPEN:
-            if known.busy or not (self._places.holds_first(host) or self._places.take(host, 1)):
-                return Admission(go=False, wait=_ASK_AGAIN)
-        elif not self._has_place(host, known, now):
-            return Admission(go=False, wait=_ASK_AGAIN * random.uniform(0.5, 1.5))
+        while True:
+            standing = known.standing_at(now)
+            if standing.wait > 0:
+                if not known.busy:
+                    self._places.forget(host)
+                return Admission(go=False, wait=standing.wait, give_up=standing.wait > PATIENCE)
+            if self._has_place(host, known, standing):
+                break
+            if not self._take_place(host, known, standing, now):
+                return Admission(go=False, wait=_ASK_AGAIN * random.uniform(0.5, 1.5))
+            self._learn([host])  # whoever gave the place may have been told to leave the host alone just before
+            now = time.monotonic()
         if known.limits.rate is not None and (wait := self._turn(host, known, now)) > 0:
             return Admission(go=False, wait=wait)
         known.busy += 1
@@ -106,9 +111,16 @@ class SharedGate:
         return GO
 
     def left(self, host: str, fault: ImageFault | None) -> None:
-        """Free the place of a request that ended, and learn from how it ended."""
-        self.abandoned(host)
+        """Learn from how a request ended, then free its place: whoever takes that is to know what was learned."""
         known = self._hosts[host]
+        try:
+            self._note(host, known, fault)
+        finally:
+            self.abandoned(host)
+        if known.standing_at(time.monotonic()).wait > 0:
+            self._give_spare(host, known)
+
+    def _note(self, host: str, known: _Host, fault: ImageFault | None) -> None:
         self.ground.tell(host, fault)
         if fault is not None and fault.reason.code == "blocked_address":
             return  # nobody was asked: that says nothing of the host, nor that it can be reached
@@ -121,8 +133,6 @@ class SharedGate:
             self._failed(host, known, fault.reason.code)
         else:
             self._answered(host, known)
-        if known.standing_at(time.monotonic()).wait > 0:
-            self._give_spare(host, known)
 
     def abandoned(self, host: str) -> None:
         """Free the place of a request that this worker cut short."""
@@ -221,13 +231,17 @@ class SharedGate:
             if known.failures:
                 self._note_failures(host, known)
 
-    def _has_place(self, host: str, known: _Host, now: float) -> bool:
-        held = self._places.held(host)
-        if held > known.busy:
-            return True
-        if held >= known.limits.per_host or now < known.shy_until:
-            return False
-        return self._places.take(host, known.limits.per_host)
+    def _has_place(self, host: str, known: _Host, standing: Standing) -> bool:
+        """Say whether a place held is free; after a lost connection there are fewer places than requests."""
+        if standing.position is Position.HALF_OPEN:
+            return not known.busy and self._places.holds_first(host)
+        return self._places.held(host) > known.busy
+
+    def _take_place(self, host: str, known: _Host, standing: Standing, now: float) -> bool:
+        if standing.position is Position.HALF_OPEN:
+            return not known.busy and self._places.take(host, 1)
+        most = known.limits.per_host
+        return self._places.held(host) < most and now >= known.shy_until and self._places.take(host, most)
 
     def _turn(self, host: str, known: _Host, now: float) -> float:
         """Return the seconds until this host's reserved turn; a turn that has come is used up."""
@@ -257,7 +271,7 @@ class SharedGate:
             self._give_spare(host, known)
 
     def _give_spare(self, host: str, known: _Host) -> None:
-        """Give back the places without a request; after a lost connection there are fewer places than requests."""
+        """Give back the places without a request."""
         self._places.give(host, max(0, self._places.held(host) - known.busy))
 
     def _learn(self, hosts: Iterable[str]) -> None:

@@ -8,11 +8,14 @@ not or cannot ask for in its time goes back as unattempted.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
 
 from imagesys_lib import claims, datasources, runs
 from imagesys_lib.batch_work import GROUP, give_back, hold, images_in, own_name, store_faults
@@ -22,8 +25,8 @@ from imagesys_lib.config import StatusMeaning
 from imagesys_lib.context import Context
 from imagesys_lib.datasources import Tally
 from imagesys_lib.db.bulk import Kinds, given
-from imagesys_lib.db.engine import Row, Session, chunks, write
-from imagesys_lib.db.schema import lis_images
+from imagesys_lib.db.engine import Row, Session, chunks, read, seconds_until, write
+from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import BatchFailed, Stopped
 from imagesys_lib.fetch import Fetched, Fetcher, Job, NotModified, Outcome, Unattempted, host_of
 from imagesys_lib.ground import SILENCE
@@ -234,13 +237,20 @@ class _Batch:
     def _job(self, image: Row) -> Job:
         """Return what to fetch; only if it has changed, where the thumbnails there are would come out the same."""
         target = self.ctx.staging.original(image.image_hash)
-        same = image.desired == Desired.PRESENT.value and image.recipe == recipe(self.ctx.config, image.datasource_id)
+        same = _is_made(image) and image.recipe == recipe(self.ctx.config, image.datasource_id)
         known = {"etag": image.etag or "", "last_modified": image.last_modified or ""} if same else {}
         return Job(image.image_id, image.image_url, target, **known)
 
     def _adopt(self, images: Sequence[Row]) -> list[Row]:
-        """Take over what a killed try had fetched but not written to the database."""
-        found = {image.image_id: self.ctx.staging.fetched(image.image_hash) for image in images}
+        """Take over what a killed try had fetched but not written to the database.
+
+        Of an image that is to be made again only since its batch was planned: what another batch left is no news.
+        """
+        within, staging = self._planned_ago(), self.ctx.staging
+        found = {
+            image.image_id: staging.fetched(image.image_hash, within if _is_made(image) else math.inf)
+            for image in images
+        }
         self.results = [(image, fetched) for image in images if (fetched := found[image.image_id])]
         if self.results:
             self.adopted = len(self.results)
@@ -248,6 +258,12 @@ class _Batch:
             self.fetched = 0
             log.info("%s: %d adopted from staging", self.label, self.adopted)
         return [image for image in images if not found[image.image_id]]
+
+    def _planned_ago(self) -> float:
+        """Return for how many seconds this batch has been there."""
+        b = lis_batches.c
+        query = sa.select(-seconds_until(b.created_at)).where(b.batch_id == self.claim.batch_id)
+        return float(read(self.ctx.db, query)[0][0])
 
     def _without_bad_sources(self, images: list[Row]) -> list[Row]:
         """Give back what an open breaker of a data source keeps from being asked; half open, one batch tries a few."""
@@ -294,7 +310,9 @@ class _Batch:
         same = [image.image_id for image, result in group if isinstance(result, NotModified)]
         if done:
             rows = given(done, {"image_id": int, **_KEPT})
-            where, values = lis_images.c.image_id == rows.c.image_id, {key: rows.c[key] for key in _KEPT}
+            # Thumbnails that are there are of other bytes: until new ones are made, no recipe turns these into those.
+            values = {**{key: rows.c[key] for key in _KEPT}, "recipe": None}
+            where = lis_images.c.image_id == rows.c.image_id
             move(session, State.DOWNLOADED, frm=(State.RESERVED,), where=where, values=values)
         if same:
             fine = {"reason": None, "detail": None, "attempts": 0}
@@ -309,6 +327,11 @@ class _Batch:
         for url, count in many.items():
             log.warning("%s: %d URLs are redirected to %s", self.label, count, url)
         runs.add_figures_of_batch(self.ctx.db, self.claim.batch_id, {"fetch.same_target": sum(many.values())})
+
+
+def _is_made(image: Row) -> bool:
+    """Say whether the nodes hold thumbnails of the image: it is to be made again."""
+    return bool(image.desired == Desired.PRESENT.value)
 
 
 _KEPT: Kinds = {"source_sha1": str, "source_bytes": int, "etag": str, "last_modified": str, "final_url": str}

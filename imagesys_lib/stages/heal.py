@@ -21,7 +21,7 @@ from imagesys_lib.nodes import NodeFault
 from imagesys_lib.runs import Run
 from imagesys_lib.stages.let_go import let_go
 from imagesys_lib.stages.sync import node_lock, settle
-from imagesys_lib.states import UNFINISHED, Desired, State, move
+from imagesys_lib.states import NEVER, UNFINISHED, Desired, State, move
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ def _release_some(session: Session, stuck: Stuck) -> Mapping[str, int]:
     if batch is None or batch.held:
         return {"batches": 0}
     left = (i.batch_id == stuck.batch_id) & i.state.in_([state.value for state in UNFINISHED])
-    query = sa.select(i.image_id, i.state, i.desired, i.releases).where(left).limit(CHUNK + 1)
+    query = sa.select(i.image_id, i.state, i.releases).where(left).limit(CHUNK + 1)
     rows = session.execute(query).all()
     suspect = _died_at(batch)
     fates: dict[str, list[int]] = {}
@@ -196,21 +196,20 @@ def _died_at(batch: Row) -> State | None:
 
 
 def _fate(image: Any, suspect: State | None) -> str:
-    """Return what becomes of an unfinished image: ``remake``, ``free``, or of a suspect one ``vain`` or ``poison``."""
-    if image.desired == Desired.PRESENT.value:
-        return "remake"  # a forced one that was given up: its old thumbnails are still good
+    """Return what becomes of an unfinished image: ``free``, or of a suspect one ``vain`` or ``poison``."""
     if suspect is None or image.state != suspect.value:
         return "free"
     return "poison" if image.releases + 1 >= _POISON_AFTER else "vain"
 
 
 def _move(session: Session, fate: str, ids: list[int]) -> int:
-    where = lis_images.c.image_id.in_(ids)
-    if fate == "remake":
-        return move(session, State.LIVE, frm=UNFINISHED, where=where)
+    where, made = lis_images.c.image_id.in_(ids), lis_images.c.desired == Desired.PRESENT.value
     if fate == "poison":
         poison = {"reason": "poison", "detail": f"its worker died {_POISON_AFTER} times"}
-        return move(session, State.QUARANTINED, frm=UNFINISHED, where=where, values=poison)
+        # A forced remake stays live with what it had.
+        live = {**poison, "next_attempt_at": NEVER}
+        kept = move(session, State.LIVE, frm=UNFINISHED, where=where & made, values=live)
+        return kept + move(session, State.QUARANTINED, frm=UNFINISHED, where=where, values=poison)
     free: dict[str, object] = {"next_attempt_at": NOW}
     if fate == "vain":
         free["releases"] = lis_images.c.releases + 1
@@ -222,7 +221,7 @@ def _would_release(books: _Books, stuck: Stuck) -> None:
     batches = read(books.ctx.db, sa.select(b.state, b.holder).where(b.batch_id == stuck.batch_id))
     suspect = _died_at(batches[0]) if batches else None
     left = (i.batch_id == stuck.batch_id) & i.state.in_([state.value for state in UNFINISHED])
-    kinds = (i.state, i.desired, i.releases)
+    kinds = (i.state, i.releases)
     rows = read(books.ctx.db, sa.select(*kinds, sa.func.count().label("images")).where(left).group_by(*kinds))
     for row in rows:
         books.note("poison" if _fate(row, suspect) == "poison" else "images", row.images)
@@ -259,10 +258,8 @@ def check_orphans(books: _Books) -> None:
     orphan = i.state.in_([state.value for state in UNFINISHED]) & ~batch.exists()
 
     def free(session: Session, ids: list[int]) -> int:
-        where, made = i.image_id.in_(ids), i.desired == Desired.PRESENT.value
-        freed = move(session, State.LIVE, frm=UNFINISHED, where=where & made)  # a forced remake
         values = {"batch_id": None, "next_attempt_at": NOW}
-        return freed + move(session, State.NEW, frm=UNFINISHED, where=where, values=values)
+        return move(session, State.NEW, frm=UNFINISHED, where=i.image_id.in_(ids), values=values)
 
     _put_right(books, "orphans", orphan, free)
 

@@ -29,7 +29,7 @@ def summary(**own: Any) -> Summary:
         "interval": "",
         "images": 60,
         "states": {"live": 20, "thumbnailed": 10, "reserved": 30},
-        "reasons": {"rejected": {"http_404": 2, "not_an_image": 1}},
+        "reasons": {"live": {"too_small": 4}, "rejected": {"http_404": 2, "not_an_image": 1}},
         "batches": 3,
         "unfinished": {1: 20, 2: 10},
         "nodes": {
@@ -93,6 +93,7 @@ def test_the_late_mail_says_what_is_done_what_is_left_and_where_to_look() -> Non
         "http://airflow.example.test/dags/imagesys_uk/runs/scheduled__2026-03-29",
         "20 images live",
         "3 rejected, with reason: 2 http_404, 1 not_an_image",
+        "4 kept as before, with reason: 4 too_small",
         "30 images in 2 of 3 batches",
         "10 images to be published",
         "Node n2 is behind by 7 images: unreachable: refused",

@@ -9,9 +9,18 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
-from imagesys_lib.config import DEFAULT_PATH, country_config, lis_datasource_process_details, load_config
+from imagesys_lib.config import (
+    DEFAULT_PATH,
+    Fetch,
+    HostLimits,
+    country_config,
+    lis_datasource_process_details,
+    load_config,
+)
 from imagesys_lib.errors import EXIT_ENVIRONMENT, EXIT_USAGE, ConfigError, UsageError
+from imagesys_lib.hostnames import host_of
 
 ZONES = {
     "au": "Australia/Sydney",
@@ -75,6 +84,45 @@ def test_what_a_data_source_does_not_say_is_as_its_country_says(shipped: dict[st
     config = load_config(tmp_path / "countries.yaml")["uk"]
     assert config.process_details(7) == config.process
     assert config.process_details(8) == config.process.model_copy(update={"quality": 70})
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("IMG.Example.com", "http://img.example.com/a"),
+        ("img.example.com.", "http://img.example.com/a"),
+        ("b\u00fccher.example", "http://b\u00fccher.example/a"),
+        ("b\u00fccher.example", "http://xn--bcher-kva.example/a"),
+        ("img.example:443", "https://img.example/a"),
+        ("img.example:80", "http://img.example/a"),
+        ("Img.example:8080", "http://img.example:8080/a"),
+        ("img.example", "http://img.example:8080/a"),
+        ("192.0.2.7", "http://192.0.2.7:81/a"),
+        ("[2001:DB8::1]", "http://[2001:db8::1]:81/a"),
+    ],
+)
+def test_the_limits_of_a_host_hold_however_it_is_spelt(written: str, url: str) -> None:
+    fetch = Fetch(user_agent="ImageSys-test/1 (+https://example.com)", hosts={written: {"per_host": 1}}, rate=3)
+    assert fetch.limits(host_of(url)) == HostLimits(per_host=1, rate=3)
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        *([name] for name in ("https://img.example.com/", "img.example.com/photos", "*.example.com", "a@b.example")),
+        *([name] for name in ("", "img.example:port", "img.example:0", "a b.example", "2001:db8::1", "a..b")),
+        ["img.example", "IMG.example"],
+    ],
+)
+def test_limits_of_what_is_no_host_or_one_named_twice_are_refused(hosts: list[str]) -> None:
+    with pytest.raises(ValidationError, match=r"is no host|named twice"):
+        Fetch(user_agent="ImageSys-test/1 (+https://example.com)", hosts={host: {"per_host": 1} for host in hosts})
+
+
+def test_a_host_has_the_rate_of_all_unless_it_says_otherwise() -> None:
+    hosts = {"a.example": {"per_host": 2}, "b.example": {"per_host": 2, "rate": None}}
+    fetch = Fetch(user_agent="ImageSys-test/1 (+https://example.com)", hosts=hosts, rate=3)
+    assert [fetch.limits(host).rate for host in ("a.example", "b.example", "c.example")] == [3, None, 3]
 
 
 def test_variables_and_the_country_are_filled_in(shipped: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

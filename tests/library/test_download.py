@@ -23,7 +23,9 @@ from imagesys_lib.stages.report import report
 from imagesys_lib.stages.thumbnail import thumbnail
 from tests.library.images import encoded, quarters
 from tests.library.photo_host import photo_host
-from tests.world import World
+from tests.library.raw_host import RawHost, serving_all
+from tests.library.site import raw
+from tests.world import World, wait_for
 
 
 class Busy(ThreadingHTTPServer):
@@ -175,6 +177,36 @@ def test_an_outage_that_ends_costs_nothing(world: World) -> None:
                     host.put(f"/{n}.jpg", photo)
             assert future.result(60) == Downloaded(24, 0, {}, 0)
     assert {row.attempts for row in world.images().values()} == {0}
+
+
+def test_an_outage_in_mid_body_consumes_no_attempt(world: World) -> None:
+    world.reconfigure(fetch={"network_patience": 5, "tries": 1, "read_timeout": 1})
+    server = RawHost("127.0.0.2")
+    server.otherwise = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n" + bytes(200), 20.0)
+    with serving_all(server):
+        dead = [f"http://127.0.0.{host}:9/{n}.jpg" for host in (3, 4) for n in range(12)]
+        batch = planned(world, *(server.url(f"/{n}.jpg") for n in range(4)), *dead)
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(download, world.ctx, batch)
+            wait_for(lambda: len(server.asked) == 4, "requests under way", 10)
+            server.socket.close()  # nobody can be connected to any more
+            with pytest.raises(BatchFailed, match="reaches no host at all"):
+                future.result(60)
+    assert {(row.state, row.attempts) for row in world.images().values()} == {("reserved", 0)}
+    assert hosts_remembered(world) == set()
+
+
+def test_an_answer_that_stops_halfway_is_its_hosts_fault_where_others_go_on(world: World) -> None:
+    world.reconfigure(fetch={"tries": 1, "read_timeout": 1, "breaker": {"failures": 4}})
+    entries = world.seed(20)
+    server = RawHost("127.0.0.2")
+    server.otherwise = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n" + bytes(200), 20.0)
+    with serving_all(server):
+        world.put("bad", *(server.url(f"/{n}.jpg") for n in range(6)))
+        summary = world.pipeline()
+    assert summary.reasons == {"failed": {"timeout": 6}}
+    assert world.live().keys() == entries.keys()
+    assert hosts_remembered(world) == {server.host}
 
 
 def test_a_few_hosts_that_refuse_are_the_images_own_fault(world: World) -> None:

@@ -80,6 +80,10 @@ WORK = Work(17, "r", "running", "w", "12:00")
     ("image", "text"),
     [
         (Standing(State.LIVE, True), "Live."),
+        (
+            Standing(State.LIVE, True, reason="http_404"),
+            "Live as it was made before: to make it again failed (http_404); `imagesys retry` queues it.",
+        ),
         (Standing(State.LIVE, False), "State live without a live row: run `imagesys db-scan`."),
         (
             Standing(State.RESERVED, True, work=WORK),

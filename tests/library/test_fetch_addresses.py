@@ -219,6 +219,25 @@ def test_no_redirect_leads_inside(trap, tmp_path, host):
     assert trap.saw_nothing()
 
 
+@pytest.mark.parametrize(
+    "host", ["169.254.169.254", "127.0.0.1.", "127.1", "0x7f.1", "2130706433", "0177.0.0.1", "[::1]", "[fe80::1%25lo]"]
+)
+def test_no_proxy_is_asked_for_an_inside_address(tmp_path, host):
+    with serving(Site()) as proxy:
+        proxy.answers["http://photos.example/a"] = redirect(f"http://{host}/b")
+        for url in (f"http://{host}/a", f"https://{host}:8443/a", "http://photos.example/a"):
+            error = fault(url, tmp_path, proxy=proxy.url(""), allowed_addresses=["10.0.0.0/8"])
+            assert error.reason.code == "blocked_address"
+        assert proxy.requests == ["http://photos.example/a"]
+
+
+def test_a_proxy_is_asked_for_an_inside_address_that_is_allowed(tmp_path):
+    with serving(Site()) as proxy:
+        proxy.answers["http://10.1.2.3/a"] = whole()
+        got = get("http://10.1.2.3/a", tmp_path / "x", proxy=proxy.url(""), allowed_addresses=["10.0.0.0/8"])
+    assert got.size == len(BODY)
+
+
 def test_of_a_name_only_the_allowed_addresses_are_dialled(tmp_path):
     # curl resolves localhost itself, to ::1 and 127.0.0.1
     with serving(Site()) as site, contextlib.closing(socket.socket(socket.AF_INET6)) as sock:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
+from collections import Counter
 
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib import runs
+from imagesys_lib import claims, runs
 from imagesys_lib.db.schema import lis_live_images
+from imagesys_lib.recipe import recipe
+from imagesys_lib.requeue import retry
 from imagesys_lib.runs import Kind
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import Healed, heal
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
+from imagesys_lib.stages.report import render, report
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox import ManifestEntry
 from tests.world import DAY, NODES, World
@@ -86,7 +90,7 @@ def test_a_forced_run_planned_again_makes_nothing_twice(world: World, live: Entr
     assert set(world.count()) == {"live"}
 
 
-def test_a_remake_that_is_given_up_stays_live_with_what_it_had(world: World, live: Entries) -> None:
+def test_a_remake_that_is_given_up_is_shown_as_it_was_and_made_by_the_next_run(world: World, live: Entries) -> None:
     before = world.equal_trees()
     run = remade(world)
     batches = plan(world.ctx, run)
@@ -96,21 +100,65 @@ def test_a_remake_that_is_given_up_stays_live_with_what_it_had(world: World, liv
     at_work = world.count()["downloaded"] + world.count()["reserved"]
     assert at_work > 0
     healed = heal(world.ctx)
-    assert healed.images == at_work
-    assert healed.poison == 0
+    assert (healed.images, healed.poison) == (at_work, 0)
+    assert world.count() == {"live": 40 - at_work, "new": at_work}
+    assert world.live().keys() == live.keys()
+    assert world.equal_trees() == before
+    world.pipeline()
     assert world.count() == {"live": 40}
+    assert world.equal_trees() != before
+    recipes = {row.recipe for row in world.images().values() if live[row.image_url].local_day == DAY.isoformat()}
+    assert recipes == {recipe(world.ctx.config, source) for source in set(live_of(world).values())}
+    # Its red run, cleared as the mail says, has nothing left to do.
+    assert [download(world.ctx, batch.batch_id).fetched for batch in batches] == [0] * len(batches)
+    assert report(world.ctx, run).lost == []
+
+
+def test_a_remake_at_which_workers_die_five_times_stays_live_with_what_it_had(world: World, live: Entries) -> None:
+    (before, made) = (world.equal_trees(), 0)
+    run = remade(world)
+    for times in range(1, 6):
+        batches = plan(world.ctx, run)
+        made = sum(batch.size for batch in batches)
+        for batch in batches:
+            claims.acquire(world.ctx.db, batch.batch_id, f"worker-{times}", 0)  # and is never heard of again
+        runs.finish(world.ctx.db, run, "failed", {})
+        healed = heal(world.ctx)
+        assert (healed.images, healed.poison) == ((0, made) if times == 5 else (made, 0))
+        run = world.run()
+        runs.begin(world.ctx.db, run)
+    assert Counter(world.states().values()) == {"live": 40 - made, "live:poison": made}
+    assert world.live().keys() == live.keys()
+    assert world.equal_trees() == before
+    assert plan(world.ctx, run) == []
+    assert retry(world.ctx, reason="poison") == made
+
+
+def test_a_remake_whose_photo_is_gone_stays_live_with_its_reason_and_is_told_and_tried_again_by_hand(
+    world: World, live: Entries
+) -> None:
+    world.reconfigure(process={"quality": 40})
+    world.sandbox.website.manifest.remove("uk")  # every photo is a 404 now
+    before = world.equal_trees()
+    summary = world.pipeline(world.run(Kind.BACKFILL, force=True))
+    kept = summary.images
+    assert summary.lost == []
+    assert summary.reasons == {"live": {"http_404": kept}}
+    assert f"  {kept} kept as before: {kept} http_404\n" in render(summary)
+    assert Counter(world.states().values()) == {"live": 40 - kept, "live:http_404": kept}
     assert world.live().keys() == live.keys()
     assert world.equal_trees() == before
 
-
-def test_a_remake_whose_photo_is_gone_stays_live_with_its_reason(world: World, live: Entries) -> None:
-    run = remade(world)
-    batch = plan(world.ctx, run)[0]
-    world.sandbox.website.manifest.remove("uk")  # every photo is a 404 now
-    download(world.ctx, batch.batch_id)
-    assert world.count() == {"live": 40}
+    assert world.pipeline().images == 0  # no run comes back to them by itself
+    assert retry(world.ctx, reason="dns") == 0
+    assert retry(world.ctx, reason="http_404", dry_run=True) == kept
+    assert retry(world.ctx) == kept
     assert world.live().keys() == live.keys()
-    assert "live:http_404" in world.states().values()
+    world.sandbox.website.manifest.write("uk", 1, live.values())
+    assert world.pipeline().images == kept
+    assert world.states() == dict.fromkeys(live, "live")
+    assert world.equal_trees() != before
+    assert retry(world.ctx) == 0
 
 
 def test_an_ordinary_backfill_makes_nothing_live_again(world: World, live: Entries) -> None:
@@ -125,7 +173,7 @@ def test_images_whose_batch_no_longer_exists_are_queued(world: World, live: Entr
     plan(world.ctx, world.run())
     world.sql("DELETE FROM lis_batches")
     assert heal(world.ctx) == Healed(orphans=remakes + 7)
-    assert world.count() == {"live": 40, "new": 7}
+    assert world.count() == {"live": 40 - remakes, "new": remakes + 7}
     assert world.live().keys() == live.keys()
 
 

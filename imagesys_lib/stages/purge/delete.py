@@ -14,8 +14,8 @@ from imagesys_lib.db.schema import lis_images, lis_node_repairs
 from imagesys_lib.stages.purge.due import due_by, shown_by
 from imagesys_lib.stages.purge.lookup import still_due
 from imagesys_lib.stages.purge.rules import WHY, Cutoffs, Rule
-from imagesys_lib.stages.purge.unpublish import NEVER, forget_listings, spare_relisted
-from imagesys_lib.states import Desired, State
+from imagesys_lib.stages.purge.unpublish import forget_listings, spare_relisted
+from imagesys_lib.states import NEVER, Desired, State
 
 _i = lis_images.c
 _WAITS = (_i.state == State.PURGED.value) & (_i.desired == Desired.PRESENT.value)

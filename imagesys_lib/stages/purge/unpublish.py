@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,10 +13,7 @@ from imagesys_lib.db.engine import Session, from_now, write
 from imagesys_lib.db.schema import lis_images, lis_listing_images, lis_live_images
 from imagesys_lib.stages.purge.due import IDLE, due_by, out_of_date, shown_of
 from imagesys_lib.stages.purge.rules import WHY, Cutoffs, Rule
-from imagesys_lib.states import Desired, State, move
-
-NEVER = dt.datetime(9999, 12, 31)  # noqa: DTZ001 - as the database keeps instants
-"""When a purged image whose files are dealt with is due again: the index then shows only what still waits."""
+from imagesys_lib.states import NEVER, Desired, State, move
 
 
 @dataclass(frozen=True)

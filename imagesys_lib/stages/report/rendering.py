@@ -9,7 +9,7 @@ from imagesys_lib.stages.check.db_scan import LIVE_TABLE
 from imagesys_lib.stages.report.nodes import FullCheck, NodeState
 from imagesys_lib.stages.report.summary import Summary, Weights
 from imagesys_lib.stages.report.words import label, listed, megabytes
-from imagesys_lib.states import State
+from imagesys_lib.states import State, outcome
 
 _TOP_REASONS = 5
 _NOTE_LENGTH = 1000  # Airflow takes no longer one
@@ -60,7 +60,7 @@ def _body(summary: Summary) -> list[str]:
     if summary.left:
         lines.append(f"  {summary.left} left to later runs: given back, queued anew or due again since")
     lines += [
-        f"  {sum(reasons.values())} {state}: {top_reasons(reasons)}"
+        f"  {sum(reasons.values())} {outcome(state)}: {top_reasons(reasons)}"
         for state, reasons in sorted(summary.reasons.items())
     ]
     if summary.same_target:

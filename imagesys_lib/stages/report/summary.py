@@ -247,6 +247,7 @@ def _weights(ctx: Context, run: Run) -> Weights | None:
             b.run_id == run.run_id,
             i.state.in_([State.THUMBNAILED.value, State.LIVE.value]),
             i.source_bytes.is_not(None),
+            i.recipe.is_not(None),  # the thumbnails there are of this original
         )
     )
     row = read(ctx.db, query)[0]
