@@ -207,6 +207,8 @@ class StageOperator(CountryOperator):
         """Call the stage of that name. A backfill skips its purge, and with it all that follows from it."""
         if self.stage == "purge" and job.run.kind is Kind.BACKFILL:
             raise AirflowSkipException("a backfill run purges and checks nothing")
+        if self.stage == "heal":
+            import_module("imagesys_reconcile").close_ended(job.ctx, job.context["ti"])
         function = getattr(import_module(f"imagesys_lib.stages.{self.stage}"), self.stage)
         done = {"published": function(job.ctx)} if self.stage == "publish" else function(job.ctx, run=job.run)
         mark_ended(job.ctx.db, job.run, self.stage)
