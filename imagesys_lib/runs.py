@@ -20,6 +20,7 @@ ENDED_FIGURES = "ended."
 """How the names of figures begin that are there for their instant: a stage has ended."""
 
 _LATELY_SECONDS = 30 * 86_400
+_NEWS_SECONDS = 3 * 86_400
 
 
 class Kind(str, Enum):
@@ -106,6 +107,18 @@ def under_way(engine: Engine) -> list[str]:
     began = r.started_at > from_now(-_LATELY_SECONDS)
     rows = read(engine, sa.select(r.run_id).where(began, r.state == "running").order_by(r.started_at).limit(CHUNK))
     return [row.run_id for row in rows]
+
+
+def failed_lately(engine: Engine) -> Sequence[Row]:
+    """Return the rows of runs that have failed within three days, and that began after the last good scheduled one."""
+    r = lis_runs.c
+    good = (r.kind == Kind.SCHEDULED.value) & (r.state == "success")
+    last_good = read(engine, sa.select(r.started_at).where(good).order_by(r.started_at.desc()).limit(1))
+    query = sa.select(lis_runs).where(r.state == "failed", r.started_at > from_now(-_LATELY_SECONDS))
+    if last_good:
+        query = query.where(r.started_at > last_good[0].started_at)
+    query = query.where(r.finished_at > from_now(-_NEWS_SECONDS))
+    return read(engine, query.order_by(r.started_at).limit(CHUNK))
 
 
 def resume(engine: Engine, batch_id: int) -> None:

@@ -215,13 +215,15 @@ class StageOperator(CountryOperator):
         return done
 
     def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
-        """Close, too, what earlier runs could not, and send what they could not."""
+        """Close, too, what earlier runs could not, and tell and send what they could not."""
         super().tell(ctx, context, heard)
         if self.stage == "heal":
             try:
-                import_module("imagesys_reconcile").reconcile(ctx, context["ti"])
+                reconcile = import_module("imagesys_reconcile")
+                reconcile.reconcile(ctx, context["ti"])
+                reconcile.announce_untold(ctx, context["ti"], list(context["dag"].task_ids))
             except Exception:
-                self.log.exception("Could not look how the runs stand that incidents wait for")
+                self.log.exception("Could not look how runs stand of whose end nobody has told")
             post(ctx)
 
 

@@ -6,12 +6,13 @@ Airflow is asked how those runs stand that count as under way, or that open inci
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 from imagesys_days import facts_of
-from imagesys_incidents import take_back
+from imagesys_incidents import take_back, tell_failed
 
 from imagesys_lib import runs
 from imagesys_lib.alerts import incidents
@@ -63,6 +64,21 @@ def reconcile(ctx: Context, ti: Any) -> None:
         else:
             log.info("run %s is no more: nothing waits for it now", key)
             write(ctx.db, lambda session, key=key: _let_go(session, key))
+
+
+def announce_untold(ctx: Context, ti: Any, task_ids: Sequence[str]) -> None:
+    """Tell of runs that have failed lately and of which no incident is or was: the callback was lost."""
+    dag_id, failed = f"imagesys_{ctx.country}", runs.failed_lately(ctx.db)
+    if not failed:
+        return
+    first = min(row.finished_at for row in failed)
+    told = write(ctx.db, lambda session: incidents.told_of(session, incidents.Kind.FAILED, first))
+    for row in failed:
+        key = f"{dag_id} {row.run_id}"
+        is_told = key in told and ((closed_at := told[key]) is None or closed_at > row.finished_at)
+        if not is_told and _count(ti, dag_id, [row.run_id], ["failed"]):
+            facts = replace(facts_of(ctx.country, key, row.finished_at, row), state="failed")
+            tell_failed(ctx, facts, task_ids)
 
 
 def _let_go(session: Session, key: str) -> None:

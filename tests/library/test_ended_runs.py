@@ -71,10 +71,11 @@ def test_a_run_that_has_ended_is_not_closed_again(world: World) -> None:
     assert state(world, run.run_id) == "success"
 
 
-def test_those_that_are_under_way_are_few_of_many_runs(world: World) -> None:
+def test_those_that_are_under_way_or_have_failed_lately_are_few_of_many_runs(world: World) -> None:
     past_runs(world)
     run = world.run()
     runs.begin(world.ctx.db, run)
     with explained(world.ctx.db, big=BIG | KEPT_BY_RUN) as statements:
         assert runs.under_way(world.ctx.db) == [run.run_id]
-    assert list(statements.values()) == [[]]
+        assert runs.failed_lately(world.ctx.db) == []
+    assert list(statements.values()) == [[], [], []]
