@@ -12,12 +12,15 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib.db.engine import NOW, Row, Session, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, from_now, read, write
 from imagesys_lib.db.schema import lis_batches, lis_metrics, lis_runs
 from imagesys_lib.intervals import UTC, Interval
 
 ENDED_FIGURES = "ended."
 """How the names of figures begin that are there for their instant: a stage has ended."""
+
+_LATELY_SECONDS = 30 * 86_400
+_NEWS_SECONDS = 3 * 86_400
 
 
 class Kind(str, Enum):
@@ -86,9 +89,45 @@ def finish(engine: Engine, run: Run, state: str, summary: dict[str, Any]) -> Non
     _update(engine, run, {"state": state, "summary": summary, "finished_at": NOW})
 
 
+def close(session: Session, run_id: str, *, well: bool) -> None:
+    """Record that a run is over although no report says so; one that is not under way stays as it is.
+
+    It has ended well if whoever ran it says that (``well``) and its last report had found nothing lost.
+    """
+    r = lis_runs.c
+    lost_nothing = sa.func.json_length(r.summary, "$.lost") == 0
+    state = sa.case((lost_nothing, "success"), else_="failed") if well else "failed"
+    own = (r.run_id == run_id) & (r.state == "running")
+    session.execute(sa.update(lis_runs).where(own).values(state=state, finished_at=NOW))
+
+
+def under_way(engine: Engine) -> list[str]:
+    """Return the ids of runs that count as under way, of those that began within a month."""
+    r = lis_runs.c
+    began = r.started_at > from_now(-_LATELY_SECONDS)
+    rows = read(engine, sa.select(r.run_id).where(began, r.state == "running").order_by(r.started_at).limit(CHUNK))
+    return [row.run_id for row in rows]
+
+
+def failed_lately(engine: Engine) -> Sequence[Row]:
+    """Return the rows of runs that have failed within three days, and that began after the last good scheduled one."""
+    r = lis_runs.c
+    good = (r.kind == Kind.SCHEDULED.value) & (r.state == "success")
+    last_good = read(engine, sa.select(r.started_at).where(good).order_by(r.started_at.desc()).limit(1))
+    query = sa.select(lis_runs).where(r.state == "failed", r.started_at > from_now(-_LATELY_SECONDS))
+    if last_good:
+        query = query.where(r.started_at > last_good[0].started_at)
+    query = query.where(r.finished_at > from_now(-_NEWS_SECONDS))
+    return read(engine, query.order_by(r.started_at).limit(CHUNK))
+
+
 def resume(engine: Engine, batch_id: int) -> None:
-    """A batch of a finished run is worked on again: until its next report the run counts as under way."""
-    run_id = sa.select(lis_batches.c.run_id).where(lis_batches.c.batch_id == batch_id).scalar_subquery()
+    """A batch of a finished run is worked on again: see :func:`go_on`."""
+    go_on(engine, sa.select(lis_batches.c.run_id).where(lis_batches.c.batch_id == batch_id).scalar_subquery())
+
+
+def go_on(engine: Engine, run_id: str | sa.ScalarSelect[str]) -> None:
+    """A finished run has work again: until its next report it counts as under way."""
     statement = (
         sa.update(lis_runs)
         .where(lis_runs.c.run_id == run_id, lis_runs.c.state != "running")

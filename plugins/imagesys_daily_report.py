@@ -13,6 +13,7 @@ from imagesys_connections import airflow_connection
 from imagesys_failures import run_url
 from imagesys_mail import mail_failed_run, mail_good_run, send
 from imagesys_pipeline import START_DATE, default_args, manual_section
+from imagesys_reconcile import close_ended
 
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig
@@ -65,13 +66,14 @@ class DailyReportOperator(BaseOperator):
         super().__init__(**kwargs)
         self.countries = list(countries)
 
-    def execute(self, context: TaskContext) -> Any:  # noqa: ARG002 - the mail is about now, whatever the run's date
-        """Send one mail to all whom these countries name."""
+    def execute(self, context: TaskContext) -> Any:
+        """Send one mail to all whom these countries name. It is about now, whatever the run's date."""
         found: dict[str, LastRun | None] = {}
         silent: dict[str, str] = {}
         for country in self.countries:
             ctx = open_context(country, resolver=airflow_connection)
             try:
+                close_ended(ctx, context["ti"])
                 found[country] = newest_run(ctx)
             except ImageSysError as error:
                 silent[country] = str(error)

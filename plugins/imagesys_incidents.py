@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib import import_module
@@ -32,10 +32,12 @@ from imagesys_mail_texts import (
 from imagesys_lib.alerts import gathered, incidents, outbox
 from imagesys_lib.alerts.incidents import Kind as Trouble
 from imagesys_lib.alerts.incidents import Over
+from imagesys_lib.alerts.marks import Told
 from imagesys_lib.alerts.message import Message, Sections
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db.engine import Session, probe, write
 from imagesys_lib.runs import load as load_run
+from imagesys_lib.runs import naive_utc
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
@@ -83,15 +85,16 @@ def announce(
 ) -> None:
     """Note what has befallen a run, and mail it if nobody has: directly, where the database does not answer."""
     given_up = threading.Event()
+    marked = _told_directly_of(facts, lapses_hours=incidents.BACKFILL_LAPSES_HOURS)
 
     def work(session: Session) -> None:
         if given_up.is_set():
             return  # the database came back when the mail had gone
-        known = facts
+        known = with_cause(session, facts, failures) if trouble is Trouble.FAILED else facts
+        _adopt(session, known, marked)
         if trouble is Trouble.FAILED:
             incidents.runs_ended(session, [facts.key], incidents.ENDED_BY_FAILURE)
             _tell_logged(session, facts)
-            known = with_cause(session, facts, failures)
         lapses = incidents.BACKFILL_LAPSES_HOURS if facts.is_backfill else None
         if incidents.begin(session, trouble, known.subject, known.key, lapses_hours=lapses):
             outbox.put(session, message(known))
@@ -102,13 +105,35 @@ def announce(
         given_up.set()
         # Whatever is wrong with the database, the mail must go.
         log.warning("The database keeps no incidents now: mailing directly", exc_info=True)
-        send_once(_mark(trouble, facts), message(facts), [ctx.country], lapses_hours=incidents.BACKFILL_LAPSES_HOURS)
+        lapses_hours = incidents.BACKFILL_LAPSES_HOURS
+        send_once(_mark(trouble, facts), message(facts), [ctx.country], lapses_hours=lapses_hours, run=facts.key)
     else:
+        _forget(facts, marked)
         post(ctx)
+
+
+# What this machine has told without a database
 
 
 def _mark(trouble: Trouble, facts: RunFacts) -> str:
     return f"{trouble.value} {facts.subject}"
+
+
+def _told_directly_of(facts: RunFacts, lapses_hours: float | None = None) -> dict[Trouble, Told]:
+    told = {trouble: marks().told(_mark(trouble, facts), lapses_hours=lapses_hours) for trouble in incidents.ABOUT_RUNS}
+    return {trouble: mark for trouble, mark in told.items() if mark}
+
+
+def _adopt(session: Session, facts: RunFacts, marked: Mapping[Trouble, Told]) -> None:
+    """Keep as incidents, from now on, what was told directly: so it is told once, and its end with all its runs'."""
+    for trouble, mark in marked.items():
+        for run in mark.runs or (facts.key,):
+            incidents.begin(session, trouble, facts.subject, run, opened=naive_utc(mark.since))
+
+
+def _forget(facts: RunFacts, marked: Iterable[Trouble]) -> None:
+    for trouble in marked:
+        marks().forget(_mark(trouble, facts))
 
 
 # A run that is late
@@ -175,13 +200,22 @@ class RunFailed:
         """Send the mail; runs in the DAG processor."""
         try:
             facts = _facts(self.country, context, "failed")
-            dag = context["dag"]
-            failures = failures_of(dag.dag_id, facts.run.run_id, list(dag.task_ids), facts.config.nodes)
-            reason = str(context.get("reason") or "")
             with closing(open_context(self.country, resolver=airflow_connection)) as ctx:
-                announce(ctx, facts, Trouble.FAILED, lambda known: failed_message(known, failures, reason), failures)
+                tell_failed(ctx, facts, list(context["dag"].task_ids), str(context.get("reason") or ""))
         except Exception:
             log.exception("The mail about run %s of %s could not be sent", context.get("run_id"), self.country)
+
+
+def tell_failed(ctx: Context, facts: RunFacts, task_ids: Sequence[str], reason: str = "") -> None:
+    """Tell that a run has failed, with what its tasks have left of why."""
+    failures: list[Failure] = []
+    try:
+        failures = failures_of(facts.dag_id, facts.run.run_id, task_ids, facts.config.nodes)
+    except Exception as error:
+        # Whatever is wrong with Airflow's own interface, the mail must go.
+        log.warning("What failed in run %s cannot be read", facts.key, exc_info=True)
+        reason = f"Airflow does not say which tasks failed: {error}"
+    announce(ctx, facts, Trouble.FAILED, lambda known: failed_message(known, failures, reason), failures)
 
 
 @dataclass(frozen=True)
@@ -204,34 +238,34 @@ class RunEndedWell:
 
 
 def _ended_well(ctx: Context, facts: RunFacts) -> None:
-    # The other days of a backfill this machine knows nothing of.
-    direct = [] if facts.is_backfill else _told_directly_of(facts)
+    marked = _told_directly_of(facts)
     given_up = threading.Event()
 
     def work(session: Session) -> None:
         if not given_up.is_set():
-            take_back(session, facts, direct)
+            _adopt(session, facts, marked)
+            take_back(session, facts)
 
     try:
         ask(ctx, lambda: write(ctx.db, work))
     except Exception:
         given_up.set()
         log.warning("The database does not say what had been told of the run", exc_info=True)
-        if direct and not keep(over_message(facts, direct), [ctx.country]):
-            return
-    for over in direct:
-        marks().forget(_mark(over.kind, facts))
-    if given_up.is_set():
+        # How a backfill's other days stand is known only when the database is back.
+        direct = [] if facts.is_backfill else [Over(t, facts.subject, mark.since) for t, mark in marked.items()]
+        if direct and keep(over_message(facts, direct), [ctx.country]):
+            _forget(facts, marked)
         post_files()
     else:
+        _forget(facts, marked)
         post(ctx)
 
 
-def take_back(session: Session, facts: RunFacts, direct: Sequence[Over] = ()) -> None:
+def take_back(session: Session, facts: RunFacts) -> None:
     """Close what waits for a run that has ended well, or is caught up with, and put the mails into the outbox."""
     _tell_logged(session, facts)
     days = {facts.key: facts.day, **caught_up_with(session, facts)}
-    over = [*incidents.runs_ended(session, days, incidents.ABOUT_RUNS), *direct]
+    over = incidents.runs_ended(session, days, incidents.ABOUT_RUNS)
     if over:
         outbox.put(session, over_message(facts, over, days))
 
@@ -240,12 +274,6 @@ def _tell_logged(session: Session, facts: RunFacts) -> None:
     told = gathered.take(session, facts.key)
     if told:
         outbox.put(session, logged_message(facts, told))
-
-
-def _told_directly_of(facts: RunFacts) -> list[Over]:
-    """Return what this machine has told of a run without a database."""
-    told = {trouble: marks().since(_mark(trouble, facts)) for trouble in incidents.ABOUT_RUNS}
-    return [Over(trouble, facts.subject, since) for trouble, since in told.items() if since]
 
 
 def _facts(country: str, context: TaskContext, state: str) -> RunFacts:

@@ -135,10 +135,10 @@ def send(message: Message, countries: Iterable[str]) -> None:
     post_files()
 
 
-def send_once(what: str, message: Message, countries: Iterable[str], *, lapses_hours: float) -> None:
+def send_once(what: str, message: Message, countries: Iterable[str], *, lapses_hours: float, run: str = "") -> None:
     """Do so unless this machine has told it already; see :class:`Marks`."""
     known = sorted(countries)
-    marks().once(what, lambda: keep(message, known), lapses_hours=lapses_hours)
+    marks().once(what, lambda: keep(message, known), lapses_hours=lapses_hours, run=run)
     post_files()
 
 

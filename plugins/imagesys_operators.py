@@ -207,19 +207,23 @@ class StageOperator(CountryOperator):
         """Call the stage of that name. A backfill skips its purge, and with it all that follows from it."""
         if self.stage == "purge" and job.run.kind is Kind.BACKFILL:
             raise AirflowSkipException("a backfill run purges and checks nothing")
+        if self.stage == "heal":
+            import_module("imagesys_reconcile").close_ended(job.ctx, job.context["ti"])
         function = getattr(import_module(f"imagesys_lib.stages.{self.stage}"), self.stage)
         done = {"published": function(job.ctx)} if self.stage == "publish" else function(job.ctx, run=job.run)
         mark_ended(job.ctx.db, job.run, self.stage)
         return done
 
     def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
-        """Close, too, what earlier runs could not, and send what they could not."""
+        """Close, too, what earlier runs could not, and tell and send what they could not."""
         super().tell(ctx, context, heard)
         if self.stage == "heal":
             try:
-                import_module("imagesys_reconcile").reconcile(ctx, context["ti"])
+                reconcile = import_module("imagesys_reconcile")
+                reconcile.reconcile(ctx, context["ti"])
+                reconcile.announce_untold(ctx, context["ti"], list(context["dag"].task_ids))
             except Exception:
-                self.log.exception("Could not look how the runs stand that incidents wait for")
+                self.log.exception("Could not look how runs stand of whose end nobody has told")
             post(ctx)
 
 

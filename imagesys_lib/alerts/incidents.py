@@ -52,16 +52,25 @@ class Over:
         return f"{self.opened_at:%Y-%m-%d %H:%M} UTC"
 
 
-def begin(session: Session, kind: Kind, subject: str, run: str = "", *, lapses_hours: float | None = None) -> bool:
+def begin(
+    session: Session,
+    kind: Kind,
+    subject: str,
+    run: str = "",
+    *,
+    lapses_hours: float | None = None,
+    opened: dt.datetime | None = None,
+) -> bool:
     """Open an incident; returns whether it is new, which is when it has to be told.
 
     ``run`` has to end well before it is over; runs of one subject, a backfill say, share an incident. After
-    ``lapses_hours`` without another run an open one counts as forgotten, and a new one begins.
+    ``lapses_hours`` without another run an open one counts as forgotten, and a new one begins. ``opened`` (naive, UTC)
+    is when a new one began, if not now.
     """
     c = lis_incidents.c
     own = (c.kind == kind.value) & (c.subject == subject) & (c.is_open == 1)
     first = insert(lis_incidents).values(
-        kind=kind.value, subject=subject, is_open=1, runs=[], opened_at=NOW, touched_at=NOW, told=0
+        kind=kind.value, subject=subject, is_open=1, runs=[], opened_at=opened or NOW, touched_at=NOW, told=0
     )
     session.execute(first.on_duplicate_key_update(kind=c.kind))  # and thereby wait for whoever is at it
     lapsed = c.touched_at < from_now(-round((lapses_hours or 0) * 3600))
@@ -70,7 +79,7 @@ def begin(session: Session, kind: Kind, subject: str, run: str = "", *, lapses_h
     runs = list(row.runs)
     if lapses_hours is not None and row.told and row.lapsed and run not in runs:
         _close(session, row.incident_id)
-        return begin(session, kind, subject, run)
+        return begin(session, kind, subject, run, opened=opened)
     if run and run not in runs:
         runs.append(run)
     change = sa.update(lis_incidents).where(c.incident_id == row.incident_id)
@@ -121,6 +130,15 @@ def waited_for(session: Session) -> dict[str, dt.datetime]:
         for run in row.runs:
             runs.setdefault(run, row.opened_at)
     return runs
+
+
+def told_of(session: Session, kind: Kind, closed_after: dt.datetime) -> dict[str, dt.datetime | None]:
+    """Return the runs of incidents that are open, or were closed after an instant, each with when; None: it is open."""
+    c = lis_incidents.c
+    closed = sa.select(c.runs, c.closed_at).where(c.closed_at > closed_after, c.kind == kind.value)
+    rows = session.execute(closed.order_by(c.closed_at).limit(CHUNK)).all()
+    runs: dict[str, dt.datetime | None] = {run: row.closed_at for row in rows for run in row.runs}
+    return {**runs, **dict.fromkeys(run for row in _open(session, [kind]) for run in row.runs)}
 
 
 def _open(session: Session, kinds: Collection[Kind], *, lock: bool = False) -> Iterator[Any]:

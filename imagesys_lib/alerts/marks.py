@@ -16,29 +16,45 @@ from imagesys_lib.intervals import UTC
 
 
 @dataclass(frozen=True)
+class Told:
+    """What was told: since when, and of which runs."""
+
+    since: dt.datetime
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Marks:
     """The folder of one machine's marks. A disk that takes none costs a mail too many, never one too few."""
 
     folder: Path
 
-    def once(self, what: str, keep: Callable[[], bool], *, lapses_hours: float) -> None:
+    def once(self, what: str, keep: Callable[[], bool], *, lapses_hours: float, run: str = "") -> None:
         """Call ``keep``, unless it has kept this mail before; only what it has kept counts as told.
 
-        After ``lapses_hours`` without further trouble it is forgotten, and new trouble is told anew.
+        After ``lapses_hours`` without further trouble it is forgotten, and new trouble is told anew. ``run`` joins the
+        runs that it was told of.
         """
-        path = self._path(what)
         with self._alone():
-            told = self.since(what)
-            if told and _age_seconds(path) > lapses_hours * 3600:
-                told = None
+            told = self.told(what, lapses_hours=lapses_hours)
             if told or keep():
+                known = told or Told(dt.datetime.now(UTC))
+                runs = dict.fromkeys((*known.runs, run) if run else known.runs)
                 with contextlib.suppress(OSError):
-                    path.write_text((told or dt.datetime.now(UTC)).isoformat(), encoding="ascii")
+                    self._path(what).write_text("\n".join((known.since.isoformat(), *runs)), encoding="utf-8")
 
     def since(self, what: str) -> dt.datetime | None:
         """Return when it was told; None if it was not."""
+        told = self.told(what)
+        return told.since if told else None
+
+    def told(self, what: str, *, lapses_hours: float | None = None) -> Told | None:
+        """Return what is known of it; None if it was not told, or has lapsed where it may."""
+        path = self._path(what)
         with contextlib.suppress(OSError, ValueError):
-            return dt.datetime.fromisoformat(self._path(what).read_text(encoding="ascii"))
+            since, *runs = path.read_text(encoding="utf-8").split("\n")
+            told = Told(dt.datetime.fromisoformat(since), tuple(runs))
+            return None if lapses_hours is not None and _age_seconds(path) > lapses_hours * 3600 else told
         return None
 
     def forget(self, what: str) -> None:

@@ -69,6 +69,8 @@ def _reserve_due(ctx: Context, run: Run) -> None:
     images = _count_due(ctx, due)
     size = batch_size(images, len(existing), ctx.config.batch)
     log.info("%s: %d images due, %d batches exist, batch size %d", ctx.country.upper(), images, len(existing), size)
+    if images:
+        runs.go_on(ctx.db, run.run_id)  # or a `heal` would take its new batches for those of a run that is over
     seq = existing[-1].seq + 1 if existing else 0
     patience = _PATIENCE
     while images and seq < most and patience:

@@ -77,3 +77,13 @@ def failed(name: str, message: str, kind: str = "") -> Any:
     from imagesys_failures import Failure
 
     return Failure(name, message, f"http://airflow.example.test/{name}", kind, 1)
+
+
+def count(runs: dict[str, str]) -> Any:
+    """Airflow's answer to how many of some runs there are, in some states."""
+
+    def get_dr_count(dag_id: str, run_ids: list[str], states: list[str] | None = None) -> int:
+        found = [runs[key] for key in (f"{dag_id} {run_id}" for run_id in run_ids) if key in runs]
+        return len([state for state in found if states is None or state in states])
+
+    return get_dr_count

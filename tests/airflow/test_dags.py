@@ -143,17 +143,6 @@ def test_mapped_instances_are_named(dags: dict[str, Any]) -> None:
     assert "instance_name" in dag.task_dict["sync"].partial_kwargs["map_index_template"]
 
 
-def test_a_backfill_yields_to_the_daily_run() -> None:
-    from types import SimpleNamespace
-
-    from imagesys_priority import DailyFirst
-
-    task = SimpleNamespace(priority_weight=30)
-    weigh = DailyFirst().get_weight
-    daily = weigh(SimpleNamespace(run_id="scheduled__2026-03-01", task=task))
-    assert daily > weigh(SimpleNamespace(run_id="backfill__2026-03-01", task=task)) == 30
-
-
 def test_parsing_all_dags_takes_less_time_than_importing_airflow(airflow_database: None) -> None:
     program = f"""
 import time

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from imagesys_lib import runs
 from imagesys_lib.config import load_config
 from imagesys_lib.stages.report import Disk, NodeState, Summary, Weights
 from imagesys_lib.stages.report.digest import LastRun
@@ -294,3 +295,16 @@ def test_a_report_cleared_alone_judges_anew_by_database_and_tasks(world: World) 
     assert reported() == "failed"  # a task that the database cannot judge
     run.get_task_instance("publish").set_state("success")
     assert reported() == "success"
+
+
+def test_a_run_of_which_one_task_was_cleared_alone_is_not_told_as_still_going(sink: Sink, world: World) -> None:
+    from imagesys_daily_report import DailyReportOperator
+
+    run = world.run()
+    world.pipeline(run)
+    runs.begin(world.ctx.db, run)  # `preflight`, after which no report came
+    ti = MagicMock()
+    for over in (False, True):
+        ti.get_dr_count = lambda dag_id, run_ids, states, over=over: int(over and states == ["success"])
+        DailyReportOperator(task_id="mail", countries=["uk"]).execute({"ti": ti})
+    assert [f"run {run.run_id} is still going" in text for text in sink.texts()] == [True, False]

@@ -18,7 +18,7 @@ from imagesys_lib.config import Breaker
 from imagesys_lib.datasources import Tally, note
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_mails
-from tests.airflow.mails import DAG_ID, Sink, ends, late, run
+from tests.airflow.mails import DAG_ID, Sink, count, ends, late, run
 from tests.airflow.test_runs import context_of
 from tests.world import World
 
@@ -220,16 +220,6 @@ def test_what_tasks_log_from_the_level_on_is_one_mail_a_run(
     assert "sync[n1]\n  - WARNING: n2 is slow (3 times)" in sink.texts()[0]
     assert "plan[0]\n" in sink.texts()[0]
     assert "not worth" not in sink.texts()[0]
-
-
-def count(runs: dict[str, str]) -> Any:
-    """Airflow's answer to how many of some runs there are, in some states."""
-
-    def get_dr_count(dag_id: str, run_ids: list[str], states: list[str] | None = None) -> int:
-        found = [runs[key] for key in (f"{dag_id} {run_id}" for run_id in run_ids) if key in runs]
-        return len([state for state in found if states is None or state in states])
-
-    return get_dr_count
 
 
 def test_runs_whose_end_nobody_told_are_taken_back_by_the_next_heal(

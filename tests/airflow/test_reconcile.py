@@ -10,9 +10,13 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
+from imagesys_lib import runs
 from imagesys_lib.alerts import incidents
 from imagesys_lib.alerts.incidents import Kind
 from imagesys_lib.db.engine import write
+from imagesys_lib.stages.download import download
+from imagesys_lib.stages.ingest import ingest
+from imagesys_lib.stages.plan import plan
 from include.sandbox.settings import PROJECT
 from tests.world import DAY, World
 
@@ -34,20 +38,45 @@ def uk(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return dag
 
 
-def test_what_nobody_took_back_the_next_run_does(world: World, uk: Any) -> None:
-    def ran(days: int) -> Any:
-        at = dt.datetime.combine(DAY + dt.timedelta(days=days), dt.time(3), tzinfo=ZoneInfo("Europe/London"))
-        return uk.test(logical_date=at)
+def ran(uk: Any, days: int) -> Any:
+    """A run of its own, so many days later."""
+    at = dt.datetime.combine(DAY + dt.timedelta(days=days), dt.time(3), tzinfo=ZoneInfo("Europe/London"))
+    return uk.test(logical_date=at)
 
+
+def state(world: World, run_id: str) -> str:
+    row = runs.load(world.ctx.db, run_id)
+    assert row is not None
+    return str(row.state)
+
+
+def test_what_nobody_took_back_the_next_run_does(world: World, uk: Any) -> None:
     world.seed(4)
-    first = ran(1)
+    first = ran(uk, 1)
     assert first.state == "success"
     for run_id in (first.run_id, "scheduled__deleted"):
         key = f"imagesys_uk {run_id}"
         write(world.ctx.db, lambda session, key=key: incidents.begin(session, Kind.FAILED, key, key))
     since = len(world.sandbox.mail.files())
-    assert ran(2).state == "success"
+    assert ran(uk, 2).state == "success"
     assert world.rows(sa.text("SELECT subject FROM lis_incidents WHERE is_open = 1")) == []
     (mail,) = world.sandbox.mail.mails(since)
     assert str(mail["subject"]) == f"[ImageSys] UK run of {DAY} has ended well"
     assert f"/dags/imagesys_uk/runs/{first.run_id[:10]}" in mail.get_body(("plain",)).get_content()
+
+
+def test_the_next_run_takes_over_what_a_run_left_that_ended_without_a_report(world: World, uk: Any) -> None:
+    world.seed(4)
+    first = ran(uk, 1)
+    by_hand = world.run()
+    runs.begin(world.ctx.db, by_hand)  # it goes on, and Airflow knows nothing of it
+    entries = world.seed(9, seed=1)
+    own = world.run(run_id=first.run_id)
+    ingest(world.ctx, own)
+    download(world.ctx, plan(world.ctx, own)[-1].batch_id)  # cleared alone: no report follows
+    assert state(world, first.run_id) == "running"
+    assert world.count() == {"live": 4, "downloaded": len(entries)}
+    assert ran(uk, 2).state == "success"
+    assert world.count() == {"live": 4 + len(entries)}
+    assert state(world, first.run_id) == "success"
+    assert state(world, by_hand.run_id) == "running"

@@ -131,6 +131,21 @@ def test_a_mark_lasts_while_the_trouble_does_and_lapses_after_it(tmp_path: Path)
     assert len(told) == 3
 
 
+def test_a_mark_knows_the_runs_that_it_was_told_of_until_it_lapses(tmp_path: Path) -> None:
+    marks = Marks(tmp_path)
+    for name in ("r1", "r2", "r1"):
+        marks.once("x", lambda: True, lapses_hours=24, run=name)
+    told = marks.told("x", lapses_hours=24)
+    assert told
+    assert (told.since, told.runs) == (marks.since("x"), ("r1", "r2"))
+    (path,) = tmp_path.glob("imagesys-told-*")
+    os.utime(path, (time.time() - 25 * 3600,) * 2)
+    assert marks.told("x", lapses_hours=24) is None
+    assert marks.told("x") == told
+    marks.once("x", lambda: True, lapses_hours=24, run="r3")
+    assert (marks.told("x") or told).runs == ("r3",)
+
+
 def test_many_who_tell_the_same_at_once_keep_one_mail(tmp_path: Path) -> None:
     marks = Marks(tmp_path)
     told: list[str] = []

@@ -1,0 +1,135 @@
+"""Mails about a run's failure that nobody sent, or that were sent while the database was away: each is told once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from imagesys_lib import runs
+from imagesys_lib.runs import Kind
+from tests.airflow.mails import DAG_ID, Sink, count, ends, late, run
+from tests.airflow.test_runs import context_of
+from tests.world import DAY, World
+
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
+
+
+def judged(world: World, day: int, state: str, kind: Kind = Kind.SCHEDULED) -> None:
+    """What a run leaves in the database."""
+    own = world.run(kind, DAY.replace(day=day), run_id=f"{kind.value}__2026-03-{day}")
+    runs.begin(world.ctx.db, own)
+    runs.mark_ingested(world.ctx.db, own)
+    runs.finish(world.ctx.db, own, state, {"lost": []})
+
+
+def heals(states: dict[str, str]) -> None:
+    """The `heal` of the next run, to which Airflow says how runs stand."""
+    from imagesys_operators import StageOperator
+
+    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    context = context_of(heal)
+    context["ti"].get_dr_count = count(states)
+    heal.execute(context)
+
+
+@contextmanager
+def no_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The connection names a port where nothing listens."""
+    import imagesys_incidents
+
+    connection = json.loads(os.environ["AIRFLOW_CONN_IMAGESYS_DB"])
+    with monkeypatch.context() as patch:
+        patch.setattr(imagesys_incidents, "_LOOK_SECONDS", 1)
+        patch.setenv("AIRFLOW_CONN_IMAGESYS_DB", json.dumps({**connection, "port": 1}))
+        yield
+
+
+def test_a_failure_is_mailed_although_airflow_does_not_say_which_tasks_failed(sink: Sink) -> None:
+    from types import SimpleNamespace
+
+    from imagesys_incidents import RunFailed
+
+    plain = {**run(), "run_id": run()["dag_run_id"]}
+    dag = SimpleNamespace(dag_id=DAG_ID, task_ids=["report"])
+    context: Any = {"dag": dag, "dag_run": SimpleNamespace(model_dump=lambda: plain), "run_id": plain["run_id"]}
+    RunFailed("uk")(context)  # outside of Airflow's processes there is nobody to ask
+    assert sink.subjects() == ["run of 2026-03-28 failed"]
+    assert "Airflow does not say which tasks failed" in sink.texts()[0]
+
+
+def test_a_failure_that_nobody_told_is_told_by_the_next_heal(
+    sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged(world, 25, "failed")
+    judged(world, 26, "success")  # with which the 25th is no news
+    judged(world, 27, "failed")
+    judged(world, 28, "failed", Kind.MANUAL)  # by hand: Airflow does not know it
+    for day in (10, 11):
+        judged(world, day, "failed", Kind.BACKFILL)
+    backfills = {f"{DAG_ID} backfill__2026-03-{day}": "failed" for day in (10, 11)}
+    states = {f"{DAG_ID} scheduled__2026-03-{day}": "failed" for day in (25, 27)}
+    for _ in range(2):
+        heals({**states, **backfills})
+    assert sink.subjects() == ["run of 2026-03-27 failed", "backfill failed"]
+    assert "state failed" in sink.texts()[0]
+    ends(run(27), well=False, monkeypatch=monkeypatch)  # the callback comes after all
+    judged(world, 27, "success")
+    ends(run(27), well=True, monkeypatch=monkeypatch)
+    heals(backfills)
+    assert sink.subjects()[2:] == ["run of 2026-03-27 has ended well"]
+
+
+def test_a_run_that_failed_again_after_its_alert_was_taken_back_is_told_anew(
+    sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = {f"{DAG_ID} scheduled__2026-03-27": "failed"}
+    judged(world, 27, "failed")
+    ends(run(27), well=False, monkeypatch=monkeypatch)
+    heals(states)
+    ends(run(27), well=True, monkeypatch=monkeypatch)
+    heals(states)  # cleared meanwhile, say: what its last report found had been told
+    assert len(sink.subjects()) == 2
+    judged(world, 27, "failed")
+    heals(states)
+    assert sink.subjects()[2:] == ["run of 2026-03-27 failed"]
+
+
+def test_what_was_told_without_a_database_is_not_told_again_with_one_and_its_end_is(
+    sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with no_database(monkeypatch):
+        late(run())
+        ends(run(), well=False, monkeypatch=monkeypatch)
+    assert sink.subjects() == ["run of 2026-03-28 is late", "run of 2026-03-28 failed"]
+    ends(run(), well=False, monkeypatch=monkeypatch)  # cleared, and the database is back
+    for _ in range(2):
+        ends(run(), well=True, monkeypatch=monkeypatch)
+    assert sink.subjects()[2:] == ["run of 2026-03-28 has ended well"]
+    assert sink.texts()[2].count("It was") == 1
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_the_end_of_a_backfill_that_was_told_without_a_database_is_told_once_all_its_days_are_well(
+    sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    days = [run(day, "backfill") for day in (10, 11, 12)]
+    with no_database(monkeypatch):
+        for day in days[:2]:
+            ends(day, well=False, monkeypatch=monkeypatch)
+        ends(days[0], well=True, monkeypatch=monkeypatch)
+    if again:
+        ends(days[2], well=False, monkeypatch=monkeypatch)
+    assert sink.subjects() == ["backfill failed"]
+    for day in days:
+        assert sink.subjects() == ["backfill failed"]
+        ends(day, well=True, monkeypatch=monkeypatch)
+        if day is days[1] and not again:
+            break
+    assert sink.subjects() == ["backfill failed", "backfill has ended well"]
+    assert world.rows(sa.text("SELECT subject FROM lis_incidents WHERE is_open = 1")) == []
