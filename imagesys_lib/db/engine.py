@@ -27,7 +27,7 @@ from tenacity import (
 )
 
 from imagesys_lib.connections import Connection
-from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault, LockHeld, LockLost
+from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault, LockHeld, LockLost, NotMade
 
 __all__ = [
     "CHUNK",
@@ -182,7 +182,7 @@ def _patiently(engine: Engine, attempt: Callable[[], T], patience: float | None 
                 remedy="check the connection's login, password, schema and rights (`imagesys doctor`).",
             ) from None
         if code in _NOT_MADE:
-            raise EnvironmentFault(
+            raise NotMade(
                 f"Database {where} is not as it should be: {error.orig}.",
                 remedy="run `imagesys db upgrade`; if it is the ETL's table, correct `etl` in the configuration.",
             ) from None
