@@ -31,7 +31,7 @@ from imagesys_lib.nodes.commands import (
 )
 from imagesys_lib.nodes.faults import NodeFault, classify
 from imagesys_lib.nodes.node import Node
-from imagesys_lib.nodes.running import Silent, Watch, buffered, run
+from imagesys_lib.nodes.running import Silent, Watch, buffered, run, start
 
 _PATIENCE = 5  # times `transfer.io_timeout`: a busy disk may think for longer than a network
 _FEW_INODES = 100
@@ -227,9 +227,7 @@ class NodeSession:
         line = command(self.node.root, "list", country, *([prefix] if prefix else []))
         with (
             tempfile.TemporaryFile() as messages,
-            subprocess.Popen(
-                self._ssh(line), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages, bufsize=0
-            ) as process,
+            start(self._ssh(line), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process,
         ):
             assert process.stdout is not None
             stream = buffered(process.stdout, Watch(self._stop, self._patience, messages))
