@@ -87,7 +87,8 @@ def sync(ctx: Context, node_name: str, run: Run | None = None) -> Synced:
             while not update_readiness(ctx, node) and changes.pending(ctx.db, node_name, 1):
                 total += work.catch_up()  # what was made meanwhile
     except NodeFault as fault:
-        node_records.note(ctx.db, node_name, fault)
+        if fault.reason != "busy":  # which is no fault of the node's
+            node_records.note(ctx.db, node_name, fault)
         raise
     node_records.note(ctx.db, node_name, None)
     settle(ctx)
