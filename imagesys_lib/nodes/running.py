@@ -18,9 +18,11 @@ from functools import cache
 from typing import IO, Any
 
 from imagesys_lib.errors import Stopped
+from imagesys_lib.nodes.faults import Garbled
 
 _POLL = 0.5  # seconds between looks at `stop` while a command runs
 _BLOCK = 64 * 1024  # what a pipe holds
+_MOST = 64 * 1024 * 1024  # bytes of an answer; those to a thousand images have some hundred kilobytes
 
 
 class Silent(Exception):
@@ -117,7 +119,7 @@ def run(
     patience: float | None = None,
     detached: bool = False,
 ) -> Ended:
-    """Run one command to its end. Raises Stopped or Silent, and then the command is gone.
+    """Run one command to its end. Raises Stopped, Silent, or Garbled if it never stops talking; then it is gone.
 
     A detached child keeps its output open for ever, so that is not read, and messages go through a file.
     """
@@ -129,7 +131,9 @@ def run(
         with start(command, stdin=given, stdout=output, stderr=messages) as process:
             watch = Watch(stop, patience, messages)
             try:
-                said = b"" if process.stdout is None else Output(process.stdout, watch).readall()
+                said = b"" if process.stdout is None else buffered(process.stdout, watch).read(_MOST + 1)
+                if len(said) > _MOST:
+                    raise Garbled(f"more than {_MOST} bytes came")
                 _wait(process, watch)
             except Stopped:
                 process.terminate()
