@@ -30,6 +30,7 @@ from imagesys_lib.nodes.commands import (
     rsync_program,
 )
 from imagesys_lib.nodes.faults import Garbled, NodeFault, classify
+from imagesys_lib.nodes.folder import SessionFolder
 from imagesys_lib.nodes.node import Node
 from imagesys_lib.nodes.running import Silent, Watch, buffered, run, start
 
@@ -49,17 +50,17 @@ class NodeSession:
     def __init__(self, node: Node, stop: threading.Event | None = None) -> None:
         self.node = node
         self._stop = stop
-        self._folder = tempfile.TemporaryDirectory(prefix="imagesys-ssh-")
-        self._config = Path(self._folder.name) / "config"
+        self._folder = SessionFolder()
+        self._config = self._folder.path / "config"
 
     def __enter__(self) -> NodeSession:
-        self._write_config()
         try:
+            self._write_config()
             # `-f` leaves a master behind that the other commands share; it ends with this session, or by itself.
             master = ["ssh", "-F", str(self._config), "-M", "-N", "-f", self.node.name]
             self._call(master, patience=self._patience, detached=True)
         except BaseException:
-            self._folder.cleanup()
+            self._folder.remove()
             raise
         return self
 
@@ -72,10 +73,10 @@ class NodeSession:
             check=False,
             timeout=30,
         )
-        self._folder.cleanup()
+        self._folder.remove()
 
     def _write_config(self) -> None:
-        node, folder = self.node, Path(self._folder.name)
+        node, folder = self.node, self._folder.path
         key_file = node.key_file
         if node.private_key:
             key = folder / "key"
