@@ -43,6 +43,10 @@ class DatabaseUnavailable(EnvironmentFault):
     """The database did not answer within the bounded tries."""
 
 
+class NotMade(EnvironmentFault):
+    """A table is not there, or not as this release needs it: nobody has migrated that schema."""
+
+
 class DiskFull(EnvironmentFault):
     """The staging disk has reached its floor; admission stops before anything is half written."""
 

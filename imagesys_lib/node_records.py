@@ -20,6 +20,7 @@ from imagesys_lib.db.schema import (
     lis_nodes,
 )
 from imagesys_lib.nodes import NodeFault
+from imagesys_lib.states import State
 
 SCRUB = "scrub"
 """The kind of a check that reads files; any other kind looks at names and sizes."""
@@ -93,13 +94,15 @@ def note(engine: Engine, node: str, fault: NodeFault | None) -> None:
 def is_relied_on(engine: Engine, node: str) -> bool:
     """Say whether a node should hold more than its own changes, still open, will bring.
 
-    It should once a sync of it has ended well, and where changes were settled that it has never been asked to apply.
+    It should once a sync of it has ended well, and where changes were settled that it has never been asked to apply, or
+    are forgotten by now while their images are live.
     """
-    n, c, ack = lis_nodes.c, lis_changes.c, lis_change_acks.c
+    i, n, c, ack = lis_images.c, lis_nodes.c, lis_changes.c, lis_change_acks.c
     synced = sa.select(n.node).where(n.node == node, n.synced_at.is_not(None))
     acked = sa.select(ack.change_id).where(ack.change_id == c.change_id, ack.node == node)
     without = sa.select(c.change_id).where(c.settled_at.is_not(None), ~acked.exists()).limit(1)
-    return bool(read(engine, synced)) or bool(read(engine, without))
+    forgotten = sa.select(i.image_id).where(i.state == State.LIVE.value, ~changes.is_open(i.change_id)).limit(1)
+    return any(bool(read(engine, query)) for query in (synced, without, forgotten))
 
 
 def mark(engine: Engine, node: str, reasons: Mapping[str, str], *, keep: bool = False) -> None:

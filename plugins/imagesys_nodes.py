@@ -114,13 +114,13 @@ class SyncNodeOperator(NodeOperator, SSHOperator):
         self.command = command(node.root, "prepare")
         self.conn_timeout = round(node.transfer.connect_timeout)
         try:
-            output = SSHOperator.execute(self, context)
-        except (ImageSysError, OSError, ValueError, paramiko.SSHException, AirflowException) as error:
+            output = b64decode(SSHOperator.execute(self, context)).decode("utf-8", "replace")
+            space = parse_space(output)
+        except (ImageSysError, OSError, ValueError, IndexError, paramiko.SSHException, AirflowException) as error:
             ctx.check_stop()
             fault = error if isinstance(error, NodeFault) else as_node_fault(self.node, error)
             node_records.note(ctx.db, self.node, fault)
             raise fault from None
-        space = parse_space(b64decode(output).decode("utf-8", "replace"))
         self.log.info("%s has %d MB free", self.node, space.free_bytes >> 20)
 
     def raise_for_status(self, exit_status: int, stderr: bytes, context: TaskContext | None = None) -> None:  # noqa: ARG002

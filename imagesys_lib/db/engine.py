@@ -27,7 +27,7 @@ from tenacity import (
 )
 
 from imagesys_lib.connections import Connection
-from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault, LockHeld, LockLost
+from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault, LockHeld, LockLost, NotMade
 
 __all__ = [
     "CHUNK",
@@ -182,7 +182,7 @@ def _patiently(engine: Engine, attempt: Callable[[], T], patience: float | None 
                 remedy="check the connection's login, password, schema and rights (`imagesys doctor`).",
             ) from None
         if code in _NOT_MADE:
-            raise EnvironmentFault(
+            raise NotMade(
                 f"Database {where} is not as it should be: {error.orig}.",
                 remedy="run `imagesys db upgrade`; if it is the ETL's table, correct `etl` in the configuration.",
             ) from None
@@ -208,23 +208,22 @@ class named_lock:  # noqa: N801 - used as a context manager, like the standard l
     It is gone, too, when that connection or the server is: whoever works for long asks with :meth:`verify`.
 
     ``on_wait(seconds)`` is called about every two seconds while somebody else holds it, and may raise.
-    Raises LockHeld after ``timeout`` seconds.
+    Raises LockHeld after ``timeout`` seconds, and DatabaseUnavailable as :func:`write` does.
     """
 
     def __init__(
         self, engine: Engine, name: str, *, timeout: float, on_wait: Callable[[float], None] = lambda _: None
     ) -> None:
         self._engine, self._name, self._timeout, self._on_wait = engine, name[:64], timeout, on_wait
+        self._session: Session | None = None
 
     def __enter__(self) -> named_lock:
         started = time.monotonic()
-        self._session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
-            self._session.exec_driver_sql(f"SET SESSION wait_timeout = {_IDLE}")
             while True:
                 left = self._timeout - (time.monotonic() - started)
                 wait = max(0.0, min(2.0, left))
-                if self._session.scalar(sa.select(sa.func.get_lock(self._name, wait))) == 1:
+                if _patiently(self._engine, lambda: self._take(wait)):  # noqa: B023 - called at once
                     return self
                 if left <= 0:
                     raise LockHeld(
@@ -233,15 +232,25 @@ class named_lock:  # noqa: N801 - used as a context manager, like the standard l
                     )
                 self._on_wait(time.monotonic() - started)
         except BaseException:
-            self._session.invalidate()
-            self._session.close()
+            self.__exit__()
+            raise
+
+    def _take(self, seconds: float) -> bool:
+        """Ask for the lock, over a new connection if there is none, and wait so long; say whether it is held."""
+        try:
+            if self._session is None:
+                self._session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                self._session.exec_driver_sql(f"SET SESSION wait_timeout = {_IDLE}")
+            return self._session.scalar(sa.select(sa.func.get_lock(self._name, seconds))) == 1
+        except BaseException:
+            self.__exit__()
             raise
 
     def verify(self) -> None:
         """Raise LockLost if the lock is no longer held, so that two workers never go on side by side."""
         mine = sa.func.is_used_lock(self._name) == sa.func.connection_id()
         try:
-            held = self._session.scalar(sa.select(mine)) == 1
+            held = self._session is not None and self._session.scalar(sa.select(mine)) == 1
         except SQLAlchemyError as error:
             log.warning("lock %r: %s", self._name, error)
             held = False
@@ -253,5 +262,7 @@ class named_lock:  # noqa: N801 - used as a context manager, like the standard l
 
     def __exit__(self, *_: object) -> None:
         # Invalidated rather than returned to the pool: the lock must go even where RELEASE_LOCK cannot be sent.
-        self._session.invalidate()
-        self._session.close()
+        session, self._session = self._session, None
+        if session is not None:
+            session.invalidate()
+            session.close()

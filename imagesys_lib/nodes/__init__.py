@@ -6,12 +6,13 @@ A node needs sshd, rsync, coreutils and findutils. docs/nodes.md is the page for
 from __future__ import annotations
 
 from imagesys_lib.nodes.commands import Entry, Space, command, parse_space, script_version
-from imagesys_lib.nodes.faults import NodeFault, classify
+from imagesys_lib.nodes.faults import Garbled, NodeFault, classify
 from imagesys_lib.nodes.node import Node, node_from_connection
 from imagesys_lib.nodes.session import NodeSession
 
 __all__ = [
     "Entry",
+    "Garbled",
     "Node",
     "NodeFault",
     "NodeSession",

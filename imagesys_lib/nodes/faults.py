@@ -15,6 +15,10 @@ class NodeFault(ImageSysError):
         super().__init__(f"Node {node}: {reason}: {detail}", remedy=_REMEDIES[reason].format(node=node))
 
 
+class Garbled(ValueError):
+    """What a node sends is no answer to what it was asked."""
+
+
 _REMEDIES = {
     "host_key": "its key changed: verify it with the node's administrator, then update host_key of connection {node}.",
     "auth": "install the key of connection {node} in the node's authorized_keys, or correct its login.",

@@ -1,4 +1,7 @@
-"""Running ssh and rsync. A child that is told to stop, or from which nothing comes for too long, is ended."""
+"""Running ssh and rsync. A child that is told to stop, or from which nothing comes for too long, is ended.
+
+It ends with this process, however that ends: one that went on alone would write to a node whose lock is free.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,15 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import IO, Any
 
 from imagesys_lib.errors import Stopped
+from imagesys_lib.nodes.faults import Garbled
 
 _POLL = 0.5  # seconds between looks at `stop` while a command runs
 _BLOCK = 64 * 1024  # what a pipe holds
+_MOST = 64 * 1024 * 1024  # bytes of an answer; those to a thousand images have some hundred kilobytes
 
 
 class Silent(Exception):
@@ -87,6 +93,24 @@ def buffered(pipe: IO[bytes], watch: Watch) -> io.BufferedReader:
     return io.BufferedReader(Output(pipe, watch), _BLOCK)
 
 
+def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a command that is killed when the calling thread is no more: the one that waits for it."""
+    return subprocess.Popen([*_dying_with_us(), *command], bufsize=0, **options)
+
+
+@cache
+def _dying_with_us() -> tuple[str, ...]:
+    """Return how a command begins that dies with who started it: through util-linux, as a `preexec_fn` is not safe
+    beside threads. It may be missing, or too simple: then an orphan ends with the group that it is at.
+    """
+    setpriv = ("setpriv", "--pdeathsig", "KILL")
+    try:
+        known = subprocess.run([*setpriv, "true"], capture_output=True, check=False, timeout=30).returncode == 0
+    except OSError:
+        known = False
+    return setpriv if known else ()
+
+
 def run(
     command: Sequence[str],
     *,
@@ -95,7 +119,7 @@ def run(
     patience: float | None = None,
     detached: bool = False,
 ) -> Ended:
-    """Run one command to its end. Raises Stopped or Silent, and then the command is gone.
+    """Run one command to its end. Raises Stopped, Silent, or Garbled if it never stops talking; then it is gone.
 
     A detached child keeps its output open for ever, so that is not read, and messages go through a file.
     """
@@ -104,10 +128,12 @@ def run(
         given.write(data)
         given.seek(0)
         output = subprocess.DEVNULL if detached else subprocess.PIPE
-        with subprocess.Popen(command, stdin=given, stdout=output, stderr=messages, bufsize=0) as process:
+        with start(command, stdin=given, stdout=output, stderr=messages) as process:
             watch = Watch(stop, patience, messages)
             try:
-                said = b"" if process.stdout is None else Output(process.stdout, watch).readall()
+                said = b"" if process.stdout is None else buffered(process.stdout, watch).read(_MOST + 1)
+                if len(said) > _MOST:
+                    raise Garbled(f"more than {_MOST} bytes came")
                 _wait(process, watch)
             except Stopped:
                 process.terminate()

@@ -11,13 +11,13 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, TypeVar
 
 from imagesys_lib.nodes.commands import (
     Entry,
@@ -29,9 +29,12 @@ from imagesys_lib.nodes.commands import (
     parse_sums,
     rsync_program,
 )
-from imagesys_lib.nodes.faults import NodeFault, classify
+from imagesys_lib.nodes.faults import Garbled, NodeFault, classify
+from imagesys_lib.nodes.folder import SessionFolder
 from imagesys_lib.nodes.node import Node
-from imagesys_lib.nodes.running import Silent, Watch, buffered, run
+from imagesys_lib.nodes.running import Silent, Watch, buffered, run, start
+
+T = TypeVar("T")
 
 _PATIENCE = 5  # times `transfer.io_timeout`: a busy disk may think for longer than a network
 _FEW_INODES = 100
@@ -47,17 +50,17 @@ class NodeSession:
     def __init__(self, node: Node, stop: threading.Event | None = None) -> None:
         self.node = node
         self._stop = stop
-        self._folder = tempfile.TemporaryDirectory(prefix="imagesys-ssh-")
-        self._config = Path(self._folder.name) / "config"
+        self._folder = SessionFolder()
+        self._config = self._folder.path / "config"
 
     def __enter__(self) -> NodeSession:
-        self._write_config()
         try:
+            self._write_config()
             # `-f` leaves a master behind that the other commands share; it ends with this session, or by itself.
             master = ["ssh", "-F", str(self._config), "-M", "-N", "-f", self.node.name]
             self._call(master, patience=self._patience, detached=True)
         except BaseException:
-            self._folder.cleanup()
+            self._folder.remove()
             raise
         return self
 
@@ -70,10 +73,10 @@ class NodeSession:
             check=False,
             timeout=30,
         )
-        self._folder.cleanup()
+        self._folder.remove()
 
     def _write_config(self) -> None:
-        node, folder = self.node, Path(self._folder.name)
+        node, folder = self.node, self._folder.path
         key_file = node.key_file
         if node.private_key:
             key = folder / "key"
@@ -119,6 +122,8 @@ class NodeSession:
             ended = run(command, data=data, stop=self._stop, patience=patience, detached=detached)
         except Silent as silent:
             raise NodeFault(self.node.name, "timeout", str(silent)) from None
+        except Garbled as garbled:
+            raise NodeFault(self.node.name, "transfer", str(garbled)) from None
         if ended.returncode != 0:
             raise self._fault(ended.returncode, ended.messages)
         return ended.output
@@ -136,21 +141,30 @@ class NodeSession:
         output = self._call(self._ssh(line), data=data, patience=self._patience)
         return output.decode("utf-8", "replace")
 
+    def _read(self, parse: Callable[[str], T], verb: str, *arguments: str, data: bytes = b"") -> T:
+        """Ask, and return the answer as ``parse`` reads it. Raises NodeFault, also if it cannot be read."""
+        output = self._ask(verb, *arguments, data=data)
+        try:
+            return parse(output)
+        except (ValueError, IndexError):
+            detail = f"the answer to `{verb}` makes no sense: {output[:100]!r}"
+            raise NodeFault(self.node.name, "transfer", detail) from None
+
     def version(self) -> str:
         """Return the name and version of the script that answers: of a forced command the one installed there."""
         return self._ask("version").strip()
 
     def clock(self) -> float:
         """Return the node's time, in seconds since 1970."""
-        return float(self._ask("clock"))
+        return self._read(float, "clock")
 
     def prepare(self) -> Space:
         """Make the node's own folders, sweep old leftovers and return what is free."""
-        return parse_space(self._ask("prepare"))
+        return self._read(parse_space, "prepare")
 
     def space(self) -> Space:
         """Return what is free."""
-        return parse_space(self._ask("space"))
+        return self._read(parse_space, "space")
 
     def set_behind(self, country: str, behind: bool) -> None:
         """Note that a country's files are behind here, or are no more.
@@ -208,28 +222,26 @@ class NodeSession:
     def stat(self, country: str, paths: Iterable[str]) -> list[Entry]:
         """Return those of the listed thumbnails that are there, in path order."""
         listed = as_list(paths)
-        found = parse_stat(self._ask("stat", country, data=listed)) if listed else []
+        found = self._read(parse_stat, "stat", country, data=listed) if listed else []
         return sorted(found, key=lambda entry: entry.path)
 
     def sums(self, country: str, paths: Iterable[str]) -> dict[str, str]:
         """Return the SHA-1 of those of the listed thumbnails that are there, in hex."""
         listed = as_list(paths)
-        return parse_sums(self._ask("sums", country, data=listed)) if listed else {}
+        return self._read(parse_sums, "sums", country, data=listed) if listed else {}
 
     @contextmanager
     def listing(self, country: str, prefix: str = "") -> Iterator[IO[bytes]]:
         """Give the stream of every file below ``<root>/<country>``: path, tab, bytes, zero byte, in byte order.
 
         ``prefix`` narrows it to a folder, such as ``a/0``; paths stay relative to the country. Raises NodeFault at the
-        end of the block if the node failed on the way: what was read until then is not all. Nothing comes before all
-        files are found and sorted, but a sign of life for every folder does.
+        end of the block if the node failed on the way: what was read until then is not all; and where the block raises
+        Garbled. Nothing comes before all files are found and sorted, but a sign of life for every folder does.
         """
         line = command(self.node.root, "list", country, *([prefix] if prefix else []))
         with (
             tempfile.TemporaryFile() as messages,
-            subprocess.Popen(
-                self._ssh(line), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages, bufsize=0
-            ) as process,
+            start(self._ssh(line), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process,
         ):
             assert process.stdout is not None
             stream = buffered(process.stdout, Watch(self._stop, self._patience, messages))
@@ -239,6 +251,9 @@ class NodeSession:
             except Silent as silent:
                 process.kill()
                 raise NodeFault(self.node.name, "timeout", str(silent)) from None
+            except Garbled as garbled:
+                process.kill()
+                raise NodeFault(self.node.name, "transfer", str(garbled)) from None
             except BaseException:
                 process.kill()
                 raise

@@ -2,7 +2,8 @@
 
 What it lacks the database knows, unless its disk was lost, emptied or replaced meanwhile. The node itself remembers
 the folders that it had; one that does not find them again is not ready until a check of the whole tree has told the
-database what is there, and a repair has brought the rest.
+database what is there, and a repair has brought the rest. That holds for each country on it: the first that finds its
+folders gone says so for all.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from __future__ import annotations
 import logging
 
 from imagesys_lib import changes, node_records
+from imagesys_lib.config import load_config
 from imagesys_lib.context import Context
+from imagesys_lib.db.engine import probe
+from imagesys_lib.errors import EnvironmentFault, NotMade
 from imagesys_lib.nodes import NodeSession
 
 log = logging.getLogger(__name__)
@@ -20,6 +24,7 @@ def recognise(ctx: Context, node: NodeSession) -> bool:
     """Say whether the database knows what this node holds; one that was never given anything is welcome."""
     if node.is_known(ctx.country):
         return True
+    doubt_others(ctx, node)
     name = node.node.name
     if node_records.is_relied_on(ctx.db, name):
         log.warning(
@@ -31,6 +36,37 @@ def recognise(ctx: Context, node: NodeSession) -> bool:
         return False
     node.set_known(ctx.country, True)
     return True
+
+
+def doubt_others(ctx: Context, node: NodeSession) -> None:
+    """Note that all countries are behind that lack folders on a node, as one does: its disk may be another.
+
+    Each takes that back itself, when its own run has brought what it lacks.
+    """
+    name = node.node.name
+    for config in load_config().values():
+        if config.country == ctx.country or name not in config.nodes:
+            continue
+        other = Context(config, ctx.resolver, ctx.stop)
+        try:
+            if other.node(name).root != node.node.root or node.is_known(other.country):
+                continue
+            if _is_relied_on(other, name):
+                log.warning("%s %s: its folders are gone as well", other.country.upper(), name)
+                node.set_behind(other.country, True)
+        finally:
+            other.close()
+
+
+def _is_relied_on(other: Context, node_name: str) -> bool:
+    """Say whether a node should hold files of another country; where its database cannot be asked, it should."""
+    try:
+        probe(other.db)
+        return node_records.is_relied_on(other.db, node_name)
+    except NotMade:
+        return False
+    except EnvironmentFault:
+        return True
 
 
 def is_behind(ctx: Context, node_name: str) -> bool:

@@ -85,6 +85,9 @@ def repair(
     """
     marked = node_records.count_marks(ctx.db, node_name)
     if not marked:
+        if not dry_run:  # one that was killed after its last mark has not told
+            with NodeSession(ctx.node(node_name), ctx.stop) as node:
+                update_readiness(ctx, node)
         _keep_undone(ctx, node_name, run_id)
         return Repaired()
     with node_lock(ctx, node_name) as lock, NodeSession(ctx.node(node_name), ctx.stop) as node:

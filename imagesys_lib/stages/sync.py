@@ -80,13 +80,15 @@ def sync(ctx: Context, node_name: str, run: Run | None = None) -> Synced:
                 runs.set_figures(ctx.db, run.run_id, free)
             if not recognise(ctx, node) or is_behind(ctx, node_name):
                 node.set_behind(ctx.country, True)  # until it has caught up, also where there is no room for that
-            work = _Sync(ctx, node, lock, is_short=shortage(ctx, space) is not None)
-            work.make_room()
+            work = _Sync(ctx, node, lock)
+            if shortage(ctx, space):
+                work.make_room()
             total = work.catch_up()
             while not update_readiness(ctx, node) and changes.pending(ctx.db, node_name, 1):
                 total += work.catch_up()  # what was made meanwhile
     except NodeFault as fault:
-        node_records.note(ctx.db, node_name, fault)
+        if fault.reason != "busy":  # which is no fault of the node's
+            node_records.note(ctx.db, node_name, fault)
         raise
     node_records.note(ctx.db, node_name, None)
     settle(ctx)
@@ -119,11 +121,10 @@ def rehearse(ctx: Context, node_name: str) -> Synced:
 class _Sync:
     """One sync of one node, under its lock."""
 
-    def __init__(self, ctx: Context, node: NodeSession, lock: named_lock, *, is_short: bool) -> None:
+    def __init__(self, ctx: Context, node: NodeSession, lock: named_lock) -> None:
         self.ctx, self.node, self.lock = ctx, node, lock
         self.name = node.node.name
         self._done = 0
-        self._is_short = is_short
 
     def catch_up(self) -> Synced:
         """Apply all changes that the node has not acknowledged, oldest first."""
@@ -142,9 +143,7 @@ class _Sync:
         return total
 
     def make_room(self) -> None:
-        """Where a node is short of room, do all deletions ahead of their turn: it can take nothing before."""
-        if not self._is_short:
-            return
+        """Do all deletions ahead of their turn: a node that is short of room can take nothing before."""
         for _, images in _pending(self.ctx, self.name):
             self.ctx.give_way()
             self.lock.verify()
@@ -162,7 +161,7 @@ class _Sync:
         staged = [image for image in present if _is_staged(self.ctx, image)]
         unstaged = [image for image in present if not _is_staged(self.ctx, image)]
         failed = self._delete(absent)
-        if staged and self._is_short:
+        if staged:  # each time: a long backlog, or whoever else writes there, may have filled the disk meanwhile
             require_space(self.ctx, self.name, self.node.space())
         failed += push(self.node, self.ctx.staging.out, staged)
         reasons = {image.image_hash: "transfer" for image in failed}

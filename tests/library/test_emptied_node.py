@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_node_repairs
+from imagesys_lib.stages import repair as repair_module
 from imagesys_lib.stages.check import Part, check, daily_part, fs_check
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.repair import repair
@@ -138,6 +139,41 @@ def test_a_node_that_joins_later_is_not_ready_before_it_has_what_the_others_have
     repair(world.ctx, "n2")
     assert is_ready(world, "n2")
     assert_equal_nodes(world)
+
+
+def test_a_node_that_joins_a_country_without_news_is_not_ready_before_it_has_what_the_others_have(
+    world: World, part: Part
+) -> None:
+    """Changes are forgotten a month after all nodes had them, and there was none since."""
+    remove_below(world.root("n2"))
+    for table in ("lis_nodes", "lis_change_acks", "lis_changes"):
+        world.sql(f"DELETE FROM {table}")
+    sync(world.ctx, "n2")
+    assert not is_ready(world, "n2")
+    check(world.ctx, "n2", "run", part)
+    repair(world.ctx, "n2")
+    assert is_ready(world, "n2")
+    assert_equal_nodes(world)
+
+
+def test_a_repair_killed_before_it_could_say_that_the_node_is_ready_says_so_when_it_is_made_again(
+    world: World, live: Entries
+) -> None:
+    remove_below(world.root("n2"))
+    check(world.ctx, "n2")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(repair_module, "update_readiness", killed)
+        with pytest.raises(KeyboardInterrupt):
+            repair(world.ctx, "n2")
+    assert marked(world, "n2") == 0
+    repair(world.ctx, "n2", dry_run=True)
+    assert not is_ready(world, "n2")
+    repair(world.ctx, "n2")
+    assert is_ready(world, "n2")
 
 
 def test_a_new_node_is_ready_as_soon_as_it_has_caught_up(world: World) -> None:

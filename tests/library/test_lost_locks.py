@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 import sqlalchemy as sa
 
+from imagesys_lib.db import engine as engine_module
 from imagesys_lib.db.engine import named_lock
 from imagesys_lib.db.schema import lis_listing_images
-from imagesys_lib.errors import LockLost
+from imagesys_lib.errors import DatabaseUnavailable, LockLost
 from imagesys_lib.stages import repair as repair_module
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.publish import publish
@@ -59,6 +61,45 @@ def test_a_lock_outlasts_a_server_that_soon_ends_idle_connections(world: World) 
     finally:
         administrator.cursor().execute(f"SET GLOBAL wait_timeout = {was}")
         administrator.close()
+
+
+def test_a_database_that_is_away_when_a_lock_is_wanted_is_waited_for(world: World) -> None:
+    ctx = world.context()  # nothing is connected yet
+    world.sandbox.mariadb.stop()
+    back = threading.Timer(2, world.sandbox.mariadb.start)
+    back.start()
+    try:
+        with named_lock(ctx.db, "imagesys.test", timeout=1) as lock:
+            lock.verify()
+    finally:
+        back.join(60)
+
+
+def test_a_database_that_stays_away_when_a_lock_is_wanted_is_a_clear_failure(world: World) -> None:
+    ctx = world.context()
+    world.patch.setattr(engine_module, "_PATIENCE", 1.5)
+    world.sandbox.mariadb.stop()
+    try:
+        with pytest.raises(DatabaseUnavailable, match="did not answer within 2 s"):
+            sync(ctx, "n1")
+        assert world.cli("sync", "uk", "--node", "n1").code == 3
+    finally:
+        world.sandbox.mariadb.start()
+
+
+def test_a_database_that_goes_while_a_lock_is_waited_for_is_waited_for_too(world: World) -> None:
+    ctx, waits = world.context(), []
+
+    def restart(seconds: float) -> None:
+        if not waits:
+            world.sandbox.mariadb.stop()
+            world.sandbox.mariadb.start()
+        waits.append(seconds)
+
+    with named_lock(world.ctx.db, "imagesys.test", timeout=1):
+        with named_lock(ctx.db, "imagesys.test", timeout=30, on_wait=restart) as lock:
+            lock.verify()
+        assert waits
 
 
 def test_a_sync_that_loses_its_lock_ends_before_the_next_group_and_is_taken_up_again(world: World) -> None:

@@ -106,6 +106,35 @@ def test_a_node_below_its_floor_is_given_nothing(world: World, setting: str, rea
     assert len(assert_equal_nodes(world)) == 20
 
 
+@pytest.mark.long
+@MOUNTS
+@pytest.mark.parametrize(
+    ("disk", "floor", "more", "reason"),
+    [
+        ("size=2300k", {"node_min_free_mb": 2, "node_min_free_inodes": 0}, "size=64m", "disk_full"),
+        ("nr_inodes=1k", {"node_min_free_mb": 0, "node_min_free_inodes": 800}, "nr_inodes=20k", "inodes_full"),
+    ],
+)
+def test_a_long_backlog_stops_at_the_floor(
+    world: World, disk: str, floor: dict[str, int], more: str, reason: str
+) -> None:
+    made(world, IMAGES)
+    world.reconfigure(transfer={**floor, "group_images": 5})
+    root = world.root("n2")
+    with small_disk(root, disk):
+        with pytest.raises(NodeFault) as caught:
+            sync(world.ctx, "n2")
+        assert caught.value.reason == reason
+        disk_now = os.statvfs(root)
+        free = disk_now.f_bavail * disk_now.f_frsize >> 20 if reason == "disk_full" else disk_now.f_favail
+        assert 0 < len(world.tree("n2")) < 2 * IMAGES
+        assert free >= max(floor.values()) * 0.5  # a group beyond the floor, and no more
+        grow(root, more)
+        world.sync_all()
+        publish(world.ctx)
+        assert len(assert_equal_nodes(world)) == 2 * IMAGES
+
+
 def receivers(world: World, node: str) -> list[psutil.Process]:
     """Return the processes of rsync that run on a node."""
     found = []

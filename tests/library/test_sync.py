@@ -286,6 +286,7 @@ def test_waiting_for_a_node_has_an_end_and_obeys_a_stop(world: World) -> None:
     ctx = world.reconfigure(transfer={"lock_timeout": 0.5})
     with named_lock(ctx.db, "imagesys.uk.n1", timeout=1), pytest.raises(NodeFault, match=r"busy.*another worker"):
         sync(ctx, "n1")
+    assert world.rows(sa.select(lis_nodes)) == []  # no fault of the node's, for which others would pass it over
     ctx = world.reconfigure(transfer={"lock_timeout": 60})
     ctx.stop.set()
     with named_lock(ctx.db, "imagesys.uk.n1", timeout=1), pytest.raises(Stopped):

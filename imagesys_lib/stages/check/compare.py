@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import IO, Protocol
 
 from imagesys_lib.hashing import parse_thumbnail_path
-from imagesys_lib.nodes import Entry
+from imagesys_lib.nodes import Entry, Garbled
 
 _BLOCK = 256 * 1024
 _WINDOW = 32 * 1024  # of a block, taken apart at once
+_LONGEST = 8 * 1024  # more than a path can be
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def differences(listing: IO[bytes], pages: Iterable[Page], seen: Seen) -> Iterat
     """Yield what differs between a node's listing and the pages, and count in ``seen`` what lies there.
 
     ``listing`` yields records as :class:`Page` has them, in byte order; memory holds one page and one block of it.
+    Raises Garbled where it does not.
     """
     there = _Listing(listing)
     for page in pages:
@@ -105,6 +107,8 @@ def _unlike(there: _Listing, page: Page, seen: Seen) -> Iterator[Finding]:
 
 def _parts(record: bytes) -> tuple[bytes, bytes]:
     path, _, size = record.rpartition(b"\t")
+    if not size.isdigit():
+        raise Garbled(f"no path and size: {record[:100]!r}")
     return path, size
 
 
@@ -161,6 +165,8 @@ class _Listing:
                     return
                 self._at = end + 1
                 yield records
+            elif len(self._buffer) - self._at > _LONGEST:
+                raise Garbled(f"no end of a path and size: {self._buffer[self._at : self._at + 100]!r}")
             elif not self._more():
                 return
 

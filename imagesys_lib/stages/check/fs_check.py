@@ -20,7 +20,7 @@ from imagesys_lib.stages.check.expected import pages, unacknowledged
 from imagesys_lib.stages.check.parts import WHOLE, Part
 from imagesys_lib.stages.check.results import Checked, keep
 from imagesys_lib.stages.check.suspects import Suspects
-from imagesys_lib.stages.readiness import update_readiness
+from imagesys_lib.stages.readiness import doubt_others, update_readiness
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ def check(
             part = WHOLE
             if not dry_run:
                 node.set_behind(ctx.country, True)
+                doubt_others(ctx, node)
         result = _compare(ctx, node, part, dry_run=dry_run)
         if result.absent > result.files:
             log.warning("%s %s: %d files are there, %d are not", *_told(ctx, result), result.files, result.absent)
