@@ -106,7 +106,7 @@ def mark(engine: Engine, node: str, reasons: Mapping[str, str], *, keep: bool = 
     """Mark images (hash to reason, at most 1,000) whose files on a node are missing or wrong.
 
     One that was let go stays so, whatever a check sees of it, until the node has it; with ``keep`` any that is marked
-    already keeps its reason.
+    already keeps its reason, unless that is ``extra``, which says nothing of the files that it should have.
     """
     if reasons:
         write(engine, lambda session: mark_in(session, node, reasons, keep=keep))
@@ -118,7 +118,8 @@ def mark_in(session: Session, node: str, reasons: Mapping[str, str], *, keep: bo
     statement = insert(lis_node_repairs).values(since=NOW)
     was = lis_node_repairs.c.reason
     newer = sa.func.if_(was == sa.literal_column(f"'{LET_GO}'"), was, statement.inserted.reason)
-    reason: sa.ColumnElement[str] = was if keep else newer
+    kept = sa.func.if_(was == sa.literal_column("'extra'"), statement.inserted.reason, was)
+    reason: sa.ColumnElement[str] = kept if keep else newer
     if rows:
         session.execute(statement.on_duplicate_key_update(reason=reason), rows)
 

@@ -29,7 +29,7 @@ from imagesys_lib.nodes import NodeSession
 from imagesys_lib.stages.check import expected_on, spared_from, stat_images
 from imagesys_lib.stages.halves import in_halves
 from imagesys_lib.stages.readiness import update_readiness
-from imagesys_lib.stages.sources import Plan, Sourced, Sources, discard
+from imagesys_lib.stages.sources import Plan, Sourced, Sources, discard, is_among, sizes
 from imagesys_lib.stages.sync import node_lock, push, require_space, shortage
 from imagesys_lib.states import Desired, State, move
 
@@ -224,9 +224,16 @@ class _Repair:
         known = {row.image_hash for row in present} | coming
         return Plan(
             marks,
-            [row for row in present if not row.pending],
+            self._lacking([row for row in present if not row.pending], marks),
             [h for h, reason in marks.items() if h not in known or reason == "extra"],
         )
+
+    def _lacking(self, images: list[Row], marks: dict[str, str]) -> list[Row]:
+        """Return the images that the node needs: one marked for its extra files mostly has its own whole."""
+        doubtful = [image for image in images if marks[image.image_hash] == "extra"]
+        there = sizes(self.node, self.ctx.country, doubtful)
+        whole = {image.image_hash for image in doubtful if is_among(there, image)}
+        return [image for image in images if image.image_hash not in whole]
 
     def _finish(self, group: Sourced) -> None:
         """Delete what is too much, bring the node the files of a group, and clear the marks of what is right."""

@@ -136,21 +136,19 @@ class Sources:
             there = self._sizes(peer, group.left)
             if there is not None:
                 group.answered[peer] |= {image.image_hash for image in group.left}
-                group.left = [image for image in group.left if not _is_among(there, image)]
+                group.left = [image for image in group.left if not is_among(there, image)]
         answered = [group.answered[peer] for peer in self.peers]
         nowhere = [image for image in group.left if all(image.image_hash in hashes for hashes in answered)]
         return len(plan.wanted) - len(group.left), len(nowhere), len(group.left) - len(nowhere)
 
     def _sizes(self, peer: str, images: Sequence[Row]) -> dict[str, int] | None:
         """Return the bytes of what a peer has of some images, by path below a root; None if it cannot tell."""
-        country = self.ctx.country
         if peer in self._away:
             return None
-        paths = [path.removeprefix(f"{country}/") for image in images for path in thumb_paths(image)]
         try:
-            return {f"{country}/{entry.path}": entry.size for entry in self._session(peer).stat(country, paths)}
+            return sizes(self._session(peer), self.ctx.country, images)
         except NodeFault as fault:
-            log.warning("%s %s: %s", country.upper(), self.node, fault.message)
+            log.warning("%s %s: %s", self.ctx.country.upper(), self.node, fault.message)
             self._away.add(peer)
             return None
 
@@ -207,8 +205,15 @@ def first_choice(images: Sequence[Row], order: Sequence[str], lacking: dict[str,
     return shares
 
 
-def _is_among(sizes: Mapping[str, int], image: Row) -> bool:
-    return all(sizes.get(str(thumb["path"])) == int(thumb["bytes"]) for thumb in image.thumbs or ()) and bool(
+def sizes(node: NodeSession, country: str, images: Sequence[Row]) -> dict[str, int]:
+    """Return the bytes of what a node has of some images, by path below a root."""
+    paths = [path.removeprefix(f"{country}/") for image in images for path in thumb_paths(image)]
+    return {f"{country}/{entry.path}": entry.size for entry in node.stat(country, paths)}
+
+
+def is_among(there: Mapping[str, int], image: Row) -> bool:
+    """Say whether all files of an image are there, by name and size."""
+    return all(there.get(str(thumb["path"])) == int(thumb["bytes"]) for thumb in image.thumbs or ()) and bool(
         image.thumbs
     )
 

@@ -1,0 +1,71 @@
+"""Extra files: they say nothing of an image's own files, which stay where they are, and cost no transfer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
+from imagesys_lib.stages.check import check, scrub
+from imagesys_lib.stages.repair import Repaired, repair
+from include.sandbox import ManifestEntry
+from tests.library.test_check import stray
+from tests.library.test_repair import flip_a_bit, marked
+from tests.library.trees import assert_equal_nodes
+from tests.world import World
+
+
+@pytest.fixture
+def hashes(live: dict[str, ManifestEntry]) -> list[str]:
+    """The live images, in order."""
+    return sorted(map(lis_hash_for_url, live))
+
+
+def sibling(world: World, node: str, image_hash: str) -> Path:
+    """An old file of an image that nothing wants."""
+    return stray(world, node, thumbnail_path("uk", image_hash, 9)[3:], 48)
+
+
+def lose(world: World, node: str, image_hash: str) -> None:
+    (world.root(node) / thumbnail_path("uk", image_hash, 1)).unlink()
+
+
+def test_an_image_that_only_the_node_under_repair_has_stays_live(world: World, hashes: list[str]) -> None:
+    extra = sibling(world, "n1", hashes[0])
+    for name in ("n2", "n3"):
+        lose(world, name, hashes[0])
+    check(world.ctx, "n1")
+    done = repair(world.ctx, "n1")
+    assert (done.restored, done.requeued, done.waiting) == (0, 0, 0)
+    assert len(world.live()) == 40
+    extra.unlink(missing_ok=True)
+    for name in ("n2", "n3"):
+        check(world.ctx, name)
+        assert repair(world.ctx, name).restored == 1
+    assert_equal_nodes(world)
+
+
+def test_images_with_extra_files_alone_are_neither_pulled_nor_pushed(world: World, hashes: list[str]) -> None:
+    for image_hash in hashes[:3]:
+        sibling(world, "n2", image_hash)
+    check(world.ctx, "n2")
+    lose(world, "n2", hashes[1])
+    assert marked(world) == {("n2", "extra")}
+    world.reconfigure(check={"extra_cap_images": 0, "extra_cap_percent": 5})  # of 40: two
+    assert repair(world.ctx, "n2", dry_run=True).restored == 1
+    assert [repair(world.ctx, "n2").restored for _ in range(2)] == [1, 0]
+    assert repair(world.ctx, "n2", delete_extra=True) == Repaired(deleted=3)
+    assert_equal_nodes(world)
+    assert marked(world) == set()
+
+
+def test_what_is_damaged_is_mended_though_it_has_extra_files_too(world: World, hashes: list[str]) -> None:
+    sibling(world, "n2", hashes[0])
+    check(world.ctx, "n2")
+    flip_a_bit(world.root("n2") / thumbnail_path("uk", hashes[0], 1))
+    scrub(world.ctx, "n2")
+    assert marked(world) == {("n2", "damaged")}
+    assert repair(world.ctx, "n2").restored == 1
+    check(world.ctx, "n2")
+    assert marked(world) == {("n2", "extra")}
