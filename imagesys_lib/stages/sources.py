@@ -75,8 +75,9 @@ class Halt(threading.Event):
 class Sources:
     """The staging disk and the other nodes, for a repair of one node.
 
-    Each peer is asked over one connection that stays open. One that cannot be reached is not asked again, and what it
-    may hold is not given up. One transfer is under way at a time, so that ``repair_kbps`` holds for them all together.
+    Each peer is asked over one connection that stays open. One that cannot be reached is not asked again. What it, or
+    one without its disk, may hold is not given up. One transfer is under way at a time, so that ``repair_kbps`` holds
+    for them all together.
     ``halt`` ends what is under way.
     """
 
@@ -119,8 +120,7 @@ class Sources:
                 if images := [image for image in group.left if image.image_hash not in asked]:
                     self._pull(group, peer, images)
                     group.collect(group.folder / peer)
-            answered = [group.answered[peer] for peer in self.peers]
-            group.nowhere = [image for image in group.left if all(image.image_hash in hashes for hashes in answered)]
+            group.nowhere = self._nowhere(group)
             yield group
 
     def foresee(self, plan: Plan) -> tuple[int, int, int]:
@@ -137,9 +137,26 @@ class Sources:
             if there is not None:
                 group.answered[peer] |= {image.image_hash for image in group.left}
                 group.left = [image for image in group.left if not is_among(there, image)]
+        nowhere = self._nowhere(group)
+        return len(plan.wanted) - len(group.left), len(nowhere), len(group.left) - len(nowhere)
+
+    def _nowhere(self, group: Sourced) -> list[Row]:
+        """Return the images left that no peer has; none while one of them lacks its disk, and so cannot tell."""
         answered = [group.answered[peer] for peer in self.peers]
         nowhere = [image for image in group.left if all(image.image_hash in hashes for hashes in answered)]
-        return len(plan.wanted) - len(group.left), len(nowhere), len(group.left) - len(nowhere)
+        return nowhere if nowhere and all(map(self._has_its_disk, self.peers)) else []
+
+    def _has_its_disk(self, peer: str) -> bool:
+        """Say whether a peer still has the folders that it had: an empty mount point has none."""
+        country = self.ctx.country
+        try:
+            if self._session(peer).is_known(country):
+                return True
+            why = f"{peer} was emptied or replaced, or its disk is not mounted: what it may hold is not given up"
+        except NodeFault as fault:
+            why = fault.message
+        log.warning("%s %s: %s", country.upper(), self.node, why)
+        return False
 
     def _sizes(self, peer: str, images: Sequence[Row]) -> dict[str, int] | None:
         """Return the bytes of what a peer has of some images, by path below a root; None if it cannot tell."""
