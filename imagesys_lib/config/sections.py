@@ -223,7 +223,7 @@ class Purge(Section):
     after the newest of their listings was updated and ingested. Files go ``grace_hours`` after the image has left the
     site. Caps in per cent. A data source that loses more than ``max_unlisted_percent``, and at least
     ``datasource_listings``, of its listings at once is taken for half loaded, unless it is one of
-    ``ended_datasources``.
+    ``ended_datasources``; a listing that shows half of its photos no more counts as lost.
     """
 
     retention_days: Days = 30
