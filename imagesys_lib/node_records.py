@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib import changes
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, from_now, read, write
 from imagesys_lib.db.schema import (
     lis_change_acks,
     lis_changes,
@@ -152,6 +152,13 @@ def marked_of(engine: Engine, node: str, hashes: Sequence[str]) -> set[str]:
     c = lis_node_repairs.c
     query = sa.select(c.image_hash).where(c.node == node, c.image_hash.in_(hashes))
     return {row.image_hash for row in read(engine, query)}
+
+
+def marked_lately(engine: Engine, node: str, hashes: Sequence[str], hours: float) -> set[str]:
+    """Return which of these images (at most 1,000) have been marked on a node for less than so many hours."""
+    c = lis_node_repairs.c
+    where = (c.node == node) & c.image_hash.in_(hashes) & (c.since > from_now(-round(hours * 3600)))
+    return {row.image_hash for row in read(engine, sa.select(c.image_hash).where(where))}
 
 
 def count_marks(engine: Engine, node: str, reason: str | None = None) -> int:

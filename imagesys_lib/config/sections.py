@@ -240,7 +240,8 @@ class Purge(Section):
 
 
 class Check(Section):
-    """Check of files against database: extra files are spared until they are ``extra_grace_hours`` old.
+    """Check of files against database: extra files are spared until they are ``extra_grace_hours`` old
+    and have been known as extra for so long.
 
     A country of more than ``shard_above`` live images is checked by sevenths, one a day. ``scrub_files`` files of each
     node are read a day (0: none). A node should have acknowledged a change ``catch_up_hours`` after it was made.

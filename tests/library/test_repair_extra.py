@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
 from imagesys_lib.stages.check import check, scrub
 from imagesys_lib.stages.repair import Repaired, repair
 from include.sandbox import ManifestEntry
-from tests.library.test_check import stray
+from tests.library.test_check import age, found_long_ago, stray
 from tests.library.test_repair import flip_a_bit, marked
 from tests.library.trees import assert_equal_nodes
-from tests.world import World
+from tests.world import CONSOLE_SCRIPT, NODES, World
 
 
 @pytest.fixture
@@ -69,3 +71,40 @@ def test_what_is_damaged_is_mended_though_it_has_extra_files_too(world: World, h
     assert repair(world.ctx, "n2").restored == 1
     check(world.ctx, "n2")
     assert marked(world) == {("n2", "extra")}
+
+
+def test_old_files_that_nothing_wants_only_since_today_are_spared(world: World, hashes: list[str]) -> None:
+    good = world.equal_trees()
+    for name in NODES:
+        for path in good:
+            age(world.root(name) / path, 48)
+    world.write_all(world.ctx.db, [table.delete() for table in (lis_live_images, lis_images)])  # by mistake
+    for name in NODES:
+        assert check(world.ctx, name).findings == {"extra": 80}
+        assert repair(world.ctx, name, dry_run=True) == repair(world.ctx, name) == Repaired()
+    assert world.equal_trees() == good
+    assert marked(world) == {(name, "extra") for name in NODES}
+    found_long_ago(world)
+    assert repair(world.ctx, "n1").deleted == 80
+    assert repair(world.ctx, "n2", delete_extra=True).deleted == 80
+
+
+def test_whoever_asks_for_it_has_files_deleted_that_were_found_today(world: World, hashes: list[str]) -> None:
+    extra = sibling(world, "n1", hashes[0])
+    check(world.ctx, "n1")
+    assert repair(world.ctx, "n1", delete_extra=True) == Repaired(deleted=1)
+    assert not extra.exists()
+
+
+def test_a_worker_whose_clock_is_ahead_spares_new_files_all_the_same(
+    world: World, hashes: list[str], shim: Path
+) -> None:
+    extra = stray(world, "n1", thumbnail_path("uk", hashes[0], 9)[3:], 1)
+    clock = {"LD_PRELOAD": str(shim), "WRONG_CLOCK": str(2 * 86400)}
+    command = [CONSOLE_SCRIPT, "fs-check", "--country", "uk", "--node", "n1", "--json"]
+    ran = subprocess.run(
+        command, env=world.child_environment() | clock, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert '"extra": 1' in ran.stdout
+    assert marked(world) == set()
+    assert extra.exists()
