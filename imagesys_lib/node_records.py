@@ -27,6 +27,9 @@ SCRUB = "scrub"
 FOUND_BY_CHECKS = ("missing", "wrong_size", "extra", "damaged")
 """Reasons of repair that say nothing of what a node was ever given; sync's own reasons do."""
 
+EXTRA = "extra"
+"""Reason of a mark: the node has files of the image that nothing wants. Its own files it may well have."""
+
 LET_GO = "let_go"
 """Reason of a mark: the image's change was acknowledged on the node's behalf, and the node has yet to get it."""
 
@@ -106,7 +109,7 @@ def mark(engine: Engine, node: str, reasons: Mapping[str, str], *, keep: bool = 
     """Mark images (hash to reason, at most 1,000) whose files on a node are missing or wrong.
 
     One that was let go stays so, whatever a check sees of it, until the node has it; with ``keep`` any that is marked
-    already keeps its reason, unless that is ``extra``, which says nothing of the files that it should have.
+    already keeps its reason, unless that is ``extra``, which says nothing of its own files.
     """
     if reasons:
         write(engine, lambda session: mark_in(session, node, reasons, keep=keep))
@@ -118,7 +121,7 @@ def mark_in(session: Session, node: str, reasons: Mapping[str, str], *, keep: bo
     statement = insert(lis_node_repairs).values(since=NOW)
     was = lis_node_repairs.c.reason
     newer = sa.func.if_(was == sa.literal_column(f"'{LET_GO}'"), was, statement.inserted.reason)
-    kept = sa.func.if_(was == sa.literal_column("'extra'"), statement.inserted.reason, was)
+    kept = sa.func.if_(was == sa.literal_column(f"'{EXTRA}'"), statement.inserted.reason, was)
     reason: sa.ColumnElement[str] = kept if keep else newer
     if rows:
         session.execute(statement.on_duplicate_key_update(reason=reason), rows)
@@ -177,12 +180,13 @@ def is_lacking(engine: Engine, node: str) -> bool:
 def holders(nodes: Sequence[str]) -> sa.ScalarSelect[int]:
     """Return, for use in a query over ``lis_images``, how many of ``nodes`` hold an image in its newest form.
 
-    A node does that has acknowledged the image's change and has no mark for it: a change that was let go counts not.
+    A node does that has acknowledged the image's change and has no mark for it but of extra files: a change that was
+    let go counts not.
     """
     i, ack, repair = lis_images.c, lis_change_acks.c, lis_node_repairs.c
     lacking = (
         sa.select(repair.node)
-        .where(repair.node == ack.node, repair.image_hash == i.image_hash)
+        .where(repair.node == ack.node, repair.image_hash == i.image_hash, repair.reason != EXTRA)
         .correlate(lis_change_acks, lis_images)
         .exists()
     )

@@ -40,13 +40,14 @@ def _holding(ctx: Context, after: int, most: int) -> list[int]:
 
     Without placeholders of more than ``most`` listings, if that is not 0: before a real one they are set aside.
 
-    A change that is settled was applied by all nodes that have no mark; its acknowledgements may be pruned since.
+    A change that is settled was applied by all nodes that have no mark but of extra files; its acknowledgements may be
+    pruned since.
     """
     i, repair, nodes = lis_images.c, lis_node_repairs.c, ctx.config.nodes
     marked = (
         sa.select(sa.func.count())
         .select_from(lis_node_repairs)
-        .where(repair.image_hash == i.image_hash, repair.node.in_(nodes))
+        .where(repair.image_hash == i.image_hash, repair.node.in_(nodes), repair.reason != node_records.EXTRA)
         .correlate(lis_images)
         .scalar_subquery()
     )

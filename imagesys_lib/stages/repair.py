@@ -24,7 +24,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, named_lock, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.hashing import parse_thumbnail_path
-from imagesys_lib.node_records import REPAIR_FIGURES
+from imagesys_lib.node_records import EXTRA, REPAIR_FIGURES
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.stages.check import expected_on, spared_from, stat_images
 from imagesys_lib.stages.halves import in_halves
@@ -137,7 +137,7 @@ class _Repair:
         self._brought = 0  # groups
         self.delete_extra = delete_extra
         settings = ctx.config.check
-        extra = 0 if delete_extra else node_records.count_marks(ctx.db, self.name, "extra")
+        extra = 0 if delete_extra else node_records.count_marks(ctx.db, self.name, EXTRA)
         self.cap = settings.extra_cap_images
         if extra > self.cap:  # a count of all live images is only needed for so many
             live = int(read(ctx.db, sa.select(sa.func.count()).select_from(lis_live_images))[0][0])
@@ -223,11 +223,11 @@ class _Repair:
         present = [row for row in rows if row.desired == Desired.PRESENT.value]
         coming = {row.image_hash for row in rows if row.pending}  # sync will bring it, or take it away
         known = {row.image_hash for row in present} | coming
-        spared = self._spared([h for h, reason in marks.items() if reason == "extra"])
+        spared = self._spared([h for h, reason in marks.items() if reason == EXTRA])
         return Plan(
             marks,
             self._lacking([row for row in present if not row.pending], marks),
-            [h for h, reason in marks.items() if h not in spared and (h not in known or reason == "extra")],
+            [h for h, reason in marks.items() if h not in spared and (h not in known or reason == EXTRA)],
             spared,
         )
 
@@ -244,7 +244,7 @@ class _Repair:
 
     def _lacking(self, images: list[Row], marks: dict[str, str]) -> list[Row]:
         """Return the images that the node needs: one marked for its extra files mostly has its own whole."""
-        doubtful = [image for image in images if marks[image.image_hash] == "extra"]
+        doubtful = [image for image in images if marks[image.image_hash] == EXTRA]
         there = sizes(self.node, self.ctx.country, doubtful)
         whole = {image.image_hash for image in doubtful if is_among(there, image)}
         return [image for image in images if image.image_hash not in whole]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from imagesys_lib.db.schema import lis_images, lis_live_images
+from imagesys_lib.db.schema import lis_change_acks, lis_changes, lis_images, lis_live_images
 from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
 from imagesys_lib.stages.check import check, scrub
+from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.repair import Repaired, repair
 from include.sandbox import ManifestEntry
 from tests.library.test_check import age, found_long_ago, stray
@@ -108,3 +109,19 @@ def test_a_worker_whose_clock_is_ahead_spares_new_files_all_the_same(
     assert '"extra": 1' in ran.stdout
     assert marked(world) == set()
     assert extra.exists()
+
+
+def test_an_image_that_comes_back_is_published_though_it_has_extra_files_on_most_nodes(
+    world: World, hashes: list[str]
+) -> None:
+    hidden = "UPDATE lis_images SET state = 'thumbnailed' WHERE image_hash = :h"
+    for pruned in (False, True):  # its change is open, or settled and its acknowledgements are gone
+        if pruned:
+            world.write_all(world.ctx.db, [lis_change_acks.delete(), lis_changes.delete()])
+        for name in ("n1", "n2"):
+            sibling(world, name, hashes[0])
+            check(world.ctx, name)
+        world.sql("DELETE FROM lis_live_images WHERE image_hash = :h", h=hashes[0])
+        world.sql(hidden, h=hashes[0])
+        assert publish(world.ctx) == 1
+    assert len(world.live()) == 40
