@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib import changes
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, from_now, read, write
 from imagesys_lib.db.schema import (
     lis_change_acks,
     lis_changes,
@@ -27,6 +27,9 @@ SCRUB = "scrub"
 
 FOUND_BY_CHECKS = ("missing", "wrong_size", "extra", "damaged")
 """Reasons of repair that say nothing of what a node was ever given; sync's own reasons do."""
+
+EXTRA = "extra"
+"""Reason of a mark: the node has files of the image that nothing wants. Its own files it may well have."""
 
 LET_GO = "let_go"
 """Reason of a mark: the image's change was acknowledged on the node's behalf, and the node has yet to get it."""
@@ -109,7 +112,7 @@ def mark(engine: Engine, node: str, reasons: Mapping[str, str], *, keep: bool = 
     """Mark images (hash to reason, at most 1,000) whose files on a node are missing or wrong.
 
     One that was let go stays so, whatever a check sees of it, until the node has it; with ``keep`` any that is marked
-    already keeps its reason.
+    already keeps its reason, unless that is ``extra``, which says nothing of its own files.
     """
     if reasons:
         write(engine, lambda session: mark_in(session, node, reasons, keep=keep))
@@ -121,7 +124,8 @@ def mark_in(session: Session, node: str, reasons: Mapping[str, str], *, keep: bo
     statement = insert(lis_node_repairs).values(since=NOW)
     was = lis_node_repairs.c.reason
     newer = sa.func.if_(was == sa.literal_column(f"'{LET_GO}'"), was, statement.inserted.reason)
-    reason: sa.ColumnElement[str] = was if keep else newer
+    kept = sa.func.if_(was == sa.literal_column(f"'{EXTRA}'"), statement.inserted.reason, was)
+    reason: sa.ColumnElement[str] = kept if keep else newer
     if rows:
         session.execute(statement.on_duplicate_key_update(reason=reason), rows)
 
@@ -156,6 +160,13 @@ def marked_of(engine: Engine, node: str, hashes: Sequence[str]) -> set[str]:
     return {row.image_hash for row in read(engine, query)}
 
 
+def marked_lately(engine: Engine, node: str, hashes: Sequence[str], hours: float) -> set[str]:
+    """Return which of these images (at most 1,000) have been marked on a node for less than so many hours."""
+    c = lis_node_repairs.c
+    where = (c.node == node) & c.image_hash.in_(hashes) & (c.since > from_now(-round(hours * 3600)))
+    return {row.image_hash for row in read(engine, sa.select(c.image_hash).where(where))}
+
+
 def count_marks(engine: Engine, node: str, reason: str | None = None) -> int:
     """Return how many images are marked on a node (for one reason, if given)."""
     c = lis_node_repairs.c
@@ -172,13 +183,13 @@ def is_lacking(engine: Engine, node: str) -> bool:
 def holders(nodes: Sequence[str]) -> sa.ColumnElement[int]:
     """Return, for use in a query over ``lis_images``, how many of ``nodes`` hold an image in its newest form.
 
-    A node does that has acknowledged the image's change and has no mark for it: a change that was let go counts not.
-    A change that is settled was applied by all nodes; its acknowledgements may be pruned since.
+    A node does that has acknowledged the image's change and has no mark for it but of extra files: a change that was
+    let go counts not. A change that is settled was applied by all nodes; its acknowledgements may be pruned since.
     """
     i, ack, repair = lis_images.c, lis_change_acks.c, lis_node_repairs.c
     lacking = (
         sa.select(repair.node)
-        .where(repair.node == ack.node, repair.image_hash == i.image_hash)
+        .where(repair.node == ack.node, repair.image_hash == i.image_hash, repair.reason != EXTRA)
         .correlate(lis_change_acks, lis_images)
         .exists()
     )
@@ -192,7 +203,7 @@ def holders(nodes: Sequence[str]) -> sa.ColumnElement[int]:
     marked = (
         sa.select(sa.func.count())
         .select_from(lis_node_repairs)
-        .where(repair.image_hash == i.image_hash, repair.node.in_(nodes))
+        .where(repair.image_hash == i.image_hash, repair.node.in_(nodes), repair.reason != EXTRA)
         .correlate(lis_images)
         .scalar_subquery()
     )

@@ -32,7 +32,7 @@ def repair(
     node: Annotated[str | None, typer.Option("--node", help="One node; all if not given.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many images of each node.")] = None,
     delete_extra: Annotated[
-        bool, typer.Option("--delete-extra", help="Delete extra files, however many there are.")
+        bool, typer.Option("--delete-extra", help="Delete extra files, however many and however lately found.")
     ] = False,
     make_again: Annotated[
         bool, typer.Option("--make-again", help="Queue images that no node holds, however many there are.")

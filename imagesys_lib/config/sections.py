@@ -238,7 +238,7 @@ class Purge(Section):
     after the newest of their listings was updated and ingested. Files go ``grace_hours`` after the image has left the
     site. Caps in per cent. A data source that loses more than ``max_unlisted_percent``, and at least
     ``datasource_listings``, of its listings at once is taken for half loaded, unless it is one of
-    ``ended_datasources``.
+    ``ended_datasources``; a listing that shows half of its photos no more counts as lost.
     """
 
     retention_days: Days = 30
@@ -255,7 +255,8 @@ class Purge(Section):
 
 
 class Check(Section):
-    """Check of files against database: extra files are spared until they are ``extra_grace_hours`` old.
+    """Check of files against database: extra files are spared until they are ``extra_grace_hours`` old
+    and have been known as extra for so long.
 
     A country of more than ``shard_above`` live images is checked by sevenths, one a day. ``scrub_files`` files of each
     node are read a day (0: none). A node should have acknowledged a change ``catch_up_hours`` after it was made.

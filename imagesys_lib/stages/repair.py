@@ -24,12 +24,12 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, named_lock, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.hashing import parse_thumbnail_path
-from imagesys_lib.node_records import REPAIR_FIGURES
+from imagesys_lib.node_records import EXTRA, REPAIR_FIGURES
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.stages.check import expected_on, spared_from, stat_images
 from imagesys_lib.stages.halves import in_halves
 from imagesys_lib.stages.readiness import update_readiness
-from imagesys_lib.stages.sources import Plan, Sourced, Sources, discard
+from imagesys_lib.stages.sources import Plan, Sourced, Sources, discard, is_among, sizes
 from imagesys_lib.stages.sync import node_lock, push, require_space, shortage
 from imagesys_lib.states import Desired, State, move
 
@@ -78,10 +78,10 @@ def repair(
 ) -> Repaired:
     """Work off ``lis_node_repairs`` for one node, or ``limit`` images of it.
 
-    ``delete_extra`` and ``make_again`` lift the caps. Raises NodeFault if the node itself cannot be reached or
-    written, DiskFull where staging is at its floor, and Stopped; what was done until then is kept. It is added to
-    the figures of the run ``run_id``, to which a repair that is made again adds only what it did; what was left undone
-    stands there as the last one left it.
+    ``delete_extra`` and ``make_again`` lift the caps, and the first one the grace since a check found the files. Raises
+    NodeFault if the node itself cannot be reached or written, DiskFull where staging is at its floor, and Stopped; what
+    was done until then is kept. It is added to the figures of the run ``run_id``, to which a repair that is made again
+    adds only what it did; what was left undone stands there as the last one left it.
     """
     marked = node_records.count_marks(ctx.db, node_name)
     if not marked:
@@ -138,8 +138,9 @@ class _Repair:
         self.name = node.node.name
         self._began = self._told = time.monotonic()
         self._brought = 0  # groups
+        self.delete_extra = delete_extra
         settings = ctx.config.check
-        extra = 0 if delete_extra else node_records.count_marks(ctx.db, self.name, "extra")
+        extra = 0 if delete_extra else node_records.count_marks(ctx.db, self.name, EXTRA)
         self.cap = settings.extra_cap_images
         if extra > self.cap:  # a count of all live images is only needed for so many
             live = int(read(ctx.db, sa.select(sa.func.count()).select_from(lis_live_images))[0][0])
@@ -225,17 +226,34 @@ class _Repair:
         present = [row for row in rows if row.desired == Desired.PRESENT.value]
         coming = {row.image_hash for row in rows if row.pending}  # sync will bring it, or take it away
         known = {row.image_hash for row in present} | coming
+        spared = self._spared([h for h, reason in marks.items() if reason == EXTRA])
         return Plan(
             marks,
-            [row for row in present if not row.pending],
-            [h for h, reason in marks.items() if h not in known or reason == "extra"],
+            self._lacking([row for row in present if not row.pending], marks),
+            [h for h, reason in marks.items() if h not in spared and (h not in known or reason == EXTRA)],
+            spared,
         )
+
+    def _spared(self, extra: list[str]) -> set[str]:
+        """Return the images whose extra files stay for now: they are too many, or were found too lately.
+
+        A file's own time is that of its making: of one that nothing wants only since today it says nothing.
+        """
+        if self.spares_extra:
+            return set(extra)
+        if self.delete_extra or not extra:  # somebody has looked at them
+            return set()
+        return node_records.marked_lately(self.ctx.db, self.name, extra, self.ctx.config.check.extra_grace_hours)
+
+    def _lacking(self, images: list[Row], marks: dict[str, str]) -> list[Row]:
+        """Return the images that the node needs: one marked for its extra files mostly has its own whole."""
+        doubtful = [image for image in images if marks[image.image_hash] == EXTRA]
+        there = sizes(self.node, self.ctx.country, doubtful)
+        whole = {image.image_hash for image in doubtful if is_among(there, image)}
+        return [image for image in images if image.image_hash not in whole]
 
     def _finish(self, group: Sourced) -> None:
         """Delete what is too much, bring the node the files of a group, and clear the marks of what is right."""
-        kept: list[str] = []
-        if self.spares_extra:
-            kept += [h for h in group.plan.unwanted if group.plan.marks[h] == "extra"]
         extra = self._extra_paths(group.plan)
         undeleted = in_halves(extra, self.node.delete)
         if any(group.found.values()):
@@ -251,7 +269,8 @@ class _Repair:
         waiting = [image.image_hash for image in group.left if image.image_hash not in gone]
         not_written = sorted({image.image_hash for image in failed} | {_hash_of(path) for path in undeleted})
         node_records.set_aside(self.ctx.db, self.name, not_written)
-        node_records.unmark(self.ctx.db, self.name, sorted(group.plan.marks.keys() - {*kept, *waiting, *not_written}))
+        right = group.plan.marks.keys() - {*group.plan.spared, *waiting, *not_written}
+        node_records.unmark(self.ctx.db, self.name, sorted(right))
         restored = sum(map(len, group.found.values())) - len(failed)
         deleted, undone = len(extra) - len(undeleted), len(waiting) + len(not_written)
         self._count(Repaired(restored, deleted, requeued or 0, undone))
@@ -265,13 +284,12 @@ class _Repair:
 
     def _extra_paths(self, plan: Plan) -> list[str]:
         """Return the old files of a plan's images that nothing wants, as the node and the database are now."""
-        hashes = [h for h in plan.unwanted if not (self.spares_extra and plan.marks[h] == "extra")]
-        if not hashes:
+        if not plan.unwanted:
             return []
         spared = spared_from(self.ctx)
-        expected = {e.image_hash: e for e in expected_on(self.ctx, self.name, hashes)}
+        expected = {e.image_hash: e for e in expected_on(self.ctx, self.name, plan.unwanted)}
         paths = []
-        for entry in stat_images(self.node, self.ctx.country, hashes):
+        for entry in stat_images(self.node, self.ctx.country, plan.unwanted):
             image_hash, end = parse_thumbnail_path(entry.path) or ("", "")
             want = expected.get(image_hash)
             unwanted = want is None or (not want.pending and end not in want.sizes)

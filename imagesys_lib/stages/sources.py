@@ -27,12 +27,14 @@ log = logging.getLogger(__name__)
 class Plan:
     """What is to be done for at most 1,000 marked images (hash to reason), in hash order.
 
-    ``wanted``: to be given to the node. ``unwanted``: the node may have files of them that nothing wants.
+    ``wanted``: to be given to the node. ``unwanted``: the node may have files of them that nothing wants. ``spared``:
+    it has, but they stay for now, and so do the marks.
     """
 
     marks: dict[str, str]
     wanted: list[Row]
     unwanted: list[str]
+    spared: set[str]
 
 
 @dataclass
@@ -75,8 +77,9 @@ class Halt(threading.Event):
 class Sources:
     """The staging disk and the other nodes, for a repair of one node.
 
-    Each peer is asked over one connection that stays open. One that cannot be reached is not asked again, and what it
-    may hold is not given up. One transfer is under way at a time, so that ``repair_kbps`` holds for them all together.
+    Each peer is asked over one connection that stays open. One that cannot be reached is not asked again. What it, or
+    one without its disk, may hold is not given up. One transfer is under way at a time, so that ``repair_kbps`` holds
+    for them all together.
     ``halt`` ends what is under way.
     """
 
@@ -119,8 +122,7 @@ class Sources:
                 if images := [image for image in group.left if image.image_hash not in asked]:
                     self._pull(group, peer, images)
                     group.collect(group.folder / peer)
-            answered = [group.answered[peer] for peer in self.peers]
-            group.nowhere = [image for image in group.left if all(image.image_hash in hashes for hashes in answered)]
+            group.nowhere = self._nowhere(group)
             yield group
 
     def foresee(self, plan: Plan) -> tuple[int, int, int]:
@@ -136,21 +138,36 @@ class Sources:
             there = self._sizes(peer, group.left)
             if there is not None:
                 group.answered[peer] |= {image.image_hash for image in group.left}
-                group.left = [image for image in group.left if not _is_among(there, image)]
+                group.left = [image for image in group.left if not is_among(there, image)]
+        nowhere = self._nowhere(group)
+        return len(plan.wanted) - len(group.left), len(nowhere), len(group.left) - len(nowhere)
+
+    def _nowhere(self, group: Sourced) -> list[Row]:
+        """Return the images left that no peer has; none while one of them lacks its disk, and so cannot tell."""
         answered = [group.answered[peer] for peer in self.peers]
         nowhere = [image for image in group.left if all(image.image_hash in hashes for hashes in answered)]
-        return len(plan.wanted) - len(group.left), len(nowhere), len(group.left) - len(nowhere)
+        return nowhere if nowhere and all(map(self._has_its_disk, self.peers)) else []
+
+    def _has_its_disk(self, peer: str) -> bool:
+        """Say whether a peer still has the folders that it had: an empty mount point has none."""
+        country = self.ctx.country
+        try:
+            if self._session(peer).is_known(country):
+                return True
+            why = f"{peer} was emptied or replaced, or its disk is not mounted: what it may hold is not given up"
+        except NodeFault as fault:
+            why = fault.message
+        log.warning("%s %s: %s", country.upper(), self.node, why)
+        return False
 
     def _sizes(self, peer: str, images: Sequence[Row]) -> dict[str, int] | None:
         """Return the bytes of what a peer has of some images, by path below a root; None if it cannot tell."""
-        country = self.ctx.country
         if peer in self._away:
             return None
-        paths = [path.removeprefix(f"{country}/") for image in images for path in thumb_paths(image)]
         try:
-            return {f"{country}/{entry.path}": entry.size for entry in self._session(peer).stat(country, paths)}
+            return sizes(self._session(peer), self.ctx.country, images)
         except NodeFault as fault:
-            log.warning("%s %s: %s", country.upper(), self.node, fault.message)
+            log.warning("%s %s: %s", self.ctx.country.upper(), self.node, fault.message)
             self._away.add(peer)
             return None
 
@@ -207,8 +224,15 @@ def first_choice(images: Sequence[Row], order: Sequence[str], lacking: dict[str,
     return shares
 
 
-def _is_among(sizes: Mapping[str, int], image: Row) -> bool:
-    return all(sizes.get(str(thumb["path"])) == int(thumb["bytes"]) for thumb in image.thumbs or ()) and bool(
+def sizes(node: NodeSession, country: str, images: Sequence[Row]) -> dict[str, int]:
+    """Return the bytes of what a node has of some images, by path below a root."""
+    paths = [path.removeprefix(f"{country}/") for image in images for path in thumb_paths(image)]
+    return {f"{country}/{entry.path}": entry.size for entry in node.stat(country, paths)}
+
+
+def is_among(there: Mapping[str, int], image: Row) -> bool:
+    """Say whether all files of an image are there, by name and size."""
+    return all(there.get(str(thumb["path"])) == int(thumb["bytes"]) for thumb in image.thumbs or ()) and bool(
         image.thumbs
     )
 

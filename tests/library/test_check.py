@@ -50,6 +50,11 @@ def stray(world: World, node: str, below: str, hours: float) -> Path:
     return file
 
 
+def found_long_ago(world: World) -> None:
+    """Have what checks have marked be marked for longer than any grace."""
+    world.sql("UPDATE lis_node_repairs SET since = TIMESTAMPADD(HOUR, -48, since)")
+
+
 def marked(world: World) -> set[tuple[str, str]]:
     return {(row.node, row.reason) for row in world.rows(sa.select(lis_node_repairs))}
 
@@ -82,6 +87,7 @@ def test_every_difference_is_named_and_repaired_and_nothing_else_is_touched(worl
 
     assert repair(world.ctx, "n2", dry_run=True).restored >= 2
     assert not (root / paths[0]).exists()
+    found_long_ago(world)
     done = repair(world.ctx, "n2")
     assert (done.deleted, done.requeued) == (1, 0)
     assert {path: digest for path, digest in world.tree("n2").items() if path in good} == good
@@ -95,6 +101,7 @@ def test_every_difference_is_named_and_repaired_and_nothing_else_is_touched(worl
 
     age(young, 48)
     check(world.ctx, "n2")
+    found_long_ago(world)
     repair(world.ctx, "n2")
     assert not young.exists()
     assert check(world.ctx, "n2").findings.keys() == {"impossible_name", "leftover"}
@@ -153,6 +160,7 @@ def test_extra_files_that_the_database_knows_again_when_it_is_read_again_are_not
             age(world.root("n2") / path, 48)
     assert check(world.ctx, "n2").findings == {"extra": 20}
     assert marked(world) == {("n2", "extra")}
+    found_long_ago(world)
     assert repair(world.ctx, "n2", dry_run=True).deleted == 20  # as long as the database does not know them
 
     if when == "before the repair":
@@ -259,6 +267,7 @@ def test_what_sync_has_still_to_do_is_not_counted_as_wrong(world: World, live: E
     # Once applied, a file that stays is extra.
     file = stray(world, "n1", thumbnail_path("uk", h, 1)[3:], 48)
     assert check(world.ctx, "n1").findings == {"extra": 1}
+    found_long_ago(world)
     assert repair(world.ctx, "n1").deleted == 1
     assert not file.exists()
 

@@ -274,14 +274,14 @@ def test_a_forced_command_of_another_version(patient: World, tmp_path: Path) -> 
     before = keys.read_text()
     command = before.split('command="')[1].split()[1]
     old = tmp_path / "imagesys-node"
-    old.write_text(Path(command).read_text().replace("imagesys-node 3", "imagesys-node 1"))
+    old.write_text(Path(command).read_text().replace("imagesys-node 4", "imagesys-node 1"))
     keys.write_text(before.replace(command, str(old)))
     try:
         found = bad(patient)
     finally:
         keys.write_text(before)
     assert found.keys() == {f"node {RESTRICTED}"}
-    assert "imagesys-node 1 is installed there, this code speaks imagesys-node 3" in found[f"node {RESTRICTED}"]
+    assert "imagesys-node 1 is installed there, this code speaks imagesys-node 4" in found[f"node {RESTRICTED}"]
     assert "install the newest imagesys-node" in found[f"node {RESTRICTED}"]
 
 

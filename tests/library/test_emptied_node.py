@@ -8,10 +8,11 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_node_repairs
+from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
 from imagesys_lib.stages import repair as repair_module
 from imagesys_lib.stages.check import Part, check, daily_part, fs_check
 from imagesys_lib.stages.publish import publish
-from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.repair import Repaired, repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
 from tests.library.test_sync import made
@@ -206,4 +207,27 @@ def test_an_emptied_node_says_so_and_what_to_do(world: World, live: Entries, cap
     assert world.cli("fs-check", "--country", "uk", "--node", "n2").code == 1
     assert world.cli("repair", "--country", "uk", "--node", "n2").code == 0
     assert is_ready(world, "n2")
+    assert_equal_nodes(world)
+
+
+@pytest.mark.parametrize("left", ["an empty mount point", "a part of it"])
+def test_an_image_is_not_given_up_because_a_peer_has_not_all_of_its_disk(
+    world: World, live: Entries, left: str
+) -> None:
+    path = thumbnail_path("uk", sorted(map(lis_hash_for_url, live))[0], 1)
+    for name in ("n2", "n3"):
+        (world.root(name) / path).unlink()
+        check(world.ctx, name)
+    mounted = world.root("n1") if left == "an empty mount point" else (world.root("n1") / path).parents[2]
+    elsewhere = mounted.rename(world.root("n1").with_name("elsewhere"))
+    mounted.mkdir()
+    try:
+        assert repair(world.ctx, "n2", dry_run=True) == Repaired(waiting=1)
+        assert repair(world.ctx, "n2") == Repaired(waiting=1)
+    finally:
+        remove_below(mounted)
+        mounted.rmdir()
+        elsewhere.rename(mounted)
+    assert len(world.live()) == 40
+    assert [repair(world.ctx, name).restored for name in ("n2", "n3")] == [1, 1]
     assert_equal_nodes(world)

@@ -252,8 +252,8 @@ def test_a_node_is_ready_when_no_country_is_behind(root: Path) -> None:
 def test_only_the_last_words_of_a_command_count(root: Path) -> None:
     said = command(root, "version")
     assert len(said.splitlines()) > 1
-    assert asked(root, said).stdout == "imagesys-node 3\n"
-    assert asked(root, f"rm -rf {root}; imagesys-node version").stdout == "imagesys-node 3\n"
+    assert asked(root, said).stdout == "imagesys-node 4\n"
+    assert asked(root, f"rm -rf {root}; imagesys-node version").stdout == "imagesys-node 4\n"
     assert list(state(root)) != []
 
 

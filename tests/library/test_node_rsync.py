@@ -132,6 +132,33 @@ def test_no_option_of_the_clients_makes_it_do_more(
     assert files(root) == [str(kept.relative_to(root))]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--backup", "--suffix=.php"],
+        ["-b", "--suffix=.php"],
+        ["--backup", "--backup-dir=uk"],
+        ["--partial"],
+        ["--partial-dir=uk"],
+        ["--delay-updates"],
+        ["--compare-dest=/uk"],
+        ["--copy-dest=/uk"],
+        ["--link-dest=/uk"],
+    ],
+    ids=" ".join,
+)
+def test_no_option_of_the_clients_puts_a_file_where_or_as_it_likes(
+    world: World, node: NodeSession, tmp_path: Path, options: list[str]
+) -> None:
+    root, path = world.root(RESTRICTED), f"uk/{A}.1.jpg"
+    staged(root, path).write_text("before")
+    staged(tmp_path / "out", path)
+    with pytest.raises(NodeFault, match="refuse"):
+        node._rsync([f"{tmp_path}/out/", f"{RESTRICTED}::imagesys/"], [path], ["--ignore-times", *options], 0)
+    assert files(root) == [path]
+    assert (root / path).read_text() == "before"
+
+
 def test_a_log_file_of_the_clients_choice_is_not_written(node: NodeSession, tmp_path: Path) -> None:
     staged(tmp_path / "out", f"uk/{A}.1.jpg")
     log = tmp_path / "log"

@@ -89,6 +89,7 @@ def test_what_is_made_again_and_deleted_is_told_too(world: World, hashes: list[s
     for node in NODES:
         spoil(world, node, hashes[:2])
     extra_files(world, "n1", 3)
+    world.reconfigure(check={"extra_grace_hours": 0})
     summary = world.pipeline()
     assert summary.nodes["n1"].repaired == {"deleted": 3, "requeued": 2}
     assert "2 missing and 3 extra found, 3 extra deleted, 2 to be made again" in render(summary)

@@ -25,6 +25,7 @@ from imagesys_lib.stages.repair import Repaired, repair
 from imagesys_lib.stages.sync import Synced, rehearse, sync
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox import ManifestEntry
+from tests.library.test_check import found_long_ago
 from tests.library.test_sync import made
 from tests.library.trees import assert_equal_nodes
 from tests.world import NODES, World
@@ -103,6 +104,7 @@ def test_a_repair_that_cannot_delete_a_file_says_so_and_keeps_its_mark(world: Wo
         file.write_bytes(b"stray")
         age(file)
     check(world.ctx, "n1")
+    found_long_ago(world)
     with undeletable(extra[1]):
         assert repair(world.ctx, "n1") == Repaired(deleted=2, waiting=1)
     assert set(reasons(world).values()) == {"transfer"}
@@ -146,6 +148,7 @@ def test_a_repair_frees_a_full_node_before_it_refuses_what_is_missing(world: Wor
     age(extra)
     (world.root("n1") / paths[0]).unlink()
     check(world.ctx, "n1")
+    found_long_ago(world)
     ctx = world.reconfigure(transfer={"node_min_free_mb": 2**40})
     with pytest.raises(NodeFault, match="disk_full"):
         repair(ctx, "n1")

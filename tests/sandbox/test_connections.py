@@ -50,7 +50,7 @@ def test_a_node_is_reached_with_its_verified_host_key(sandbox: Sandbox, name: st
     words = node_command(root, "version")
     command = ssh(sandbox, name, known_hosts_file(sandbox.settings), words)
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert (result.returncode, result.stdout) == (0, "imagesys-node 3\n"), result.stderr
+    assert (result.returncode, result.stdout) == (0, "imagesys-node 4\n"), result.stderr
 
 
 def test_one_nodes_key_can_do_no_more_than_it_must(sandbox: Sandbox) -> None:

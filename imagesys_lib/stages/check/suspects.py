@@ -5,13 +5,13 @@ Other runs push and publish while a listing streams, and a node may still have c
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from imagesys_lib import node_records
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK
+from imagesys_lib.db.engine import CHUNK, database_now
 from imagesys_lib.hashing import THUMBNAIL_SUFFIXES, lis_path_for_hash
+from imagesys_lib.intervals import UTC
 from imagesys_lib.nodes import Entry, NodeSession
 from imagesys_lib.stages.check.compare import Finding, judge
 from imagesys_lib.stages.check.expected import expected_on
@@ -75,7 +75,7 @@ def confirm(ctx: Context, node: NodeSession, suspects: list[Finding]) -> list[Fi
 
 def spared_from(ctx: Context) -> float:
     """Return the mtime from which on an extra file is spared: its upload may be under way."""
-    return time.time() - ctx.config.check.extra_grace_hours * 3600
+    return database_now(ctx.db).replace(tzinfo=UTC).timestamp() - ctx.config.check.extra_grace_hours * 3600
 
 
 def stat_images(node: NodeSession, country: str, hashes: Iterable[str]) -> list[Entry]:

@@ -1,8 +1,9 @@
-"""What the ETL says: known listings looked up by its key, those gone marked, those back unmarked."""
+"""What the ETL says: known listings looked up by its key, what is gone of them marked, what is back unmarked."""
 
 from __future__ import annotations
 
-from collections import Counter
+import datetime as dt
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from imagesys_lib import relisted
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, beyond, chunks, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, beyond, chunks, database_now, read, write
 from imagesys_lib.db.schema import lis_listing_images
 from imagesys_lib.etl import Listing
 from imagesys_lib.hashing import lis_hash_for_url
@@ -26,17 +27,19 @@ _LISTING = (_t.listing_id == sa.bindparam("b_listing")) & (_t.datasource_id == s
 
 @dataclass(frozen=True)
 class LookUp:
-    """Listings looked up: how many, by data source how many were known as shown, and which are newly gone or back."""
+    """Listings looked up since ``began``: how many, and by data source how many were known as shown.
 
+    ``missing`` ones are newly gone, ``dropped`` images newly gone from listings that stay, others ``back``. ``gone``
+    counts, by data source, the listings that are missing or have lost half of their images or more.
+    """
+
+    began: dt.datetime
     looked_up: int
     listed: Mapping[int, int]
+    gone: Mapping[int, int]
     missing: list[Key]
+    dropped: list[Shown]
     back: list[Shown]
-
-    @property
-    def gone(self) -> Mapping[int, int]:
-        """Newly missing listings by data source."""
-        return Counter(source for _, source in self.missing)
 
 
 def known_listings(ctx: Context) -> int:
@@ -52,22 +55,45 @@ def count_listings(ctx: Context) -> int:
 
 def look_up(ctx: Context, shard: tuple[int, int], total: int = 0) -> LookUp:
     """Compare the listings we know (``total``, if that is known) with the ETL, page by page; marks nothing."""
-    looked_up = 0
+    began, looked_up = database_now(ctx.db), 0
     listed: Counter[int] = Counter()
+    gone: Counter[int] = Counter()
     missing: list[Key] = []
+    dropped: list[Shown] = []
     back: list[Shown] = []
     for page in _listing_keys(ctx, shard):
         there = ctx.etl.listings([row.listing_id for row in page])
-        for row in page:
-            key = (row.listing_id, row.datasource_id)
+        keys = [(row.listing_id, row.datasource_id) for row in page]
+        showing = {key: set(_hashes(there[key])) for key in keys if key in there}
+        no_longer = _shown_no_longer(ctx, showing, began)
+        for key, row in zip(keys, page, strict=True):
+            lost = len(no_longer[key]) if key in there else row.shown
             if key not in there:
                 missing += [key] if row.shown else []
             elif row.gone:
-                back += [(*key, image_hash) for image_hash in _hashes(there[key])]
+                back += [(*key, image_hash) for image_hash in showing[key]]
+            dropped += [(*key, image_hash) for image_hash in no_longer[key]]
             listed[row.datasource_id] += 1 if row.shown else 0
+            gone[row.datasource_id] += 1 if row.shown and 2 * lost >= row.shown else 0
         looked_up += len(page)
         ctx.progress(looked_up, max(looked_up, total))
-    return LookUp(looked_up, listed, missing, back)
+    return LookUp(began, looked_up, listed, gone, missing, dropped, back)
+
+
+def _shown_no_longer(ctx: Context, showing: Mapping[Key, set[str]], began: dt.datetime) -> Mapping[Key, list[str]]:
+    """Return, by listing, the images it was known to show and shows no more; what an ingest has seen since counts not.
+
+    Ingest marks these too, but reads only listings with a new date, and only those of its interval.
+    """
+    found: defaultdict[Key, list[str]] = defaultdict(list)
+    known = (_t.missing_since.is_(None), _t.seen_at < began)
+    for some in chunks(sorted({listing_id for listing_id, _ in showing}), 100):
+        query = sa.select(_t.listing_id, _t.datasource_id, _t.image_hash).where(_t.listing_id.in_(some), *known)
+        for row in read(ctx.db, query):
+            key = (row.listing_id, row.datasource_id)
+            if key in showing and row.image_hash not in showing[key]:
+                found[key].append(row.image_hash)
+    return found
 
 
 def _hashes(listing: Listing) -> list[str]:
@@ -109,6 +135,10 @@ def mark(ctx: Context, found: LookUp, suspects: Sequence[int]) -> int:
     for piece in chunks(missing, 100):
         rows = [{"b_listing": listing_id, "b_datasource": datasource_id} for listing_id, datasource_id in piece]
         write(ctx.db, lambda session, rows=rows: session.execute(gone, rows))  # type: ignore[misc]
+    one = gone.where(_t.image_hash == sa.bindparam("b_hash"), _t.seen_at < found.began)
+    for some in chunks([shown for shown in found.dropped if shown[1] not in suspects]):
+        rows = _bound(some)
+        write(ctx.db, lambda session, rows=rows: session.execute(one, rows))  # type: ignore[misc]
     return unmark(ctx, found.back)
 
 
@@ -134,13 +164,18 @@ def _note_seen(ctx: Context, shown: Sequence[Shown]) -> None:
 def _note_shown(ctx: Context, shown: Iterable[Shown], values: Mapping[str, object]) -> int:
     """Set ``values`` of at most 1,000 listings' images, and bring back those that were purged. Returns how many."""
     statement = sa.update(lis_listing_images).where(_LISTING, _t.image_hash == sa.bindparam("b_hash")).values(values)
-    rows = [dict(zip(("b_listing", "b_datasource", "b_hash"), row, strict=True)) for row in sorted(shown)]
+    rows = _bound(shown)
 
     def work(session: Session) -> int:
         session.execute(statement, rows)
         return relisted.bring_back(session, ctx.config, sorted({str(row["b_hash"]) for row in rows}))
 
     return write(ctx.db, work)
+
+
+def _bound(shown: Iterable[Shown]) -> list[dict[str, object]]:
+    """Return the parameters of a statement about listings' images, in one order for all."""
+    return [dict(zip(("b_listing", "b_datasource", "b_hash"), row, strict=True)) for row in sorted(shown)]
 
 
 def still_due(ctx: Context, hashes: Sequence[str], cut: Cutoffs, *, dry_run: bool) -> set[str]:
