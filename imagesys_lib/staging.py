@@ -56,7 +56,7 @@ class Staging:
     def note_original(self, image_hash: str, fetched: Fetched) -> None:
         """Write down what the host said, after the original itself: together they make a fetch complete.
 
-        Neither is forced to disk: what a power cut spoils, :meth:`is_original` finds out.
+        Neither is forced to disk: what a power cut spoils, its SHA-1 tells before it is decoded.
         """
         target = self.original(image_hash).with_suffix(".json")
         write_atomically(target, json.dumps(asdict(fetched)).encode(), sync=False)
@@ -69,14 +69,6 @@ class Staging:
             return fetched if original.stat().st_size == fetched.size else None
         except (OSError, ValueError, TypeError):
             return None
-
-    def is_original(self, image_hash: str, sha1: str | None) -> bool:
-        """Say whether an original holds the bytes that were fetched; True where their SHA-1 is not known."""
-        try:
-            data = self.original(image_hash).read_bytes()
-        except FileNotFoundError:
-            return False
-        return sha1 is None or hashlib.sha1(data, usedforsecurity=False).hexdigest() == sha1
 
     def drop_original(self, image_hash: str) -> None:
         """Remove an original and its note, the note first: alone it must never stand for a fetch."""

@@ -198,6 +198,7 @@ class _Batch:
             root=staging.out,
             stem=thumbnail_stem(self.ctx.country, image.image_hash),
             making=self.makings[image.datasource_id],
+            sha1=image.source_sha1,
         )
 
     def _store_made(self, results: list[Made]) -> None:
@@ -208,8 +209,6 @@ class _Batch:
         """Yield what a decoded image's result means for it and for those that share its bytes."""
         decoded, *others = self.groups.pop(made.key)
         fault = ImageFault(made.code, made.detail) if made.code else None
-        if fault and not self.ctx.staging.is_original(decoded.image_hash, decoded.source_sha1):
-            fault = None  # spoilt on our disk, by a power cut perhaps: without a fault it is downloaded again
         yield _Outcome(decoded, list(made.thumbs) or None, fault)
         for image in others:
             rows = self.ctx.staging.copy_thumbnails(made.thumbs, image.image_hash)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,7 @@ from PIL import Image, ImageFile
 from imagesys_lib.reasons import ImageFault
 from imagesys_lib.sniff import HEAD_BYTES, boxes_end, sniff, webp_header
 from imagesys_lib.thumbnail.colour import to_srgb
-from imagesys_lib.thumbnail.decode import Decoded, decoded, opened, orientation
+from imagesys_lib.thumbnail.decode import Decoded, decoded, ends_early, opened, orientation
 from imagesys_lib.thumbnail.encode import encoded, encoded_sibling
 from imagesys_lib.thumbnail.finish import Details, finished
 from imagesys_lib.thumbnail.jobs import Limits
@@ -103,48 +105,50 @@ def create_thumbnails_of_image(
     encoder: Literal["lean", "fast"] = "lean",
     *,
     siblings: Sequence[str] = (),
+    sha1: str | None = None,
 ) -> tuple[Thumbnail, ...]:
     """Return one JPEG per size, in order, each followed by its ``siblings`` (``webp``, ``avif``).
 
     They are upright, sRGB, on white, first frame, without metadata. Raises ImageFault: ``not_an_image``,
     ``unsupported_format``, ``too_many_pixels`` and ``too_small`` before any pixel is decoded, ``truncated``,
-    ``decode_error``. MemoryError, and an OSError of opening ``source``, pass through.
+    ``decode_error``. MemoryError, and an OSError of opening ``source``, pass through; FileNotFoundError is raised also
+    if its bytes are not those of ``sha1``: what a power cut left of it may decode well and be half a photo.
 
     Here alone everything else is caught: the decoders are C libraries and parsers fed by strangers, which raise
     whatever they stumble over (struct.error, KeyError, ZeroDivisionError ...), and whatever it is, it concerns this
     image only.
     """
-    with source.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-        kind = sniff(head)
-        file.seek(0)
-        try:
-            if kind == "WEBP":
-                _check_webp(head, source.stat().st_size, limits)
-            elif kind == "AVIF":
-                _check_complete(kind, boxes_end(file), source.stat().st_size)
-                file.seek(0)
-            effort = EFFORTS[encoder]
-            picture, profile, turn = _picture(file.read(), kind, sizes, limits, effort)
-            made = []
-            for number, stored in _resized_all(picture, profile, sizes, effort.cascade):
-                upright = np.ascontiguousarray(_UPRIGHT[turn](stored)) if turn in _UPRIGHT else stored
-                done = finished(upright, details)
-                height, width = done.shape[:2]
-                made.append(Thumbnail(number, width, height, encoded(done, details.quality, encoder)))
-                for name in siblings:
-                    data = encoded_sibling(done, details.quality, name)
-                    made.append(Thumbnail(number, width, height, data, name))
-            return tuple(sorted(made, key=lambda thumbnail: thumbnail.number))
-        except ImageFault:
-            raise
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise ImageFault("too_many_pixels", f"{kind}: far more than allowed") from None
-        except MemoryError:
-            raise  # perhaps what earlier photos have left of the process: another one has to say so too
-        except Exception as error:
-            code = "truncated" if _ends_early(error) else "decode_error"
-            raise ImageFault(code, f"{kind}: {type(error).__name__}: {error}") from error
+    data = source.read_bytes()
+    if sha1 and hashlib.sha1(data, usedforsecurity=False).hexdigest() != sha1:
+        raise FileNotFoundError(f"{source} is not what was fetched")
+    head = data[:HEAD_BYTES]
+    kind = sniff(head)
+    try:
+        if kind == "WEBP":
+            _check_webp(head, len(data), limits)
+        elif kind == "AVIF":
+            _check_complete(kind, boxes_end(io.BytesIO(data)), len(data))
+        effort = EFFORTS[encoder]
+        picture, profile, turn = _picture(data, kind, sizes, limits, effort)
+        made = []
+        for number, stored in _resized_all(picture, profile, sizes, effort.cascade):
+            upright = np.ascontiguousarray(_UPRIGHT[turn](stored)) if turn in _UPRIGHT else stored
+            done = finished(upright, details)
+            height, width = done.shape[:2]
+            made.append(Thumbnail(number, width, height, encoded(done, details.quality, encoder)))
+            for name in siblings:
+                sibling = encoded_sibling(done, details.quality, name)
+                made.append(Thumbnail(number, width, height, sibling, name))
+        return tuple(sorted(made, key=lambda thumbnail: thumbnail.number))
+    except ImageFault:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageFault("too_many_pixels", f"{kind}: far more than allowed") from None
+    except MemoryError:
+        raise  # perhaps what earlier photos have left of the process: another one has to say so too
+    except Exception as error:
+        code = "truncated" if ends_early(error) else "decode_error"
+        raise ImageFault(code, f"{kind}: {type(error).__name__}: {error}") from error
 
 
 def _picture(
@@ -209,11 +213,6 @@ def _check_complete(kind: str, announced: int, length: int) -> None:
     """Tell a cut file from a broken one where the decoder does not."""
     if announced > length:
         raise ImageFault("truncated", f"{kind}: {length} of {announced} bytes")
-
-
-def _ends_early(error: Exception) -> bool:
-    text = str(error).lower()
-    return isinstance(error, EOFError) or "truncat" in text or "end of file" in text
 
 
 def _scale(width: float, height: float, size: Box) -> float:

@@ -79,7 +79,12 @@ def test_siblings_go_beside_each_jpeg_to_every_node_and_to_the_website(world: Wo
 
 
 @pytest.mark.parametrize(
-    "left", [bytes(5000), *(pytest.param(d, marks=pytest.mark.long) for d in (b"", b"\xff\xd8\xff"))]
+    "left",
+    [
+        encoded(quarters(), "BMP"),  # decodes well, as what is whole at its top does
+        *(pytest.param(d, marks=pytest.mark.long) for d in (bytes(5000), b"", b"\xff\xd8\xff")),
+    ],
+    ids=len,
 )
 def test_an_original_that_a_power_cut_has_spoilt_is_downloaded_again(
     world: World, host: PhotoHost, left: bytes
