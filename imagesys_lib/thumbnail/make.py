@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,8 @@ class Effort:
 EFFORTS = {"lean": Effort(2.5, 1.7, coarse=False), "fast": Effort(1.25, 1.3, coarse=True)}
 """By encoder."""
 
+_BYTES_A_PIXEL = 8
+"""What a decoder may need: two canvases for WebP, the coefficients and the picture of a progressive JPEG."""
 _RUN_LENGTHS = (1, 2)  # BI_RLE8, BI_RLE4
 _MOST_RUNS = 2_000_000
 
@@ -118,18 +121,19 @@ def create_thumbnails_of_image(
     whatever they stumble over (struct.error, KeyError, ZeroDivisionError ...), and whatever it is, it concerns this
     image only.
     """
-    data = source.read_bytes()
-    if sha1 and hashlib.sha1(data, usedforsecurity=False).hexdigest() != sha1:
-        raise FileNotFoundError(f"{source} is not what was fetched")
+    data = _read(source, sha1)
     head = data[:HEAD_BYTES]
     kind = sniff(head)
+    size = (0, 0)
     try:
         if kind == "WEBP":
-            _check_webp(head, len(data), limits)
+            size = _check_webp(head, len(data), limits)
         elif kind == "AVIF":
             _check_complete(kind, boxes_end(io.BytesIO(data)), len(data))
         effort = EFFORTS[encoder]
-        picture, profile, turn = _picture(data, kind, sizes, limits, effort)
+        image = opened(kind, data)
+        size = image.size
+        picture, profile, turn = _picture(image, data, kind, sizes, limits, effort=effort)
         made = []
         for number, stored in _resized_all(picture, profile, sizes, effort.cascade):
             upright = np.ascontiguousarray(_UPRIGHT[turn](stored)) if turn in _UPRIGHT else stored
@@ -147,15 +151,32 @@ def create_thumbnails_of_image(
     except MemoryError:
         raise  # perhaps what earlier photos have left of the process: another one has to say so too
     except Exception as error:
+        if "out of memory" in str(error).lower() or not _has_room(size):
+            raise MemoryError from error  # which most decoders call broken data
         code = "truncated" if ends_early(error) else "decode_error"
         raise ImageFault(code, f"{kind}: {type(error).__name__}: {error}") from error
 
 
+def _read(source: Path, sha1: str | None) -> bytes:
+    data = source.read_bytes()
+    if sha1 and hashlib.sha1(data, usedforsecurity=False).hexdigest() != sha1:
+        raise FileNotFoundError(f"{source} is not what was fetched")
+    return data
+
+
+def _has_room(size: tuple[int, int]) -> bool:
+    """Say whether this process may still have what decoding so many pixels takes."""
+    try:
+        mmap.mmap(-1, max(1, size[0] * size[1] * _BYTES_A_PIXEL), flags=mmap.MAP_PRIVATE).close()
+    except OSError:
+        return False
+    return True
+
+
 def _picture(
-    data: bytes, kind: str, sizes: Sequence[Box], limits: Limits, effort: Effort
+    image: ImageFile.ImageFile, data: bytes, kind: str, sizes: Sequence[Box], limits: Limits, *, effort: Effort
 ) -> tuple[_Picture, bytes | None, int]:
     """Return the decoded picture, its colour profile and its EXIF orientation."""
-    image: ImageFile.ImageFile = opened(kind, data)
     _check_pixels(image.size, limits)
     _check_runs(image, kind)
     turn = orientation(image, kind)
@@ -201,12 +222,13 @@ def _check_runs(image: ImageFile.ImageFile, kind: str) -> None:
         raise ImageFault("too_many_pixels", f"{image.width}x{image.height} in a run-length BMP, {_MOST_RUNS} allowed")
 
 
-def _check_webp(head: bytes, length: int, limits: Limits) -> None:
-    """Check what the header announces: Pillow's WebP decoder allocates the canvas when it is opened."""
+def _check_webp(head: bytes, length: int, limits: Limits) -> tuple[int, int]:
+    """Check and return the size that the header announces: Pillow's decoder allocates the canvas when it is opened."""
     announced, size = webp_header(head)
     if size is not None:
         _check_pixels(size, limits)
     _check_complete("WEBP", announced, length)
+    return size or (0, 0)
 
 
 def _check_complete(kind: str, announced: int, length: int) -> None:
