@@ -86,7 +86,7 @@ class Staging:
     def copy_thumbnails(self, thumbs: Iterable[Mapping[str, Any]], image_hash: str) -> list[dict[str, Any]] | None:
         """Give an image the staged thumbnails of another one; returns its own rows, None if they are not intact.
 
-        The files are hard links: nothing ever changes a staged file in place.
+        The files are hard links where the disk has any (left): nothing ever changes a staged file in place.
         """
         rows = []
         for thumb in thumbs:
@@ -97,9 +97,12 @@ class Staging:
                 data = have.read_bytes()
                 if hashlib.sha1(data, usedforsecurity=False).hexdigest() != thumb["sha1"]:
                     return None
-                link_atomically(have, self.out / path)
             except FileNotFoundError:
                 return None
+            try:
+                link_atomically(have, self.out / path)
+            except OSError:  # no share of some kinds has links, and ext4 65,000 a file
+                write_atomically(self.out / path, data, sync=False)
             rows.append({**thumb, "path": path})
         return rows or None
 
