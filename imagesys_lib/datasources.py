@@ -46,9 +46,23 @@ def may_probe(db: Engine, datasource_id: int, seconds: float) -> bool:
     statement = (
         sa.update(lis_datasources)
         .where(c.datasource_id == datasource_id, c.trips > 0, c.not_before.is_(None) | (c.not_before <= NOW))
-        .values(not_before=from_now(round(seconds)))
+        .values(
+            not_before=from_now(round(seconds)),
+            attempts=c.failures,  # what went well for an earlier try has closed nothing: it was never decoded
+            window_at=sa.func.coalesce(c.window_at, NOW),
+        )
     )
     return bool(write(db, lambda session: session.execute(statement).rowcount))
+
+
+def on_trial(db: Engine, datasource_ids: Iterable[int]) -> set[int]:
+    """Return the data sources of which a few images are being tried, or were and have not decided anything yet."""
+    c = lis_datasources.c
+    query = sa.select(c.datasource_id).where(c.trips > 0, c.window_at.is_not(None))
+    found: set[int] = set()
+    for piece in chunks(sorted(set(datasource_ids))):
+        found |= {row.datasource_id for row in read(db, query.where(c.datasource_id.in_(piece)))}
+    return found
 
 
 def note(
@@ -56,18 +70,21 @@ def note(
     country: str,
     tallies: Mapping[int, Tally],
     settings: Breaker,
+    *,
     probing: Collection[int] = (),
+    undecided: Collection[int] = (),
 ) -> dict[int, float]:
     """Add up what a batch saw and open or close breakers; returns those that opened, with their seconds.
 
     ``probing`` are the data sources that this batch was to try; of others that are left alone it tells nothing new.
+    Those that are ``undecided`` stay so unless they fail: what came of them is still to be decoded.
 
     The mails about it wait in the outbox from the same transaction on; a task of the run sends them.
     """
     opened: dict[int, float] = {}
     for datasource_id, tally in sorted(tallies.items()):
-        probes = datasource_id in probing
-        seconds = write(db, lambda s, d=datasource_id, t=tally, p=probes: _note(s, country, d, t, settings, probes=p))  # type: ignore[misc]
+        how = {"probes": datasource_id in probing, "decides": datasource_id not in undecided}
+        seconds = write(db, lambda s, d=datasource_id, t=tally, how=how: _note(s, country, d, t, settings, **how))  # type: ignore[misc]
         if seconds:
             opened[datasource_id] = seconds
             log.warning("data source %d fails: it is left alone for %.0f s", datasource_id, seconds)
@@ -75,7 +92,14 @@ def note(
 
 
 def _note(
-    session: Session, country: str, datasource_id: int, tally: Tally, settings: Breaker, *, probes: bool
+    session: Session,
+    country: str,
+    datasource_id: int,
+    tally: Tally,
+    settings: Breaker,
+    *,
+    probes: bool,
+    decides: bool,
 ) -> float:
     c = lis_datasources.c
     first = insert(lis_datasources).values(datasource_id=datasource_id, first_seen_at=NOW, last_seen_at=NOW)
@@ -97,7 +121,7 @@ def _note(
         if incidents.begin(session, incidents.Kind.SOURCE, f"data source {datasource_id}"):
             outbox.put(session, _opened(country, datasource_id, attempts, failures, settings))
         return opened.wait
-    if row.trips and failures * 100 < settings.source_percent * attempts:
+    if decides and row.trips and failures * 100 < settings.source_percent * attempts:
         log.info("data source %d works again: its breaker is closed", datasource_id)
         counted |= {"trips": 0, "not_before": None}
         incident = incidents.end(session, incidents.Kind.SOURCE, f"data source {datasource_id}")

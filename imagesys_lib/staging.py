@@ -58,7 +58,7 @@ class Staging:
     def note_original(self, image_hash: str, fetched: Fetched) -> None:
         """Write down what the host said, after the original itself: together they make a fetch complete.
 
-        Neither is forced to disk: what a power cut spoils, :meth:`is_original` finds out.
+        Neither is forced to disk: what a power cut spoils, its SHA-1 tells before it is decoded.
         """
         target = self.original(image_hash).with_suffix(".json")
         write_atomically(target, json.dumps(asdict(fetched)).encode(), sync=False)
@@ -73,14 +73,6 @@ class Staging:
             return fetched if recent and original.stat().st_size == fetched.size else None
         except (OSError, ValueError, TypeError):
             return None
-
-    def is_original(self, image_hash: str, sha1: str | None) -> bool:
-        """Say whether an original holds the bytes that were fetched; True where their SHA-1 is not known."""
-        try:
-            data = self.original(image_hash).read_bytes()
-        except FileNotFoundError:
-            return False
-        return sha1 is None or hashlib.sha1(data, usedforsecurity=False).hexdigest() == sha1
 
     def drop_original(self, image_hash: str) -> None:
         """Remove an original and its note, the note first: alone it must never stand for a fetch."""
@@ -98,7 +90,7 @@ class Staging:
     def copy_thumbnails(self, thumbs: Iterable[Mapping[str, Any]], image_hash: str) -> list[dict[str, Any]] | None:
         """Give an image the staged thumbnails of another one; returns its own rows, None if they are not intact.
 
-        The files are hard links: nothing ever changes a staged file in place.
+        The files are hard links where the disk has any (left): nothing ever changes a staged file in place.
         """
         rows = []
         for thumb in thumbs:
@@ -109,9 +101,12 @@ class Staging:
                 data = have.read_bytes()
                 if hashlib.sha1(data, usedforsecurity=False).hexdigest() != thumb["sha1"]:
                     return None
-                link_atomically(have, self.out / path)
             except FileNotFoundError:
                 return None
+            try:
+                link_atomically(have, self.out / path)
+            except OSError:  # no share of some kinds has links, and ext4 65,000 a file
+                write_atomically(self.out / path, data, sync=False)
             rows.append({**thumb, "path": path})
         return rows or None
 

@@ -109,6 +109,7 @@ class _Batch:
         self.failed: Counter[str] = Counter()
         self.tallies: dict[int, Tally] = defaultdict(Tally)
         self.probing: set[int] = set()  # data sources of which this batch tries a few
+        self.undecided: set[int] = set()  # data sources of which the thumbnail stage will see something
         self.targets: Counter[str] = Counter()  # where redirects ended
 
     def run(self) -> Downloaded:
@@ -132,7 +133,8 @@ class _Batch:
                 raise
             self._flush()
             self.gate.write_back()
-        datasources.note(ctx.db, ctx.country, self.tallies, self.settings.breaker, self.probing)
+        trial = {"probing": self.probing, "undecided": self.undecided}
+        datasources.note(ctx.db, ctx.country, self.tallies, self.settings.breaker, **trial)
         self._flag_targets()
         done = Downloaded(self.fetched, self.adopted, dict(self.failed), self.given_back, self.unchanged)
         log.info("%s: %d fetched, %d failed, %s", self.label, self.fetched, sum(self.failed.values()), done)
@@ -194,6 +196,8 @@ class _Batch:
     def _end(self, image: Row, result: Fetched | NotModified | ImageFault) -> None:
         tally, failed = self.tallies[image.datasource_id], isinstance(result, ImageFault)
         self.tallies[image.datasource_id] = Tally(tally.attempts + 1, tally.failures + failed)
+        if isinstance(result, Fetched):
+            self.undecided.add(image.datasource_id)
         self.results.append((image, result))
 
     # Our own network

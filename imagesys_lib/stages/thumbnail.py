@@ -112,9 +112,7 @@ class _Batch:
             with Decoders(processes, settings.memory_mb, settings.seconds) as decoders:
                 crew = Crew(self.ctx, self.claim, _AHEAD * processes, decoders.submit, self._store_made)
                 self._unattempted(crew.run(chunks(jobs, CHUNK), len(jobs), self.deadline))
-        # The download counted them as attempts that went well; now it is known better.
-        tallies = {source: Tally(failures=count) for source, count in self.failed_by_source.items()}
-        datasources.note(self.ctx.db, self.ctx.country, tallies, self.ctx.config.fetch.breaker)
+        self._judge_sources()
         log.info(
             "%s: %d made, %d of them from the same bytes as another image, %d failed",
             label,
@@ -123,6 +121,13 @@ class _Batch:
             sum(self.failed.values()),
         )
         return Thumbnailed(self.made, dict(self.failed), self.given_back, self.shared, placeholders_found)
+
+    def _judge_sources(self) -> None:
+        """Tell data sources' breakers what failed: the download counted it as attempts that went well."""
+        trial = datasources.on_trial(self.ctx.db, self.makings)
+        failed = self.failed_by_source
+        tallies = {source: Tally(failures=failed[source]) for source in trial | failed.keys()}
+        datasources.note(self.ctx.db, self.ctx.country, tallies, self.ctx.config.fetch.breaker, probing=trial)
 
     def _set_placeholders_aside(self) -> int:
         most = self.ctx.config.thumbnail.placeholder_listings
@@ -193,6 +198,7 @@ class _Batch:
             root=staging.out,
             stem=thumbnail_stem(self.ctx.country, image.image_hash),
             making=self.makings[image.datasource_id],
+            sha1=image.source_sha1,
         )
 
     def _store_made(self, results: list[Made]) -> None:
@@ -203,8 +209,6 @@ class _Batch:
         """Yield what a decoded image's result means for it and for those that share its bytes."""
         decoded, *others = self.groups.pop(made.key)
         fault = ImageFault(made.code, made.detail) if made.code else None
-        if fault and not self.ctx.staging.is_original(decoded.image_hash, decoded.source_sha1):
-            fault = None  # spoilt on our disk, by a power cut perhaps: without a fault it is downloaded again
         yield _Outcome(decoded, list(made.thumbs) or None, fault)
         for image in others:
             rows = self.ctx.staging.copy_thumbnails(made.thumbs, image.image_hash)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from functools import lru_cache
+from functools import lru_cache, partial
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 from imagesys_lib.thumbnail.pixels import Pixels, as_image, as_pixels
 
 _MAX_PROFILE_BYTES = 4 * 1024 * 1024
+_UNSEEN = 3  # levels of 255
+_FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 _SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
@@ -38,18 +40,29 @@ def _transform(profile: bytes, mode: str) -> tuple[str, ImageCms.ImageCmsTransfo
         wanted = _SPACES.get(opened.profile.xcolor_space.strip())
         if wanted is None or (wanted == "CMYK") != (mode == "CMYK") or (mode == "RGB" and wanted == "L"):
             return None  # a profile for another kind of image
-        if wanted == "RGB" and "sRGB" in (opened.profile.profile_description or ""):
-            return None
-        return wanted, ImageCms.buildTransform(
+        transform = partial(
+            ImageCms.buildTransform,
             opened,
             ImageCms.createProfile("sRGB"),
             wanted,
             "RGB",
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
+        # Most are from sRGB. To prepare one for speed takes 2 ms, which is too much for a few colours.
+        if wanted == "RGB" and _changes_nothing(transform(flags=_FLAGS | ImageCms.Flags.NOOPTIMIZE)):
+            return None
+        return wanted, transform(flags=_FLAGS)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None  # a damaged profile costs its photo nothing but the colour management
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Say whether a transform is from sRGB, too: its name does not tell, as linear profiles are called so as well."""
+    levels = range(0, 256, 5)
+    colours = [colour for n in levels for colour in ((n, n, n), (n, 0, 0), (0, n, 0), (0, 0, n), (255, n, 128))]
+    before = Image.frombytes("RGB", (len(colours), 1), bytes(sample for colour in colours for sample in colour))
+    after = ImageCms.applyTransform(before, transform) or before
+    return max(ImageChops.difference(before, after).tobytes()) <= _UNSEEN
 
 
 def eight_bits(image: Image.Image) -> Image.Image:

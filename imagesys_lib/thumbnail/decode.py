@@ -98,6 +98,7 @@ def _by_turbojpeg(image: ImageFile.ImageFile, data: bytes, scale: float, coarse:
     """Decode an ordinary JPEG by libjpeg-turbo alone, a tenth faster than through Pillow.
 
     Returns None for what is out of the ordinary or not faultless: whether that is good enough, Pillow decides.
+    Raises ValueError where data end too early, which Pillow passes over if an end is marked.
     """
     if image.mode not in ("L", "RGB") or image.info.get("adobe_transform", 1) != 1:
         return None
@@ -114,11 +115,19 @@ def _by_turbojpeg(image: ImageFile.ImageFile, data: bytes, scale: float, coarse:
             min_factor=1,
             strict=True,
         )
-    except ValueError:
+    except ValueError as error:
+        if ends_early(error):
+            raise
         return None
     if pixels.shape[:2] != (math.ceil(height), math.ceil(width)):
         return None  # it chose another scale, so the fractions above would be wrong
     return Decoded(pixels, width, height)
+
+
+def ends_early(error: Exception) -> bool:
+    """Say whether a decoder's error means that the file is cut."""
+    text = str(error).lower()
+    return isinstance(error, EOFError) or any(sign in text for sign in ("truncat", "end of file", "premature end"))
 
 
 def opened(kind: str, data: bytes) -> ImageFile.ImageFile:

@@ -41,18 +41,22 @@ class Making:
 
 @dataclass(frozen=True)
 class Job:
-    """One photo: ``source`` is its file; thumbnail n becomes ``<root>/<stem>.<n>.<suffix>``."""
+    """One photo: ``source`` is its file; thumbnail n becomes ``<root>/<stem>.<n>.<suffix>``.
+
+    ``sha1`` is that of the bytes that were fetched, if it is known.
+    """
 
     key: int
     source: Path
     root: Path
     stem: str
     making: Making
+    sha1: str | None = None
 
 
 @dataclass(frozen=True)
 class Made:
-    """What became of a job: its thumbnails' rows, or a reason's code and detail; neither if the file is gone."""
+    """What became of a job: its thumbnails' rows, or a reason's code and detail; neither if its file is lost."""
 
     key: int
     thumbs: tuple[dict[str, Any], ...] = ()

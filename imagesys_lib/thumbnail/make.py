@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +16,7 @@ from PIL import Image, ImageFile
 from imagesys_lib.reasons import ImageFault
 from imagesys_lib.sniff import HEAD_BYTES, boxes_end, sniff, webp_header
 from imagesys_lib.thumbnail.colour import to_srgb
-from imagesys_lib.thumbnail.decode import Decoded, decoded, opened, orientation
+from imagesys_lib.thumbnail.decode import Decoded, decoded, ends_early, opened, orientation
 from imagesys_lib.thumbnail.encode import encoded, encoded_sibling
 from imagesys_lib.thumbnail.finish import Details, finished
 from imagesys_lib.thumbnail.jobs import Limits
@@ -37,6 +40,8 @@ class Effort:
 EFFORTS = {"lean": Effort(2.5, 1.7, coarse=False), "fast": Effort(1.25, 1.3, coarse=True)}
 """By encoder."""
 
+_BYTES_A_PIXEL = 8
+"""What a decoder may need: two canvases for WebP, the coefficients and the picture of a progressive JPEG."""
 _RUN_LENGTHS = (1, 2)  # BI_RLE8, BI_RLE4
 _MOST_RUNS = 2_000_000
 
@@ -103,55 +108,75 @@ def create_thumbnails_of_image(
     encoder: Literal["lean", "fast"] = "lean",
     *,
     siblings: Sequence[str] = (),
+    sha1: str | None = None,
 ) -> tuple[Thumbnail, ...]:
     """Return one JPEG per size, in order, each followed by its ``siblings`` (``webp``, ``avif``).
 
     They are upright, sRGB, on white, first frame, without metadata. Raises ImageFault: ``not_an_image``,
     ``unsupported_format``, ``too_many_pixels`` and ``too_small`` before any pixel is decoded, ``truncated``,
-    ``decode_error``. MemoryError, and an OSError of opening ``source``, pass through.
+    ``decode_error``. MemoryError, and an OSError of opening ``source``, pass through; FileNotFoundError is raised also
+    if its bytes are not those of ``sha1``: what a power cut left of it may decode well and be half a photo.
 
     Here alone everything else is caught: the decoders are C libraries and parsers fed by strangers, which raise
     whatever they stumble over (struct.error, KeyError, ZeroDivisionError ...), and whatever it is, it concerns this
     image only.
     """
-    with source.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-        kind = sniff(head)
-        file.seek(0)
-        try:
-            if kind == "WEBP":
-                _check_webp(head, source.stat().st_size, limits)
-            elif kind == "AVIF":
-                _check_complete(kind, boxes_end(file), source.stat().st_size)
-                file.seek(0)
-            effort = EFFORTS[encoder]
-            picture, profile, turn = _picture(file.read(), kind, sizes, limits, effort)
-            made = []
-            for number, stored in _resized_all(picture, profile, sizes, effort.cascade):
-                upright = np.ascontiguousarray(_UPRIGHT[turn](stored)) if turn in _UPRIGHT else stored
-                done = finished(upright, details)
-                height, width = done.shape[:2]
-                made.append(Thumbnail(number, width, height, encoded(done, details.quality, encoder)))
-                for name in siblings:
-                    data = encoded_sibling(done, details.quality, name)
-                    made.append(Thumbnail(number, width, height, data, name))
-            return tuple(sorted(made, key=lambda thumbnail: thumbnail.number))
-        except ImageFault:
-            raise
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise ImageFault("too_many_pixels", f"{kind}: far more than allowed") from None
-        except MemoryError:
-            raise  # perhaps what earlier photos have left of the process: another one has to say so too
-        except Exception as error:
-            code = "truncated" if _ends_early(error) else "decode_error"
-            raise ImageFault(code, f"{kind}: {type(error).__name__}: {error}") from error
+    data = _read(source, sha1)
+    head = data[:HEAD_BYTES]
+    kind = sniff(head)
+    size = (0, 0)
+    try:
+        if kind == "WEBP":
+            size = _check_webp(head, len(data), limits)
+        elif kind == "AVIF":
+            _check_complete(kind, boxes_end(io.BytesIO(data)), len(data))
+        effort = EFFORTS[encoder]
+        image = opened(kind, data)
+        size = image.size
+        picture, profile, turn = _picture(image, data, kind, sizes, limits, effort=effort)
+        made = []
+        for number, stored in _resized_all(picture, profile, sizes, effort.cascade):
+            upright = np.ascontiguousarray(_UPRIGHT[turn](stored)) if turn in _UPRIGHT else stored
+            done = finished(upright, details)
+            height, width = done.shape[:2]
+            made.append(Thumbnail(number, width, height, encoded(done, details.quality, encoder)))
+            for name in siblings:
+                sibling = encoded_sibling(done, details.quality, name)
+                made.append(Thumbnail(number, width, height, sibling, name))
+        return tuple(sorted(made, key=lambda thumbnail: thumbnail.number))
+    except ImageFault:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageFault("too_many_pixels", f"{kind}: far more than allowed") from None
+    except MemoryError:
+        raise  # perhaps what earlier photos have left of the process: another one has to say so too
+    except Exception as error:
+        if "out of memory" in str(error).lower() or not _has_room(size):
+            raise MemoryError from error  # which most decoders call broken data
+        code = "truncated" if ends_early(error) else "decode_error"
+        raise ImageFault(code, f"{kind}: {type(error).__name__}: {error}") from error
+
+
+def _read(source: Path, sha1: str | None) -> bytes:
+    data = source.read_bytes()
+    if sha1 and hashlib.sha1(data, usedforsecurity=False).hexdigest() != sha1:
+        raise FileNotFoundError(f"{source} is not what was fetched")
+    return data
+
+
+def _has_room(size: tuple[int, int]) -> bool:
+    """Say whether this process may still have what decoding so many pixels takes."""
+    try:
+        mmap.mmap(-1, max(1, size[0] * size[1] * _BYTES_A_PIXEL), flags=mmap.MAP_PRIVATE).close()
+    except OSError:
+        return False
+    return True
 
 
 def _picture(
-    data: bytes, kind: str, sizes: Sequence[Box], limits: Limits, effort: Effort
+    image: ImageFile.ImageFile, data: bytes, kind: str, sizes: Sequence[Box], limits: Limits, *, effort: Effort
 ) -> tuple[_Picture, bytes | None, int]:
     """Return the decoded picture, its colour profile and its EXIF orientation."""
-    image: ImageFile.ImageFile = opened(kind, data)
     _check_pixels(image.size, limits)
     _check_runs(image, kind)
     turn = orientation(image, kind)
@@ -197,23 +222,19 @@ def _check_runs(image: ImageFile.ImageFile, kind: str) -> None:
         raise ImageFault("too_many_pixels", f"{image.width}x{image.height} in a run-length BMP, {_MOST_RUNS} allowed")
 
 
-def _check_webp(head: bytes, length: int, limits: Limits) -> None:
-    """Check what the header announces: Pillow's WebP decoder allocates the canvas when it is opened."""
+def _check_webp(head: bytes, length: int, limits: Limits) -> tuple[int, int]:
+    """Check and return the size that the header announces: Pillow's decoder allocates the canvas when it is opened."""
     announced, size = webp_header(head)
     if size is not None:
         _check_pixels(size, limits)
     _check_complete("WEBP", announced, length)
+    return size or (0, 0)
 
 
 def _check_complete(kind: str, announced: int, length: int) -> None:
     """Tell a cut file from a broken one where the decoder does not."""
     if announced > length:
         raise ImageFault("truncated", f"{kind}: {length} of {announced} bytes")
-
-
-def _ends_early(error: Exception) -> bool:
-    text = str(error).lower()
-    return isinstance(error, EOFError) or "truncat" in text or "end of file" in text
 
 
 def _scale(width: float, height: float, size: Box) -> float:

@@ -169,6 +169,7 @@ class Decoders:
             return
         error = future.exception()
         if error is None:
+            self._restarts = 0  # processes do stay alive
             errand.done(future.result())
         elif isinstance(error, BrokenProcessPool):
             self._recover(pool, errand)

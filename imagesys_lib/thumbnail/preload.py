@@ -19,7 +19,13 @@ def make_and_write(job: Job) -> Made:
     making = job.making
     try:
         made = create_thumbnails_of_image(
-            job.source, making.sizes, making, making.limits, making.encoder, siblings=making.siblings
+            job.source,
+            making.sizes,
+            making,
+            making.limits,
+            making.encoder,
+            siblings=making.siblings,
+            sha1=job.sha1,
         )
     except ImageFault as fault:
         return Made(job.key, code=fault.reason.code, detail=fault.detail)

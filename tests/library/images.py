@@ -84,3 +84,14 @@ def wide_gamut_profile() -> bytes:
     struct.pack_into(">II", profile, at_red + 4, *green)
     struct.pack_into(">II", profile, at_green + 4, *red)
     return bytes(profile).replace("sRGB".encode("utf-16-be"), "rgRB".encode("utf-16-be"))
+
+
+def linear_srgb_profile() -> bytes:
+    """A profile called sRGB of linear samples, as GIMP and darktable have one."""
+    profile = bytearray(srgb_profile())
+    for number in range(struct.unpack_from(">I", profile, 128)[0]):
+        name, offset, size = struct.unpack_from(">4sII", profile, 132 + 12 * number)
+        if name in (b"rTRC", b"gTRC", b"bTRC"):
+            curve = b"para" + bytes(4) + struct.pack(">HHi", 0, 0, 1 << 16)  # ICC.1, 10.18: gamma 1.0
+            profile[offset : offset + size] = curve.ljust(size, b"\0")
+    return bytes(profile)

@@ -6,11 +6,12 @@ import sqlalchemy as sa
 
 from imagesys_lib.breaker import PROBES
 from imagesys_lib.config import Breaker
-from imagesys_lib.datasources import Tally, may_probe, note, standings
-from imagesys_lib.db.schema import lis_datasources
+from imagesys_lib.datasources import Tally, may_probe, note, on_trial, standings
+from imagesys_lib.db.schema import lis_datasources, lis_mails
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
+from imagesys_lib.stages.thumbnail import thumbnail
 from tests.library.images import encoded, quarters
 from tests.library.photo_host import photo_host
 from tests.world import World
@@ -125,8 +126,47 @@ def test_a_bad_data_source_is_tried_with_a_trickle_and_comes_back_by_itself(worl
         for number in range(100):
             host.put(f"/bad/{number}", photo + bytes([number]))
         asked = len(host.asked)
-        third = download(world.ctx, batch())
-        assert third.fetched == PROBES
+        third = batch()
+        assert download(world.ctx, third).fetched == PROBES
         assert len(host.asked) - asked == PROBES
+        assert list(standings(world.ctx.db, [666])) == [666]  # a page of HTML would have come as well
+        assert thumbnail(world.ctx, third).made == PROBES
         world.sql("UPDATE lis_images SET next_attempt_at = '2026-01-01'")
         assert download(world.ctx, batch()).given_back == 0
+
+
+def test_a_data_source_that_serves_pages_for_photos_is_left_alone_for_longer_each_time(world: World) -> None:
+    with photo_host() as host:
+        for number in range(160):
+            world.put(f"bad-{number}", host.put(f"/{number}.jpg", b"<html>log in, %d" % number), datasource=666)
+        world.reconfigure(
+            batch={"size": 40}, fetch={"breaker": {"source_percent": 90, "source_images": 30, "first_seconds": 60}}
+        )
+        ingest(world.ctx, world.run())
+
+        def asked() -> int:
+            before = len(host.asked)
+            world.sql("UPDATE lis_images SET next_attempt_at = '2026-01-01' WHERE state = 'new'")
+            for each in plan(world.ctx, world.run()):
+                download(world.ctx, each.batch_id)
+                thumbnail(world.ctx, each.batch_id)
+            return len(host.asked) - before
+
+        seen = []
+        for _ in range(4):
+            seen.append((asked(), round(standings(world.ctx.db, [666])[666].wait, -1)))
+            elapse(world)
+    assert seen == [(40, 60), (PROBES, 120), (PROBES, 240), (PROBES, 480)]
+    (mail,) = world.rows(sa.select(lis_mails.c.subject))
+    assert mail.subject == "[ImageSys] UK data source 666 fails and is left alone"
+
+
+def test_a_source_on_trial_waits_for_what_its_images_turn_out_to_be(world: World) -> None:
+    db = world.ctx.db
+    note(db, "uk", {7: Tally(30, 30)}, SETTINGS)
+    elapse(world)
+    assert may_probe(db, 7, 60)
+    assert note(db, "uk", {7: Tally(PROBES, 3)}, SETTINGS, probing={7}, undecided={7}) == {}
+    assert on_trial(db, [7, 8]) == set(standings(db, [7, 8])) == {7}
+    assert note(db, "uk", {7: Tally()}, SETTINGS, probing={7}) == {}
+    assert standings(db, [7]) == {}

@@ -144,6 +144,22 @@ def test_processes_that_never_stay_alive_are_our_grounds_fault(jobs):
         done(decoders, jobs("good"))  # no limit can be set so high: no process begins
 
 
+def late(job: Job) -> Made:
+    """Make the photo, and die a little later, between two tasks."""
+    made = worker.make(job)
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGSEGV)).start()
+    return made
+
+
+def test_crashes_between_tasks_break_no_batch_that_gets_on(jobs):
+    with Decoders(1, MEMORY_MB, 5, work=late) as decoders:
+        for job in jobs(*["good"] * 6):
+            assert done(decoders, [job])[0].thumbs
+            until = time.monotonic() + 20
+            while decoders._pool.active and time.monotonic() < until:
+                time.sleep(0.05)
+
+
 def test_idle_processes_that_are_ended_from_outside_are_replaced(pool, jobs):
     done(pool, jobs("good"))
     for process in psutil.Process().children(recursive=True):

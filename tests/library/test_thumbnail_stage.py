@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,7 +82,12 @@ def test_siblings_go_beside_each_jpeg_to_every_node_and_to_the_website(world: Wo
 
 
 @pytest.mark.parametrize(
-    "left", [bytes(5000), *(pytest.param(d, marks=pytest.mark.long) for d in (b"", b"\xff\xd8\xff"))]
+    "left",
+    [
+        encoded(quarters(), "BMP"),  # decodes well, as what is whole at its top does
+        *(pytest.param(d, marks=pytest.mark.long) for d in (bytes(5000), b"", b"\xff\xd8\xff")),
+    ],
+    ids=len,
 )
 def test_an_original_that_a_power_cut_has_spoilt_is_downloaded_again(
     world: World, host: PhotoHost, left: bytes
@@ -159,6 +167,24 @@ def test_thumbnails_that_are_still_staged_serve_another_batch(
     world.put("c", spoilt)
     world.pipeline()
     assert len(decoded) == 2
+
+
+@pytest.mark.parametrize("code", [errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP])
+def test_where_a_file_can_have_no_further_name_its_bytes_are_copied(
+    world: World, host: PhotoHost, decoded: list[int], code: int
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    world.reconfigure(thumbnail={"placeholder_listings": 0})
+    world.patch.setattr(Path, "hardlink_to", refused)
+    data = encoded(quarters(), "JPEG")
+    urls = [host.put(f"/{number}.jpg", data) for number in range(3)]
+    world.put("a", *urls)
+    assert world.pipeline().lost == []
+    assert len(decoded) == 1
+    assert world.live().keys() == set(urls)
+    assert len(world.equal_trees()) == 6
 
 
 def test_what_a_batch_has_no_time_for_is_left_to_the_next_with_its_originals(world: World, host: PhotoHost) -> None:
