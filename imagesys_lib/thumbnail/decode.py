@@ -52,12 +52,14 @@ class Decoded:
     """Decoded pixels; the picture fills ``width`` x ``height`` of them, from the top left.
 
     These are fractions where a scaled decode rounded up to a whole pixel: to stretch that pixel would shift the
-    picture, which costs more fidelity than half the resolution does.
+    picture, which costs more fidelity than half the resolution does. ``whole`` says that the decoder has read the file
+    to its end and found no fault.
     """
 
     pixels: Pixels  # of 1 channel (grey), 3 (RGB) or 4 (CMYK)
     width: float
     height: float
+    whole: bool = False
 
 
 def orientation(image: ImageFile.ImageFile, kind: str) -> int:
@@ -121,7 +123,7 @@ def _by_turbojpeg(image: ImageFile.ImageFile, data: bytes, scale: float, coarse:
         return None
     if pixels.shape[:2] != (math.ceil(height), math.ceil(width)):
         return None  # it chose another scale, so the fractions above would be wrong
-    return Decoded(pixels, width, height)
+    return Decoded(pixels, width, height, whole=True)
 
 
 def ends_early(error: Exception) -> bool:

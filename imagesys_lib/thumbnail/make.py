@@ -115,16 +115,37 @@ def create_thumbnails_of_image(
     They are upright, sRGB, on white, first frame, without metadata. Raises ImageFault: ``not_an_image``,
     ``unsupported_format``, ``too_many_pixels`` and ``too_small`` before any pixel is decoded, ``truncated``,
     ``decode_error``. MemoryError, and an OSError of opening ``source``, pass through; FileNotFoundError is raised also
-    if its bytes are not those of ``sha1``: what a power cut left of it may decode well and be half a photo.
+    if the bytes are not those of ``sha1``. That is looked at where decoding has not shown that the file is whole: what
+    a power cut left of it may be half a photo, and what that is called would be said of what the host has.
+    """
+    data = source.read_bytes()
+    try:
+        thumbnails, whole = _made(data, sizes, details, limits, encoder, siblings=siblings)
+    except ImageFault:
+        _check_fetched(data, sha1)
+        raise
+    if not whole:
+        _check_fetched(data, sha1)
+    return thumbnails
+
+
+def _made(
+    data: bytes,
+    sizes: Sequence[Box],
+    details: Details,
+    limits: Limits,
+    encoder: Literal["lean", "fast"],
+    *,
+    siblings: Sequence[str],
+) -> tuple[tuple[Thumbnail, ...], bool]:
+    """Return the thumbnails, and whether decoding has shown that the file is whole.
 
     Here alone everything else is caught: the decoders are C libraries and parsers fed by strangers, which raise
     whatever they stumble over (struct.error, KeyError, ZeroDivisionError ...), and whatever it is, it concerns this
     image only.
     """
-    data = _read(source, sha1)
     head = data[:HEAD_BYTES]
-    kind = sniff(head)
-    size = (0, 0)
+    kind, size = sniff(head), (0, 0)
     try:
         if kind == "WEBP":
             size = _check_webp(head, len(data), limits)
@@ -143,7 +164,7 @@ def create_thumbnails_of_image(
             for name in siblings:
                 sibling = encoded_sibling(done, details.quality, name)
                 made.append(Thumbnail(number, width, height, sibling, name))
-        return tuple(sorted(made, key=lambda thumbnail: thumbnail.number))
+        return tuple(sorted(made, key=lambda thumbnail: thumbnail.number)), picture.decoded.whole
     except ImageFault:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -157,11 +178,9 @@ def create_thumbnails_of_image(
         raise ImageFault(code, f"{kind}: {type(error).__name__}: {error}") from error
 
 
-def _read(source: Path, sha1: str | None) -> bytes:
-    data = source.read_bytes()
+def _check_fetched(data: bytes, sha1: str | None) -> None:
     if sha1 and hashlib.sha1(data, usedforsecurity=False).hexdigest() != sha1:
-        raise FileNotFoundError(f"{source} is not what was fetched")
-    return data
+        raise FileNotFoundError("the original is not what was fetched")
 
 
 def _has_room(size: tuple[int, int]) -> bool:
