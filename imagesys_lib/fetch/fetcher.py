@@ -52,6 +52,7 @@ class Fetcher:
         self._watch = SpeedWatch(settings)
         self._lookups = Lookups() if settings.proxy is None else Lookups(math.inf)
         self._held_until = 0.0
+        self._refused: dict[str, str] = {}  # host to the address that it is, if that is refused
         self._failure: BaseException | None = None
         self._closed = False
         self._keys = itertools.count(-1, -1)
@@ -172,8 +173,11 @@ class Fetcher:
     def _wire(self, url: str) -> Wire:
         """Judge an address in a URL here: behind a proxy nobody else would."""
         made = wire(url)
-        address = literal(urlsplit(made.url).hostname or "")
-        if address and is_refused(address, self._settings.allowed_addresses, self._settings.denied_addresses):
+        if made.host not in self._refused:
+            address, of = literal(urlsplit(made.url).hostname or ""), self._settings
+            refused = bool(address) and is_refused(address, of.allowed_addresses, of.denied_addresses)
+            self._refused[made.host] = address if refused else ""
+        if address := self._refused[made.host]:
             raise ImageFault("blocked_address", f"{made.host}: {address} may not be fetched from")
         return made
 
