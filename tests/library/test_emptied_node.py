@@ -129,26 +129,22 @@ def test_a_node_that_lost_a_few_files_stays_ready_until_a_check_has_seen_it(worl
     assert check(world.ctx, "n2", "run", part).part == part.name
 
 
-def test_a_node_that_joins_later_is_not_ready_before_it_has_what_the_others_have(world: World, part: Part) -> None:
-    """Its change log holds only what is new: what came before it was settled among the others."""
-    remove_below(world.root("n2"))
-    world.sql("DELETE FROM lis_nodes WHERE node = 'n2'")
-    world.sql("DELETE FROM lis_change_acks WHERE node = 'n2'")
-    sync(world.ctx, "n2")
-    assert not is_ready(world, "n2")
-    check(world.ctx, "n2", "run", part)
-    repair(world.ctx, "n2")
-    assert is_ready(world, "n2")
-    assert_equal_nodes(world)
-
-
-def test_a_node_that_joins_a_country_without_news_is_not_ready_before_it_has_what_the_others_have(
-    world: World, part: Part
+@pytest.mark.parametrize(
+    "forgotten",
+    [
+        # Its change log holds only what is new: what came before it was settled among the others.
+        ["lis_nodes WHERE node = 'n2'", "lis_change_acks WHERE node = 'n2'"],
+        # Changes are forgotten a month after all nodes had them, and there was none since.
+        ["lis_nodes", "lis_change_acks", "lis_changes"],
+    ],
+    ids=["later", "without news"],
+)
+def test_a_node_that_joins_is_not_ready_before_it_has_what_the_others_have(
+    world: World, part: Part, forgotten: list[str]
 ) -> None:
-    """Changes are forgotten a month after all nodes had them, and there was none since."""
     remove_below(world.root("n2"))
-    for table in ("lis_nodes", "lis_change_acks", "lis_changes"):
-        world.sql(f"DELETE FROM {table}")
+    for rows in forgotten:
+        world.sql(f"DELETE FROM {rows}")
     sync(world.ctx, "n2")
     assert not is_ready(world, "n2")
     check(world.ctx, "n2", "run", part)
