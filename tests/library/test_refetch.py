@@ -12,11 +12,19 @@ from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.thumbnail import thumbnail
 from tests.library.images import encoded, quarters
-from tests.library.photo_host import photo_host
+from tests.library.photo_host import PhotoHost, photo_host
 from tests.world import DAY, World
 
 PHOTO = encoded(quarters(320, 200), "JPEG")
 OTHER = encoded(quarters(200, 320), "JPEG")
+
+
+def live_photo(world: World, host: PhotoHost) -> str:
+    """The URL of a photo with a tag that is live."""
+    url = host.put("/a.jpg", PHOTO, etag='"1"')
+    world.put("a", url)
+    world.pipeline()
+    return url
 
 
 def force(world: World) -> None:
@@ -27,9 +35,7 @@ def force(world: World) -> None:
 
 def test_an_unchanged_photo_is_not_sent_again_and_stays_as_it_is(world: World) -> None:
     with photo_host() as host:
-        url = host.put("/a.jpg", PHOTO, etag='"1"')
-        world.put("a", url)
-        world.pipeline()
+        url = live_photo(world, host)
         tree, live = world.equal_trees(), world.live()[url]
         force(world)
         assert [asked.headers.get("if-none-match") for asked in host.asked] == [None, '"1"']
@@ -40,9 +46,7 @@ def test_an_unchanged_photo_is_not_sent_again_and_stays_as_it_is(world: World) -
 
 def test_a_photo_with_new_bytes_is_replaced_on_every_node_while_it_stays_live(world: World) -> None:
     with photo_host() as host:
-        url = host.put("/a.jpg", PHOTO, etag='"1"')
-        world.put("a", url)
-        world.pipeline()
+        url = live_photo(world, host)
         tree, before = world.equal_trees(), world.live()[url].image_data
         host.put("/a.jpg", OTHER, etag='"2"')
         force(world)
@@ -57,9 +61,7 @@ def test_a_photo_with_new_bytes_is_replaced_on_every_node_while_it_stays_live(wo
 
 def test_new_settings_make_thumbnails_anew_although_the_photo_is_unchanged(world: World) -> None:
     with photo_host() as host:
-        url = host.put("/a.jpg", PHOTO, etag='"1"')
-        world.put("a", url)
-        world.pipeline()
+        live_photo(world, host)
         tree = world.equal_trees()
         world.reconfigure(process={"quality": 40})
         force(world)
@@ -81,9 +83,7 @@ def test_a_host_that_knows_dates_only_is_asked_by_date(world: World) -> None:
 
 def test_an_image_whose_files_are_gone_is_fetched_whole(world: World) -> None:
     with photo_host() as host:
-        url = host.put("/a.jpg", PHOTO, etag='"1"')
-        world.put("a", url)
-        world.pipeline()
+        url = live_photo(world, host)
         world.sql("UPDATE lis_images SET state = 'new', desired = 'none'")
         world.sql("DELETE FROM lis_live_images")
         world.pipeline()
@@ -129,9 +129,7 @@ def test_new_bytes_that_are_lost_before_they_are_made_into_thumbnails_are_fetche
 
 def test_a_remake_that_is_given_up_is_made_by_the_next_run_from_what_the_host_has_then(world: World) -> None:
     with photo_host() as host:
-        url = host.put("/a.jpg", PHOTO, etag='"1"')
-        world.put("a", url)
-        world.pipeline()
+        url = live_photo(world, host)
         host.put("/a.jpg", b"<html>soon</html>", etag='"2"')
         run, _ = fetched_again(world)
         runs.finish(world.ctx.db, run, "failed", {})
@@ -144,9 +142,7 @@ def test_a_remake_that_is_given_up_is_made_by_the_next_run_from_what_the_host_ha
 
 def test_a_killed_download_of_a_remake_adopts_what_it_had_fetched(world: World) -> None:
     with photo_host() as host:
-        url = host.put("/a.jpg", PHOTO, etag='"1"')
-        world.put("a", url)
-        world.pipeline()
+        live_photo(world, host)
         host.put("/a.jpg", OTHER, etag='"2"')
         _, batch = fetched_again(world)
         world.sql("UPDATE lis_images SET state = 'reserved'")  # it was killed before it wrote that down
@@ -156,9 +152,7 @@ def test_a_killed_download_of_a_remake_adopts_what_it_had_fetched(world: World) 
 
 def test_a_photo_that_could_not_be_made_again_is_not_called_unchanged(world: World) -> None:
     with photo_host() as host:
-        url = host.put("/a.jpg", PHOTO, etag='"1"')
-        world.put("a", url)
-        world.pipeline()
+        url = live_photo(world, host)
         host.put("/a.jpg", b"<html>gone</html>", etag='"2"')
         force(world)
         force(world)
