@@ -34,7 +34,7 @@ screenshots: ## Run the browser tests and keep their pictures for the documentat
 	@scripts/bootstrap.sh browser
 	@IMAGESYS_SCREENSHOTS=docs/screenshots $(PYTHON_LOCAL) -m pytest -m browser tests/browser
 
-soak: ## Thirty simulated days with random faults (SOAK_DAYS=30 SOAK_SEED=1), ten minutes
+soak: ## Thirty simulated days with random faults (SOAK_DAYS=30 SOAK_SEED=1), some five minutes
 	@scripts/bootstrap.sh tests
 	@$(PYTHON_LOCAL) -m pytest -m soak -s tests/soak
 
