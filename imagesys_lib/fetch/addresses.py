@@ -6,7 +6,6 @@ special-purpose registries (https://www.iana.org/assignments/iana-ipv4-special-r
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -68,16 +67,6 @@ def is_refused(address: str, allowed: Iterable[Network] = (), denied: Iterable[N
     if any(one in network for network in allowed for one in both):
         return False
     return not _is_public(ip)
-
-
-def literal(host: str) -> str:
-    """Return the address that a URL's host is, in any spelling that curl takes (``0x7f.1``), or ``""`` for a name."""
-    if ":" in host:
-        return host
-    try:
-        return socket.inet_ntoa(socket.inet_aton(host.rstrip(".")))
-    except OSError:
-        return ""
 
 
 def embedded(ip: IPv4Address | IPv6Address) -> IPv4Address | None:

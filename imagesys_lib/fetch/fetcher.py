@@ -7,13 +7,12 @@ import math
 import threading
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pycurl
 
 from imagesys_lib.config import Fetch
 from imagesys_lib.errors import Stopped
-from imagesys_lib.fetch.addresses import is_refused, literal
+from imagesys_lib.fetch.addresses import is_refused
 from imagesys_lib.fetch.gate import Gate, LocalGate
 from imagesys_lib.fetch.handle import make_handle
 from imagesys_lib.fetch.jobs import Fetched, Job, NotModified, Outcome, Unattempted
@@ -21,7 +20,7 @@ from imagesys_lib.fetch.lookups import Lookups
 from imagesys_lib.fetch.multi import Multi
 from imagesys_lib.fetch.speed import SpeedWatch
 from imagesys_lib.fetch.transfer import Redirect, Transfer
-from imagesys_lib.fetch.urls import Wire, joined, wire
+from imagesys_lib.fetch.urls import Wire, wire
 from imagesys_lib.fetch.waiting import Task, Waiting
 from imagesys_lib.hostnames import host_of
 from imagesys_lib.reasons import ImageFault
@@ -52,7 +51,6 @@ class Fetcher:
         self._watch = SpeedWatch(settings)
         self._lookups = Lookups() if settings.proxy is None else Lookups(math.inf)
         self._held_until = 0.0
-        self._refused: dict[str, str] = {}  # host to the address that it is, if that is refused
         self._failure: BaseException | None = None
         self._closed = False
         self._keys = itertools.count(-1, -1)
@@ -76,7 +74,7 @@ class Fetcher:
     def add(self, job: Job, *, after: float = 0.0) -> None:
         """Queue a job, not to begin before ``after`` seconds from now."""
         try:
-            task = Task(job, job.url, self._wire(job.url))
+            task = Task(job, self._wire(job.url))
         except ImageFault as fault:
             self._done.append(Outcome(job, fault, host_of(job.url)))
             return
@@ -170,15 +168,11 @@ class Fetcher:
 
     # Beginning
 
-    def _wire(self, url: str) -> Wire:
+    def _wire(self, url: str, base: str | None = None) -> Wire:
         """Judge an address in a URL here: behind a proxy nobody else would."""
-        made = wire(url)
-        if made.host not in self._refused:
-            address, of = literal(urlsplit(made.url).hostname or ""), self._settings
-            refused = bool(address) and is_refused(address, of.allowed_addresses, of.denied_addresses)
-            self._refused[made.host] = address if refused else ""
-        if address := self._refused[made.host]:
-            raise ImageFault("blocked_address", f"{made.host}: {address} may not be fetched from")
+        made, of = wire(url, base), self._settings
+        if made.address and is_refused(made.address, of.allowed_addresses, of.denied_addresses):
+            raise ImageFault("blocked_address", f"{made.host}: {made.address} may not be fetched from")
         return made
 
     def _admit(self) -> None:
@@ -277,8 +271,7 @@ class Fetcher:
             raise ImageFault("redirect_loop", f"{task.host}: more than {self._settings.max_redirects} redirects")
         if task.spent >= self._settings.image_deadline:
             raise ImageFault("too_slow", f"{task.host}: not complete after {self._settings.image_deadline:g} s")
-        task.url = joined(task.url, location)
-        task.wire = self._wire(task.url)
+        task.wire = self._wire(location, task.wire.base)
         task.hops += 1
         self._waiting.add(task, first=True)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import email.utils
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
 _LONGEST = {"etag": 255, "last-modified": 64}  # as they are stored
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_BLANKS = " \t\r\n"
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,9 @@ class Head:
 
     @property
     def location(self) -> str | None:
-        """Where a redirect leads, or None. Browsers take UTF-8 here."""
+        """Where a redirect leads, or None. As in browsers, bytes that are not ASCII are sent back as they came."""
         text = self.fields.get("location")
-        try:
-            return text if text is None else text.encode("latin-1").decode("utf-8")
-        except UnicodeDecodeError:
-            return text
+        return text and _NOT_ASCII.sub(lambda found: f"%{ord(found[0]):02X}", text)
 
     def validator(self, name: str) -> str:
         """Return ``etag`` or ``last-modified``; one too long to store is worth nothing when cut, so it is dropped."""
@@ -59,11 +59,11 @@ def parsed(lines: Sequence[bytes]) -> Head:
     for line in lines[1:]:
         text = line.decode("latin-1")
         if text[0] in " \t" and name in fields:  # a folded line goes on with the field before it
-            fields[name] = f"{fields[name]} {text.strip()}"
+            fields[name] = f"{fields[name]} {text.strip(_BLANKS)}"
             continue
         name, _, value = text.partition(":")
         name = name.strip().lower()
-        fields.setdefault(name, value.strip())
+        fields.setdefault(name, value.strip(_BLANKS))  # a strip() of all blanks would take bytes of UTF-8, too
     return Head(int(lines[0].split(None, 2)[1]), fields)
 
 

@@ -15,6 +15,7 @@ from imagesys_lib.fetch.dialler import Dialler
 from imagesys_lib.fetch.faults import fault_of
 from imagesys_lib.fetch.headers import Head, conditions, parsed
 from imagesys_lib.fetch.jobs import Fetched, NotModified
+from imagesys_lib.fetch.urls import Wire
 from imagesys_lib.fetch.waiting import Task
 from imagesys_lib.files import AtomicFile
 from imagesys_lib.reasons import ImageFault
@@ -33,6 +34,12 @@ class Redirect:
     """Where the host sent us."""
 
     location: str
+
+
+def _target(wire: Wire, proxy: str | None) -> str:
+    """Return what is asked for, to the byte: curl would change the spelling of a path (RFC 9112, 3.2)."""
+    in_full = proxy is not None and proxy.startswith("http") and wire.url.startswith("http:")
+    return wire.url if in_full else wire.target
 
 
 Verdict = Redirect | NotModified | ImageFault
@@ -73,6 +80,7 @@ class Transfer:
         if task.wire.authorization:
             lines.append(f"Authorization: {task.wire.authorization}".encode("ascii"))
         handle.setopt(pycurl.URL, task.wire.url)
+        handle.setopt(pycurl.REQUEST_TARGET, _target(task.wire, settings.proxy))
         handle.setopt(pycurl.HTTPHEADER, lines)
         handle.setopt(pycurl.TIMEOUT_MS, max(1, math.ceil(seconds * 1000)))
         handle.setopt(pycurl.HEADERFUNCTION, self._on_header)
@@ -169,7 +177,7 @@ class Transfer:
         if status in _REDIRECTS and head.location is not None:
             self._verdict = Redirect(head.location)
         elif status == 304 and self._is_conditional:
-            self._verdict = NotModified(self.task.wire.shown)
+            self._verdict = NotModified(self.task.wire.url)
         elif status == 304:
             self._verdict = self._fault("protocol", "an answer (304) to a condition that was not set")
         elif not 200 <= status < 300:
@@ -215,7 +223,7 @@ class Transfer:
             sha1=self._digest.hexdigest(),
             size=self._size,
             content_type=head.fields.get("content-type", "")[:100],
-            final_url=self.task.wire.shown,
+            final_url=self.task.wire.url,
             etag=head.validator("etag"),
             last_modified=head.validator("last-modified"),
         )

@@ -17,7 +17,6 @@ class Task:
     """A job on its way: the URL of the current hop, hops behind it, seconds in flight so far."""
 
     job: Job
-    url: str
     wire: Wire
     hops: int = 0
     spent: float = 0.0

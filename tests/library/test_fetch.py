@@ -253,7 +253,7 @@ def test_credentials_are_used_and_never_shown(site, tmp_path):
     assert get(url, tmp_path / "x").final_url == site.url("/a")
     assert "Authorization: Basic dXNlcjpoaWRkZW4=" in site.heads[0]
     for bad in (url.replace("/a", "/none"), url.replace(str(site.port), "1"), url.replace("127.0.0.1", "x.invalid"),
-                url.replace("127.0.0.1", "x y"), url.replace("http:", "ftp:"), url + "\n",
+                url.replace("127.0.0.1", "x y"), url.replace("http:", "ftp:"), url + "\ud800",
                 url.replace("127.0.0.1", "10.0.0.1")):  # fmt: skip
         error = fault(bad + "?token=hidden", tmp_path / "none")
         assert "hidden" not in str(error) + error.detail + repr(error.__cause__)

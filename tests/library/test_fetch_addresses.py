@@ -190,6 +190,13 @@ INSIDE = (
     "[fe80::1%25eth0]",
     "\u2460\u2461\u2466.0.0.1",  # digits in circles: 127.0.0.1 to a browser
     "127。0。0。1",
+    "\uff11\uff12\uff17.0.0.1",
+    "%31%32%37.0.0.1",
+    "%EF%BC%91%EF%BC%92%EF%BC%97.1",
+    "127.0\t.0.\n1",
+    "user@127.1",
+    "public.example%00@127.0.0.1",
+    "[::1]@127.0.0.1",
 )
 
 
@@ -205,9 +212,40 @@ def test_no_form_of_an_inside_address_is_connected_to(trap, tmp_path, host, sche
     assert trap.saw_nothing()
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:PORT\\@public.example/",
+        "http://public.example:80@127.0.0.1:PORT/",
+        "http://public.example&@127.0.0.1:PORT# @public.example/",
+        "http:\\\\127.0.0.1:PORT\\a",
+        "http:127.0.0.1:PORT/a",
+        "\x01 hT\ttp:/\\//127.0.0.1:PO\nRT/a",
+    ],
+)
+def test_no_spelling_of_a_url_leads_inside(trap, tmp_path, url):
+    url = url.replace("PO\nRT", f"\n{trap.port}").replace("PORT", str(trap.port))
+    assert fault(url, tmp_path, allowed_addresses=[]).reason.code == "blocked_address"
+    assert trap.saw_nothing()
+
+
+def test_what_is_no_part_of_the_host_is_not_gone_to(trap, tmp_path):
+    with serving(Site()) as site:
+        for behind, asked in (
+            ("\\@127.0.0.2:{}/a", "/@127.0.0.2:{}/a"),
+            ("#@127.0.0.2:{}/a", "/"),
+            ("?@127.0.0.2:{}/a", "/?@127.0.0.2:{}/a"),
+            ("/@127.0.0.2:{}/a", "/@127.0.0.2:{}/a"),
+        ):
+            site.answers[asked.format(trap.port).partition("?")[0]] = whole()
+            get(site.url(behind.format(trap.port)), tmp_path / "x", allowed_addresses=["127.0.0.1/32"])
+            assert site.requests.pop() == asked.format(trap.port)
+    assert trap.saw_nothing()
+
+
 def test_the_address_is_named(tmp_path):
     error = fault("http://2130706433/a", tmp_path, allowed_addresses=[])
-    assert error.detail == "2130706433: 127.0.0.1 may not be fetched from"
+    assert error.detail == "127.0.0.1: 127.0.0.1 may not be fetched from"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "2130706434", "[::ffff:127.0.0.2]", "[2002:7f00:2::]", "[::1]"])
@@ -220,7 +258,7 @@ def test_no_redirect_leads_inside(trap, tmp_path, host):
 
 
 @pytest.mark.parametrize(
-    "host", ["169.254.169.254", "127.0.0.1.", "127.1", "0x7f.1", "2130706433", "0177.0.0.1", "[::1]", "[fe80::1%25lo]"]
+    "host", ["169.254.169.254", "127.0.0.1.", "127.1", "0x7f.1", "2130706433", "0177.0.0.1", "[::1]", "%31%32%37.1"]
 )
 def test_no_proxy_is_asked_for_an_inside_address(tmp_path, host):
     with serving(Site()) as proxy:

@@ -372,7 +372,7 @@ def test_an_interrupt_inside_a_callback_is_raised_from_poll(site, tmp_path, monk
 
 
 def task(number: int, host: str) -> Task:
-    return Task(Job(number, "", Path()), "", Wire("", host))
+    return Task(Job(number, "", Path()), Wire("", host))
 
 
 @pytest.mark.parametrize("hosts", [1, 5000])
