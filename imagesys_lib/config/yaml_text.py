@@ -77,7 +77,7 @@ def read_yaml(data: bytes) -> Document:
     """
     document = Document()
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         document.faults.append(Fault(line, (), f"byte 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"))

@@ -146,6 +146,7 @@ def test_equal_keys_are_refused_with_both_lines_at_any_level(tmp_path: Path) -> 
         (1, "%YAML 1.1\n---\ndefaults:", "1: directives (%) are not read: take it away"),
         (1, "%YAML 1.2\n---\ndefaults:", "1: directives (%) are not read: take it away"),
         (1, "%TAG ! tag:example.com,2000:\n---\ndefaults:", "1: directives (%) are not read: take it away"),
+        (1, "#\r%YAML 1.1\r---\rdefaults:", "2: directives (%) are not read: take it away"),
         (1, "%OTHER\n---\ndefaults:", "1: directives (%) are not read: take it away"),
         (8, "  quorum: !!int 2", "8: defaults.quorum: tags are not read: take tag:yaml.org,2002:int away"),
         (8, "  quorum: ! 2", "8: defaults.quorum: tags are not read: take ! away"),
