@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from imagesys_lib import logs
-from imagesys_lib.config import load_config
+from imagesys_lib.config import load_config, refusing_broken
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.errors import EXIT_WORK_LOST, EnvironmentFault, ImageSysError, Stopped
 
@@ -75,7 +75,8 @@ def _progress(label: str, *, shown: bool) -> Iterator[Callable[[int, int], None]
 def guarded(main: Callable[[], None]) -> None:
     """Run the command line and turn the library's errors into one clear message and the documented exit code."""
     try:
-        main()
+        with refusing_broken():
+            main()
     except ImageSysError as error:
         err.print(str(error), style="red", markup=False)
         sys.exit(error.exit_code)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from imagesys_lib import runs
+from imagesys_lib.config import config_troubles
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, database_now, read
 from imagesys_lib.db.schema import lis_batches, lis_images
@@ -68,7 +69,8 @@ class Summary:
     ``refused`` counts what purge took for half loaded, ``same_target`` images whose URLs led to one address with very
     many others, ``sources`` the data sources that are left alone, and that failed and recovered since the run before.
     ``full_checks`` are the newest weekly ones, of each node and of the live table. ``medians`` are those of the figures
-    of ``earlier_runs`` of the same kind; ``anomalies`` says what is far from them, and what else is unusual.
+    of ``earlier_runs`` of the same kind; ``anomalies`` says what is far from them, and what else is unusual, as what is
+    to be mended in the ``configuration`` is.
     """
 
     country: str
@@ -95,6 +97,7 @@ class Summary:
     medians: dict[str, float] = field(default_factory=dict)
     anomalies: list[str] = field(default_factory=list)
     full_checks: dict[str, FullCheck] = field(default_factory=dict)
+    configuration: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as ``lis_runs.summary`` keeps it."""
@@ -153,6 +156,7 @@ def gather(ctx: Context, run: Run) -> Summary:
         weights=_weights(ctx, run),
         disks=_disks(ctx, run, history),
         full_checks=full_checks(ctx),
+        configuration=[str(trouble) for trouble in config_troubles()],
     )
     return _compared(summary, history)
 
