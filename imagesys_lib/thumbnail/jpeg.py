@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import simplejpeg
+from PIL import JpegImagePlugin
 
 from imagesys_lib.thumbnail.damage import check_painted
-from imagesys_lib.thumbnail.pixels import Pixels
+from imagesys_lib.thumbnail.pixels import Pixels, as_pixels
 from imagesys_lib.thumbnail.scans import needed_scans, whole_scans
 
 _EIGHTS = 8
@@ -65,6 +67,18 @@ class JpegHeader:
             raise ValueError(f"libjpeg made {pixels.shape[1]}x{pixels.shape[0]} of {self.width}x{self.height}")
         return pixels
 
+    def _pixels_anyhow(self, data: bytes, eighths: int) -> Pixels:
+        """Decode what there is; by Pillow where colours are sampled in a way that TurboJPEG has no name for."""
+        try:
+            return self._pixels(data, eighths, strict=False)
+        except ValueError as error:
+            if "subsampling" not in str(error):
+                raise
+        image = JpegImagePlugin.JpegImageFile(io.BytesIO(data + b"\xff\xd9"))
+        image.draft(None, (math.ceil(self.width * eighths / _EIGHTS), math.ceil(self.height * eighths / _EIGHTS)))
+        pixels = as_pixels(image)
+        return 255 - pixels if self.components == 4 else pixels
+
     def _nearly_whole(self, data: bytes, eighths: int) -> Pixels:
         """Decode what there is of a damaged file, once it is known to be nearly all.
 
@@ -79,9 +93,9 @@ class JpegHeader:
         while True:
             tried = tries.pop(0)
             try:
-                check_painted("JPEG", _absent(self._pixels(tried, 1, strict=False)))
-                return self._pixels(tried, eighths, strict=False)
-            except ValueError:
+                check_painted("JPEG", _absent(self._pixels_anyhow(tried, 1)))
+                return self._pixels_anyhow(tried, eighths)
+            except (ValueError, OSError, SyntaxError):
                 if not tries:
                     raise
 

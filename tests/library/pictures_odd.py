@@ -395,6 +395,8 @@ def jpeg_colours() -> Cases:
     cmyk = without(jpeg(mode="CMYK"), 0xEE, 0xE0)
     rgb, ycc = without(jpeg(keep_rgb=True), 0xEE, 0xE0), without(jpeg(subsampling="4:4:4"), 0xE0)
     wrong = ((172, 0, 209), (255, 180, 133), (100, 247, 255), (148, 0, 0))  # plain CMYK taken for YCCK
+    strange = bytearray(encoded(quarters(400, 320), "JPEG", subsampling="4:4:4", quality=90))
+    strange[strange.index(b"\xff\xc0") + 14] = 0x21  # blue by twice as many samples as brightness: nobody does that
     cases: Cases = {
         "CMYK without a marker": (cmyk, QUARTERS),
         "CMYK with a short marker": (with_segments(cmyk, segment(0xEE, b"Adobe\0\x64\0\0")), QUARTERS),
@@ -408,6 +410,7 @@ def jpeg_colours() -> Cases:
         "YCbCr, transform 1": (with_segments(ycc, adobe(1)), QUARTERS),
         "YCbCr, transform 2": (with_segments(ycc, adobe(2)), QUARTERS),
         "YCbCr by JFIF, named RGB": (with_segments(renamed(ycc, *b"RGB"), segment(*SEGMENTS["JFIF"])), QUARTERS),
+        "YCbCr, sampled strangely": (bytes(strange), ((7, 0, 119), (17, 0, 119), (35, 0, 140), (45, 0, 142))),
         "YCbCr, numbered from 0": (renamed(ycc, 0, 1, 2), QUARTERS),
     }
     return cases
