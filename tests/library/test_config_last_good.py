@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from imagesys_lib import config
+from imagesys_lib.doctor import Finding, examine
 from imagesys_lib.errors import EXIT_ENVIRONMENT, ConfigError
 from tests.library.test_config_yaml import WHOLE
 
@@ -140,6 +142,20 @@ def test_a_country_that_a_valid_file_has_no_more_is_told_until_it_is_back(file: 
     assert troubles() == []
 
 
+def test_the_doctor_names_a_lost_country_and_the_copys_age(file: Path) -> None:
+    def found(number: int) -> dict[str, Finding]:
+        return {finding.check: finding for finding in itertools.islice(examine("uk"), number)}
+
+    whole = found(2)
+    assert all(finding.ok for finding in whole.values())
+    assert whole["configuration copy"].detail.startswith("good 0.0 hours ago, at ")
+    lose(file)
+    told = found(3)["lost country"]
+    assert (told.ok, told.remedy) == (False, "put it back; or, if it has ended, say so there: `ended_countries: [de]`.")
+    (file.parent / "state" / "countries.yaml").unlink()
+    assert not found(3)["configuration copy"].ok
+
+
 def test_a_country_that_has_ended_is_told_no_more_and_its_mark_may_go_then(file: Path) -> None:
     lose(file)
     assert len(troubles()) == 1
@@ -155,7 +171,7 @@ def test_a_half_written_file_is_refused_or_its_lost_countries_are_told(
     monkeypatch.delenv("IMAGESYS_STAGING", raising=False)
     whole = config.DEFAULT_PATH.read_bytes()
     everything = config.load_config(config.DEFAULT_PATH)
-    file.write_bytes(b"ended_countries: []\n" + whole)
+    file.write_bytes(whole)
     config.keep_good()
     from_countries = range(whole.index(b"\ncountries:"), len(whole), 3)
     at_lines = (found.start() for found in re.finditer(rb"\n", whole))
