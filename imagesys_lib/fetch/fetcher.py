@@ -213,9 +213,12 @@ class Fetcher:
             seconds = self._settings.image_deadline - task.spent
             transfer = Transfer(handle, self._settings, task, seconds, self._on_dial)
             self._multi.add(handle)
-        except BaseException:
+        except BaseException as error:
             self._gate.left(task.host, None)
-            raise
+            if not isinstance(error, Exception):
+                raise
+            self._done.append(Outcome(task.job, contained(error, "protocol", task.host), task.host))
+            return
         task.fresh = False
         self._flights[handle] = transfer
         self._lookups.begin(task.host, transfer.began)
