@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import sys
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ _TABLE = (
     Reason("timeout", Fate.RETRY, "No answer within the connect or read time-out, or a body that stopped for so long."),
     Reason("too_slow", Fate.RETRY, "The answer came below the least speed, or not within the image's deadline."),
     Reason("truncated", Fate.RETRY, "The body is shorter than announced, or the image ends early."),
-    Reason("protocol", Fate.RETRY, "The answer breaks HTTP."),
+    Reason("protocol", Fate.RETRY, "The answer breaks HTTP, or has a content coding that is broken or not undone."),
     Reason("too_large", Fate.REJECT, "The body exceeds the size cap."),
     Reason("redirect_loop", Fate.REJECT, "More redirects than allowed."),
     Reason("blocked_address", Fate.REJECT, "The URL leads to an address that may not be fetched."),
@@ -48,16 +49,19 @@ _TABLE = (
 
 REASONS: dict[str, Reason] = {reason.code: reason for reason in _TABLE}
 
+_STATUS = re.compile(r"http_[1-9][0-9]{2}")
 RETRIED_STATUSES = frozenset({408, 425, 429})
 """Client-error statuses that say "later" (RFC 9110, 8470, 6585); every 5xx does too."""
 
 
 def reason_for(code: str) -> Reason:
-    """Return the reason of ``code``; ``http_<status>`` codes are made on the fly.
+    """Return the reason of ``code``; ``http_<status>`` codes are made on the fly, for statuses of three digits.
 
-    Raises KeyError for a code that is not in the table: codes are a contract.
+    Any other status is ``protocol``. Raises KeyError for a code that is not in the table: codes are a contract.
     """
     if code.startswith("http_"):
+        if not _STATUS.fullmatch(code):
+            return REASONS["protocol"]
         status = int(code.removeprefix("http_"))
         later = status in RETRIED_STATUSES or status >= 500
         return Reason(code, Fate.RETRY if later else Fate.REJECT, f"The host answered with status {status}.")
@@ -65,12 +69,15 @@ def reason_for(code: str) -> Reason:
 
 
 class ImageFault(Exception):
-    """One image failed for a stable reason. ``detail`` is for people; ``retry_after`` is in seconds."""
+    """One image failed for a stable reason. ``retry_after`` is in seconds.
+
+    ``detail`` is for people and fits its column, whatever a host's words in it are: bytes that are no text are spelt.
+    """
 
     def __init__(self, code: str, detail: str = "", *, retry_after: float | None = None) -> None:
-        super().__init__(f"{code}: {detail}" if detail else code)
         self.reason = reason_for(code)
-        self.detail = detail[:250]
+        self.detail = detail[:250].encode("utf-8", "backslashreplace").decode("utf-8")[:250]
+        super().__init__(f"{self.reason.code}: {self.detail}" if detail else self.reason.code)
         self.retry_after = retry_after
 
 

@@ -123,7 +123,7 @@ class Fetch(Section):
     image_deadline: Seconds = 60
     min_speed: Annotated[int, Field(ge=0)] = 1024
     max_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
-    max_redirects: Annotated[int, Field(ge=0, le=20)] = 5
+    max_redirects: Annotated[int, Field(ge=0, le=20)] = 20
     tries: Annotated[int, Field(ge=1, le=10)] = 3
     pause_between_tries: Annotated[float, Field(ge=0)] = 2
     max_retry_after_hours: Annotated[float, Field(gt=0)] = 24

@@ -18,7 +18,7 @@ from MySQLdb.constants import FIELD_TYPE
 from MySQLdb.converters import conversions
 from sqlalchemy import Connection as Session
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -41,6 +41,7 @@ __all__ = [
     "database_now",
     "error_code",
     "from_now",
+    "is_of_a_value",
     "named_lock",
     "open_engine",
     "probe",
@@ -62,6 +63,7 @@ NOW: sa.ColumnElement[Any] = sa.literal_column("UTC_TIMESTAMP(6)")
 
 _TRANSIENT = frozenset({1205, 1213, 1020, 1180})  # lock wait, deadlock, changed row, commit error
 _GONE = frozenset({2002, 2003, 2006, 2013, 1040, 1053, 1152, 1158, 1159, 1160, 1161, 1927})
+_BAD_VALUE = frozenset({1264, 1265, 1292, 1366, 1406, 3140, 3141, *range(4035, 4042)})  # the last are of JSON
 _DENIED = frozenset({1044, 1045, 1049, 1142, 1698})
 _NOT_MADE = frozenset({1054, 1146})  # unknown column, no such table
 _DATES = frozenset({FIELD_TYPE.DATE, FIELD_TYPE.TIME, FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP})
@@ -137,6 +139,11 @@ def error_code(error: BaseException) -> int:
         first = error.orig.args[0]
         return first if isinstance(first, int) else 0
     return 0
+
+
+def is_of_a_value(error: BaseException) -> bool:
+    """Say whether a statement failed for a value that one of its rows has, so that others may do without that row."""
+    return isinstance(error, DataError | ValueError | TypeError | ArithmeticError) or error_code(error) in _BAD_VALUE
 
 
 def _passing(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ request, :mod:`waiting` the queues, :mod:`gate` politeness, :mod:`addresses` and
 
 from imagesys_lib.errors import Stopped
 from imagesys_lib.fetch.addresses import is_refused
+from imagesys_lib.fetch.faults import contained
 from imagesys_lib.fetch.fetcher import Fetcher
 from imagesys_lib.fetch.gate import Admission, Gate, LocalGate
 from imagesys_lib.fetch.jobs import Fetched, Job, NotModified, Outcome, Unattempted
@@ -23,6 +24,7 @@ __all__ = [
     "Outcome",
     "Stopped",
     "Unattempted",
+    "contained",
     "host_of",
     "is_refused",
     "own_fetcher",

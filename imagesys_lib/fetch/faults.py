@@ -1,10 +1,15 @@
-"""What curl's error codes mean for an image."""
+"""What curl's error codes, and exceptions, mean for an image."""
 
 from __future__ import annotations
 
+import logging
+
 import pycurl
 
+from imagesys_lib.errors import ImageSysError
 from imagesys_lib.reasons import ImageFault
+
+log = logging.getLogger(__name__)
 
 # Constants that pycurl has no name for.
 _E_SSL_CLIENTCERT, _E_QUIC, _E_PROXY = 98, 96, 97
@@ -48,3 +53,16 @@ def fault_of(code: int, words: str, host: str, *, in_body: bool) -> ImageFault:
     else:
         reason = _CODES.get(code, "protocol")
     return ImageFault(reason, f"{host}: {words or f'curl error {code}'}")
+
+
+def contained(error: Exception, code: str, host: str) -> ImageFault:
+    """Return what an exception that one image caused means for it: its own reason, or ``code``.
+
+    Raises what is our own machine's: a full disk, too many open files, no memory.
+    """
+    if isinstance(error, ImageFault):
+        return error
+    if isinstance(error, ImageSysError | OSError | MemoryError):
+        raise error
+    log.error("%s: one of its images ends in an exception", host, exc_info=error)
+    return ImageFault(code, f"{host}: {type(error).__name__}")

@@ -13,13 +13,14 @@ import pycurl
 from imagesys_lib.config import Fetch
 from imagesys_lib.errors import Stopped
 from imagesys_lib.fetch.addresses import is_refused
+from imagesys_lib.fetch.faults import contained
 from imagesys_lib.fetch.gate import Gate, LocalGate
 from imagesys_lib.fetch.handle import make_handle
 from imagesys_lib.fetch.jobs import Fetched, Job, NotModified, Outcome, Unattempted
 from imagesys_lib.fetch.lookups import Lookups
 from imagesys_lib.fetch.multi import Multi
 from imagesys_lib.fetch.speed import SpeedWatch
-from imagesys_lib.fetch.transfer import Redirect, Transfer
+from imagesys_lib.fetch.transfer import Redirect, Transfer, Verdict
 from imagesys_lib.fetch.urls import Wire, wire
 from imagesys_lib.fetch.waiting import Task, Waiting
 from imagesys_lib.hostnames import host_of
@@ -28,6 +29,7 @@ from imagesys_lib.reasons import ImageFault
 _STOP_LOOK = 0.25  # seconds between looks at `stop`
 _ASKS = 100  # of the gate at a time, which may be a database: bytes are moved in between
 _LEAST_WAIT = 0.05  # seconds, whatever the gate says
+_AWAY = 1.0  # seconds between two looks at a request from which on they are ours and not its host's
 
 
 class Fetcher:
@@ -52,6 +54,7 @@ class Fetcher:
         self._lookups = Lookups() if settings.proxy is None else Lookups(math.inf)
         self._held_until = 0.0
         self._failure: BaseException | None = None
+        self._looked = time.monotonic()
         self._closed = False
         self._keys = itertools.count(-1, -1)
 
@@ -75,8 +78,9 @@ class Fetcher:
         """Queue a job, not to begin before ``after`` seconds from now."""
         try:
             task = Task(job, self._wire(job.url))
-        except ImageFault as fault:
-            self._done.append(Outcome(job, fault, host_of(job.url)))
+        except Exception as error:  # noqa: BLE001  # what a URL raises is that image's
+            host = host_of(job.url)
+            self._done.append(Outcome(job, contained(error, "bad_url", host), host))
             return
         if after > 0:
             self._waiting.add_at(task, time.monotonic() + after)
@@ -86,8 +90,8 @@ class Fetcher:
     def poll(self, timeout: float) -> list[Outcome]:
         """Admit jobs, move bytes, and return what ended, as soon as anything did or after ``timeout`` seconds.
 
-        Returns at once when nothing is busy. Call it often: the clocks of transfers run between two calls, and one that
-        nobody looked at for its whole deadline counts as too slow.
+        Returns at once when nothing is busy. Call it often: bytes move only here. What time the caller takes, or a
+        stopped process, is not charged to a request: one that fails for time or connection after that is made again.
 
         Raises Stopped once ``stop`` is set, and what a full disk or the gate raises. Then transfers under way are
         aborted and leave nothing on disk, and every later call raises again.
@@ -209,9 +213,13 @@ class Fetcher:
             seconds = self._settings.image_deadline - task.spent
             transfer = Transfer(handle, self._settings, task, seconds, self._on_dial)
             self._multi.add(handle)
-        except BaseException:
+        except BaseException as error:
             self._gate.left(task.host, None)
-            raise
+            if not isinstance(error, Exception):
+                raise
+            self._done.append(Outcome(task.job, contained(error, "protocol", task.host), task.host))
+            return
+        task.fresh = False
         self._flights[handle] = transfer
         self._lookups.begin(task.host, transfer.began)
         self._watch.begin(transfer)
@@ -229,12 +237,21 @@ class Fetcher:
         now = time.monotonic()
         wait = max(0.0, min(self._next_moment(), until, now + _STOP_LOOK) - now) if not self._done else 0.0
         if self._flights:
-            for handle, code, words in self._multi.run(wait):
+            finished = self._multi.run(wait)
+            self._look(wait)
+            for handle, code, words in finished:
                 self._end(self._flights[handle], code, words)
             for transfer in self._watch.cut(self._is_under_way):
                 self._end(transfer, 0, "")
         elif wait:
             self._stop.wait(wait)
+
+    def _look(self, waited: float) -> None:
+        """Note how long requests were not looked at, but for the ``waited`` seconds that we meant to."""
+        now = time.monotonic()
+        for transfer in self._flights.values() if now - self._looked - waited > _AWAY else ():
+            transfer.away += max(0.0, now - max(self._looked, transfer.began) - waited)
+        self._looked = now
 
     def _next_moment(self) -> float:
         """Return when there is something to do besides moving bytes."""
@@ -251,19 +268,30 @@ class Fetcher:
         task, host = transfer.task, transfer.task.host
         self._land(transfer, hangs=code == pycurl.E_OPERATION_TIMEDOUT)
         try:
-            result = transfer.end(code, words)
+            result = self._result(transfer, code, words)
         except BaseException:
             self._gate.abandoned(host)
             raise
         fault = result if isinstance(result, ImageFault) else None
+        if fault is not None and transfer.is_to_be_made_again(fault):
+            self._waiting.add(task, first=True)
+            self._gate.abandoned(host)
+            return
         if isinstance(result, Redirect):
             try:
                 self._go_on(task, result.location)
-            except ImageFault as wrong:
-                self._done.append(Outcome(task.job, wrong, host))
+            except Exception as wrong:  # noqa: BLE001  # where a host leads is its image's
+                self._done.append(Outcome(task.job, contained(wrong, "bad_url", host), host))
         else:
             self._done.append(Outcome(task.job, result, host, task.hops))
         self._gate.left(host, fault)  # last: if it raises, the outcome is known all the same
+
+    def _result(self, transfer: Transfer, code: int, words: str) -> Fetched | Verdict:
+        """Return what a request came to. The one place where an exception of a request ends as its image's fault."""
+        try:
+            return transfer.end(code, words)
+        except Exception as error:  # noqa: BLE001  # as above
+            return contained(error, "protocol", transfer.task.host)
 
     def _go_on(self, task: Task, location: str) -> None:
         """Queue the next hop at its own host, before the jobs there that have not begun."""
@@ -280,7 +308,7 @@ class Fetcher:
         host = transfer.task.host
         del self._flights[transfer.handle]
         self._multi.remove(transfer.handle)
-        transfer.task.spent += time.monotonic() - transfer.began
+        transfer.task.spent += time.monotonic() - transfer.began - transfer.away
         self._idle.append(transfer.handle)
         self._looked_up(host, known=transfer.is_connected, hangs=hangs)
         self._waiting.wake(host)  # a place may be free there

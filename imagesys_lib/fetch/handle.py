@@ -36,9 +36,6 @@ def make_handle(settings: Fetch) -> pycurl.Curl:
     handle.setopt(pycurl.CAINFO, certifi.where())  # curl's own default is another distribution's path
     handle.unsetopt(pycurl.CAPATH)  # with a directory too, curl could not keep the parsed bundle between connections
     handle.setopt(pycurl.USERAGENT, settings.user_agent)
-    # identity: photos are compressed already. Set here and not as a header, it makes curl decode other codings that
-    # come all the same.
-    handle.setopt(pycurl.ENCODING, "identity")
     handle.setopt(pycurl.CONNECTTIMEOUT_MS, math.ceil(settings.connect_timeout * 1000))
     handle.setopt(pycurl.DNS_CACHE_TIMEOUT, _KNOWN_FOR)
     handle.setopt(pycurl.BUFFERSIZE, _BUFFER)

@@ -8,22 +8,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from imagesys_lib.reasons import ImageFault
+
+_BLANKS = " \t\r\n"
+_STATUS = re.compile(rb"HTTP/[0-9.]*[ \t]+([1-9][0-9]{2})", re.IGNORECASE)  # and no more: as curl reads it
+_LISTS = frozenset({"content-encoding"})
 _LONGEST = {"etag": 255, "last-modified": 64}  # as they are stored
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-_BLANKS = " \t\r\n"
 
 
 @dataclass(frozen=True)
 class Head:
-    """Status and fields of one answer; names are in lower case, of a repeated field the first counts."""
+    """Status and fields of one answer; names are in lower case, of a repeated field the first counts.
+
+    Where a field is a list, as Content-Encoding is, its repetitions are one.
+    """
 
     status: int
     fields: Mapping[str, str]
 
     @property
     def announced(self) -> float | None:
-        """Content-Length in bytes; a float, as a hostile number may have thousands of digits."""
-        text = self.fields.get("content-length", "")
+        """Content-Length in bytes; a float, as a hostile number may have thousands of digits. ``5, 5`` is 5."""
+        text = self.fields.get("content-length", "").partition(",")[0].strip()
         return float(text) if text.isascii() and text.isdigit() else None
 
     @property
@@ -53,7 +60,13 @@ class Head:
 
 
 def parsed(lines: Sequence[bytes]) -> Head:
-    """Read the lines of one answer, the status line first. Raises ValueError where that has no status."""
+    """Read the lines of one answer, the status line first. Raises ImageFault ``protocol`` where that has no status.
+
+    Values are stripped of what HTTP calls blank, and not of the bytes that are blank in Latin-1: they may be UTF-8.
+    """
+    status = _STATUS.match(lines[0]) if lines else None
+    if status is None:
+        raise ImageFault("protocol", "no line with a status of three digits")
     fields: dict[str, str] = {}
     name = ""
     for line in lines[1:]:
@@ -62,9 +75,9 @@ def parsed(lines: Sequence[bytes]) -> Head:
             fields[name] = f"{fields[name]} {text.strip(_BLANKS)}"
             continue
         name, _, value = text.partition(":")
-        name = name.strip().lower()
-        fields.setdefault(name, value.strip(_BLANKS))  # a strip() of all blanks would take bytes of UTF-8, too
-    return Head(int(lines[0].split(None, 2)[1]), fields)
+        name, value = name.strip(_BLANKS).lower(), value.strip(_BLANKS)
+        fields[name] = f"{fields[name]}, {value}" if name in fields and name in _LISTS else fields.get(name, value)
+    return Head(int(status[1]), fields)
 
 
 def conditions(etag: str, last_modified: str) -> list[bytes]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pycurl
 
 from imagesys_lib.config import Fetch
+from imagesys_lib.fetch.codings import BodyDecoder
 from imagesys_lib.fetch.dialler import Dialler
 from imagesys_lib.fetch.faults import fault_of
 from imagesys_lib.fetch.headers import Head, conditions, parsed
@@ -19,9 +20,10 @@ from imagesys_lib.fetch.urls import Wire
 from imagesys_lib.fetch.waiting import Task
 from imagesys_lib.files import AtomicFile
 from imagesys_lib.reasons import ImageFault
+from imagesys_lib.sniff import HEAD_BYTES, sniff
 
-MAX_HEADERS = 100  # lines of one answer, as in Python's http.client
-MAX_HEADER_BYTES = 64 * 1024
+MAX_HEADER_BYTES = 256 * 1024  # as Chromium; curl takes 5,000 lines, and none of more than 100 KB
+_BY_TIME = frozenset({"dns", "connect", "tls", "timeout", "too_slow", "truncated"})  # what waiting in vain may come to
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OF_THE_HOST = frozenset({403, 408, 429})  # beside 5xx: of other statuses Retry-After cannot mean the whole host
 _READ_THROUGH = 64 * 1024  # bytes of an error page read for the sake of the connection
@@ -64,8 +66,10 @@ class Transfer:
         self._settings, self._seconds = settings, seconds
         self._dialler = Dialler(settings, lambda: on_dial(handle), self._fail)
         self._lines: list[bytes] = []
-        self._header_lines = self._header_bytes = self._passed_over = 0
+        self._header_bytes = self._body_bytes = 0  # as they came
         self._head: Head | None = None
+        self._body: BodyDecoder | None = None
+        self._is_whole = False
         self._verdict: Verdict | None = None
         self._error: BaseException | None = None
         self._digest = hashlib.sha1(usedforsecurity=False)
@@ -73,15 +77,19 @@ class Transfer:
         self._held = self._size = 0
         self._file: AtomicFile | None = None
         self.began = time.monotonic()
-        self.received = 0  # bytes of header lines and decoded body
+        self.received = 0  # bytes of header lines and body
+        self.away = 0.0  # seconds in which we did not look at it
         lines = conditions(task.job.etag, task.job.last_modified)
         self._is_conditional = bool(lines)
         lines.append(b"Accept: image/*,*/*;q=0.5")
+        # Photos are compressed already. As an option of curl's it would make curl decode what comes all the same.
+        lines.append(b"Accept-Encoding: identity")
         if task.wire.authorization:
             lines.append(f"Authorization: {task.wire.authorization}".encode("ascii"))
         handle.setopt(pycurl.URL, task.wire.url)
         handle.setopt(pycurl.REQUEST_TARGET, _target(task.wire, settings.proxy))
         handle.setopt(pycurl.HTTPHEADER, lines)
+        handle.setopt(pycurl.FRESH_CONNECT, task.fresh)
         handle.setopt(pycurl.TIMEOUT_MS, max(1, math.ceil(seconds * 1000)))
         handle.setopt(pycurl.HEADERFUNCTION, self._on_header)
         handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
@@ -99,6 +107,8 @@ class Transfer:
             if verdict is not None:
                 return verdict
             return self._whole()
+        except ImageFault as fault:
+            return ImageFault(fault.reason.code, f"{self._name}: {fault.detail}")
         finally:
             self.discard()
 
@@ -123,6 +133,16 @@ class Transfer:
         """Whether the request could be sent: name resolved, connected, TLS agreed."""
         return float(self.handle.getinfo(pycurl.PRETRANSFER_TIME)) > 0
 
+    def is_to_be_made_again(self, fault: ImageFault) -> bool:
+        """Say whether it failed by our absence, or by what another answer had left on its connection.
+
+        In the latter case the next try gets a connection of its own (``task.fresh``).
+        """
+        task, code = self.task, fault.reason.code
+        task.fresh = code == "protocol" and not self.in_body and not self.handle.getinfo(pycurl.NUM_CONNECTS)
+        is_ours = self.away > 0 and code in _BY_TIME and task.spent < self._settings.image_deadline
+        return task.fresh or is_ours
+
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
 
@@ -131,12 +151,10 @@ class Transfer:
     def _on_header(self, line: bytes) -> int | None:
         try:
             self.received += len(line)
-            self._header_lines += 1
             self._header_bytes += len(line)
             # Over all answers of a request, so that neither interim answers nor trailers are endless.
-            if self._header_lines > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
-                self._verdict = self._fault("protocol", "more headers than allowed")
-                return _ABORT
+            if self._header_bytes > MAX_HEADER_BYTES:
+                raise ImageFault("protocol", "more headers than allowed")
             if self._head is not None:  # a trailer
                 return None
             if line not in (b"\r\n", b"\n"):
@@ -155,39 +173,53 @@ class Transfer:
     def _on_body(self, data: bytes) -> int | None:
         try:
             self.received += len(data)
+            self._body_bytes += len(data)
             if self._verdict is not None:
-                self._passed_over += len(data)
-                return None if self._passed_over <= _READ_THROUGH else _ABORT
-            self._size += len(data)
-            if self._size > self._settings.max_bytes:
-                self._verdict = self._fault("too_large", f"more than {self._settings.max_bytes} bytes")
-                return _ABORT
-            self._chunks.append(data)
-            self._held += len(data)
-            if self._held >= _WRITE_AT:
-                self._write_out()
+                return None if self._body_bytes <= _READ_THROUGH else _ABORT
+            if self._head is None or self._body is None:
+                raise ImageFault("protocol", "a body without a head")
+            self._hold_to_cap(self._body_bytes)
+            for piece in self._body.decoded(data):
+                self._take(piece)
+            # The announced length may be that of the photo itself: what it promises beyond that never comes.
+            self._is_whole = self._body.at_end and self._size == self._head.announced
         except BaseException as error:  # noqa: BLE001  # as above
             self._fail(error)
             return _ABORT
-        return None
+        return _ABORT if self._is_whole else None
+
+    def _take(self, piece: bytes) -> None:
+        self._size += len(piece)
+        self._hold_to_cap(self._size)
+        self._chunks.append(piece)
+        self._held += len(piece)
+        if self._held >= _WRITE_AT:
+            self._write_out()
+
+    def _hold_to_cap(self, size: int) -> None:
+        if size > self._settings.max_bytes:
+            raise ImageFault("too_large", f"more than {self._settings.max_bytes} bytes")
 
     def _decide(self, head: Head) -> int | None:
-        """Judge an answer by its head; whatever it says is final, however the body then ends."""
+        """Judge an answer by its head; whatever it says is final, however the body then ends.
+
+        A 3xx that leads nowhere may bring a photo, as browsers show it.
+        """
         status, most, announced = head.status, self._settings.max_bytes, head.announced
-        if status in _REDIRECTS and head.location is not None:
+        if status in _REDIRECTS and head.location:
             self._verdict = Redirect(head.location)
         elif status == 304 and self._is_conditional:
             self._verdict = NotModified(self.task.wire.url)
         elif status == 304:
-            self._verdict = self._fault("protocol", "an answer (304) to a condition that was not set")
-        elif not 200 <= status < 300:
+            raise ImageFault("protocol", "an answer (304) to a condition that was not set")
+        elif not 200 <= status < 400:
             longest = self._settings.max_retry_after_hours * 3600
             pause = head.retry_after(longest) if status in _OF_THE_HOST or status >= 500 else None
             self._verdict = ImageFault(f"http_{status}", self._name, retry_after=pause)
-        elif status == 206:
-            self._verdict = self._fault("protocol", "a partial answer (206) that was not asked for")
         elif announced is not None and announced > most:
-            self._verdict = self._fault("too_large", f"{head.fields['content-length'][:20]} bytes announced")
+            raise ImageFault("too_large", f"{head.fields['content-length'][:20]} bytes announced")
+        else:
+            self._body = BodyDecoder(head.fields.get("content-encoding", ""), most)
         if self._verdict is not None and announced is not None and announced > _READ_THROUGH:
             return _ABORT
         return None
@@ -195,22 +227,26 @@ class Transfer:
     # How it ended
 
     def _judged(self, code: int, words: str) -> ImageFault | None:
+        if self._is_whole:
+            return None
         if code == pycurl.E_OPERATION_TIMEDOUT:
-            return self._timed_out(words)
+            raise self._timed_out(words)
         if code and self._dialler.refused and not self._dialler.dialled:
-            return self._fault("blocked_address", f"{', '.join(self._dialler.refused[:4])} may not be fetched from")
+            raise ImageFault("blocked_address", f"{', '.join(self._dialler.refused[:4])} may not be fetched from")
         if code:
             return fault_of(code, words, self._name, in_body=self.in_body)
         if self._head is None:
-            return self._fault("protocol", "the headers end early")
-        return None if self._size else self._fault("not_an_image", "an empty body")
+            raise ImageFault("protocol", "the headers end early")
+        if not self._size:
+            raise ImageFault("not_an_image" if self._head.status < 300 else self._status, "an empty body")
+        return None
 
     def _timed_out(self, words: str) -> ImageFault:
         if float(self.handle.getinfo(pycurl.TOTAL_TIME)) >= self._seconds:
-            return self._fault("too_slow", f"not complete after {self._settings.image_deadline:g} s")
+            return ImageFault("too_slow", f"not complete after {self._settings.image_deadline:g} s")
         # A resolver that is silent is no fault of the host's.
         unresolved = not self._dialler.dialled and not self._dialler.refused and not self._head
-        return self._fault("dns" if unresolved else "timeout", words)
+        return ImageFault("dns" if unresolved else "timeout", words)
 
     def _whole(self) -> Fetched:
         self._write_out()
@@ -233,12 +269,22 @@ class Transfer:
         self._chunks, self._held = [], 0
         self._digest.update(data)
         if self._file is None:
+            self._look_at(data[:HEAD_BYTES])
             # Not synced: staging takes an original over only after verifying it.
             self._file = AtomicFile(self.task.job.target, sync=False)
         self._file.write(data)
 
-    def _fault(self, code: str, words: str) -> ImageFault:
-        return ImageFault(code, f"{self._name}: {words}")
+    def _look_at(self, start: bytes) -> None:
+        """Tell the page of a 3xx from a photo; of other answers the decoders do."""
+        if self._head is not None and self._head.status >= 300:
+            try:
+                sniff(start)
+            except ImageFault as fault:
+                raise ImageFault(self._status, fault.detail) from None
+
+    @property
+    def _status(self) -> str:
+        return f"http_{self._head.status}" if self._head else "protocol"
 
     @property
     def _name(self) -> str:

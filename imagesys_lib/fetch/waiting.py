@@ -14,12 +14,16 @@ from imagesys_lib.fetch.urls import Wire
 
 @dataclass
 class Task:
-    """A job on its way: the URL of the current hop, hops behind it, seconds in flight so far."""
+    """A job on its way: the URL of the current hop, hops behind it, seconds in flight so far.
+
+    ``fresh`` if its next request is to have a connection of its own.
+    """
 
     job: Job
     wire: Wire
     hops: int = 0
     spent: float = 0.0
+    fresh: bool = False
 
     @property
     def host(self) -> str:

@@ -25,10 +25,10 @@ from imagesys_lib.config import StatusMeaning
 from imagesys_lib.context import Context
 from imagesys_lib.datasources import Tally
 from imagesys_lib.db.bulk import Kinds, given
-from imagesys_lib.db.engine import Row, Session, chunks, read, seconds_until, write
+from imagesys_lib.db.engine import Row, Session, chunks, is_of_a_value, read, seconds_until, write
 from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import BatchFailed, Stopped
-from imagesys_lib.fetch import Fetched, Fetcher, Job, NotModified, Outcome, Unattempted, host_of
+from imagesys_lib.fetch import Fetched, Fetcher, Job, NotModified, Outcome, Unattempted, contained, host_of
 from imagesys_lib.ground import SILENCE
 from imagesys_lib.hosts import PATIENCE, SharedGate
 from imagesys_lib.reasons import Fate, ImageFault
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 _POLL = 0.25  # seconds
 _OUTAGE_PAUSE = (5.0, 30.0)  # seconds our own network is given at first, and at most, before it is looked at again
 _TRIES = {"truncated": 2}  # within a batch: a file that is cut once more is cut at its source
+_Results = list[tuple[Row, Fetched | NotModified | ImageFault]]
 _MEANINGS: dict[StatusMeaning, Fate] = {"gone": Fate.REJECT, "unknown": Fate.RETRY}
 
 
@@ -103,7 +104,7 @@ class _Batch:
         self.last: dict[int, ImageFault] = {}  # what is being tried again
         self.outage_since: float | None = None
         self.outages = 0
-        self.results: list[tuple[Row, Fetched | NotModified | ImageFault]] = []
+        self.results: _Results = []
         self.waits: dict[int, list[int]] = defaultdict(list)  # seconds: images that go back unattempted
         self.fetched = self.adopted = self.unchanged = self.given_back = 0
         self.failed: Counter[str] = Counter()
@@ -146,7 +147,11 @@ class _Batch:
                 for job in self.fetcher.drain():
                     self._unattempted(job.key, 0)
             for outcome in self.fetcher.poll(_POLL):
-                self._take(outcome)
+                try:
+                    self._take(outcome)
+                except Exception as error:  # noqa: BLE001  # one image's, or our own: then it goes on
+                    fault = contained(error, "protocol", outcome.host)
+                    self._end(self.images[outcome.job.key], fault)
             self.gate.refresh()
             self._judge_ground()
             now = time.monotonic()
@@ -294,12 +299,7 @@ class _Batch:
         results, self.results = self.results, []
         for group in chunks(results, GROUP):
             self.ctx.staging.require_space()
-            write(self.ctx.db, lambda session, group=group: self._write(session, group))  # type: ignore[misc]
-            for _, result in group:
-                self.fetched += isinstance(result, Fetched)
-                self.unchanged += isinstance(result, NotModified)
-                if isinstance(result, ImageFault):
-                    self.failed[result.reason.code] += 1
+            self._keep(group)
         waits, self.waits = self.waits, defaultdict(list)
         for wait, ids in waits.items():
             self.given_back += give_back(self.ctx, self.claim, State.RESERVED, ids, wait)
@@ -308,7 +308,28 @@ class _Batch:
             done = self.fetched + self.unchanged + sum(self.failed.values())
             self.ctx.progress(done, len(self.images))
 
-    def _write(self, session: Session, group: list[tuple[Row, Fetched | NotModified | ImageFault]]) -> None:
+    def _keep(self, group: _Results) -> None:
+        """Write a group. A result that the database does not take costs its own image alone."""
+        try:
+            write(self.ctx.db, lambda session: self._write(session, group))
+        except Exception as error:
+            if not is_of_a_value(error):
+                raise
+            if len(group) > 1:
+                for one in group:
+                    self._keep([one])
+                return
+            image = group[0][0]
+            self.ctx.staging.drop_original(image.image_hash)  # it would be adopted, and refused, again
+            group = [(image, contained(error, "protocol", host_of(image.image_url)))]
+            write(self.ctx.db, lambda session: self._write(session, group))
+        for _, result in group:
+            self.fetched += isinstance(result, Fetched)
+            self.unchanged += isinstance(result, NotModified)
+            if isinstance(result, ImageFault):
+                self.failed[result.reason.code] += 1
+
+    def _write(self, session: Session, group: _Results) -> None:
         claims.guard(session, self.claim)
         done = [{"image_id": image.image_id, **_kept(r)} for image, r in group if isinstance(r, Fetched)]
         same = [image.image_id for image, result in group if isinstance(result, NotModified)]

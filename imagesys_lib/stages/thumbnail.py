@@ -28,6 +28,7 @@ from imagesys_lib.db.bulk import given
 from imagesys_lib.db.engine import Row, Session, chunks, read, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.hashing import thumbnail_stem
+from imagesys_lib.hostnames import host_of
 from imagesys_lib.reasons import ImageFault
 from imagesys_lib.recipe import recipe
 from imagesys_lib.states import Desired, State, move
@@ -208,6 +209,8 @@ class _Batch:
     def _outcomes(self, made: Made) -> Iterator[_Outcome]:
         """Yield what a decoded image's result means for it and for those that share its bytes."""
         decoded, *others = self.groups.pop(made.key)
+        if made.raised:
+            log.error("%s: decoding a photo of it raised an exception: %s", host_of(decoded.image_url), made.raised)
         fault = ImageFault(made.code, made.detail) if made.code else None
         yield _Outcome(decoded, list(made.thumbs) or None, fault)
         for image in others:

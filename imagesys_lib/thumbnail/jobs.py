@@ -56,12 +56,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Made:
-    """What became of a job: its thumbnails' rows, or a reason's code and detail; neither if its file is lost."""
+    """What became of a job: its thumbnails' rows, or a reason's code and detail; neither if its file is lost.
+
+    ``raised`` is the traceback of an exception that nobody foresaw.
+    """
 
     key: int
     thumbs: tuple[dict[str, Any], ...] = ()
     code: str = ""
     detail: str = ""
+    raised: str = ""
 
 
 Work = Callable[[Job], Made]

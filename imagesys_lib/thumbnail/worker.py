@@ -8,10 +8,12 @@ import logging
 import os
 import resource
 import signal
+import traceback
 import warnings
 from collections.abc import Sequence
 from multiprocessing import forkserver
 
+from imagesys_lib.errors import ImageSysError
 from imagesys_lib.thumbnail.jobs import Job, Made, Work
 
 WALL = 3
@@ -70,7 +72,8 @@ def make(job: Job) -> Made:
 def make_all(work: Work, jobs: Sequence[Job], seconds: float) -> list[Made]:
     """Do ``jobs`` in turn; one that takes longer ends the process by a signal, whatever it does.
 
-    So does one that finds no memory: a process that lives long may have little left to give.
+    What one raises is its own ``decode_error``, but for what the system or our disk says. It ends the process, too,
+    if one that finds no memory: a process that lives long may have little left to give.
 
     ``seconds`` are of CPU, so that a busy machine condemns no photo; of wall clock it may take ``WALL`` times as many.
     """
@@ -82,6 +85,12 @@ def make_all(work: Work, jobs: Sequence[Job], seconds: float) -> list[Made]:
             made.append(work(job))
         except MemoryError:
             os._exit(NO_MEMORY)
+        except Exception as error:
+            # Pillow raises OSError without a number for what is wrong with a picture.
+            if isinstance(error, ImageSysError) or getattr(error, "errno", None) is not None:
+                raise
+            detail = f"{type(error).__name__}: {error}"
+            made.append(Made(job.key, code="decode_error", detail=detail, raised=traceback.format_exc(limit=-8)))
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)

@@ -7,7 +7,7 @@
 | 17 | an endless body: announced, to the close, chunked | `/endless/...` | `too_large` |
 | 18 | a gzip bomb, once and twice; a good photo in gzip | `/gzip/...` | `too_large`; live |
 | 19 | less than announced, reset, a chunk short, a JPEG cut | `/short/...` | `truncated` |
-| 20 | a loop, six redirects; five | `/redirect/...` | `redirect_loop`; live |
+| 20 | a loop, 21 redirects; 20 | `/redirect/...` | `redirect_loop`; live |
 | 21 | an address inside: literal, by name, in IPv6, by redirect | `/inside/...` | `blocked_address` |
 | 22 | another scheme, as a URL and by redirect | `/scheme/...` | `bad_url` |
 | 23 | more pixels than allowed, in every format | `/bomb/...` | `too_many_pixels` |
@@ -30,7 +30,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 
 from imagesys_lib.reasons import reason_for
@@ -172,9 +172,9 @@ class FaultSite:
         self._add(20, "redirect_loop", host, "/redirect/loop.jpg", redirect("/redirect/loop.jpg"))
         self._add(20, "redirect_loop", host, "/redirect/ping.jpg", redirect(other.url("/pong.jpg")))
         other.put("/pong.jpg", redirect(host.url("/redirect/ping.jpg")))
-        for length, code in ((6, "redirect_loop"), (5, LIVE)):
+        for length, code in ((21, "redirect_loop"), (20, LIVE)):
             hops = [f"/redirect/{length}/{hop}.jpg" for hop in range(length)]
-            for status, (here, there) in zip((301, 303, 307, 308, 302), pairwise(hops), strict=False):
+            for status, (here, there) in zip(cycle((301, 303, 307, 308, 302)), pairwise(hops), strict=False):
                 host.put(here, redirect(there, status))
             host.put(hops[-1], redirect(other.url(f"/end/{length}.jpg")))
             other.put(f"/end/{length}.jpg", whole(PHOTO))

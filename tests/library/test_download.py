@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -15,16 +16,19 @@ import sqlalchemy as sa
 from imagesys_lib import runs
 from imagesys_lib.db.schema import lis_hosts
 from imagesys_lib.errors import EXIT_ENVIRONMENT, BatchFailed, DiskFull
+from imagesys_lib.fetch import Fetched, host_of
+from imagesys_lib.hashing import lis_hash_for_url
 from imagesys_lib.hosts import paused, store
 from imagesys_lib.stages.download import Downloaded, download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.report import report
 from imagesys_lib.stages.thumbnail import thumbnail
+from imagesys_lib.staging import Staging
 from tests.library.images import encoded, quarters
 from tests.library.photo_host import photo_host
 from tests.library.raw_host import RawHost, serving_all
-from tests.library.site import raw
+from tests.library.site import raw, whole
 from tests.world import World, wait_for
 
 
@@ -283,3 +287,60 @@ def test_a_batch_past_its_deadline_has_done_its_fast_host_and_gives_back_the_res
         assert len(slow.asked) == asked  # none was begun in vain
         (again,) = plan(world.ctx, world.run())  # the next run takes them
         assert again.size == len(left)
+
+
+# One row's fault
+
+
+@contextmanager
+def photos() -> Iterator[RawHost]:
+    host = RawHost("127.0.0.13")
+    host.otherwise = whole(encoded(quarters(200, 150), "JPEG"))
+    with serving_all(host):
+        yield host
+
+
+def test_a_result_that_the_database_refuses_costs_its_own_image_alone(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    with photos() as host:
+        urls = [host.url(f"/{number}.jpg") for number in range(5)]
+        batch = planned(world, *urls)
+        spoiled = lis_hash_for_url(urls[2])
+        original = world.ctx.staging.original(spoiled)
+        original.parent.mkdir(parents=True)
+        original.write_bytes(b"x")
+        world.ctx.staging.note_original(spoiled, Fetched("5" * 60, 1, "", urls[2], "", ""))  # no SHA-1 is so long
+        done = download(world.ctx, batch)
+    assert (done.failed, done.given_back) == ({"protocol": 1}, 0)
+    assert world.states()[urls[2]] == "failed:protocol"
+    assert world.count() == {"downloaded": 4, "failed": 1}
+    assert host_of(urls[2]) in caplog.text
+    assert not original.exists()
+
+
+def test_an_exception_over_one_outcome_costs_its_own_image_alone(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = Staging.note_original
+
+    def fussy(staging: Staging, image_hash: str, fetched: Fetched) -> None:
+        if fetched.final_url.endswith("/2.jpg"):
+            raise KeyError("an odd answer")
+        note(staging, image_hash, fetched)
+
+    monkeypatch.setattr(Staging, "note_original", fussy)
+    with photos() as host:
+        urls = [host.url(f"/{number}.jpg") for number in range(5)]
+        done = download(world.ctx, planned(world, *urls))
+    assert (done.fetched, done.failed) == (4, {"protocol": 1})
+    assert "one of its images ends in an exception" in caplog.text
+
+
+def test_a_host_in_words_that_are_no_text_ends_in_the_database(world: World) -> None:
+    host = RawHost("127.0.0.13")
+    host.otherwise = raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: caf\xe9s\r\n\r\n")
+    with serving_all(host):
+        done = download(world.ctx, planned(world, host.url("/1.jpg"), "http://127.0.0.11:9/2.jpg"))
+    assert done.failed["protocol"] == 1
+    assert "caf\\udce9s" in world.images()[host.url("/1.jpg")].detail

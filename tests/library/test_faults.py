@@ -94,9 +94,9 @@ def test_every_fault_has_its_one_reason_and_harms_nothing_beside_it(
     assert stages.seconds["batch 0 download"] < longest + 3, stages.seconds
     # 17, 18: what came was never held whole: three endless bodies and three bombs of 200 MB.
     assert watch.grown < 60_000_000
-    # 20: the last of five redirects is kept.
-    (kept,) = [row for row in world.images().values() if row.final_url and row.final_url.endswith("/end/5.jpg")]
-    assert kept.final_url == site.hosts["target"].url("/end/5.jpg")
+    # 20: the last of twenty redirects is kept.
+    (kept,) = [row for row in world.images().values() if row.final_url and row.final_url.endswith("/end/20.jpg")]
+    assert kept.final_url == site.hosts["target"].url("/end/20.jpg")
     # 21: nobody knocked inside.
     assert [door.connections for door in site.inside] == [0, 0]
     # 31: a request was made of no host whose certificate is bad.

@@ -302,8 +302,8 @@ def test_a_full_disk_is_raised_and_aborts_the_others(site, tmp_path, monkeypatch
     site.answers["/slow"] = raw(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 300_000, 5.0)
     create = files._new_file
 
-    def new_file(path: str) -> int:
-        made = create(path)
+    def new_file(path: str, *mode: int) -> int:
+        made = create(path, *mode)
         if "photo" in path:  # a device on which every write fails for want of space
             os.dup2(os.open("/dev/full", os.O_WRONLY), made)
         return made

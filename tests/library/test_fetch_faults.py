@@ -73,8 +73,8 @@ def test_gzip_is_decoded_and_a_bomb_is_cut_on_decoded_bytes(site, tmp_path):
     assert code(site.url("/bomb"), tmp_path / "none") == "too_large"
 
 
-@pytest.mark.parametrize("coding", ["gzip", "br", "lzma", "gzip, gzip, gzip, gzip, gzip, gzip, gzip"])
-def test_a_broken_or_unknown_encoding_is_a_protocol_fault(site, tmp_path, coding):
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "gzip, gzip, gzip, gzip, gzip, gzip, gzip"])
+def test_a_broken_encoding_or_one_that_nobody_asked_for_is_a_protocol_fault(site, tmp_path, coding):
     site.answers["/a"] = whole(BODY, f"Content-Encoding: {coding}")
     assert code(site.url("/a"), tmp_path) == "protocol"
 
@@ -102,11 +102,10 @@ OK = b"HTTP/1.1 200 OK\r\n"
         (raw(b"HTTP/1.1 101 Switching\r\n\r\n", 0.2), "connect"),
         (raw(OK + b"Content-Length: 5, 6\r\n\r\nabcde"), "protocol"),
         (raw(OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcde"), "protocol"),
-        (raw(OK + b"X: y\r\n" * 200 + b"\r\n"), "protocol"),
-        (raw(OK + b"X: " + b"y" * 70_000 + b"\r\n\r\n"), "protocol"),
-        (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 200), "protocol"),
-        (raw(OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n" + b"X: y\r\n" * 200 + b"\r\n"), "protocol"),
-        (whole(b"abc", status="206 Partial Content"), "protocol"),
+        (raw(OK + b"X: y\r\n" * 6000 + b"\r\n"), "protocol"),
+        (raw(OK + (b"X: " + b"y" * 70_000 + b"\r\n") * 4 + b"\r\n"), "protocol"),
+        (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000), "protocol"),
+        (raw(OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n" + b"X: y\r\n" * 60_000 + b"\r\n"), "protocol"),
         (whole(b""), "not_an_image"),
         (whole(b"", status="204 No Content"), "not_an_image"),
         (raw(OK + b"\r\n"), "not_an_image"),

@@ -29,6 +29,21 @@ from tests.library.poison import MAKING
 MEMORY_MB = 256
 
 
+RAISED = {
+    "full": DiskFull("No space left.", remedy="free space"),
+    "broken": OSError("image file is broken"),
+    "absurd": ZeroDivisionError("by zero"),
+}
+
+
+def failing(job: Job) -> Made:
+    """Raise what the photo's name says, or make it."""
+    for word, error in RAISED.items():
+        if word in job.source.name:
+            raise error
+    return worker.make(job)
+
+
 def treacherous(job: Job) -> Made:
     """Do what the photo's name says before, or instead of, making it."""
     name = job.source.name
@@ -50,9 +65,7 @@ def treacherous(job: Job) -> Made:
         if "starved" in name:
             raise MemoryError
         os.kill(os.getpid(), signal.SIGKILL)
-    if "full" in name:
-        raise DiskFull("No space left.", remedy="free space")
-    return worker.make(job)
+    return failing(job)
 
 
 def dying(_job: Job) -> Made:
@@ -129,6 +142,14 @@ def test_an_original_that_is_gone_is_neither_made_nor_faulty(pool, jobs):
     good, gone = jobs("good", "gone")
     gone.source.unlink()
     assert [(bool(one.thumbs), one.code) for one in done(pool, [good, gone])] == [(True, ""), (False, "")]
+
+
+@pytest.mark.parametrize("what", ["broken", "absurd"])
+def test_what_a_decoder_raises_is_that_photos_decode_error_and_no_others(pool, jobs, what):
+    made = done(pool, jobs("good", what, "good"))
+    assert [(len(one.thumbs), one.code) for one in made] == [(2, ""), (0, "decode_error"), (2, "")]
+    assert "in failing" in made[1].raised
+    assert made[1].detail == f"{type(RAISED[what]).__name__}: {RAISED[what]}"
 
 
 def test_what_is_no_images_fault_is_raised(pool, jobs):

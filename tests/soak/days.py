@@ -303,17 +303,22 @@ class Soak:
             if all_back or not self.down[name]:
                 self.world.sandbox.nodes[name].start()
                 del self.down[name]
-        for engine, metadata in ((self.world.ctx.db, country_metadata), (self.world.ctx.shared, shared_metadata)):
-            self.world.write_all(engine, [aged for table in metadata.sorted_tables for aged in _aged(table)])
-        for path in self.world.staging.rglob("*"):
-            if path.is_file():
-                os.utime(path, times=(path.stat().st_mtime - 86_400,) * 2)
+        age_by_a_day(self.world)
         self.day += dt.timedelta(days=1)
 
     def wait_for_leases(self) -> None:
         """Wait until no lease of a killed worker is left."""
         text = "SELECT COUNT(*) FROM lis_batches WHERE lease_until > UTC_TIMESTAMP(6)"
         wait_for(lambda: self.world.scalar(sa.text(text)) == 0, "leases to end")
+
+
+def age_by_a_day(world: World) -> None:
+    """Move every instant that ImageSys has written back by a day."""
+    for engine, metadata in ((world.ctx.db, country_metadata), (world.ctx.shared, shared_metadata)):
+        world.write_all(engine, [aged for table in metadata.sorted_tables for aged in _aged(table)])
+    for path in world.staging.rglob("*"):
+        if path.is_file():
+            os.utime(path, times=(path.stat().st_mtime - 86_400,) * 2)
 
 
 def _aged(table: sa.Table) -> list[sa.Update]:
