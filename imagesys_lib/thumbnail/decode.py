@@ -201,7 +201,9 @@ def _painted(kind: str, data: bytes) -> tuple[ImageFile.ImageFile, Mask]:
     if error is not None:
         left, top, right, bottom = error.extents
         inside = clear[top:bottom, left:right]
-        check_painted(kind, float(inside.mean()), "truncated" if ends_early(error.cause) else "decode_error")
+        check_painted(
+            kind, float(inside.mean()), "truncated" if ends_early(error.cause, str(error.cause)) else "decode_error"
+        )
     return image, clear
 
 
@@ -242,10 +244,10 @@ def _scaled(plain: Image.Image, scale: float) -> Decoded:
     return Decoded(as_pixels(made), plain.width / factor, plain.height / factor)
 
 
-def ends_early(error: Exception) -> bool:
-    """Say whether a decoder's error means that the file is cut."""
-    text = str(error).lower()
-    return isinstance(error, EOFError) or any(sign in text for sign in ("truncat", "end of file", "premature end"))
+def ends_early(error: BaseException, text: str) -> bool:
+    """Say whether a decoder's error, of this text, means that the file is cut."""
+    signs = ("truncat", "end of file", "premature end")
+    return isinstance(error, EOFError) or any(sign in text.lower() for sign in signs)
 
 
 def _plain(image: Image.Image) -> Image.Image:
