@@ -17,7 +17,8 @@ from PIL import Image
 from imagesys_lib.reasons import ImageFault
 from imagesys_lib.sniff import HEAD_BYTES, boxes_end, sniff, webp_header
 from imagesys_lib.thumbnail.colour import to_srgb
-from imagesys_lib.thumbnail.decode import Decoded, Opened, ends_early, opened
+from imagesys_lib.thumbnail.damage import ends_early
+from imagesys_lib.thumbnail.decode import Decoded, Opened, opened
 from imagesys_lib.thumbnail.encode import encoded, encoded_sibling
 from imagesys_lib.thumbnail.finish import Details, finished
 from imagesys_lib.thumbnail.jobs import Limits
