@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from PIL import (
@@ -23,11 +23,12 @@ from PIL import (
 
 from imagesys_lib.thumbnail import exif
 from imagesys_lib.thumbnail.bmp import MaskedBmp, embedded_profile, masked_bmp, with_fewer_colours
+from imagesys_lib.thumbnail.canvas import Mask, painted
 from imagesys_lib.thumbnail.colour import eight_bits
-from imagesys_lib.thumbnail.damage import check_painted
 from imagesys_lib.thumbnail.jpeg import JpegHeader, jpeg_header
 from imagesys_lib.thumbnail.pixels import Pixels, as_pixels
 from imagesys_lib.thumbnail.png import Png, read_png
+from imagesys_lib.thumbnail.rows import spread
 
 _EIGHTS = 8
 _RUN_LENGTHS = (1, 2)  # BI_RLE8, BI_RLE4
@@ -43,10 +44,6 @@ DECODERS: dict[str, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
 }
-
-
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
-"""Of pixels, height x width."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +129,13 @@ def _bmp(bmp: MaskedBmp, data: bytes, scale: float, _coarse: bool) -> Decoded:
 
 
 def _png(png: Png, scale: float, _coarse: bool) -> Decoded:
-    data = png.for_decoder()
+    data, known = png.for_decoder()
     image = _image("PNG", data)
     image.load()
     clear = _clear(png, image, data)
     plain = _plain(image) if clear is None else _with_clear(_plain(image), clear)
+    if known and png.interlaced:
+        plain = Image.fromarray(spread(np.asarray(plain), known))
     if png.frame:
         canvas = Image.new("RGBA", (png.width, png.height))
         canvas.paste(plain, png.frame[:2])
@@ -171,11 +170,12 @@ def _with_clear(image: Image.Image, clear: Mask) -> Image.Image:
 
 def _gif(data: bytes) -> Image.Image:
     """Return a GIF's first frame on a clear canvas."""
-    image, clear = _painted("GIF", data)
+    image, clear, rows = painted("GIF", partial(_image, "GIF", data))
     index = image.info.pop("transparency", None)
     if index is not None:
         clear |= np.asarray(image) == index
-    return _with_clear(image.convert("RGB"), clear)
+    plain = _with_clear(image.convert("RGB"), clear)
+    return plain if rows is None else Image.fromarray(np.asarray(plain)[rows])
 
 
 def _loaded(kind: str, data: bytes, image: ImageFile.ImageFile) -> Image.Image:
@@ -184,52 +184,8 @@ def _loaded(kind: str, data: bytes, image: ImageFile.ImageFile) -> Image.Image:
     except (OSError, ValueError):
         if kind not in ("BMP", "TIFF"):
             raise  # nothing of it would be shown
-        image = _painted(kind, data)[0]
+        image = painted(kind, partial(_image, kind, data))[0]
     return image
-
-
-def _painted(kind: str, data: bytes) -> tuple[ImageFile.ImageFile, Mask]:
-    """Decode over a dark and a light canvas: where these differ nothing was painted.
-
-    Returns the picture over the light one, and where it is blank. Raises ImageFault if that is too much of a picture
-    which the decoder did not finish.
-    """
-    dark, _ = _on_canvas(kind, data, 0)
-    image, error = _on_canvas(kind, data, 255)
-    differs = np.asarray(dark) != np.asarray(image)
-    clear: Mask = differs.reshape(image.height, image.width, -1).any(axis=2)
-    if error is not None:
-        left, top, right, bottom = error.extents
-        inside = clear[top:bottom, left:right]
-        check_painted(kind, float(inside.mean()), "truncated" if ends_early(error.cause) else "decode_error")
-    return image, clear
-
-
-@dataclass(frozen=True)
-class _Stopped:
-    """Why a decoder stopped, and the part of the picture that it was to paint: left, top, right, bottom."""
-
-    cause: Exception
-    extents: tuple[int, int, int, int]
-
-
-def _on_canvas(kind: str, data: bytes, level: int) -> tuple[ImageFile.ImageFile, _Stopped | None]:
-    image = _image(kind, data)
-    prepare, extents = image.load_prepare, image.tile[0].extents if image.tile else None
-
-    def prepare_and_fill() -> None:
-        prepare()
-        bands = len(image.getbands())
-        image.im.paste(level if bands == 1 else (level,) * bands, (0, 0, *image.size))
-
-    image.load_prepare = prepare_and_fill  # type: ignore[method-assign]
-    try:
-        image.load()
-    except (OSError, ValueError) as error:
-        image.tile = []
-        image.load_end()
-        return image, _Stopped(error, extents or (0, 0, *image.size))
-    return image, None
 
 
 def _scaled(plain: Image.Image, scale: float) -> Decoded:
@@ -240,12 +196,6 @@ def _scaled(plain: Image.Image, scale: float) -> Decoded:
     if made.mode in ("LA", "RGBA"):
         made = _on_white(made)
     return Decoded(as_pixels(made), plain.width / factor, plain.height / factor)
-
-
-def ends_early(error: Exception) -> bool:
-    """Say whether a decoder's error means that the file is cut."""
-    text = str(error).lower()
-    return isinstance(error, EOFError) or any(sign in text for sign in ("truncat", "end of file", "premature end"))
 
 
 def _plain(image: Image.Image) -> Image.Image:

@@ -147,6 +147,8 @@ def _without_extras(data: bytes, transform: int) -> bytes:
         kept, rest = body, end
         if marker == _APP14 and body.startswith(b"Adobe") and body[11:12] not in (b"", b"\0"):
             kept = body[:11] + bytes((transform,))
+        elif marker == _APP0 and body.startswith(b"JFIF\0"):
+            kept = body[:5] + b"\1\1" + body[7:]  # version 1.01, whatever it says
         if marker not in _EXTRAS:
             parts.append(bytes((0xFF, marker)) + (len(kept) + 2).to_bytes(2, "big") + kept)
     return b"".join((*parts, data[rest:]))

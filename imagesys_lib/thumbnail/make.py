@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import mmap
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,8 @@ from PIL import Image
 from imagesys_lib.reasons import ImageFault
 from imagesys_lib.sniff import HEAD_BYTES, boxes_end, sniff, webp_header
 from imagesys_lib.thumbnail.colour import to_srgb
-from imagesys_lib.thumbnail.decode import Decoded, Opened, ends_early, opened
+from imagesys_lib.thumbnail.damage import ends_early
+from imagesys_lib.thumbnail.decode import Decoded, Opened, opened
 from imagesys_lib.thumbnail.encode import encoded, encoded_sibling
 from imagesys_lib.thumbnail.finish import Details, finished
 from imagesys_lib.thumbnail.jobs import Limits
@@ -43,6 +45,7 @@ EFFORTS = {"lean": Effort(2.5, 1.7, coarse=False), "fast": Effort(1.25, 1.3, coa
 _BYTES_A_PIXEL = 8
 """What a decoder may need: two canvases for WebP, the coefficients and the picture of a progressive JPEG."""
 _MOST_RUNS = 2_000_000
+_MOST_WORDS = 200
 
 _UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda stored: stored[:, ::-1],
@@ -167,14 +170,20 @@ def _made(
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageFault("too_many_pixels", f"{kind}: far more than allowed") from None
-    except MemoryError:
-        raise  # perhaps what earlier photos have left of the process: another one has to say so too
-    except Exception as error:
-        if "out of memory" in str(error).lower() or not _has_room(size):
+    except (MemoryError, KeyboardInterrupt, SystemExit):
+        raise  # memory: perhaps what earlier photos have left of the process; another one has to say so too
+    except BaseException as error:  # also what Rust code raises when it panics
+        text = _told(error)
+        if "out of memory" in text.lower() or not _has_room(size):
             raise MemoryError from error  # which most decoders call broken data
-        cut = ends_early(error) or (kind == "AVIF" and boxes_end(io.BytesIO(data)) > len(data))
-        code = "truncated" if cut else "decode_error"
-        raise ImageFault(code, f"{kind}: {type(error).__name__}: {error}") from error
+        cut = ends_early(error, text) or (kind == "AVIF" and boxes_end(io.BytesIO(data)) > len(data))
+        raise ImageFault("truncated" if cut else "decode_error", f"{kind}: {text}") from None
+
+
+def _told(error: BaseException) -> str:
+    """Return an error's kind and words as short plain ASCII: they may hold anything that a file does."""
+    words = "".join(traceback.format_exception_only(error)).strip()
+    return words[:_MOST_WORDS].encode("unicode_escape").decode()
 
 
 def _check_fetched(data: bytes, sha1: str | None) -> None:

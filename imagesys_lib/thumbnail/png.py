@@ -74,10 +74,11 @@ class Png:
             return matrix_profile([at / 100_000 for at in struct.unpack(">8I", around)], 1 / value)
         return None if abs(value / _SRGB_GAMMA - 1) < _TOLERANCE else matrix_profile(PRIMARIES[1], 1 / value)
 
-    def for_decoder(self) -> bytes:
+    def for_decoder(self) -> tuple[bytes, list[int] | None]:
         """Return the picture as a PNG of right checksums and all rows, those that are lost white.
 
-        Raises ImageFault if too much is lost: ``truncated``, or ``decode_error`` if the data are damaged.
+        With it comes how many rows of each pass are real, None if all are. Raises ImageFault if too much is lost:
+        ``truncated``, or ``decode_error`` if the data are damaged.
         """
         width, height = (self.width, self.height) if self.frame is None else self.frame[2:]
         header = struct.pack(">IIBBBBB", width, height, self.depth, self.colour, 0, 0, self.interlaced)
@@ -93,8 +94,9 @@ class Png:
             if 0 < len(alpha) <= _MOST_COLOURS:
                 parts += _chunk(b"tRNS", alpha[: len(palette) // 3])
         rows = all_rows(width, height, self.depth * _CHANNELS[self.colour], interlaced=self.interlaced)
-        parts += _chunk(b"IDAT", *complete(self.data, rows))
-        return b"".join((*parts, *_chunk(b"IEND")))
+        stream, known = complete(self.data, rows)
+        parts += _chunk(b"IDAT", *stream)
+        return b"".join((*parts, *_chunk(b"IEND"))), known
 
 
 def read_png(data: bytes) -> Png:

@@ -5,13 +5,18 @@ Nothing is ever inflated as a whole: pieces come and go.
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Iterator, Sequence
 
 from imagesys_lib.thumbnail.damage import check_painted
+from imagesys_lib.thumbnail.pixels import Pixels
 
-_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # Adam7
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Adam7: of each pass the first column and row, and the steps across and down."""
+_STAND_FOR = ((8, 8), (4, 8), (4, 4), (2, 4), (2, 2), (1, 2), (1, 1))
+"""How many pixels, across and down, one of a pass stands for until the next passes come."""
 _FILTERS = b"\0\1\2\3\4"
 _PIECE, _ROOM = 1 << 16, 1 << 20  # bytes, compressed and not
 
@@ -26,31 +31,56 @@ def all_rows(width: int, height: int, bits: int, *, interlaced: bool) -> list[tu
     return [(high, 1 + math.ceil(wide * bits / 8)) for wide, high in sizes if wide > 0 and high > 0]
 
 
-def complete(parts: Sequence[memoryview], rows: Sequence[tuple[int, int]]) -> list[bytes | memoryview]:
-    """Return a zlib stream of all rows: the very one that is given, unless something is wrong with it."""
+def complete(
+    parts: Sequence[memoryview], rows: Sequence[tuple[int, int]]
+) -> tuple[list[bytes | memoryview], list[int] | None]:
+    """Return a zlib stream of all rows, and how many of each pass are real; None if all are, and the stream as it was.
+
+    Raises ImageFault if too much is missing of the first pass, which stands for what the others lack.
+    """
     total = sum(count * length for count, length in rows)
     good, error = _good_bytes(_inflated(parts, zlib.MAX_WBITS), rows)
     if good == total and error is None:
-        return list(parts)
+        return list(parts), None
     raw = _without_header(parts)
     good, error = _good_bytes(_inflated(raw, -zlib.MAX_WBITS), rows)
-    check_painted("PNG", 1 - good / total, "truncated" if error is None else "decode_error")
+    known = _known(rows, good)
+    check_painted("PNG", 1 - known[0] / rows[0][0], "truncated" if error is None else "decode_error")
     packer, made, left = zlib.compressobj(1), [], good
     for piece in _inflated(raw, -zlib.MAX_WBITS):
         made.append(packer.compress(piece[:left]))
         left -= len(piece)
         if left <= 0:
             break
-    lost = _white(rows, good)
-    return [*made, *(packer.compress(row) for row in lost), packer.flush()]
+    lost = (
+        b"\0" + b"\xff" * (length - 1) for (count, length), n in zip(rows, known, strict=True) for _ in range(count - n)
+    )
+    return [*made, *map(packer.compress, lost), packer.flush()], known
 
 
-def _white(rows: Sequence[tuple[int, int]], good: int) -> Iterator[bytes]:
-    """Yield white rows for those after the first ``good`` bytes, which end with a row."""
+def _known(rows: Sequence[tuple[int, int]], good: int) -> list[int]:
+    """Return how many rows of each pass the first ``good`` bytes are."""
+    known = []
     for count, length in rows:
-        there = min(count, good // length)
-        good -= there * length
-        yield from (b"\0" + b"\xff" * (length - 1) for _ in range(count - there))
+        known.append(min(count, good // length))
+        good -= known[-1] * length
+    return known
+
+
+def spread(pixels: Pixels, known: Sequence[int]) -> Pixels:
+    """Return interlaced pixels, where those of a pass that are known stand for those of later ones that are not."""
+    made = pixels.copy()
+    passes = (
+        (one, area)
+        for one, area in zip(_PASSES, _STAND_FOR, strict=True)
+        if one[0] < pixels.shape[1] and one[1] < pixels.shape[0]
+    )
+    for ((left, top, across, down), (wide, high)), count in zip(passes, known, strict=True):
+        source = pixels[top::down, left::across][:count]
+        for y, x in itertools.product(range(high), range(wide)):
+            target = made[top + y :: down, left + x :: across][:count]
+            target[:] = source[: target.shape[0], : target.shape[1]]
+    return made
 
 
 def _without_header(parts: Sequence[memoryview]) -> list[memoryview]:

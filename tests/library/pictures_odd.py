@@ -304,7 +304,14 @@ def png_damage() -> Cases:
     strange = bytearray(rows)
     strange[length * (HEIGHT - 2)] = 9
     header = png()[8:33]
-    return {
+    pixels = noisy().load()
+    interlaced = png(rows=png_rows(8, lambda x, y: pixels[x, y], interlaced=True), interlaced=True)
+    coarse = {
+        f"interlaced, {part} of 100 bytes": (interlaced[: len(interlaced) * part // 100], QUARTERS)
+        for part in (10, 60, 97)
+    }
+    return coarse | {
+        "interlaced, 1 of 100 bytes": (interlaced[: len(interlaced) // 100], "truncated"),
         "cut in its last row": (png(data=stream[:-8])[:-16], QUARTERS),
         "97 of 100 bytes": (noise[: len(noise) * 97 // 100], QUARTERS),
         "98 of 100 bytes, then damage": (bytes(flipped), QUARTERS),
@@ -384,6 +391,7 @@ def jpeg_segments() -> Cases:
         "profile of no parts": (icc((0, 0, profile)), QUARTERS),
         "profile of two minds": (icc((1, 2, one), (2, 3, two)), QUARTERS),
         "rubbish between segments": (with_segments(plain, segment(0xFE, b""), bytes(4)), QUARTERS),
+        "JFIF of version 9": (with_segments(plain, segment(0xE0, b"JFIF\0\x09\x09" + bytes(7))), QUARTERS),
         "many fill bytes": (with_segments(plain, b"\xff" * 50), QUARTERS),
         "a second picture behind it": (plain + jpeg(mode="L"), QUARTERS),
         "zeros behind it": (plain + bytes(1000), QUARTERS),

@@ -22,6 +22,7 @@ def gif_frame(
     pixels: int | None = None,
     index: int | None = None,
     end: bool = True,
+    interlaced: bool = False,
 ) -> bytes:
     """A frame of the quarters, or of one colour, of which only so many ``pixels`` are there."""
     out, bits, count = bytearray(), 0, 0
@@ -35,16 +36,18 @@ def gif_frame(
             bits >>= 8
             count -= 8
 
+    rows = [y for first, step in ((0, 8), (4, 8), (2, 4), (1, 2)) for y in range(first, height, step)]
     for n in range(width * height if pixels is None else pixels):
         if n % 6 == 0:
             put(8)  # clear
         y, x = divmod(n, width)
+        y = rows[y] if interlaced else y
         put((x >= width // 2) + 2 * (y >= height // 2) if index is None else index)
     if end:
         put(9)
     out.append(bits & 255)
     blocks = b"".join(bytes((len(out[n : n + 255]),)) + out[n : n + 255] for n in range(0, len(out), 255))
-    return b"\x2c" + struct.pack("<4HBB", left, top, width, height, 0, 3) + blocks + b"\0"
+    return b"\x2c" + struct.pack("<4HBB", left, top, width, height, 0x40 * interlaced, 3) + blocks + b"\0"
 
 
 def gif(*parts: bytes, tail: bytes = b";", background: int = 0, size: tuple[int, int] = (WIDTH, HEIGHT)) -> bytes:
@@ -75,6 +78,15 @@ def gifs() -> Cases:
         "GIF with rubbish behind it": (plain + b"rubbish" * 9, QUARTERS),
         "GIF without its last pixels": (gif(gif_frame(0, 0, WIDTH, HEIGHT, pixels=all_pixels - 500)), QUARTERS),
         "GIF without its last bytes": (plain[:-300], QUARTERS),
+        "GIF interlaced": (gif(gif_frame(0, 0, WIDTH, HEIGHT, interlaced=True)), QUARTERS),
+        "GIF of a third, interlaced": (
+            gif(gif_frame(0, 0, WIDTH, HEIGHT, pixels=all_pixels // 3, interlaced=True)),
+            QUARTERS,
+        ),
+        "GIF of a twentieth, interlaced": (
+            gif(gif_frame(0, 0, WIDTH, HEIGHT, pixels=all_pixels // 20, interlaced=True)),
+            "truncated",
+        ),
         "GIF of half a frame": (gif(gif_frame(0, 0, WIDTH, HEIGHT, pixels=all_pixels // 2)), "truncated"),
         "GIF of half a small frame": (gif(gif_frame(80, 64, 120, 96, pixels=60 * 96, index=3)), "truncated"),
         "GIF of half a file": (plain[: len(plain) // 2], "truncated"),
