@@ -44,6 +44,10 @@ class DatabaseUnavailable(EnvironmentFault):
     """The database did not answer within the bounded tries."""
 
 
+class DatabaseReadOnly(DatabaseUnavailable):
+    """The database takes no writes: a replica, or a server that is switched over."""
+
+
 class NotMade(EnvironmentFault):
     """A table is not there, or not as this release needs it: nobody has migrated that schema."""
 
