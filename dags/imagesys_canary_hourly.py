@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 from imagesys_canary import build_canary
+from imagesys_config import configured
 
-from imagesys_lib.config import load_config
-
-dag: DAG = build_canary(load_config().values())
+dag: DAG = build_canary(configured())

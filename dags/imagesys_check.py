@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from airflow.sdk import DAG, get_parsing_context
+from imagesys_config import configured
 from imagesys_full_check import build_full_check
-
-from imagesys_lib.config import load_config
 
 wanted: str | None = get_parsing_context().dag_id  # a task needs its own DAG only; None: all are asked for
 dags: list[DAG] = []
 
-for config in load_config().values():
+for config in configured():
     if wanted in (None, f"imagesys_check_{config.country}"):
         dags.append(build_full_check(config))
         globals()[dags[-1].dag_id] = dags[-1]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from airflow.sdk import DAG
+from imagesys_config import configured
 from imagesys_upkeep import build_maintenance
 
-from imagesys_lib.config import load_config
-
-dag: DAG = build_maintenance(load_config().values())
+dag: DAG = build_maintenance(configured())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from airflow.sdk import DAG
+from imagesys_config import configured
 from imagesys_purge import build_purge_approval
 
-from imagesys_lib.config import load_config
-
-dag: DAG = build_purge_approval(load_config().values())
+dag: DAG = build_purge_approval(configured())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from airflow.sdk import DAG
+from imagesys_config import configured
 from imagesys_daily_report import build_daily_report
 
-from imagesys_lib.config import load_config
-
-dag: DAG | None = build_daily_report(load_config().values())
+dag: DAG | None = build_daily_report(configured())

@@ -56,7 +56,7 @@ class Context:
     def etl(self) -> Etl:
         """The ETL's tables, read only."""
         connection = require(self.resolver, f"etl_{self.country}", "etl")
-        return Etl(open_engine(connection, connection.schema, pool_size=1), self.config.etl)
+        return Etl(open_engine(connection, connection.schema, pool_size=1, raw=True), self.config.etl)
 
     @cached_property
     def staging(self) -> Staging:

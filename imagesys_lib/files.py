@@ -12,21 +12,23 @@ from pathlib import Path
 from imagesys_lib.errors import DiskFull
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_MODE = 0o666
 
 
 class AtomicFile:
     """A file that appears at ``path``, complete, only when :meth:`commit` is called.
 
     Parents are made. Until then the bytes lie in ``.<name>.<random>.tmp`` in the same directory (a rename is
-    atomic only within a file system), and after an error or :meth:`discard` nothing is left. Mode bits follow the
-    umask, as web servers read these files. With ``sync`` the bytes are on disk before the name is; leave it out only
-    for what is verified before it is used. The directory is not synced: after a power cut a missing file is made again.
+    atomic only within a file system), and after an error or :meth:`discard` nothing is left. The bits of ``mode``
+    follow the umask, as web servers read these files. With ``sync`` the bytes are on disk before the name is; leave it
+    out only for what is verified before it is used. The directory is not synced: after a power cut a missing file is
+    made again.
 
     Every method raises DiskFull when the disk or quota is full; any other OSError passes through.
     """
 
-    def __init__(self, path: Path, *, sync: bool = True) -> None:
-        self._path, self._sync = path, sync
+    def __init__(self, path: Path, *, sync: bool = True, mode: int = _MODE) -> None:
+        self._path, self._sync, self._mode = path, sync, mode
         # Text and not Paths, here and below: made for every image, they are not free.
         folder, name = os.path.split(path)
         self._temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")  # noqa: PTH118
@@ -63,10 +65,10 @@ class AtomicFile:
 
     def _create(self) -> None:
         try:
-            self._descriptor = _new_file(self._temporary)
+            self._descriptor = _new_file(self._temporary, self._mode)
         except FileNotFoundError:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = _new_file(self._temporary)
+            self._descriptor = _new_file(self._temporary, self._mode)
 
     @property
     def _open(self) -> int:
@@ -92,14 +94,14 @@ def _disk_full(path: Path) -> DiskFull:
     )
 
 
-def _new_file(path: str) -> int:
-    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+def _new_file(path: str, mode: int) -> int:
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
 
 
 @contextlib.contextmanager
-def atomic_writer(path: Path, *, sync: bool = True) -> Iterator[AtomicFile]:
+def atomic_writer(path: Path, *, sync: bool = True, mode: int = _MODE) -> Iterator[AtomicFile]:
     """Open ``path`` for writing; it appears only when the block ends without an error. See :class:`AtomicFile`."""
-    file = AtomicFile(path, sync=sync)
+    file = AtomicFile(path, sync=sync, mode=mode)
     try:
         yield file
     except BaseException:
@@ -108,9 +110,9 @@ def atomic_writer(path: Path, *, sync: bool = True) -> Iterator[AtomicFile]:
     file.commit()
 
 
-def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
+def write_atomically(path: Path, data: bytes, *, sync: bool = True, mode: int = _MODE) -> None:
     """Write ``data`` to ``path`` whole or not at all. Raises as :class:`AtomicFile` does."""
-    with atomic_writer(path, sync=sync) as file:
+    with atomic_writer(path, sync=sync, mode=mode) as file:
         file.write(data)
 
 

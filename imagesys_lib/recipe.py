@@ -11,7 +11,7 @@ import json
 
 from imagesys_lib.config import CountryConfig
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """Raised when the same settings come out differently: a forced run then makes thumbnails anew."""
 
 

@@ -74,14 +74,47 @@ def begin(engine: Engine, run: Run) -> None:
     write(engine, lambda session: session.execute(statement.on_duplicate_key_update(list(again.items()))))
 
 
-def mark_ingested(engine: Engine, run: Run) -> None:
-    """Record that the ETL's rows of this run are all in; purging depends on it."""
-    _update(engine, run, {"ingested_at": NOW})
+def mark_ingested(engine: Engine, run: Run, read_from: dt.datetime | None = None) -> None:
+    """Record that the ETL's rows from that instant (or this run's start) to its end are in; purging depends on it."""
+    _update(engine, run, {"ingested_at": NOW, "read_from": naive_utc(read_from or run.interval.start)})
 
 
 def forget_ingest(engine: Engine, run: Run) -> None:
     """Ingest starts over: until it has finished, the run counts as not ingested."""
-    _update(engine, run, {"ingested_at": None})
+    _update(engine, run, {"ingested_at": None, "read_from": None, "bad_rows": sa.null()})
+
+
+def covered_until(engine: Engine, run: Run) -> dt.datetime | None:
+    """Return up to when other runs, of intervals up to this one's, have read the ETL without a gap; None if none was.
+
+    Counted from the first scheduled run on, of the last 1,000 runs. One that has read exactly its interval, such as a
+    backfill, counts where it goes on from there. Of those that ended before ``read_from`` was kept, scheduled ones do.
+    """
+    r = lis_runs.c
+    earlier = (r.run_id != run.run_id) & (r.interval_end <= naive_utc(run.interval.end))
+    columns = (r.kind, r.interval_start, r.interval_end, r.ingested_at, r.read_from)
+    rows = read(engine, sa.select(*columns).where(earlier).order_by(r.interval_end.desc()).limit(CHUNK))
+    covered: dt.datetime | None = None
+    for row in reversed(rows):
+        scheduled = row.kind == Kind.SCHEDULED.value
+        if covered is None and not scheduled:
+            continue
+        covered = covered or row.interval_start
+        since = row.read_from or (covered if scheduled else row.interval_start)
+        if row.ingested_at is not None and since <= covered:
+            covered = max(covered, row.interval_end)
+    return covered.replace(tzinfo=UTC) if covered else None
+
+
+def keep_bad_rows(engine: Engine, run: Run, stage: str, found: dict[str, Any]) -> None:
+    """Keep what a stage of a run has told of rows of the ETL that it could not take as they are."""
+
+    def work(session: Session) -> None:
+        own = lis_runs.c.run_id == run.run_id
+        kept = session.scalar(sa.select(lis_runs.c.bad_rows).where(own).with_for_update()) or {}
+        session.execute(sa.update(lis_runs).where(own).values(bad_rows={**kept, stage: found}))
+
+    write(engine, work)
 
 
 def finish(engine: Engine, run: Run, state: str, summary: dict[str, Any]) -> None:

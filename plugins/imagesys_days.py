@@ -60,8 +60,8 @@ def with_cause(session: Session, facts: RunFacts, failures: Sequence[Failure]) -
 def caught_up_with(session: Session, facts: RunFacts) -> dict[str, str]:
     """Return the scheduled runs of earlier days that are told of and that this good one has caught up with, by day.
 
-    It has what they left of batches, nodes, purges and checks. Rows of the ETL that nobody has read and that lie beyond
-    its look-back it has not: such a run's alert stays open.
+    It has what they left of batches, nodes, purges and checks, and reads on from the last completed ingest. Rows of the
+    ETL that nobody has read for all that keep such a run's alert open.
     """
     if facts.run.kind is not Kind.SCHEDULED:
         return {}
@@ -89,11 +89,14 @@ def _rows(session: Session, run_ids: Collection[str]) -> Iterator[Row]:
 
 
 def _rows_are_in(session: Session, facts: RunFacts) -> bool:
-    """Say whether some run has read all rows of this one's interval: itself, a backfill, or a later one's look-back."""
+    """Say whether some run has read all rows of this one's interval: itself, a backfill, or a later one.
+
+    A run keeps from when on it has read; of older ones the look-back tells it.
+    """
     r = lis_runs.c
     start, end = naive_utc(facts.run.interval.start), naive_utc(facts.run.interval.end)
     look_back = dt.timedelta(hours=facts.config.look_back_hours)
-    from_then_on = (r.interval_start <= start) | (
+    from_then_on = (sa.func.coalesce(r.read_from, r.interval_start) <= start) | (
         (r.kind != Kind.BACKFILL.value) & (r.interval_start <= start + look_back)
     )
     read = sa.select(r.run_id).where(r.ingested_at.is_not(None), from_then_on, r.interval_end >= end)

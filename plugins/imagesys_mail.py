@@ -144,9 +144,8 @@ def send_once(what: str, message: Message, countries: Iterable[str], *, lapses_h
 
 def take_back(what: str, message: Callable[[str], Message], countries: Iterable[str]) -> None:
     """Tell that what :func:`send_once` has told is over; ``message`` is given since when it was. Else do nothing."""
-    since = marks().since(what)
-    if since and keep(message(f"{since:%Y-%m-%d %H:%M} UTC"), countries):
-        marks().forget(what)
+    known = sorted(countries)
+    marks().over(what, lambda since: keep(message(f"{since:%Y-%m-%d %H:%M} UTC"), known))
     post_files()
 
 

@@ -28,6 +28,7 @@ from imagesys_mail import post
 from imagesys_retries import PreflightMissing
 
 from imagesys_lib.alerts import gathered
+from imagesys_lib.config import broken_config
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.errors import DatabaseUnavailable, Stopped, WorkLost
 from imagesys_lib.intervals import UTC, Interval, latest_complete_day
@@ -207,9 +208,14 @@ class StageOperator(CountryOperator):
         self.stage = stage
 
     def work(self, job: Job) -> Any:
-        """Call the stage of that name. A backfill skips its purge, and with it all that follows from it."""
+        """Call the stage of that name.
+
+        A backfill skips its purge, and with it all that follows from it; so does each run on a broken configuration.
+        """
         if self.stage == "purge" and job.run.kind is Kind.BACKFILL:
             raise AirflowSkipException("a backfill run purges and checks nothing")
+        if self.stage == "purge" and (broken := broken_config()):
+            raise AirflowSkipException(f"nothing is purged: {broken}")
         if self.stage == "heal":
             import_module("imagesys_reconcile").close_ended(job.ctx, job.context["ti"])
         function = getattr(import_module(f"imagesys_lib.stages.{self.stage}"), self.stage)

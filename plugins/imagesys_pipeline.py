@@ -15,6 +15,7 @@ from string import Template
 from typing import Any
 
 from airflow.sdk import DAG, AsyncCallback, DeadlineAlert, Param, TriggerRule, task_group
+from imagesys_config import tell_config
 from imagesys_deadline import RunQueued
 from imagesys_incidents import RunEndedWell, RunFailed, run_late
 from imagesys_nodes import CheckNodeOperator, RepairNodeOperator, SyncNodeOperator
@@ -23,9 +24,11 @@ from imagesys_retries import RETRY_POLICY
 from imagesys_timetable import LocalDayTimetable
 
 from imagesys_lib.config import CountryConfig
+from imagesys_lib.intervals import UTC, YEARS
 
 DOWNLOAD_POOL, THUMBNAIL_POOL = "imagesys_download", "imagesys_thumbnail"
-START_DATE = dt.datetime(2025, 1, 1, tzinfo=dt.timezone.utc)
+START_DATE = dt.datetime(YEARS[0] - 1, 12, 31, tzinfo=UTC)
+"""Before every day that may be asked for: a run by hand whose date lies before it has no tasks, and ends green."""
 
 _MANUAL = Path(__file__).with_name("imagesys_manual.md")
 _NAME = "{{ task.instance_name | default('') }}"
@@ -71,6 +74,7 @@ def default_args(owner: str) -> dict[str, Any]:
         "retry_exponential_backoff": 2.0,
         "max_retry_delay": dt.timedelta(minutes=10),
         "retry_policy": RETRY_POLICY,
+        "on_execute_callback": tell_config,
     }
 
 

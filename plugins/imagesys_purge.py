@@ -24,7 +24,7 @@ from imagesys_pipeline import START_DATE, default_args, manual_section
 
 from imagesys_lib.alerts import outbox
 from imagesys_lib.alerts.message import Message
-from imagesys_lib.config import CountryConfig
+from imagesys_lib.config import CountryConfig, broken_config
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db.engine import Session, write
 from imagesys_lib.errors import ImageSysError
@@ -212,7 +212,12 @@ class CarryOutOperator(ProposalTask):
         self.proposal = proposal
 
     def execute(self, context: TaskContext) -> Any:
-        """See :func:`imagesys_lib.stages.purge.carry_out`. Raises EtlHalfLoaded where the ETL does not let it."""
+        """See :func:`imagesys_lib.stages.purge.carry_out`.
+
+        Raises EtlHalfLoaded where the ETL does not let it, and ConfigError while the configuration is broken.
+        """
+        if broken := broken_config():
+            raise broken
         with _at_work(self, self.country, context) as ctx:
             self._stop = ctx.stop
             before = proposals.get(ctx.db, self.proposal_id)

@@ -18,13 +18,12 @@ from xdist.scheduler import LoadScopeScheduling
 from imagesys_lib.context import open_context
 from imagesys_lib.db.upgrade import upgrade
 from include.sandbox import ManifestEntry, Sandbox, SandboxSettings
+from include.sandbox.ports import take_block
 from include.sandbox.settings import PROJECT
 from tests.world import COUNTRY, World
 
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 """With `-n 3` each worker has a sandbox of its own."""
-
-PORT_BASE = int(os.environ.get("IMAGESYS_TEST_PORT_BASE", "18700")) + 20 * WORKER
 
 collect_ignore = [] if importlib.util.find_spec("playwright") else ["browser"]
 """`make test` brings no browser and reads none of its tests."""
@@ -68,7 +67,7 @@ def sandbox() -> Iterator[Sandbox]:
     """All services, with the schemas of uk and of all countries migrated; stopped at the end."""
     base = PROJECT / ".local" / "tests" / ("sandbox" if WORKER == 0 else f"sandbox-{WORKER}")
     with only_session(base):
-        yield from running(Sandbox(SandboxSettings(base=base, port_base=PORT_BASE)))
+        yield from running(Sandbox(SandboxSettings(base=base, port_base=take_block())))
 
 
 @contextlib.contextmanager

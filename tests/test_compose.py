@@ -37,12 +37,13 @@ def test_it_has_what_production_runs(config: dict[str, Any]) -> None:
     }
 
 
-def test_every_airflow_service_has_every_connection_and_the_staging(config: dict[str, Any]) -> None:
+def test_every_airflow_service_has_every_connection_and_the_shared_directories(config: dict[str, Any]) -> None:
     for name in ("init", "api-server", "scheduler", "dag-processor", "triggerer", "worker"):
         service = config["services"][name]
         wanted = {"IMAGESYS_DB", "IMAGESYS_SHARED", "ETL", "N1", "N2", "N3", "SMTP_DEFAULT"}
         assert {f"AIRFLOW_CONN_{one}" for one in wanted} <= set(service["environment"])
-        assert any("/var/lib/imagesys/staging" in str(volume) for volume in service["volumes"])
+        for variable in ("IMAGESYS_STAGING", "IMAGESYS_STATE"):
+            assert any(service["environment"][variable] in str(volume) for volume in service["volumes"])
 
 
 def test_a_secret_that_is_not_set_is_named(tmp_path: Any) -> None:

@@ -40,8 +40,31 @@ class Marks:
             if told or keep():
                 known = told or Told(dt.datetime.now(UTC))
                 runs = dict.fromkeys((*known.runs, run) if run else known.runs)
-                with contextlib.suppress(OSError):
-                    self._path(what).write_text("\n".join((known.since.isoformat(), *runs)), encoding="utf-8")
+                self._note(what, Told(known.since, tuple(runs)))
+
+    def again(self, what: str, keep: Callable[[], bool], *, hours: float) -> bool:
+        """Call ``keep``, unless it has kept this mail in the last so many hours; returns whether it has kept it now."""
+        with self._alone():
+            told = self.told(what)
+            if (told and _age_seconds(self._path(what)) < hours * 3600) or not keep():
+                return False
+            self._note(what, told or Told(dt.datetime.now(UTC)))
+        return True
+
+    def over(self, what: str, keep: Callable[[dt.datetime], bool]) -> bool:
+        """Call ``keep``, given since when, if it was told, and forget it once that is kept; returns whether it was."""
+        if self.told(what) is None:
+            return False  # as almost always, and nobody need wait for anybody
+        with self._alone():
+            told = self.told(what)
+            if told is None or not keep(told.since):
+                return False
+            self.forget(what)
+        return True
+
+    def _note(self, what: str, told: Told) -> None:
+        with contextlib.suppress(OSError):
+            self._path(what).write_text("\n".join((told.since.isoformat(), *told.runs)), encoding="utf-8")
 
     def since(self, what: str) -> dt.datetime | None:
         """Return when it was told; None if it was not."""

@@ -23,7 +23,7 @@ from rich.text import Text
 from typer._click.exceptions import ClickException  # not public: typer has its own copy of click
 
 from imagesys_lib import logs
-from imagesys_lib.config import load_config
+from imagesys_lib.config import load_config, refusing_broken
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.errors import EXIT_WORK_LOST, EnvironmentFault, ImageSysError, Stopped, UsageError
 from imagesys_lib.text import printable
@@ -92,7 +92,8 @@ def guarded(app: typer.Typer) -> None:
     """Run the command line and turn errors into one clear message and the documented exit code."""
     try:
         _check_arguments(sys.argv[1:])
-        sys.exit(app(standalone_mode=False))
+        with refusing_broken():
+            sys.exit(app(standalone_mode=False))
     except ImageSysError as error:
         err.print(str(error), style="red")
         sys.exit(error.exit_code)

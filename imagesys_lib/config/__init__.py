@@ -1,13 +1,18 @@
 """The configuration: one typed, frozen model per country, read from ``include/countries.yaml``."""
 
 from imagesys_lib.config.country import CountryConfig
+from imagesys_lib.config.last_good import STATE_VARIABLE, copy_age, state_folder
 from imagesys_lib.config.load import (
     CONFIG_VARIABLE,
     DEFAULT_PATH,
+    broken_config,
     config_path,
+    config_troubles,
     country_config,
+    keep_good,
     lis_datasource_process_details,
     load_config,
+    refusing_broken,
 )
 from imagesys_lib.config.sections import (
     Alerts,
@@ -33,6 +38,7 @@ from imagesys_lib.config.sections import (
 __all__ = [
     "CONFIG_VARIABLE",
     "DEFAULT_PATH",
+    "STATE_VARIABLE",
     "Alerts",
     "Batching",
     "Breaker",
@@ -52,8 +58,14 @@ __all__ = [
     "StatusMeaning",
     "Thumbnailing",
     "Transfer",
+    "broken_config",
     "config_path",
+    "config_troubles",
+    "copy_age",
     "country_config",
+    "keep_good",
     "lis_datasource_process_details",
     "load_config",
+    "refusing_broken",
+    "state_folder",
 ]

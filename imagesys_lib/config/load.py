@@ -1,26 +1,22 @@
-"""Reading ``include/countries.yaml``: ``defaults`` and, under ``countries``, what differs.
-
-Everything is validated at load; all errors are raised at once, each with its line and path.
-"""
+"""The configuration in force: ``include/countries.yaml``, or, while that is broken, what was good of it last."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import ValidationError
-
+from imagesys_lib.config import last_good
 from imagesys_lib.config.country import CountryConfig
+from imagesys_lib.config.reading import Loaded, read_file
 from imagesys_lib.config.sections import ProcessDetails
 from imagesys_lib.errors import ConfigError, UsageError
 
 CONFIG_VARIABLE = "IMAGESYS_CONFIG"
 DEFAULT_PATH = Path(__file__).resolve().parent.parent.parent / "include" / "countries.yaml"
+
+_goes_on = True
 
 
 def lis_datasource_process_details(country: str, datasource_id: int) -> ProcessDetails:
@@ -35,112 +31,67 @@ def config_path() -> Path:
 
 def country_config(country: str) -> CountryConfig:
     """Return one country's settings. Raises UsageError for a country that is not configured."""
-    countries = load_config(config_path())
+    countries = load_config()
     if country not in countries:
         raise UsageError(f"No country {country!r} in {config_path()}; it has {', '.join(countries)}.")
     return countries[country]
 
 
 def load_config(path: Path | None = None) -> dict[str, CountryConfig]:
-    """Read and validate the whole file. Raises ConfigError naming every fault with its line and path."""
-    path = path or config_path()
+    """Return all countries' settings, by code.
+
+    While the file in force is broken and ``$IMAGESYS_STATE`` has a copy of what was good last, those of the copy; see
+    :mod:`imagesys_lib.config.last_good`. Raises ConfigError naming every fault of the file with its line and path.
+    """
+    if path is not None:
+        return _read(path).countries
     try:
-        stamp = path.stat().st_mtime_ns
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot read the configuration {path}: {error.strerror}.",
-            remedy=f"create it or point {CONFIG_VARIABLE} at it.",
-        ) from error
-    return _load(path, stamp)
+        return _read(config_path()).countries
+    except ConfigError:
+        if not _goes_on:
+            raise
+        with contextlib.suppress(ConfigError):
+            return last_good.read_copy().countries
+        raise
 
 
-@lru_cache(maxsize=4)
-def _load(path: Path, _stamp: int) -> dict[str, CountryConfig]:
-    text = path.read_text(encoding="utf-8")
+@contextlib.contextmanager
+def refusing_broken() -> Iterator[None]:
+    """Never go on with a copy in the block: whoever gives a command by hand can mend the file first."""
+    global _goes_on  # noqa: PLW0603 - a command is all of its process, with every thread
+    before, _goes_on = _goes_on, False
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}", remedy="correct the line named above.") from error
-    lines = _line_numbers(node)
-    problems: list[str] = []
-    if not isinstance(raw, dict) or not isinstance(raw.get("countries"), dict) or not raw["countries"]:
-        raise ConfigError(f"{path}: a mapping `countries` with at least one country is required.")
-    problems += [
-        f"{path}:{lines.get((key,), 1)}: {key}: unknown section" for key in raw if key not in ("defaults", "countries")
-    ]
-    defaults = raw.get("defaults") or {}
-    loaded: dict[str, CountryConfig] = {}
-    for place, section in (
-        (("defaults",), defaults),
-        *((("countries", str(k)), v) for k, v in raw["countries"].items()),
-    ):
-        if section is not None and not isinstance(section, dict):
-            shown = ".".join(place)
-            problems.append(f"{path}:{lines.get(place, 1)}: {shown}: must be a mapping of settings")
-    if problems:
-        raise _fault(problems)
-    for country, own in raw["countries"].items():
-        merged = _expand({**_merge(defaults, own or {}), "country": country}, str(country))
+        yield
+    finally:
+        _goes_on = before
+
+
+def keep_good() -> None:
+    """Keep the file in force, if it is valid, as what was good last; for the DAG processor alone.
+
+    Raises ConfigError for a file that is broken, and OSError where ``$IMAGESYS_STATE`` cannot be written.
+    """
+    last_good.keep(_read(config_path()))
+
+
+def broken_config() -> ConfigError | None:
+    """Return what is wrong with the file in force, and what holds meanwhile; None if it is valid."""
+    try:
+        _read(config_path())
+    except ConfigError as error:
         try:
-            loaded[country] = CountryConfig.model_validate(merged)
-        except ValidationError as error:
-            problems += [_place(path, lines, str(country), item) for item in error.errors()]
-    if problems:
-        raise _fault(problems)
-    return loaded
+            then = f"Until it is mended Airflow goes on with what was {last_good.copy_age()}, and purges nothing."
+        except ConfigError as none:
+            then = f"Airflow can read no DAG until it is mended: {none.message}"
+        return ConfigError(f"{error.message.strip()}\n{then}", remedy=error.remedy)
+    return None
 
 
-def _fault(problems: list[str]) -> ConfigError:
-    distinct = list(dict.fromkeys(problems))
-    listing = "\n  ".join(distinct)
-    return ConfigError(
-        f"{len(distinct)} fault(s) in the configuration:\n  {listing}\n", remedy="correct the lines named above."
-    )
+def config_troubles() -> list[ConfigError]:
+    """Return what is to be mended in the configuration: a broken file, and countries that are lost from a valid one."""
+    broken = broken_config()
+    return [*([broken] if broken else []), *last_good.lost_countries(config_path())]
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _expand(value: Any, country: str) -> Any:
-    """Put the country and environment variables (``${NAME:-default}``) into every string."""
-    if isinstance(value, str):
-        value = re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", lambda m: os.environ.get(m[1]) or m[2] or "", value)
-        return value.replace("{country}", country)
-    if isinstance(value, dict):
-        return {key: _expand(item, country) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expand(item, country) for item in value]
-    return value
-
-
-def _line_numbers(node: yaml.Node | None, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], int]:
-    found: dict[tuple[Any, ...], int] = {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*path, str(key.value))
-            found[here] = key.start_mark.line + 1
-            found |= _line_numbers(value, here)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            here = (*path, str(index))
-            found[here] = value.start_mark.line + 1
-            found |= _line_numbers(value, here)
-    return found
-
-
-def _place(path: Path, lines: Mapping[tuple[Any, ...], int], country: str, item: Any) -> str:
-    """Say where a fault is: under the country if it is written there, else under the defaults."""
-    where = tuple(str(part) for part in item["loc"])
-    for end in range(len(where), -1, -1):
-        for prefix in (("countries", country), ("defaults",)):
-            line = lines.get((*prefix, *where[:end]))
-            if line is not None and (end or prefix[0] == "countries"):
-                shown = ".".join((*prefix, *where))
-                return f"{path}:{line}: {shown}: {item['msg'].removeprefix('Value error, ')}"
-    return f"{path}:1: countries.{country}.{'.'.join(where)}: {item['msg']}"
+def _read(path: Path) -> Loaded:
+    return read_file(path, remedy=f"create it or point {CONFIG_VARIABLE} at it.")

@@ -27,7 +27,7 @@ StatusMeaning = Literal["gone", "unknown"]
 class Section(BaseModel):
     """Frozen, and with no setting that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Size(Section):
@@ -335,6 +335,6 @@ def known_zone(value: str) -> str:
     """Return the name of a time zone. Raises ValueError if there is none."""
     try:
         zoneinfo.ZoneInfo(value)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):  # `Europe` is a directory
         raise ValueError(f"{value!r} is not a time zone (IANA name such as Europe/London)") from None
     return value

@@ -14,6 +14,8 @@ from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 import sqlalchemy as sa
+from MySQLdb.constants import FIELD_TYPE
+from MySQLdb.converters import conversions
 from sqlalchemy import Connection as Session
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -63,6 +65,8 @@ _GONE = frozenset({2002, 2003, 2006, 2013, 1040, 1053, 1152, 1158, 1159, 1160, 1
 _DENIED = frozenset({1044, 1045, 1049, 1142, 1698})
 _NOT_MADE = frozenset({1054, 1146})  # unknown column, no such table
 _READ_ONLY = frozenset({1036, 1290, 1792, 1836, 1874, 1881})  # table, server, transaction, its mode, InnoDB in two ways
+_DATES = frozenset({FIELD_TYPE.DATE, FIELD_TYPE.TIME, FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP})
+_NUMBERS = {kind: converter for kind, converter in conversions.items() if kind not in _DATES}
 _PATIENCE = 60.0  # seconds a database may be away before a stage fails
 _IDLE = 28_800  # seconds that a lock's connection may say nothing: longer than any task may take
 
@@ -93,8 +97,12 @@ def beyond(columns: Sequence[sa.ColumnElement[Any]], values: Sequence[Any]) -> s
     return later | ((column == value) & beyond(columns_left, values_left)) if columns_left else later
 
 
-def open_engine(connection: Connection, schema: str, *, pool_size: int = 4) -> Engine:
-    """Make an engine for one schema. Nothing connects before the first use."""
+def open_engine(connection: Connection, schema: str, *, pool_size: int = 4, raw: bool = False) -> Engine:
+    """Make an engine for one schema. Nothing connects before the first use.
+
+    ``raw`` is for tables of others: text (as UTF-8) and dates are given as the bytes that the server sends. Else one
+    text that is no UTF-8 would fail its page, and a date that no calendar has would look like NULL.
+    """
     url = sa.URL.create(
         "mysql+mysqldb",
         username=connection.login,
@@ -104,6 +112,8 @@ def open_engine(connection: Connection, schema: str, *, pool_size: int = 4) -> E
         database=schema,
         query={"charset": "utf8mb4"},
     )
+    as_sent: dict[str, Any] = {"conv": _NUMBERS, "use_unicode": False} if raw else {}
+    modes = ", sql_mode='ALLOW_INVALID_DATES'" if raw else ""
     return create_engine(
         url,
         isolation_level="READ COMMITTED",
@@ -116,7 +126,8 @@ def open_engine(connection: Connection, schema: str, *, pool_size: int = 4) -> E
             "connect_timeout": 10,
             "read_timeout": 120,
             "write_timeout": 120,
-            "init_command": "SET SESSION time_zone='+00:00', innodb_lock_wait_timeout=15",
+            "init_command": f"SET SESSION time_zone='+00:00', innodb_lock_wait_timeout=15{modes}",
+            **as_sent,
         },
     )
 

@@ -115,6 +115,8 @@ lis_runs = Table(
     _instant("finished_at"),
     Column("summary", JSON),
     Column("forced_at", DATETIME(fsp=6), comment="since when it makes live images again"),
+    Column("read_from", DATETIME(fsp=6), comment="from when on its ingest has read the ETL's rows"),
+    Column("bad_rows", JSON, comment="{stage: {skipped, cut, samples}} of the ETL's rows"),
     PrimaryKeyConstraint("run_id"),
     Index("ix_runs_started", "started_at"),
     **_InnoDB,

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from imagesys_lib.config import config_path, load_config
+from imagesys_lib.config import broken_config, config_path, config_troubles, copy_age, load_config, state_folder
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.doctor import airflow_setup, database, etl, mail, node, worker
 from imagesys_lib.doctor.finding import Finding, attempt
-from imagesys_lib.errors import ConfigError
 
 __all__ = ["Finding", "examine"]
 
@@ -22,12 +21,14 @@ def examine(country: str | None = None, *, send_mail: bool = False) -> Iterator[
 
     ``send_mail`` sends a message to whom each country tells of trouble.
     """
-    try:
-        countries = load_config()
-    except ConfigError as error:
-        yield Finding("configuration", False, error.message, error.remedy)
+    if broken := broken_config():
+        yield Finding("configuration", False, broken.message, broken.remedy)
         return
+    countries = load_config()
     yield Finding("configuration", True, f"{config_path()}: {len(countries)} countries")
+    yield from (Finding("lost country", False, lost.message, lost.remedy) for lost in config_troubles())
+    if state_folder():
+        yield attempt("configuration copy", copy_age)
     contexts = [open_context(name) for name in ([country] if country else countries)]
     try:
         programs = list(worker.programs())

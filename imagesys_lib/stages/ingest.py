@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import insert
@@ -15,10 +15,11 @@ from imagesys_lib.config import CountryConfig
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, Session, chunks, database_now, read, write
 from imagesys_lib.db.schema import lis_datasources, lis_images, lis_listing_images
-from imagesys_lib.etl import Listing
 from imagesys_lib.hashing import lis_hash_for_url
-from imagesys_lib.intervals import Interval
+from imagesys_lib.intervals import UTC, Interval
+from imagesys_lib.listings import Listing
 from imagesys_lib.runs import Kind, Run
+from imagesys_lib.stages.bad_rows import BadRows
 from imagesys_lib.states import CLEAN_SLATE, Desired, State, move
 
 log = logging.getLogger(__name__)
@@ -27,13 +28,19 @@ _RELEASED = (State.FAILED, State.REJECTED, State.QUARANTINED)
 """States that new ETL data ends: attempts are keyed on URL and ETL version."""
 
 
+_MOST_URL_BYTES = 65_535
+"""What ``lis_images`` holds of a URL. The hash is of all of it; one so long is ``bad_url`` in any case."""
+
+
 @dataclass(frozen=True)
 class Ingested:
-    """What ingest did: listings read, images first seen, images released by new ETL data."""
+    """What ingest did: listings read, images first seen, images released by new ETL data; rows skipped or cut."""
 
     listings: int = 0
     new: int = 0
     released: int = 0
+    skipped: int = 0
+    cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,30 +53,42 @@ class _Seen:
     etl_version: dt.datetime
 
 
-def window(run: Run, look_back_hours: float) -> Interval:
-    """Return what a run reads: a backfill exactly its interval, other runs a look-back for late rows more."""
-    if run.kind is Kind.BACKFILL or not look_back_hours:
+def window(run: Run, look_back_hours: float, covered: dt.datetime | None = None) -> Interval:
+    """Return what a run reads: a backfill exactly its interval, other runs a look-back for late rows more.
+
+    ``covered``: up to when completed ingests have read. A scheduled run begins there, after an outage or a pause.
+    """
+    if run.kind is Kind.BACKFILL:
         return run.interval
-    return run.interval.back_to(dt.timedelta(hours=look_back_hours))
+    start = run.interval.back_to(dt.timedelta(hours=look_back_hours)).start
+    return Interval(min(start, covered or start) if run.kind is Kind.SCHEDULED else start, run.interval.end)
 
 
 def ingest(ctx: Context, run: Run) -> Ingested:
-    """Read the run's listings page by page. Safe to repeat; raises if the ETL cannot be read to its end."""
+    """Read the run's listings page by page. Safe to repeat; raises if the ETL cannot be read to its end.
+
+    A row that cannot be read is that listing's alone: it is skipped, or cut to what can be kept, and told.
+    """
     runs.forget_ingest(ctx.db, run)
-    total = Ingested()
-    for page in ctx.etl.updated_in(window(run, ctx.config.look_back_hours)):
+    total, bad = Ingested(), BadRows()
+    span = window(run, ctx.config.look_back_hours, runs.covered_until(ctx.db, run))
+    for page in ctx.etl.updated_in(span):
         ctx.give_way(etl=True)
+        bad.add(page.bad)
         # Listings first: a purge at the same moment either sees that an image is shown again, or has ended before
         # the image is looked at here.
-        _store_listings(ctx, page)
-        new, released = _store_images(ctx, page)
-        total = Ingested(total.listings + len(page), total.new + new, total.released + released)
+        _store_listings(ctx, page.listings)
+        new, released = _store_images(ctx, page.listings)
+        total = Ingested(total.listings + len(page.listings), total.new + new, total.released + released)
         log.info("%s: %d listings read, %d new images", ctx.country.upper(), total.listings, total.new)
         ctx.progress(total.listings, total.listings)
-    runs.mark_ingested(ctx.db, run)
+    if run.kind is not Kind.BACKFILL:
+        bad.add(ctx.etl.never_read(max(run.interval.end, dt.datetime.now(UTC))))
+    bad.keep(ctx, run, "ingest")
+    runs.mark_ingested(ctx.db, run, span.start)
     if not total.listings:
         log.warning("%s: the ETL has no rows in %s", ctx.country.upper(), run.interval)
-    return total
+    return replace(total, skipped=bad.skipped, cut=bad.cut)
 
 
 def newest(page: Iterable[Listing]) -> list[_Seen]:
@@ -125,7 +144,7 @@ def _store_chunk(session: Session, config: CountryConfig, piece: list[_Seen]) ->
             [
                 {
                     "image_hash": seen.image_hash,
-                    "image_url": seen.url,
+                    "image_url": seen.url.encode()[:_MOST_URL_BYTES].decode(errors="ignore"),
                     "datasource_id": seen.datasource_id,
                     "etl_version": seen.etl_version,
                 }

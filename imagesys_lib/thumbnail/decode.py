@@ -1,43 +1,41 @@
-"""Decoding: no more pixels than the thumbnails need, as grey, RGB or CMYK without alpha."""
+"""Decoding: no more pixels than the thumbnails need, as grey, RGB or CMYK without alpha, as a browser shows them."""
 
 from __future__ import annotations
 
 import io
 import math
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO
+from functools import partial
+from typing import IO, Any
 
-import simplejpeg
+import numpy as np
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
-    ImageChops,
     ImageFile,
-    JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
 
+from imagesys_lib.thumbnail import exif
+from imagesys_lib.thumbnail.bmp import MaskedBmp, embedded_profile, masked_bmp, with_fewer_colours
 from imagesys_lib.thumbnail.colour import eight_bits
+from imagesys_lib.thumbnail.damage import check_painted
+from imagesys_lib.thumbnail.jpeg import JpegHeader, jpeg_header
 from imagesys_lib.thumbnail.pixels import Pixels, as_pixels
-from imagesys_lib.thumbnail.scans import needed_scans
+from imagesys_lib.thumbnail.png import Png, read_png
 
-_ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4
 _EIGHTS = 8
-_FINER = 1.25
-"""One eighth is the mere mean of each block: it takes so much more of it to look as good as the other scales."""
-_COARSE = 2  # eighths up to which a progressive JPEG's last bits go unseen
+_RUN_LENGTHS = (1, 2)  # BI_RLE8, BI_RLE4
+_ANIMATED = 2  # of VP8X's flags (RFC 9649, 2.7.1)
 
-# The decoders themselves, not Image.open(): no other decoder ever sees the bytes, Image.open's global
-# MAX_IMAGE_PIXELS and its warning play no part (ours is checked instead, per call), and a phone's
-# multi-picture JPEG is its first picture.
+# The decoders themselves, not Image.open(): no other decoder ever sees the bytes, and Image.open's global
+# MAX_IMAGE_PIXELS and its warning play no part (ours is checked instead, per call).
 DECODERS: dict[str, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
-    "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
     "GIF": GifImagePlugin.GifImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
@@ -45,6 +43,10 @@ DECODERS: dict[str, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
 }
+
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+"""Of pixels, height x width."""
 
 
 @dataclass(frozen=True)
@@ -62,79 +64,188 @@ class Decoded:
     whole: bool = False
 
 
-def orientation(image: ImageFile.ImageFile, kind: str) -> int:
-    """Return the EXIF orientation, 1 to 8. Damaged EXIF costs its photo nothing but the rotation."""
-    if kind == "TIFF":
-        return 1  # Pillow turns TIFF itself as it loads
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except (ValueError, TypeError, KeyError, IndexError, SyntaxError, struct.error):
-        return 1
-    return value if value in range(1, 9) else 1
+@dataclass(frozen=True)
+class Opened:
+    """A photo whose header was read: its size as stored, EXIF orientation, and what decodes it.
 
-
-def decoded(image: ImageFile.ImageFile, kind: str, data: bytes, scale: float, *, coarse: bool = False) -> Decoded:
-    """Decode to ``scale`` of the source or somewhat more, as grey, RGB or CMYK without alpha.
-
-    JPEG scales while decoding (in the DCT, by 2, 4 or 8), which saves most of the time and memory; what else is larger
-    than needed by a whole factor is averaged down before anything else touches it.
+    ``decoded(scale, coarse)`` decodes to ``scale`` of the source or somewhat more; ``profile()`` is the ICC profile
+    of its colours.
     """
-    wanted = (max(1, math.ceil(image.width * scale)), max(1, math.ceil(image.height * scale)))
-    if kind == "JPEG" and (scaled := _by_turbojpeg(image, data, scale, coarse)):
-        return scaled  # averaging down what is left would cost more fidelity than it saves time
-    box = drafted[1] if kind == "JPEG" and (drafted := image.draft(None, wanted)) else None
+
+    size: tuple[int, int]
+    orientation: int
+    profile: Callable[[], bytes | None]
+    decoded: Callable[[float, bool], Decoded]
+    run_lengths: bool = False
+
+
+def opened(kind: str, data: bytes) -> Opened:
+    """Read the header of ``data`` with the decoder of its format."""
+    if kind == "JPEG":
+        header = jpeg_header(data)
+        return Opened(
+            (header.width, header.height),
+            exif.orientation(header.exif),
+            lambda: header.profile,
+            partial(_jpeg, header, data),
+        )
+    if kind == "PNG":
+        png = read_png(data)
+        return Opened((png.width, png.height), exif.orientation(png.exif), png.profile, partial(_png, png))
+    if kind == "BMP" and (bmp := masked_bmp(data)):
+        return Opened((bmp.width, bmp.height), 1, lambda: embedded_profile(data), partial(_bmp, bmp, data))
+    return _opened_by_pillow(kind, with_fewer_colours(data) if kind == "BMP" else data)
+
+
+def _opened_by_pillow(kind: str, data: bytes) -> Opened:
+    image = _image(kind, data)
+    turn = exif.orientation(_without_prefix(image.info.get("exif"))) if kind in ("WEBP", "AVIF") else 1
+    return Opened(
+        image.size,
+        turn,
+        lambda: embedded_profile(data) if kind == "BMP" else image.info.get("icc_profile"),
+        lambda scale, _coarse: _scaled(_gif(data) if kind == "GIF" else _plain(_loaded(kind, data, image)), scale),
+        kind == "BMP" and image.info.get("compression") in _RUN_LENGTHS,
+    )
+
+
+def _without_prefix(data: bytes | None) -> bytes | None:
+    return data.removeprefix(b"Exif\0\0") if data else None
+
+
+def _image(kind: str, data: bytes) -> ImageFile.ImageFile:
+    image = DECODERS[kind](io.BytesIO(data))
+    if kind == "TIFF":
+        image.info.pop("xmp", None)  # Pillow turns TIFF itself as it loads, by XMP where EXIF says nothing
+    if isinstance(image, WebPImagePlugin.WebPImageFile) and data[12:16] == b"VP8X" and data[20] & _ANIMATED:
+        image.rawmode = image._mode = "RGBA"  # the first frame may be smaller than the canvas, which is clear
+    return image
+
+
+def _jpeg(header: JpegHeader, data: bytes, scale: float, coarse: bool) -> Decoded:
+    pixels, eighths, whole = header.decoded(data, scale, coarse=coarse)
+    return Decoded(pixels, header.width * eighths / _EIGHTS, header.height * eighths / _EIGHTS, whole)
+
+
+def _bmp(bmp: MaskedBmp, data: bytes, scale: float, _coarse: bool) -> Decoded:
+    return _scaled(Image.fromarray(bmp.decoded(data)), scale)
+
+
+def _png(png: Png, scale: float, _coarse: bool) -> Decoded:
+    data = png.for_decoder()
+    image = _image("PNG", data)
     image.load()
-    plain = _plain(image)
-    width, height = (box[2], box[3]) if box else plain.size
-    factor = max(1, int(min(width / wanted[0], height / wanted[1])))
+    clear = _clear(png, image, data)
+    plain = _plain(image) if clear is None else _with_clear(_plain(image), clear)
+    if png.frame:
+        canvas = Image.new("RGBA", (png.width, png.height))
+        canvas.paste(plain, png.frame[:2])
+        plain = canvas
+    return _scaled(plain, scale)
+
+
+def _clear(png: Png, image: Image.Image, data: bytes) -> Mask | None:
+    """Return where the pixels are of the transparent colour, None if there is none."""
+    key = png.key()
+    if key is None:
+        return None
+    samples = np.asarray(image)
+    if len(key) == 1:
+        step = 1 if png.depth in (1, 16) else 0xFF // ((1 << png.depth) - 1)  # Pillow spreads samples of 2 and 4 bits
+        grey: Mask = samples == key[0] * step
+        return grey
+    upper = [sample >> png.depth - 8 for sample in key]
+    clear: Mask = (samples == upper).all(axis=2)
+    if png.depth == 16:  # of which Pillow keeps the upper halves; here are the lower ones
+        lower = _image("PNG", data)
+        lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
+        clear &= (np.asarray(lower) == [sample & 255 for sample in key]).all(axis=2)
+    return clear
+
+
+def _with_clear(image: Image.Image, clear: Mask) -> Image.Image:
+    if clear.any():
+        image.putalpha(Image.fromarray(np.where(clear, np.uint8(0), np.uint8(255))))
+    return image
+
+
+def _gif(data: bytes) -> Image.Image:
+    """Return a GIF's first frame on a clear canvas."""
+    image, clear = _painted("GIF", data)
+    index = image.info.pop("transparency", None)
+    if index is not None:
+        clear |= np.asarray(image) == index
+    return _with_clear(image.convert("RGB"), clear)
+
+
+def _loaded(kind: str, data: bytes, image: ImageFile.ImageFile) -> Image.Image:
+    try:
+        image.load()
+    except (OSError, ValueError):
+        if kind not in ("BMP", "TIFF"):
+            raise  # nothing of it would be shown
+        image = _painted(kind, data)[0]
+    return image
+
+
+def _painted(kind: str, data: bytes) -> tuple[ImageFile.ImageFile, Mask]:
+    """Decode over a dark and a light canvas: where these differ nothing was painted.
+
+    Returns the picture over the light one, and where it is blank. Raises ImageFault if that is too much of a picture
+    which the decoder did not finish.
+    """
+    dark, _ = _on_canvas(kind, data, 0)
+    image, error = _on_canvas(kind, data, 255)
+    differs = np.asarray(dark) != np.asarray(image)
+    clear: Mask = differs.reshape(image.height, image.width, -1).any(axis=2)
+    if error is not None:
+        left, top, right, bottom = error.extents
+        inside = clear[top:bottom, left:right]
+        check_painted(kind, float(inside.mean()), "truncated" if ends_early(error.cause) else "decode_error")
+    return image, clear
+
+
+@dataclass(frozen=True)
+class _Stopped:
+    """Why a decoder stopped, and the part of the picture that it was to paint: left, top, right, bottom."""
+
+    cause: Exception
+    extents: tuple[int, int, int, int]
+
+
+def _on_canvas(kind: str, data: bytes, level: int) -> tuple[ImageFile.ImageFile, _Stopped | None]:
+    image = _image(kind, data)
+    prepare, extents = image.load_prepare, image.tile[0].extents if image.tile else None
+
+    def prepare_and_fill() -> None:
+        prepare()
+        bands = len(image.getbands())
+        image.im.paste(level if bands == 1 else (level,) * bands, (0, 0, *image.size))
+
+    image.load_prepare = prepare_and_fill  # type: ignore[method-assign]
+    try:
+        image.load()
+    except (OSError, ValueError) as error:
+        image.tile = []
+        image.load_end()
+        return image, _Stopped(error, extents or (0, 0, *image.size))
+    return image, None
+
+
+def _scaled(plain: Image.Image, scale: float) -> Decoded:
+    """Average down by a whole factor to ``scale`` or somewhat more, and flatten on white."""
+    wanted = (max(1, math.ceil(plain.width * scale)), max(1, math.ceil(plain.height * scale)))
+    factor = max(1, int(min(plain.width / wanted[0], plain.height / wanted[1])))
     made = plain.reduce(factor) if factor > 1 else plain
     if made.mode in ("LA", "RGBA"):
         made = _on_white(made)
-    elif kind == "JPEG" and made.mode == "CMYK" and "adobe" not in image.info:
-        # Pillow takes every CMYK JPEG for Adobe's inverted kind; without Adobe's marker it is not.
-        made = ImageChops.invert(made)
-    return Decoded(as_pixels(made), width / factor, height / factor)
-
-
-def _by_turbojpeg(image: ImageFile.ImageFile, data: bytes, scale: float, coarse: bool) -> Decoded | None:
-    """Decode an ordinary JPEG by libjpeg-turbo alone, a tenth faster than through Pillow.
-
-    Returns None for what is out of the ordinary or not faultless: whether that is good enough, Pillow decides.
-    Raises ValueError where data end too early, which Pillow passes over if an end is marked.
-    """
-    if image.mode not in ("L", "RGB") or image.info.get("adobe_transform", 1) != 1:
-        return None
-    # libjpeg scales by M/8 in its inverse DCT, but only these have fast ones, and others look worse.
-    eighths = next((m for m in (1, 2, 4) if m >= _EIGHTS * scale * (_FINER if m == 1 else 1)), _EIGHTS)
-    width, height = image.width * eighths / _EIGHTS, image.height * eighths / _EIGHTS
-    in_part = eighths <= _COARSE and "progressive" in image.info
-    try:
-        pixels = simplejpeg.decode_jpeg(
-            needed_scans(data, eighths, coarse=coarse) if in_part else data,
-            "GRAY" if image.mode == "L" else "RGB",
-            min_width=math.ceil(width),
-            min_height=math.ceil(height),
-            min_factor=1,
-            strict=True,
-        )
-    except ValueError as error:
-        if ends_early(error):
-            raise
-        return None
-    if pixels.shape[:2] != (math.ceil(height), math.ceil(width)):
-        return None  # it chose another scale, so the fractions above would be wrong
-    return Decoded(pixels, width, height, whole=True)
+    return Decoded(as_pixels(made), plain.width / factor, plain.height / factor)
 
 
 def ends_early(error: Exception) -> bool:
     """Say whether a decoder's error means that the file is cut."""
     text = str(error).lower()
     return isinstance(error, EOFError) or any(sign in text for sign in ("truncat", "end of file", "premature end"))
-
-
-def opened(kind: str, data: bytes) -> ImageFile.ImageFile:
-    """Read the header of ``data`` with the decoder of its format."""
-    return DECODERS[kind](io.BytesIO(data))
 
 
 def _plain(image: Image.Image) -> Image.Image:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image
 
 from imagesys_lib.reasons import ImageFault
 from imagesys_lib.sniff import HEAD_BYTES, boxes_end, sniff, webp_header
 from imagesys_lib.thumbnail.colour import to_srgb
-from imagesys_lib.thumbnail.decode import Decoded, decoded, ends_early, opened, orientation
+from imagesys_lib.thumbnail.decode import Decoded, Opened, ends_early, opened
 from imagesys_lib.thumbnail.encode import encoded, encoded_sibling
 from imagesys_lib.thumbnail.finish import Details, finished
 from imagesys_lib.thumbnail.jobs import Limits
@@ -42,7 +42,6 @@ EFFORTS = {"lean": Effort(2.5, 1.7, coarse=False), "fast": Effort(1.25, 1.3, coa
 
 _BYTES_A_PIXEL = 8
 """What a decoder may need: two canvases for WebP, the coefficients and the picture of a progressive JPEG."""
-_RUN_LENGTHS = (1, 2)  # BI_RLE8, BI_RLE4
 _MOST_RUNS = 2_000_000
 
 _UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
@@ -149,15 +148,14 @@ def _made(
     try:
         if kind == "WEBP":
             size = _check_webp(head, len(data), limits)
-        elif kind == "AVIF":
-            _check_complete(kind, boxes_end(io.BytesIO(data)), len(data))
         effort = EFFORTS[encoder]
-        image = opened(kind, data)
-        size = image.size
-        picture, profile, turn = _picture(image, data, kind, sizes, limits, effort=effort)
+        photo = opened(kind, data)
+        size = photo.size
+        picture = _picture(photo, sizes, limits, effort=effort)
         made = []
-        for number, stored in _resized_all(picture, profile, sizes, effort.cascade):
-            upright = np.ascontiguousarray(_UPRIGHT[turn](stored)) if turn in _UPRIGHT else stored
+        for number, stored in _resized_all(picture, photo.profile(), sizes, effort.cascade):
+            upright = _UPRIGHT[photo.orientation](stored) if photo.orientation in _UPRIGHT else stored
+            upright = np.ascontiguousarray(upright)
             done = finished(upright, details)
             height, width = done.shape[:2]
             made.append(Thumbnail(number, width, height, encoded(done, details.quality, encoder)))
@@ -174,7 +172,8 @@ def _made(
     except Exception as error:
         if "out of memory" in str(error).lower() or not _has_room(size):
             raise MemoryError from error  # which most decoders call broken data
-        code = "truncated" if ends_early(error) else "decode_error"
+        cut = ends_early(error) or (kind == "AVIF" and boxes_end(io.BytesIO(data)) > len(data))
+        code = "truncated" if cut else "decode_error"
         raise ImageFault(code, f"{kind}: {type(error).__name__}: {error}") from error
 
 
@@ -192,22 +191,16 @@ def _has_room(size: tuple[int, int]) -> bool:
     return True
 
 
-def _picture(
-    image: ImageFile.ImageFile, data: bytes, kind: str, sizes: Sequence[Box], limits: Limits, *, effort: Effort
-) -> tuple[_Picture, bytes | None, int]:
-    """Return the decoded picture, its colour profile and its EXIF orientation."""
-    _check_pixels(image.size, limits)
-    _check_runs(image, kind)
-    turn = orientation(image, kind)
-    width, height = image.size[::-1] if turn >= 5 else image.size
+def _picture(photo: Opened, sizes: Sequence[Box], limits: Limits, *, effort: Effort) -> _Picture:
+    """Return the decoded picture, once its size is known to be allowed."""
+    _check_pixels(photo.size, limits)
+    _check_runs(photo)
+    turned = photo.orientation >= 5
+    width, height = photo.size[::-1] if turned else photo.size
     if width < limits.min_width or height < limits.min_height:
         raise ImageFault("too_small", f"{width}x{height}, at least {limits.min_width}x{limits.min_height} wanted")
     scale = min(1.0, effort.oversampling * max(_scale(width, height, size) for size in sizes))
-    return (
-        _Picture(decoded(image, kind, data, scale, coarse=effort.coarse), turn >= 5),
-        image.info.get("icc_profile"),
-        turn,
-    )
+    return _Picture(photo.decoded(scale, effort.coarse), turned)
 
 
 def _resized_all(
@@ -235,10 +228,11 @@ def _check_pixels(size: tuple[int, int], limits: Limits) -> None:
         raise ImageFault("too_many_pixels", f"{size[0]}x{size[1]}, {limits.max_pixels} pixels allowed")
 
 
-def _check_runs(image: ImageFile.ImageFile, kind: str) -> None:
+def _check_runs(photo: Opened) -> None:
     """Refuse a large BMP of run lengths: Pillow unpacks it byte by byte in Python, 25 s for 50 MP in 2 KB."""
-    if kind == "BMP" and image.info.get("compression") in _RUN_LENGTHS and image.width * image.height > _MOST_RUNS:
-        raise ImageFault("too_many_pixels", f"{image.width}x{image.height} in a run-length BMP, {_MOST_RUNS} allowed")
+    width, height = photo.size
+    if photo.run_lengths and width * height > _MOST_RUNS:
+        raise ImageFault("too_many_pixels", f"{width}x{height} in a run-length BMP, {_MOST_RUNS} allowed")
 
 
 def _check_webp(head: bytes, length: int, limits: Limits) -> tuple[int, int]:

@@ -78,6 +78,19 @@ def needed_scans(data: bytes, eighths: int, *, coarse: bool = False) -> bytes:
     return b"".join((data[:2], *parts))
 
 
+def whole_scans(data: bytes) -> Iterator[bytes]:
+    """Yield a damaged JPEG as far as its segments and scans follow each other, then with its first scan alone."""
+    ends = []
+    try:
+        for segment in _segments(data):
+            if segment.marker == _SOS:
+                ends.append(segment.end)
+    except IndexError:
+        pass
+    for end in dict.fromkeys(ends[:-2:-1] + ends[:1]):
+        yield data[:end] + b"\xff\xd9"
+
+
 def _components(data: bytes, at: int) -> list[_Component]:
     starts = range(at + 6, at + 6 + 3 * data[at + 5], 3)
     return [_Component(data[i], (data[i + 1] >> 4, data[i + 1] & 15), data[i + 2]) for i in starts]

@@ -20,7 +20,7 @@ COPY plugins plugins
 COPY dags dags
 COPY include/countries.yaml include/countries.yaml
 RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation -e . \
-    && mkdir -p /opt/airflow/logs /var/lib/imagesys/staging \
+    && mkdir -p /opt/airflow/logs /var/lib/imagesys/staging /var/lib/imagesys/state \
     && chown -R airflow /opt/airflow /var/lib/imagesys
 
 ENV PATH=/opt/venv/bin:$PATH AIRFLOW_HOME=/opt/airflow

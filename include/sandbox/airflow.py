@@ -150,6 +150,7 @@ class AirflowServices:
             **variables,
             "IMAGESYS_CONFIG": str(self.config),
             "IMAGESYS_STAGING": str(self.staging),
+            "IMAGESYS_STATE": str(self.home / "imagesys-state"),
             # Airflow's own reading of plugins/.airflowignore would warn at the head of every task's log
             "PYTHONWARNINGS": "ignore:GitWildMatchPattern:DeprecationWarning",
             "PYTHONSAFEPATH": "1",  # the caller's directory must not shadow a library

@@ -14,6 +14,6 @@ class PortInUseError(SandboxError):
         self.port = port
         super().__init__(
             f"{service} cannot listen on {address}:{port}: the port is in use by {holder}. "
-            "End that process, or move all ports of the sandbox with "
-            f"DEMO_PORT_BASE=<number>, say {port // 100 * 100 + 1000}."
+            "End that process, or run it again: tests take a free block of ports each time, the demo's ports are moved "
+            f"by DEMO_PORT_BASE=<number>, say {port // 100 * 100 + 1000}."
         )

@@ -1,4 +1,4 @@
-"""Is a port free, and if not, whose is it."""
+"""Blocks of ports for test sessions; is a port free, and if not, whose is it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,51 @@ import psutil
 
 from .errors import PortInUseError, SandboxError
 
+BLOCK = 20
+"""Ports of one block: a sandbox uses ten, its tests a few of the others."""
+
+_FIRST, _END = 20_000, 32_000  # below 32768, where Linux begins to give ports to outgoing connections
+_HELD: list[socket.socket] = []
+
+
+def take_block() -> int:
+    """Take a block of free ports for the rest of this process, and return its first one.
+
+    The lock is a socket's name in the abstract namespace (unix(7)). The kernel keeps it per network namespace, as it
+    keeps ports, and drops it with the process, however that ends. Raises SandboxError when no block is left.
+    """
+    for base in range(_FIRST, _END, BLOCK):
+        holder = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            holder.bind(f"\0imagesys-ports-{base}")
+            for port in range(base, base + BLOCK):
+                _listen_once("127.0.0.1", port)
+        except OSError:
+            holder.close()
+            continue
+        _HELD.append(holder)
+        return base
+    raise SandboxError(f"no {BLOCK} free ports in a row from {_FIRST} to {_END}: end what listens there (ss -ltnp)")
+
 
 def check_port_is_free(address: str, port: int, service: str) -> None:
     """Raise PortInUseError, naming the holder where it can be known, unless we can listen there."""
+    try:
+        _listen_once(address, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUseError(address, port, service, describe_holder(address, port)) from error
+        raise SandboxError(
+            f"{service} cannot listen on {address}:{port}: {error.strerror}. "
+            "Check that the loopback interface is up (ip addr show lo) and that the port is allowed."
+        ) from error
+
+
+def _listen_once(address: str, port: int) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT do not hold a port
-        try:
-            probe.bind((address, port))
-            probe.listen(1)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise PortInUseError(address, port, service, describe_holder(address, port)) from error
-            raise SandboxError(
-                f"{service} cannot listen on {address}:{port}: {error.strerror}. "
-                "Check that the loopback interface is up (ip addr show lo) and that the port is allowed."
-            ) from error
+        probe.bind((address, port))
+        probe.listen(1)
 
 
 def describe_holder(address: str, port: int) -> str:

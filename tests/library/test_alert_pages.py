@@ -29,6 +29,8 @@ ROWS = {
     "… canary comes through again": "canary comes through again",
     "Canaries cannot fly": "Canaries cannot fly",
     "Canaries fly again": "Canaries fly again",
+    "The configuration is to be mended": "The configuration is to be mended",
+    "The configuration is well again": "The configuration is well again",
     "Maintenance failed": "Maintenance failed",
     "Maintenance works again": "Maintenance works again",
     "Purge approval failed": "Purge approval failed",

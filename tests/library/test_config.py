@@ -19,6 +19,7 @@ from imagesys_lib.config import (
     lis_datasource_process_details,
     load_config,
 )
+from imagesys_lib.config.reading import read_version
 from imagesys_lib.errors import EXIT_ENVIRONMENT, EXIT_USAGE, ConfigError, UsageError
 from imagesys_lib.hostnames import host_of
 
@@ -127,11 +128,11 @@ def test_a_host_has_the_rate_of_all_unless_it_says_otherwise() -> None:
 
 def test_variables_and_the_country_are_filled_in(shipped: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGESYS_STAGING", "/fast/disk")
-    load_config.__globals__["_load"].cache_clear()
+    read_version.cache_clear()
     try:
         assert str(load_config()["in"].staging.root) == "/fast/disk"
     finally:
-        load_config.__globals__["_load"].cache_clear()
+        read_version.cache_clear()
 
 
 def test_all_faults_are_told_at_once_each_with_its_line_and_path(shipped: dict[str, Any], tmp_path: Path) -> None:
@@ -182,6 +183,7 @@ def test_all_faults_are_told_at_once_each_with_its_line_and_path(shipped: dict[s
         ({"alerts": {"mail_to": []}}, "defaults.alerts.mail_to", "at least 1 item"),
         ({"alerts": {"mail_to": ["a@b, c@d"]}}, "defaults.alerts.mail_to", "is not a mail address"),
         ({"etl": {"time_zone": "Mars"}}, "defaults.etl.time_zone", "is not a time zone"),
+        ({"etl": {"time_zone": "Europe"}}, "defaults.etl.time_zone", "is not a time zone"),
         ({"process": {"sharpen": "very"}}, "defaults.process.sharpen", "pattern"),
         ({"process": {"quality": 101}}, "defaults.process.quality", "less than or equal to 100"),
         ({"purge": {"cap_percent": 101}}, "defaults.purge.cap_percent", "less than or equal to 100"),

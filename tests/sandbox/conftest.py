@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from datetime import date
 
 import pytest
 
 from include.sandbox import ManifestEntry, Sandbox, SandboxSettings
+from include.sandbox.ports import take_block
 
-PORT_BASE = int(os.environ.get("SANDBOX_TEST_PORT_BASE", "18900"))
 LAST_DAY = date(2026, 3, 29)  # London's clocks go forward on it: a day of 23 hours
 PAST_DAY = date(2026, 2, 10)
 
@@ -23,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    sandbox = Sandbox(SandboxSettings(base=tmp_path_factory.mktemp("sandbox"), port_base=PORT_BASE))
+    sandbox = Sandbox(SandboxSettings(base=tmp_path_factory.mktemp("sandbox"), port_base=take_block()))
     try:
         sandbox.start()
         yield sandbox

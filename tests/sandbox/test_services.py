@@ -75,7 +75,7 @@ def test_a_service_that_lost_its_record_is_found_by_its_command_line(sandbox: Sa
 
 
 def test_a_reused_pid_is_never_taken_for_ours(tmp_path: Path) -> None:
-    settings = SandboxSettings(base=tmp_path / "other", port_base=18990)
+    settings = SandboxSettings(base=tmp_path / "other")
     with subprocess.Popen(["sleep", "60"]) as stranger:
         record = f'{{"pid": {stranger.pid}, "start_time": 1, "fingerprint": ""}}'
         settings.run_dir.mkdir(parents=True)
@@ -106,7 +106,7 @@ def test_a_port_in_use_is_named_with_its_holder_and_the_remedy(sandbox: Sandbox)
 
 
 def test_a_service_that_dies_while_starting_shows_the_end_of_its_log(tmp_path: Path) -> None:
-    settings = SandboxSettings(base=tmp_path, port_base=18990)
+    settings = SandboxSettings(base=tmp_path)
     service = process.Service(
         name="broken",
         argv=("/bin/sh", "-c", "echo the disk is on fire; exit 3"),
@@ -120,7 +120,7 @@ def test_a_service_that_dies_while_starting_shows_the_end_of_its_log(tmp_path: P
 
 
 def test_a_service_that_never_answers_is_ended_after_its_time(tmp_path: Path) -> None:
-    settings = SandboxSettings(base=tmp_path, port_base=18990)
+    settings = SandboxSettings(base=tmp_path)
     service = process.Service(
         name="silent",
         argv=("/bin/sleep", "60.125"),
@@ -145,12 +145,12 @@ def test_the_database_shares_no_temporary_directory(sandbox: Sandbox) -> None:
 
 
 def test_a_long_base_directory_still_fits_the_database_socket(tmp_path: Path) -> None:
-    settings = SandboxSettings(base=tmp_path / ("long" * 30), port_base=18990)
+    settings = SandboxSettings(base=tmp_path / ("long" * 30))
     assert len(str(settings.mariadb_socket)) <= 107
 
 
 def test_passwords_are_kept_and_private(tmp_path: Path) -> None:
-    settings = SandboxSettings(base=tmp_path, port_base=18990)
+    settings = SandboxSettings(base=tmp_path)
     assert settings.secret("one") == settings.secret("one") != settings.secret("two")
     assert (tmp_path / "secrets" / "one").stat().st_mode & 0o777 == 0o600
 

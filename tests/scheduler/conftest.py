@@ -22,9 +22,9 @@ from include.sandbox import ManifestEntry, Sandbox, SandboxSettings
 from include.sandbox.airflow import AirflowServices
 from include.sandbox.airflow_api import AirflowApi
 from include.sandbox.config import due_day, write_config
+from include.sandbox.ports import take_block
 from include.sandbox.settings import PROJECT
 
-PORT_BASE = int(os.environ.get("IMAGESYS_SCHEDULER_TEST_PORT_BASE", "18800"))
 BATCH = 50
 
 QUICK: dict[str, Any] = {
@@ -125,7 +125,7 @@ def expected_live(entries: dict[str, ManifestEntry]) -> set[str]:
 @pytest.fixture(scope="session")
 def live() -> Iterator[Live]:
     """Everything running; started anew for the session and stopped at its end."""
-    settings = SandboxSettings(base=PROJECT / ".local" / "tests" / "scheduler", port_base=PORT_BASE)
+    settings = SandboxSettings(base=PROJECT / ".local" / "tests" / "scheduler", port_base=take_block())
     sandbox = Sandbox(settings)
     airflow = sandbox.airflow
     airflow.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
@@ -13,8 +13,10 @@ from imagesys_lib import relisted
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, beyond, chunks, database_now, read, write
 from imagesys_lib.db.schema import lis_listing_images
-from imagesys_lib.etl import Listing
+from imagesys_lib.etl import newest_by_key
 from imagesys_lib.hashing import lis_hash_for_url
+from imagesys_lib.listings import Listing
+from imagesys_lib.stages.bad_rows import BadRows
 from imagesys_lib.stages.purge.rules import Cutoffs
 
 Key = tuple[str, int]
@@ -30,7 +32,8 @@ class LookUp:
     """Listings looked up since ``began``: how many, and by data source how many were known as shown.
 
     ``missing`` ones are newly gone, ``dropped`` images newly gone from listings that stay, others ``back``. ``gone``
-    counts, by data source, the listings that are missing or have lost half of their images or more.
+    counts, by data source, the listings that are missing or have lost half of their images or more. A listing whose row
+    is ``bad`` stays as it is known.
     """
 
     began: dt.datetime
@@ -40,6 +43,7 @@ class LookUp:
     missing: list[Key]
     dropped: list[Shown]
     back: list[Shown]
+    bad: BadRows = field(default_factory=BadRows)
 
 
 def known_listings(ctx: Context) -> int:
@@ -61,23 +65,28 @@ def look_up(ctx: Context, shard: tuple[int, int], total: int = 0) -> LookUp:
     missing: list[Key] = []
     dropped: list[Shown] = []
     back: list[Shown] = []
+    bad = BadRows()
     for page in _listing_keys(ctx, shard):
-        there = ctx.etl.listings([row.listing_id for row in page])
+        found = ctx.etl.listings([row.listing_id for row in page])
+        bad.add(found.bad)
+        there = newest_by_key(found.listings)
         keys = [(row.listing_id, row.datasource_id) for row in page]
         showing = {key: set(_hashes(there[key])) for key in keys if key in there}
-        no_longer = _shown_no_longer(ctx, showing, began)
+        no_longer, unreadable = _shown_no_longer(ctx, showing, began), found.unreadable
         for key, row in zip(keys, page, strict=True):
             lost = len(no_longer[key]) if key in there else row.shown
+            listed[row.datasource_id] += 1 if row.shown else 0
+            if key not in there and row.listing_id in unreadable:
+                continue
             if key not in there:
                 missing += [key] if row.shown else []
             elif row.gone:
                 back += [(*key, image_hash) for image_hash in showing[key]]
             dropped += [(*key, image_hash) for image_hash in no_longer[key]]
-            listed[row.datasource_id] += 1 if row.shown else 0
             gone[row.datasource_id] += 1 if row.shown and 2 * lost >= row.shown else 0
         looked_up += len(page)
         ctx.progress(looked_up, max(looked_up, total))
-    return LookUp(began, looked_up, listed, gone, missing, dropped, back)
+    return LookUp(began, looked_up, listed, gone, missing, dropped, back, bad)
 
 
 def _shown_no_longer(ctx: Context, showing: Mapping[Key, set[str]], began: dt.datetime) -> Mapping[Key, list[str]]:
@@ -182,15 +191,20 @@ def still_due(ctx: Context, hashes: Sequence[str], cut: Cutoffs, *, dry_run: boo
     """Ask the ETL once more, at the moment of purging, about at most 1,000 images; what it shows again is spared,
     and comes back if it was purged.
 
-    By the age rule an image may go although it is listed, but not if the ETL has updated its listing since.
+    By the age rule an image may go although it is listed, but not if the ETL has updated its listing since. What a
+    listing shows whose row cannot be read is spared as well.
     """
     pairs = list(_listings_of(ctx, hashes))
-    there = ctx.etl.listings(sorted({row.listing_id for row in pairs}))
+    found = ctx.etl.listings(sorted({row.listing_id for row in pairs}))
+    there, unreadable = newest_by_key(found.listings), found.unreadable
     showing = {key: set(_hashes(listing)) for key, listing in there.items()}
     back: list[Shown] = []
     updated: list[Shown] = []
+    unknown: set[str] = set()
     for row in pairs:
         key = (row.listing_id, row.datasource_id)
+        if key not in there and row.listing_id in unreadable:
+            unknown.add(row.image_hash)
         if row.image_hash not in showing.get(key, ()):
             continue
         if row.missing_since is not None:
@@ -200,7 +214,7 @@ def still_due(ctx: Context, hashes: Sequence[str], cut: Cutoffs, *, dry_run: boo
     if not dry_run:
         unmark(ctx, back)
         _note_seen(ctx, updated)
-    return set(hashes) - {image_hash for _, _, image_hash in back + updated}
+    return set(hashes) - {image_hash for _, _, image_hash in back + updated} - unknown
 
 
 def _listings_of(ctx: Context, hashes: Sequence[str]) -> Iterator[Row]:

@@ -48,7 +48,7 @@ def losses(summary: Summary, ingested: bool, failed_tasks: Sequence[str]) -> lis
 
 def anomalies(summary: Summary, figures: Figures) -> list[str]:
     """Return what is unusual in a run with these figures, one sentence each. None of it is a loss."""
-    found = []
+    found = list(summary.configuration)
     if summary.refused:
         found.append(
             f"purge refused {summary.refused} times: the ETL, or so many data sources in it, look half loaded; nothing "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from imagesys_lib.node_records import ABSENT_KINDS, absent_files
 from imagesys_lib.stages.check.db_scan import LIVE_TABLE
@@ -12,6 +13,7 @@ from imagesys_lib.stages.report.words import label, listed, megabytes
 from imagesys_lib.states import State, outcome
 
 _TOP_REASONS = 5
+_NAMED_ROWS = 5
 _NOTE_LENGTH = 1000  # Airflow takes no longer one
 _REPAIRED = {
     "restored": "repaired",
@@ -31,7 +33,7 @@ def render(summary: Summary) -> str:
 def note(summary: Summary) -> str:
     """Return the same with the verdict first, in the UI's Markdown, cut to what a run's note may have."""
     head, told_of = _body(summary)[0], facts(summary)
-    verdict = "WORK LOST" if summary.lost else "Nothing was lost."
+    verdict = "WORK LOST" if summary.lost else _nothing_lost(summary)
     told = [*(f"UNUSUAL: {one}" for one in summary.anomalies), *summary.lost]
     text = "\n".join([f"**{verdict}**", "", *(f"- {one}" for one in (*told, head, *told_of))])
     return text if len(text) <= _NOTE_LENGTH else text[: _NOTE_LENGTH - 2] + " …"
@@ -48,7 +50,12 @@ def _verdict(summary: Summary) -> list[str]:
         lines += ["  UNUSUAL:", *(f"  - {one}" for one in summary.anomalies)]
     if summary.lost:
         return [*lines, "  WORK LOST:", *(f"  - {loss}" for loss in summary.lost)]
-    return [*lines, "  Nothing was lost."]
+    return [*lines, f"  {_nothing_lost(summary)}"]
+
+
+def _nothing_lost(summary: Summary) -> str:
+    """Return the verdict of a good run. A row that cannot be read is its owner's to mend; it is no loss of ours."""
+    return "Nothing of ours was lost, but rows of the ETL cannot be read." if summary.bad_rows else "Nothing was lost."
 
 
 def _body(summary: Summary) -> list[str]:
@@ -57,6 +64,9 @@ def _body(summary: Summary) -> list[str]:
         f"{summary.country.upper()} {summary.kind} run {summary.run_id}, interval {summary.interval}",
         f"  {summary.images} images in {summary.batches} batches: {live} live",
     ]
+    if summary.caught_up:
+        lines.append(f"  caught up with {summary.caught_up}, of which no completed ingest had read all")
+    lines += [f"  {_bad_rows(stage, found)}" for stage, found in summary.bad_rows.items()]
     if summary.left:
         lines.append(f"  {summary.left} left to later runs: given back, queued anew or due again since")
     lines += [
@@ -102,6 +112,12 @@ def top_reasons(reasons: dict[str, int], most: int = _TOP_REASONS) -> str:
     told = [f"{count} {reason}" for reason, count in ordered[:most]]
     others = sum(count for _, count in ordered[most:])
     return ", ".join([*told, *([f"{others} with another reason"] if others else [])])
+
+
+def _bad_rows(stage: str, found: Mapping[str, Any]) -> str:
+    samples, bad = found["samples"][:_NAMED_ROWS], found["skipped"] + found["cut"]
+    told = "; ".join([*samples, *(["..."] if bad > len(samples) else [])])
+    return f"{stage}: {found['skipped']} rows of the ETL skipped, {found['cut']} cut to what can be kept: {told}"
 
 
 def _node(name: str, node: NodeState) -> str:

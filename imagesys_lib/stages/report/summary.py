@@ -12,12 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from imagesys_lib import runs
+from imagesys_lib.config import config_troubles
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, database_now, read
 from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import EnvironmentFault
+from imagesys_lib.intervals import UTC
 from imagesys_lib.node_records import ABSENT_KINDS, CHECK_FIGURES, FREE_FIGURES
-from imagesys_lib.runs import Run
+from imagesys_lib.runs import Run, naive_utc
 from imagesys_lib.stages.heal import FIGURES as HEAL_FIGURES
 from imagesys_lib.stages.purge import proposals
 from imagesys_lib.stages.purge.delete import in_grace
@@ -31,6 +33,8 @@ from imagesys_lib.states import UNFINISHED, State, tally
 _STAGING = "staging"
 _IN_GRACE = "in_grace"
 _REFUSED = "refused"
+_ROWS = "rows."
+_HOW = ("skipped", "cut")
 
 FETCH_FIGURES = "fetch."
 """How the names of what downloads saw, among the figures of their run, begin."""
@@ -68,7 +72,10 @@ class Summary:
     ``refused`` counts what purge took for half loaded, ``same_target`` images whose URLs led to one address with very
     many others, ``sources`` the data sources that are left alone, and that failed and recovered since the run before.
     ``full_checks`` are the newest weekly ones, of each node and of the live table. ``medians`` are those of the figures
-    of ``earlier_runs`` of the same kind; ``anomalies`` says what is far from them, and what else is unusual.
+    of ``earlier_runs`` of the same kind; ``anomalies`` says what is far from them, and what else is unusual, as what is
+    to be mended in the ``configuration`` is.
+    ``bad_rows`` says, by stage, how many rows of the ETL were skipped and cut, and names some; ``caught_up`` the days
+    beyond the look-back up to its own that it has read because no ingest had.
     """
 
     country: str
@@ -95,6 +102,9 @@ class Summary:
     medians: dict[str, float] = field(default_factory=dict)
     anomalies: list[str] = field(default_factory=list)
     full_checks: dict[str, FullCheck] = field(default_factory=dict)
+    configuration: list[str] = field(default_factory=list)
+    bad_rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    caught_up: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as ``lis_runs.summary`` keeps it."""
@@ -153,8 +163,23 @@ def gather(ctx: Context, run: Run) -> Summary:
         weights=_weights(ctx, run),
         disks=_disks(ctx, run, history),
         full_checks=full_checks(ctx),
+        configuration=[str(trouble) for trouble in config_troubles()],
+        **_of_etl(ctx, run),
     )
     return _compared(summary, history)
+
+
+def _of_etl(ctx: Context, run: Run) -> dict[str, Any]:
+    """Return what the run's row says of the rows of the ETL that it has read."""
+    row = runs.load(ctx.db, run.run_id)
+    if row is None:
+        return {}
+    caught_up, start = "", run.interval.start
+    if row.read_from and row.read_from < naive_utc(start) - dt.timedelta(hours=ctx.config.look_back_hours):
+        first = row.read_from.replace(tzinfo=UTC).astimezone(ctx.config.zone)
+        last = start.astimezone(ctx.config.zone) - dt.timedelta(microseconds=1)
+        caught_up = f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    return {"bad_rows": row.bad_rows or {}, "caught_up": caught_up}
 
 
 def figures_of(summary: Summary) -> dict[str, int]:
@@ -167,6 +192,7 @@ def figures_of(summary: Summary) -> dict[str, int]:
     figures |= {f"backlog.{name}": node.backlog for name, node in summary.nodes.items()}
     figures |= {f"missing.{name}": node.missing for name, node in summary.nodes.items() if node.missing is not None}
     figures |= {f"sources.{name}": count for name, count in summary.sources.items()}
+    figures |= {f"{_ROWS}{how}": summary.bad_rows["ingest"][how] for how in _HOW if "ingest" in summary.bad_rows}
     figures[BYTES_SAVED] = summary.weights.saved if summary.weights else 0
     if _STAGING in summary.disks:
         figures[FREE_FIGURES + _STAGING] = summary.disks[_STAGING].free_bytes
@@ -187,8 +213,10 @@ def compared_figures(summary: Summary) -> dict[str, int]:
 
 
 def forgotten_figures(db: Engine, summary: Summary) -> dict[str, int]:
-    """Return as 0 what an earlier report of this run measured and this one does not: no image is so any more."""
-    had = {prefix + name for prefix in ("state.", "reason.") for name in runs.figures(db, summary.run_id, prefix)}
+    """Return as 0 what an earlier report of this run measured and this one does not: no image or row is so any more."""
+    had = {
+        prefix + name for prefix in ("state.", "reason.", _ROWS) for name in runs.figures(db, summary.run_id, prefix)
+    }
     return dict.fromkeys(sorted(had - figures_of(summary).keys()), 0)
 
 

@@ -1,0 +1,64 @@
+"""Odd pictures become what Chromium shows of them, and only damage to pixels is damage."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from imagesys_lib.config import ProcessDetails, Size
+from imagesys_lib.reasons import ImageFault
+from imagesys_lib.thumbnail.jobs import Limits
+from imagesys_lib.thumbnail.make import create_thumbnails_of_image
+from tests.library import pictures_odd as odd
+from tests.library import pictures_odder as odder
+
+PLAIN = ProcessDetails(sharpen="0x0", gamma=1.0, quality=95)
+TABLES = {
+    make.__name__: make
+    for make in (
+        odd.png_ancillary,
+        odd.png_colours,
+        odd.png_transparency,
+        odd.png_animations,
+        odd.png_damage,
+        odd.jpeg_segments,
+        odd.jpeg_colours,
+        odd.jpeg_damage,
+        odd.orientations,
+        odder.gifs,
+        odder.bmps,
+        odder.others,
+    )
+}
+OFF_BY = 24  # levels of 255, as between the browser and the pipeline
+
+
+def outcome(folder: Path, data: bytes) -> odd.Colours | str:
+    """The middles of the quarters of the thumbnail of 160x120, or the reason that there is none."""
+    source = folder / "original"
+    source.write_bytes(data)
+    try:
+        (made,) = create_thumbnails_of_image(
+            source, (Size(width=160, height=120, mode="fit"),), PLAIN, Limits(50_000_000, 32, 32)
+        )
+    except ImageFault as fault:
+        return fault.reason.code
+    picture = Image.open(io.BytesIO(made.data)).convert("RGB")
+    places = [(picture.width * x // 4, picture.height * y // 4) for y in (1, 3) for x in (1, 3)]
+    return tuple(picture.getpixel(place) for place in places)  # type: ignore[misc]
+
+
+def agrees(seen: odd.Colours | str, wanted: odd.Colours | str) -> bool:
+    if isinstance(seen, str) or isinstance(wanted, str):
+        return seen == wanted
+    return all(abs(a - b) <= OFF_BY for x, y in zip(seen, wanted, strict=True) for a, b in zip(x, y, strict=True))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_browser_and_the_pipeline_agree(tmp_path: Path, table: str) -> None:
+    cases = TABLES[table]()
+    seen = {name: outcome(tmp_path, data) for name, (data, _) in cases.items()}
+    assert {n: (seen[n], wanted) for n, (_, wanted) in cases.items() if not agrees(seen[n], wanted)} == {}
