@@ -2,3 +2,7 @@
 
 Code outside ImageSys calls :mod:`imagesys_lib.interface` alone; all else is private to this project.
 """
+
+from imagesys_lib.logs import escape_records
+
+escape_records()

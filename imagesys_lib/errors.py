@@ -5,6 +5,8 @@ An image's failure is data (see :mod:`imagesys_lib.reasons`) and never one of th
 
 from __future__ import annotations
 
+from imagesys_lib.text import printable
+
 EXIT_DONE = 0
 EXIT_WORK_LOST = 1
 EXIT_USAGE = 2
@@ -20,9 +22,8 @@ class ImageSysError(Exception):
     exit_code = EXIT_WORK_LOST
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
-        super().__init__(f"{message} Remedy: {remedy}" if remedy else message)
-        self.message = message
-        self.remedy = remedy
+        self.message, self.remedy = printable(message, lines=True), printable(remedy, lines=True)
+        super().__init__(f"{self.message} Remedy: {self.remedy}" if remedy else self.message)
 
 
 class EnvironmentFault(ImageSysError):
@@ -41,6 +42,10 @@ class ConnectionMissing(EnvironmentFault):
 
 class DatabaseUnavailable(EnvironmentFault):
     """The database did not answer within the bounded tries."""
+
+
+class DatabaseReadOnly(DatabaseUnavailable):
+    """The database takes no writes: a replica, or a server that is switched over."""
 
 
 class NotMade(EnvironmentFault):

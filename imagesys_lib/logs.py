@@ -1,6 +1,6 @@
 """Logs of commands run by hand: the screen, and a rotated file per component with a separate error log.
 
-In an Airflow task nothing is configured here: Airflow keeps the task's log.
+In an Airflow task no handler is configured here: Airflow keeps the task's log. What our records say is escaped in both.
 """
 
 from __future__ import annotations
@@ -9,11 +9,35 @@ import logging
 import os
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
+
+from imagesys_lib.text import printable
 
 LOG_VARIABLE = "IMAGESYS_LOGS"
 _MAX_BYTES = 10 * 1024 * 1024
 _KEEP = 5
 _installed: list[logging.Handler] = []
+
+
+def escape_records() -> None:
+    """From now on escape what records of the project's loggers say, whatever handler writes them.
+
+    A text among a record's arguments is on one line; a message and what an exception says may have several.
+    """
+    make = logging.getLogRecordFactory()
+
+    def escaped(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        if "imagesys" not in (record.name or ""):  # structlog, which writes Airflow's logs, copies records: no name yet
+            return record
+        if isinstance(record.args, tuple):
+            record.args = tuple(printable(arg) if isinstance(arg, str) else arg for arg in record.args)
+        record.msg, record.args = printable(record.getMessage(), lines=True), ()
+        if record.exc_info:
+            record.exc_text = printable(logging.Formatter().formatException(record.exc_info), lines=True)
+        return record
+
+    logging.setLogRecordFactory(escaped)
 
 
 def configure(component: str, *, verbose: bool, quiet: bool = False) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import html
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
 
     from imagesys_lib.stages.report import NodeState
+
+log = logging.getLogger(__name__)
 
 DAG_ID = "imagesys_daily_report"
 AFTER_THE_LAST_COUNTRY = "0 14 * * *"
@@ -81,7 +84,7 @@ class DailyReportOperator(BaseOperator):
                 ctx.close()
         message = digest_mail(found, silent)
         send(message, self.countries)
-        self.log.info("%s", message.text())
+        log.info(message.text())
 
 
 def digest_mail(found: dict[str, LastRun | None], silent: dict[str, str]) -> TableMail:

@@ -5,6 +5,7 @@ A node in trouble fails its own ``sync``, at once and with one message; its late
 
 from __future__ import annotations
 
+import logging
 from base64 import b64decode
 from collections.abc import Sequence
 from functools import cached_property
@@ -28,6 +29,8 @@ from imagesys_lib.stages.sync import Synced, sync
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
 
+log = logging.getLogger(__name__)
+
 _PREPARE_SECONDS = 300
 _CONNECT_TRIES = 2  # sshd may turn one away in a crowd (MaxStartups); the hook waits a few seconds in between
 
@@ -44,6 +47,15 @@ def as_node_fault(node: str, error: Exception) -> NodeFault:
     if isinstance(error, (OSError, paramiko.SSHException)):
         return NodeFault(node, "unreachable", text)
     return NodeFault(node, "transfer", text)
+
+
+class _Hook(SSHHook):
+    """The SSH provider's connection, which logs what a node says: as ours, so that it is escaped."""
+
+    @property
+    def log(self) -> logging.Logger:
+        """Return this module's logger."""
+        return log
 
 
 class NodeOperator(CountryOperator):
@@ -86,7 +98,7 @@ class SyncNodeOperator(NodeOperator, SSHOperator):
     @cached_property
     def ssh_hook(self) -> SSHHook:
         """The SSH provider's connection to the node."""
-        return SSHHook(
+        return _Hook(
             ssh_conn_id=self.node,
             conn_timeout=self.conn_timeout,
             cmd_timeout=_PREPARE_SECONDS,
@@ -121,7 +133,7 @@ class SyncNodeOperator(NodeOperator, SSHOperator):
             fault = error if isinstance(error, NodeFault) else as_node_fault(self.node, error)
             node_records.note(ctx.db, self.node, fault)
             raise fault from None
-        self.log.info("%s has %d MB free", self.node, space.free_bytes >> 20)
+        log.info("%s has %d MB free", self.node, space.free_bytes >> 20)
 
     def raise_for_status(self, exit_status: int, stderr: bytes, context: TaskContext | None = None) -> None:  # noqa: ARG002
         """Raise NodeFault where the command failed; its output is too small for XCom to know of it."""

@@ -9,10 +9,12 @@ import httpx
 from imagesys_connections import airflow_connection
 
 from imagesys_lib.connections import AIRFLOW_API, AIRFLOW_API_PORT, Connection
+from imagesys_lib.text import printable
 
 log = logging.getLogger(__name__)
 
 _SECONDS = 10.0
+_LONGEST = 1000  # characters: Airflow takes no longer one
 
 
 def set_note(dag_id: str, run_id: str, text: str) -> None:
@@ -22,7 +24,8 @@ def set_note(dag_id: str, run_id: str, text: str) -> None:
         log.info("No connection %s: the run gets no note in the UI", AIRFLOW_API)
         return
     try:
-        _write(connection, f"dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}", text)
+        shown = printable(text, lines=True)[:_LONGEST]
+        _write(connection, f"dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}", shown)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         told = f"{error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
         log.warning(

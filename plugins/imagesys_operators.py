@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context as TaskContext
 
+log = logging.getLogger(__name__)
+
 PREFLIGHT = "preflight"
 _LATER = dt.timedelta(seconds=10)
 
@@ -64,15 +67,15 @@ def kind_of(run_type: object) -> Kind:
 class Progress:
     """Logs (done, total) at most every ten seconds, so that a long task shows that it lives."""
 
-    def __init__(self, log: logging.Logger, name: str) -> None:
-        self._log, self._name = log, name
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._last = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
         """Take note of progress."""
         if time.monotonic() - self._last >= 10:
             self._last = time.monotonic()
-            self._log.info("%s: %d of %d", self._name, done, total)
+            log.info("%s: %d of %d", self._name, done, total)
 
 
 def as_xcom(result: Any) -> Any:
@@ -131,7 +134,7 @@ class CountryOperator(BaseOperator):
                 self.country,
                 resolver=airflow_connection,
                 stop=self.stop_event,
-                progress=Progress(self.log, self.task_id),
+                progress=Progress(self.task_id),
             )
             try:
                 with gathered.listening(ctx.config.alerts.mail_level) as heard:
@@ -150,7 +153,7 @@ class CountryOperator(BaseOperator):
         except (Exception, AirflowTaskTimeout) as error:
             self.note(context, error)
             raise
-        self.log.info("%s %s: %s", self.country.upper(), self.task_id, one_line(result))
+        log.info("%s %s: %s", self.country.upper(), self.task_id, one_line(result))
         return result
 
     def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
@@ -160,7 +163,7 @@ class CountryOperator(BaseOperator):
             task = name_of(ti.task_id, ti.map_index, ctx.config.nodes)
             gathered.keep(ctx.db, f"{ti.dag_id} {ti.run_id}", task, heard)
         except Exception:
-            self.log.exception("Could not keep what is to be mailed")
+            log.exception("Could not keep what is to be mailed")
 
     def refuse_without_preflight(self) -> None:
         """End a task that has no sound ground. Raises AirflowSkipException."""
@@ -171,7 +174,7 @@ class CountryOperator(BaseOperator):
         try:
             note_failure(context, error)
         except Exception:
-            self.log.exception("Could not keep the failure's message")
+            log.exception("Could not keep the failure's message")
 
     def on_kill(self) -> None:
         """Airflow's SIGTERM handler calls this and no more: the stage ends by itself and gives its claim back."""
@@ -229,7 +232,7 @@ class StageOperator(CountryOperator):
                 reconcile.reconcile(ctx, context["ti"])
                 reconcile.announce_untold(ctx, context["ti"], list(context["dag"].task_ids))
             except Exception:
-                self.log.exception("Could not look how runs stand of whose end nobody has told")
+                log.exception("Could not look how runs stand of whose end nobody has told")
             post(ctx)
 
 
@@ -282,7 +285,7 @@ class BatchOperator(CountryOperator):
             return
         found = ti.get_task_states(dag_id=ti.dag_id, map_index=ti.map_index, task_ids=before, run_ids=[ti.run_id])
         if not set(found.get(ti.run_id, {}).values()) <= State.finished:
-            self.log.info("its download has not ended yet")
+            log.info("its download has not ended yet")
             raise AirflowRescheduleException(dt.datetime.now(UTC) + _LATER)
 
 
@@ -308,7 +311,7 @@ class ReportOperator(CountryOperator):
                 note = stages.broke_off(job.ctx, job.run, lost)
                 import_module("imagesys_note").set_note(ti.dag_id, ti.run_id, note)
             except Exception:  # what failed may be the database itself
-                self.log.exception("The end of this run could not be recorded")
+                log.exception("The end of this run could not be recorded")
             raise WorkLost(lost)
         summary = stages.report(job.ctx, job.run, [failure.name for failure in failures])
         import_module("imagesys_note").set_note(ti.dag_id, ti.run_id, stages.note(summary))

@@ -7,6 +7,7 @@ Whatever happens here, the row of the proposal decides: a task that is cleared, 
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -29,9 +30,12 @@ from imagesys_lib.db.engine import Session, write
 from imagesys_lib.errors import ImageSysError
 from imagesys_lib.stages.purge import carry_out, proposals
 from imagesys_lib.stages.purge.rules import TOLERANCE_PERCENT, WHY, Proposal, live_of
+from imagesys_lib.text import printable
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
+
+log = logging.getLogger(__name__)
 
 DAG_ID = "imagesys_purge_approval"
 FIND, ASK, CARRY_OUT = "find", "ask", "carry_out"
@@ -71,7 +75,7 @@ No answer within {settings.approval_hours:g} hours means reject.
 
 
 def _quotable(url: str) -> str:
-    return url.replace("`", "%60")
+    return printable(url).replace("`", "%60")
 
 
 def invitation(config: CountryConfig, proposal: Proposal, run_id: str) -> Message:
@@ -105,7 +109,7 @@ def _invite(ctx: Context, proposal: Proposal, run_id: str) -> None:
 @contextmanager
 def _at_work(operator: BaseOperator, country: str, context: TaskContext) -> Iterator[Context]:
     """Open what a task needs for one country, and mail what is logged meanwhile."""
-    progress = Progress(operator.log, operator.task_id)
+    progress = Progress(operator.task_id)
     with (
         closing(open_context(country, resolver=airflow_connection, progress=progress)) as ctx,
         mailing_logged(ctx, context, "purge approval"),
@@ -132,7 +136,7 @@ class FindProposalsOperator(BaseOperator):
                 with _at_work(self, country, context) as ctx:
                     proposal = proposals.claim(ctx.db, context["dag_run"].run_id, ctx.config.purge.approval_hours + 1)
             except ImageSysError as fault:
-                self.log.warning("%s: %s", country.upper(), fault)
+                log.warning("%s: %s", country.upper(), fault)
                 faults.append(fault)
                 continue
             if proposal is not None:
@@ -194,7 +198,7 @@ class AskOperator(ApprovalOperator, ProposalTask):
         by = str(user.get("name") or user.get("id") or proposals.NOBODY)
         with _at_work(self, self.country, context) as ctx:
             decided = proposals.decide(ctx.db, self.proposal_id, approve=approve, by=by)
-        self.log.info("%s: proposal %d is %s by %s", self.country, self.proposal_id, decided.state, decided.decided_by)
+        log.info("%s: proposal %d is %s by %s", self.country, self.proposal_id, decided.state, decided.decided_by)
         return {"state": decided.state, "by": decided.decided_by}
 
 

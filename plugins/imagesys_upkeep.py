@@ -7,6 +7,7 @@ paused or red is pruned all the same, and a large pruning makes no day's photos 
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import threading
 from collections.abc import Iterable
 from importlib import import_module
@@ -29,6 +30,8 @@ from imagesys_lib.errors import Stopped
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
 
+log = logging.getLogger(__name__)
+
 DAG_ID = "imagesys_maintenance"
 _NAME = "{{ task.instance_name | default('') }}"
 
@@ -49,7 +52,7 @@ class PruneLogsOperator(BaseOperator):
                 done = work.prune_logs(folders, retentions, dry_run=dry_run, check_stop=self._check_stop)
         except Stopped:
             raise AirflowException("Stopped on request; the next run prunes the rest.") from None
-        self.log.info("%s", one_line(as_xcom(done)))
+        log.info("%s", one_line(as_xcom(done)))
         return as_xcom(done)
 
     def _check_stop(self) -> None:

@@ -6,6 +6,8 @@ import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from imagesys_lib.text import printable
+
 Sections = tuple[tuple[str, tuple[str, ...]], ...]
 """Titles, each with its items."""
 
@@ -33,12 +35,12 @@ class Message:
 
     def written(self) -> Written:
         """Return both parts, of which one that is too long is cut and says so."""
-        text, page = self.text(), self.html()
+        text, page = printable(self.text(), lines=True), printable(self.html(), lines=True)
         if len(text) > LONGEST:
             text = f"{text[:LONGEST]}\n\n(Cut off here: {len(text) - LONGEST} more characters.)\n"
         if len(page) > LONGEST:
             page = f"<pre>{html.escape(text)}</pre>"  # tags cannot be cut
-        return Written(self.subject[:255], text, page)
+        return Written(printable(self.subject)[:255], text, page)
 
     def text(self) -> str:
         """Return the plain part."""

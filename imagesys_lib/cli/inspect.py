@@ -7,7 +7,6 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from imagesys_lib.classify import classify as classify_image
@@ -30,6 +29,7 @@ from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash
 from imagesys_lib.stages.report import render
 from imagesys_lib.stages.report.digest import last_run
 from imagesys_lib.status import status as country_status
+from imagesys_lib.text import printable
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +57,7 @@ def explain(
         except EnvironmentFault as fault:
             if country:
                 raise
-            err.print(f"{name}: {fault}", markup=False)  # the other countries can still answer
+            err.print(f"{name}: {fault}")  # the other countries can still answer
     if not found:
         raise UsageError(
             f"Nothing is known of {what!r} in {', '.join(countries(country))}.",
@@ -70,15 +70,17 @@ def explain(
         out.print(_one(found[0]))
     else:
         height = out.height if out.is_terminal else MOST_LINES
-        out.print("\n".join(several(found, out.width, height)), markup=False)
+        out.print("\n".join(several(found, out.width, height)))
 
 
 def _one(explanation: Explanation) -> Table:
     """Return all that is known of one image."""
     title = f"{explanation.country.upper()}: {explanation.verdict}"
     table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")  # else a long URL would be cut
     for name, text in explanation.facts:
-        table.add_row(name, escape(text))
+        table.add_row(name, printable(text))
     return table
 
 
@@ -121,9 +123,9 @@ def report(country: CountryOption = None, json_output: JsonOption = False) -> No
         return
     for name, run in found:
         if run is None:
-            out.print(f"{name.upper()}: no run has ended yet", markup=False)
+            out.print(f"{name.upper()}: no run has ended yet")
         else:
-            out.print(render(run.summary) if run.summary else f"{name.upper()}: {run.lost[0]}", markup=False)
+            out.print(render(run.summary) if run.summary else f"{name.upper()}: {run.lost[0]}")
 
 
 def doctor(
@@ -139,9 +141,8 @@ def doctor(
     for finding in examine(country, send_mail=send_mail):
         results.append(finding)
         if not json_output:
-            mark = "[green]ok[/green]  " if finding.ok else "[red]BAD[/red] "
-            out.print(mark, end="")
-            out.print(str(finding), markup=False)
+            out.print("ok  " if finding.ok else "BAD ", style="green" if finding.ok else "red", end="")
+            out.print(str(finding))
     if json_output:
         sys.stdout.write(json.dumps(plain(results)) + "\n")
     if not all(finding.ok for finding in results):

@@ -6,7 +6,6 @@ import datetime as dt
 import json
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -24,6 +23,7 @@ from imagesys_lib.cli.support import (
     airflow_command,
     countries,
     country_context,
+    err,
     out,
     show,
 )
@@ -73,10 +73,10 @@ def db_upgrade(country: CountryOption = None) -> None:
     for name in names:
         ctx = open_context(name)
         before, after = migrations.upgrade(ctx.db, "country")
-        out.print(f"{ctx.db.url.database}: {before or 'empty'} -> {after}", markup=False)
+        out.print(f"{ctx.db.url.database}: {before or 'empty'} -> {after}")
         if name == names[0]:
             before, after = migrations.upgrade(ctx.shared, "shared")
-            out.print(f"{ctx.shared.url.database}: {before or 'empty'} -> {after}", markup=False)
+            out.print(f"{ctx.shared.url.database}: {before or 'empty'} -> {after}")
         ctx.close()
 
 
@@ -102,12 +102,12 @@ def run(
     """
     with country_context(country, "run", verbose=verbose, json_output=json_output) as ctx:
         own = _by_hand(ctx, Kind.MANUAL if interval else Kind.SCHEDULED, interval, force=force)
-        say: Callable[[str], None] = (lambda _line: None) if json_output else lambda line: out.print(line, markup=False)
+        say: Callable[[str], None] = (lambda _line: None) if json_output else out.print
         summary = pipeline.run_pipeline(ctx, own, say)
     if json_output:
         show(summary, True)
     else:
-        out.print(render(summary), markup=False)
+        out.print(render(summary))
     if summary.lost:
         raise typer.Exit(EXIT_WORK_LOST)
 
@@ -141,9 +141,9 @@ def plan(country: CountryArgument, verbose: VerboseOption = False, json_output: 
             show(batches, True)
         for batch in batches:
             if not json_output:
-                out.print(f"batch {batch.batch_id}: {batch.size} images", markup=False)
+                out.print(f"batch {batch.batch_id}: {batch.size} images")
         if not batches and not json_output:
-            out.print("No rows gained. No work to do.", markup=False)
+            out.print("No rows gained. No work to do.")
 
 
 def _batches_with(ctx: Context, state: State) -> list[int]:
@@ -172,7 +172,7 @@ def _work_batches(
     with country_context(country, label, verbose=verbose, json_output=json_output) as ctx:
         batches = [batch] if batch is not None else _batches_with(ctx, state)
         if not batches and not json_output:
-            out.print("No rows gained. No work to do.", markup=False)
+            out.print("No rows gained. No work to do.")
         results = {batch_id: work(ctx, batch_id) for batch_id in batches}
         show({f"batch {batch_id}": result for batch_id, result in results.items()}, json_output)
 
@@ -305,14 +305,14 @@ def backfill(
     """
     options = {"force": force, "backwards": backwards, "dry_run": dry_run}
     command = backfill_command(country, first_day, last_day, reprocess=reprocess, **options)
-    out.print(shlex.join(command), markup=False)
+    out.print(shlex.join(command))
     done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
     if "AlreadyRunningBackfill" in done.stderr:
         raise ImageSysError(
             f"A backfill of imagesys_{country} is still open.",
             remedy="wait for it (Airflow closes one within half a minute after its last run), or cancel it in the UI.",
         )
-    sys.stderr.write(done.stderr)
+    err.print(done.stderr, end="")
     raise typer.Exit(EXIT_WORK_LOST if done.returncode else EXIT_DONE)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -17,14 +19,28 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+from typer._click.exceptions import ClickException  # not public: typer has its own copy of click
 
 from imagesys_lib import logs
 from imagesys_lib.config import load_config, refusing_broken
 from imagesys_lib.context import Context, open_context
-from imagesys_lib.errors import EXIT_WORK_LOST, EnvironmentFault, ImageSysError, Stopped
+from imagesys_lib.errors import EXIT_WORK_LOST, EnvironmentFault, ImageSysError, Stopped, UsageError
+from imagesys_lib.text import printable
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Plain(Console):
+    """A console on which text is text: nothing in it is markup, an emoji's name or a control character."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """All strings that are printed, those in the cells of a table too, come through here."""
+        return super().render_str(printable(text, lines=True), **options)
+
+
+out, err = _Plain(), _Plain(stderr=True)
 
 CountryArgument = Annotated[str, typer.Argument(help="Country code, such as uk.", metavar="COUNTRY")]
 CountryOption = Annotated[str | None, typer.Option("--country", help="One country; all if not given.")]
@@ -72,17 +88,36 @@ def _progress(label: str, *, shown: bool) -> Iterator[Callable[[int, int], None]
         yield lambda done, total: progress.update(task, completed=done, total=max(done, total))
 
 
-def guarded(main: Callable[[], None]) -> None:
-    """Run the command line and turn the library's errors into one clear message and the documented exit code."""
+def guarded(app: typer.Typer) -> None:
+    """Run the command line and turn errors into one clear message and the documented exit code."""
     try:
+        _check_arguments(sys.argv[1:])
         with refusing_broken():
-            main()
+            sys.exit(app(standalone_mode=False))
     except ImageSysError as error:
-        err.print(str(error), style="red", markup=False)
+        err.print(str(error), style="red")
         sys.exit(error.exit_code)
     except Stopped:
-        err.print("Stopped; what was held has been given back.", markup=False)
+        err.print("Stopped; what was held has been given back.")
         sys.exit(EXIT_WORK_LOST)
+    except ClickException as error:  # a wrong call; click would show the words of the call as they are
+        words = io.StringIO()
+        error.show(words)
+        err.print(words.getvalue(), end="")
+        sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001 - a fault of ours, whose words may be a stranger's
+        err.print(traceback.format_exc(), end="")
+        sys.exit(EXIT_WORK_LOST)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"An argument is not UTF-8: {argument!r}.", remedy="give it in UTF-8; URLs are kept as UTF-8 text."
+            ) from None
 
 
 def plain(value: Any) -> Any:
@@ -106,6 +141,6 @@ def show(value: Any, json_output: bool) -> None:
     shown = plain(value)
     if isinstance(shown, dict):
         for name, item in shown.items():
-            out.print(f"{name.replace('_', ' ')}: {item}", markup=False)
+            out.print(f"{name.replace('_', ' ')}: {item}")
     else:
-        out.print(str(shown), markup=False)
+        out.print(str(shown))

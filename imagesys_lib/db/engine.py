@@ -18,7 +18,7 @@ from MySQLdb.constants import FIELD_TYPE
 from MySQLdb.converters import conversions
 from sqlalchemy import Connection as Session
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.exc import DataError, DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -29,7 +29,7 @@ from tenacity import (
 )
 
 from imagesys_lib.connections import Connection
-from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault, LockHeld, LockLost, NotMade
+from imagesys_lib.errors import DatabaseReadOnly, DatabaseUnavailable, EnvironmentFault, LockHeld, LockLost, NotMade
 
 __all__ = [
     "CHUNK",
@@ -66,6 +66,7 @@ _GONE = frozenset({2002, 2003, 2006, 2013, 1040, 1053, 1152, 1158, 1159, 1160, 1
 _BAD_VALUE = frozenset({1264, 1265, 1292, 1366, 1406, 3140, 3141, *range(4035, 4042)})  # the last are of JSON
 _DENIED = frozenset({1044, 1045, 1049, 1142, 1698})
 _NOT_MADE = frozenset({1054, 1146})  # unknown column, no such table
+_READ_ONLY = frozenset({1036, 1290, 1792, 1836, 1874, 1881})  # table, server, transaction, its mode, InnoDB in two ways
 _DATES = frozenset({FIELD_TYPE.DATE, FIELD_TYPE.TIME, FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP})
 _NUMBERS = {kind: converter for kind, converter in conversions.items() if kind not in _DATES}
 _PATIENCE = 60.0  # seconds a database may be away before a stage fails
@@ -150,18 +151,19 @@ def _passing(error: BaseException) -> bool:
     return error_code(error) in _TRANSIENT | _GONE
 
 
-def write(engine: Engine, work: Callable[[Session], T]) -> T:
+def write(engine: Engine, work: Callable[[Session], T], *, patience: float | None = None) -> T:
     """Run ``work`` in one transaction and commit it.
 
-    Deadlocks, lock waits and lost connections are retried with jitter for a minute; ``work`` must therefore be
-    safe to repeat. Raises DatabaseUnavailable when the database stays away.
+    Deadlocks, lock waits and lost connections are retried with jitter for ``patience`` seconds (None: a minute, 0: not
+    at all); ``work`` must therefore be safe to repeat. Raises DatabaseUnavailable when the database stays away, and
+    DatabaseReadOnly at once where it takes no writes.
     """
-    return _patiently(engine, lambda: _once(engine, work))
+    return _patiently(engine, lambda: _once(engine, work), patience)
 
 
 def probe(engine: Engine, *, patience: float | None = 0) -> None:
     """Connect, within ``patience`` seconds (None: the usual minute). Raises as :func:`write` does."""
-    _patiently(engine, lambda: _once(engine, lambda session: session.execute(sa.select(1))), patience)
+    write(engine, lambda session: session.execute(sa.select(1)), patience=patience)
 
 
 def read(engine: Engine, statement: sa.Executable, parameters: dict[str, object] | None = None) -> Sequence[Row]:
@@ -192,8 +194,14 @@ def _patiently(engine: Engine, attempt: Callable[[], T], patience: float | None 
     )
     try:
         return retrying(attempt)
-    except (OperationalError, ProgrammingError) as error:
+    except DBAPIError as error:
         code = error_code(error)
+        if code in _READ_ONLY:
+            raise DatabaseReadOnly(
+                f"Database {where} is read only: {error.orig}.",
+                remedy="let the connection lead to a server that can be written to, or make this one so (read_only); "
+                "then clear this task: nothing is lost.",
+            ) from None
         if code in _DENIED:
             raise EnvironmentFault(
                 f"Database {where} refuses {engine.url.username!r}: {error.orig}.",

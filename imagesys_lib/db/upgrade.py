@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
-from imagesys_lib.db.engine import named_lock, write
+from imagesys_lib.db.engine import Session, named_lock, write
 from imagesys_lib.errors import EnvironmentFault
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -28,10 +28,13 @@ def upgrade(engine: Engine, kind: str) -> tuple[str | None, str | None]:
     """Migrate one schema; ``kind`` is ``country`` or ``shared``. Returns the versions before and after."""
     before = current_version(engine)
     config = _config(kind)
-    with named_lock(engine, f"imagesys.migrate.{engine.url.database}", timeout=120), engine.connect() as session:
+
+    def migrate(session: Session) -> None:
         config.attributes["connection"] = session
         command.upgrade(config, "head")
-        session.commit()
+
+    with named_lock(engine, f"imagesys.migrate.{engine.url.database}", timeout=120):
+        write(engine, migrate, patience=0)
     return before, current_version(engine)
 
 

@@ -63,17 +63,14 @@ class _NodeFiles:
 
 def hashes_for(ctx: Context, what: str) -> list[str]:
     """Return the images that a URL, a hash or a listing id speaks of in this country."""
-    if re.fullmatch(r"[0-9a-f]{40}", what):
-        candidates = [what]
-    elif "://" in what:
-        candidates = [lis_hash_for_url(what.strip())]
-    else:
-        t = lis_listing_images.c
-        shown = sa.select(t.image_hash).join(lis_images, lis_images.c.image_hash == t.image_hash)
-        query = shown.where(t.listing_id == what).order_by(t.position).limit(_MOST_OF_A_LISTING)
-        return list(dict.fromkeys(row.image_hash for row in read(ctx.db, query)))
-    known = read(ctx.db, sa.select(lis_images.c.image_hash).where(lis_images.c.image_hash.in_(candidates)))
-    return [row.image_hash for row in known]
+    image_hash = what if re.fullmatch(r"[0-9a-f]{40}", what) else lis_hash_for_url(what.strip())
+    known = read(ctx.db, sa.select(lis_images.c.image_hash).where(lis_images.c.image_hash == image_hash))
+    if known:
+        return [image_hash]
+    t = lis_listing_images.c
+    shown = sa.select(t.image_hash).join(lis_images, lis_images.c.image_hash == t.image_hash)
+    query = shown.where(t.listing_id == what).order_by(t.position).limit(_MOST_OF_A_LISTING)
+    return list(dict.fromkeys(row.image_hash for row in read(ctx.db, query)))
 
 
 def explain(ctx: Context, hashes: Sequence[str], *, ask_nodes: bool = True) -> list[Explanation]:

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from imagesys_lib import runs
 from imagesys_lib.db import engine as engine_module
 from imagesys_lib.db.schema import lis_batches, lis_images
-from imagesys_lib.errors import DatabaseUnavailable
+from imagesys_lib.db.upgrade import head_version
+from imagesys_lib.errors import DatabaseReadOnly, DatabaseUnavailable
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
@@ -116,3 +117,75 @@ def test_a_lock_that_others_keep_for_too_long_is_waited_for_again_and_no_image_i
 
     assert in_threads(keep_some_images, make_thumbnails)[1].made == 10
     assert world.count() == {"thumbnailed": 10}
+
+
+# A database that takes no writes
+
+
+@contextlib.contextmanager
+def read_only(world: World) -> Iterator[None]:
+    """Let the server take no writes of those that are no administrators, such as the pipeline's user."""
+    with world.sandbox.mariadb.connect_as_administrator() as connection, connection.cursor() as cursor:
+        cursor.execute("SET GLOBAL read_only = 1")
+        try:
+            yield
+        finally:
+            cursor.execute("SET GLOBAL read_only = 0")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "uk", "--interval", "2026-03-28"),
+        ("ingest", "uk", "--interval", "2026-03-28"),
+        ("plan", "uk"),
+        ("retry", "uk", "--reason", "connect"),
+        ("heal", "uk"),
+        ("fs-check", "--country", "uk"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_database_that_is_read_only_is_named_as_such(world: World, command: tuple[str, ...]) -> None:
+    world.put("L", "http://127.0.0.11:9/x.jpg")
+    world.cli("run", "uk", "--interval", "2026-03-28")
+    (world.root("n1") / "uk" / "0" / "0" / "0").mkdir(parents=True)
+    (world.root("n1") / "uk" / "0" / "0" / "0" / ("0" * 37 + ".1.jpg")).write_bytes(b"extra")
+    before = world.dump()
+    with read_only(world):
+        ran = world.cli(*command)
+    assert ran.code == 3
+    assert ran.err.startswith("Database 127.0.0.1:")
+    assert "is read only: " in ran.err
+    assert "Remedy: let the connection lead to a server that can be written to" in ran.err
+    assert world.dump() == before
+
+
+def test_a_schema_is_not_migrated_where_the_database_is_read_only(world: World) -> None:
+    head = head_version("country")
+    world.sql("UPDATE alembic_version SET version_num = '0009'")
+    try:
+        with read_only(world):
+            ran = world.cli("db", "upgrade", "--country", "uk")
+    finally:
+        world.sql("UPDATE alembic_version SET version_num = :head", head=head)
+    assert ran.code == 3
+    assert "is read only: " in ran.err
+
+
+def test_what_only_looks_works_on_a_database_that_is_read_only(world: World) -> None:
+    url = "http://127.0.0.11:9/x.jpg"
+    world.put("L", url)
+    world.cli("run", "uk", "--interval", "2026-03-28")
+    with read_only(world):
+        for command in (("status",), ("report",), ("explain", url, "--no-nodes")):
+            ran = world.cli(*command, "--country", "uk")
+            assert (ran.code, ran.err) == (0, "")
+
+
+def test_a_transaction_that_may_only_read_is_named_alike(world: World) -> None:
+    def work(session: sa.Connection) -> None:
+        session.exec_driver_sql("START TRANSACTION READ ONLY")
+        session.exec_driver_sql("DELETE FROM lis_images")
+
+    with pytest.raises(DatabaseReadOnly, match=r"is read only: .*1792"):
+        engine_module.write(world.context().db, work)

@@ -65,7 +65,7 @@ def report(ctx: Context, run: Run, failed_tasks: Sequence[str] = ()) -> Summary:
     runs.finish(ctx.db, run, "failed" if summary.lost else "success", summary.as_json())
     figures = {**forgotten_figures(ctx.db, summary), **figures_of(summary), "lost": len(summary.lost)}
     runs.set_figures(ctx.db, run.run_id, figures)
-    log.info("%s", render(summary))
+    log.info(render(summary))
     return summary
 
 
