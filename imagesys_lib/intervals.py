@@ -51,25 +51,32 @@ def latest_complete_day(now: dt.datetime, zone: ZoneInfo) -> Interval:
 def parse_interval(text: str, zone: ZoneInfo) -> Interval:
     """Read ``A/B`` (ISO instants; naive ones are local) or one local day ``YYYY-MM-DD``.
 
-    Raises UsageError when the text is neither.
+    Raises UsageError when the text is neither, or means a time before 1970 or beyond tomorrow.
     """
     try:
         if "/" not in text:
-            return local_day(dt.date.fromisoformat(text), zone)
-        start, end = (_instant(part, zone) for part in text.split("/", 1))
-        return Interval(start, end)
-    except ValueError as error:
+            span = local_day(dt.date.fromisoformat(text), zone)
+        else:
+            start, end = (_instant(part, zone) for part in text.split("/", 1))
+            span = Interval(start, end)
+        _check(span.start, zone)
+        _check(span.end, zone)
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"Cannot read the interval {text!r}: {error}.",
             remedy="give 2026-03-01 or 2026-03-01T00:00+00:00/2026-03-02T00:00+00:00.",
         ) from error
+    return span
 
 
 def parse_since(text: str, zone: ZoneInfo) -> dt.datetime:
-    """Read an ISO instant, local where it names no zone, or a day, which means its midnight. Raises UsageError."""
+    """Read an ISO instant, local where it names no zone, or a day, which means its midnight.
+
+    Raises UsageError, also for a time before 1970 or beyond tomorrow.
+    """
     try:
-        return _instant(text, zone)
-    except ValueError as error:
+        return _check(_instant(text, zone), zone)
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"Cannot read the time {text!r}: {error}.", remedy="give 2026-03-01 or 2026-03-01T14:00+00:00."
         ) from error
@@ -78,6 +85,22 @@ def parse_since(text: str, zone: ZoneInfo) -> dt.datetime:
 def _instant(text: str, zone: ZoneInfo) -> dt.datetime:
     instant = dt.datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     return instant if instant.tzinfo else instant.replace(tzinfo=zone)
+
+
+def _check(instant: dt.datetime, zone: ZoneInfo) -> dt.datetime:
+    """Return an instant that data can be of. Raises ValueError for one before 1970 or beyond tomorrow."""
+    today = dt.datetime.now(UTC).astimezone(zone).date()
+    if not dt.datetime(1970, 1, 1, tzinfo=UTC) <= instant <= local_midnight(today + dt.timedelta(days=2), zone):
+        raise ValueError(f"{instant:%Y-%m-%d} is no day between 1970 and tomorrow")
+    return instant
+
+
+def check_days(first: dt.date, last: dt.date, zone: ZoneInfo) -> None:
+    """Raise UsageError unless each of the inclusive local days has begun, and none is before 1970."""
+    today = dt.datetime.now(UTC).astimezone(zone).date()
+    for day in (first, last):
+        if not dt.date(1970, 1, 2) <= day <= today:
+            raise UsageError(f"{day} is no day between 1970 and today.", remedy="give days that have begun.")
 
 
 def backfill_instants(first: dt.date, last: dt.date, zone: ZoneInfo) -> tuple[dt.datetime, dt.datetime]:

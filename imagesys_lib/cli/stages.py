@@ -33,7 +33,7 @@ from imagesys_lib.db import upgrade as migrations
 from imagesys_lib.db.engine import NOW, read
 from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import EXIT_DONE, EXIT_WORK_LOST, ImageSysError, UsageError
-from imagesys_lib.intervals import UTC, backfill_instants, latest_complete_day, parse_interval, parse_since
+from imagesys_lib.intervals import UTC, backfill_instants, check_days, latest_complete_day, parse_interval, parse_since
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.requeue import retry as requeue
 from imagesys_lib.runs import Kind, Run
@@ -82,7 +82,7 @@ def db_upgrade(country: CountryOption = None) -> None:
 
 def _by_hand(ctx: Context, kind: Kind, interval: str | None, *, force: bool = False) -> Run:
     zone = ctx.config.zone
-    span = parse_interval(interval, zone) if interval else latest_complete_day(dt.datetime.now(UTC), zone)
+    span = parse_interval(interval, zone) if interval is not None else latest_complete_day(dt.datetime.now(UTC), zone)
     return Run(f"by-hand__{dt.datetime.now(UTC).isoformat(timespec='microseconds')}", kind, span, force)
 
 
@@ -101,7 +101,7 @@ def run(
     Example: imagesys run uk --interval 2026-03-01
     """
     with country_context(country, "run", verbose=verbose, json_output=json_output) as ctx:
-        own = _by_hand(ctx, Kind.MANUAL if interval else Kind.SCHEDULED, interval, force=force)
+        own = _by_hand(ctx, Kind.SCHEDULED if interval is None else Kind.MANUAL, interval, force=force)
         say: Callable[[str], None] = (lambda _line: None) if json_output else lambda line: out.print(line, markup=False)
         summary = pipeline.run_pipeline(ctx, own, say)
     if json_output:
@@ -339,6 +339,7 @@ def backfill_command(
     reprocess = reprocess or ("completed" if force else "none")
     if reprocess not in ("none", "failed", "completed"):
         raise UsageError(f"Unknown --reprocess-behavior {reprocess!r}: none, failed or completed.")
+    check_days(first, last, zone)
     start, end = backfill_instants(first, last, zone)
     command = [airflow_command(), "backfill", "create", "--dag-id", f"imagesys_{country}"]
     command += ["--from-date", start.isoformat(), "--to-date", end.isoformat()]
