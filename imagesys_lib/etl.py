@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 from imagesys_lib.config import EtlTable
 from imagesys_lib.db.engine import CHUNK, Row, beyond, chunks, read
 from imagesys_lib.intervals import Interval
-from imagesys_lib.listings import BadRow, Listing, Raw, Rows, as_text, listings_of
+from imagesys_lib.listings import BadRow, Listing, Raw, Rows, as_text, dated, listings_of
 
 _FIRST_DATE = "1000-01-01"  # of those that MySQL supports
 _AHEAD = dt.timedelta(days=1)
@@ -83,13 +83,14 @@ class Etl:
     def _local(self, instant: dt.datetime) -> dt.datetime:
         return instant.astimezone(ZoneInfo(self.table.time_zone)).replace(tzinfo=None)
 
-    def _read(self, where: Condition) -> Sequence[Row]:
-        """Return the first rows of a range, in the order of the index."""
+    def _read(self, where: Condition, *, newest: bool = False) -> Sequence[Row]:
+        """Return the first (or the last) rows of a range, in the order of the index (or the other way round)."""
         c = self._columns
         query = sa.select(*(column.label(key) for key, column in c.items())).where(where)
         if index := self.index_on(self.table.updated_at, self.table.listing_id):
             query = query.with_hint(self._table, f"FORCE INDEX (`{index}`)", "mysql")
-        return read(self.engine, query.order_by(c["updated"], c["listing"]).limit(CHUNK))
+        order = (c["updated"], c["listing"])
+        return read(self.engine, query.order_by(*(key.desc() if newest else key for key in order)).limit(CHUNK))
 
     def _rows(self, rows: Sequence[Row]) -> Rows:
         return listings_of(rows, ZoneInfo(self.table.time_zone), self.table.url_separator)
@@ -132,12 +133,17 @@ class Etl:
             found.bad.extend(rows.bad)
         return found
 
+    def ends(self) -> Rows:
+        """Return the oldest and the newest 1,000 rows; what is in both comes twice."""
+        everything = sa.true()
+        return self._rows([*self._read(everything), *self._read(everything, newest=True)])
+
     def never_read(self, now: dt.datetime) -> list[BadRow]:
         """Return rows that no interval up to tomorrow holds, at most 1,000 of each kind: no date, or one far ahead."""
         updated = self._columns["updated"]
         ahead = self._local(now + _AHEAD)
         return [
-            BadRow(as_text(row.listing), f"its date is {as_text(row.updated)}")
+            BadRow(as_text(row.listing), dated(row.updated))
             for where in (updated.is_(None) | (updated < _FIRST_DATE), updated >= ahead)
             for row in self._read(where)
         ]
