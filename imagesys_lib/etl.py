@@ -1,7 +1,8 @@
 """The ETL's rows, read only: keyset pages of at most 1,000 rows, never locking.
 
 A page costs what its rows cost, whatever else the table holds: its keyset is the recommended index, ``(updated_at,
-listing_id)``, and each statement is one range of it.
+listing_id)``, and each statement is one range of it. That index is forced, as near the end of a moment MariaDB would
+rather merge it with the primary key.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from imagesys_lib.config import EtlTable
-from imagesys_lib.db.engine import CHUNK, Row, chunks, read
+from imagesys_lib.db.engine import CHUNK, Row, beyond, chunks, read
 from imagesys_lib.intervals import Interval
-from imagesys_lib.listings import BadRow, Listing, Raw, Rows, as_text, listings_of
+from imagesys_lib.listings import BadRow, Listing, Raw, Rows, as_text, dated, listings_of
 
 _FIRST_DATE = "1000-01-01"  # of those that MySQL supports
 _AHEAD = dt.timedelta(days=1)
+_LOOK_UP = CHUNK // 2  # MariaDB joins a list of 1,000 as a table, and finds no numbers by it
 
 Condition = sa.ColumnElement[bool]
 
@@ -35,59 +37,79 @@ class Etl:
     table: EtlTable
 
     @cached_property
-    def _columns(self) -> dict[str, sa.ColumnClause[Any]]:
+    def _table(self) -> sa.TableClause:
         t = self.table
         schema, _, name = t.table.rpartition(".")
-        table = sa.table(name, *map(sa.column, (t.listing_id, t.datasource_id, t.photo_urls, t.updated_at)))
-        if schema:
-            table.schema = schema
+        own = (t.listing_id, t.datasource_id, t.photo_urls, t.updated_at)
+        columns: list[sa.ColumnClause[Any]] = [sa.column(column) for column in own]
+        return sa.table(name, *columns, schema=schema or None)
+
+    @cached_property
+    def _columns(self) -> dict[str, sa.ColumnClause[Any]]:
+        t = self.table
         names = {
             "listing": t.listing_id,
             "datasource": t.datasource_id,
             "photos": t.photo_urls,
             "updated": t.updated_at,
         }
-        return {key: table.c[name] for key, name in names.items()}
+        return {key: self._table.c[name] for key, name in names.items()}
+
+    @property
+    def name(self) -> str:
+        """The table's name as statements have it."""
+        return ".".join(f"`{part}`" for part in self.table.table.split("."))
+
+    @cached_property
+    def indexes(self) -> dict[str, list[str]]:
+        """The columns of each index that may be used, in lower case, with the primary key's that InnoDB adds to them.
+
+        A view has none. What an index holds of a column but in part is "" in it.
+        """
+        found: dict[str, list[str]] = {}
+        for row in read(self.engine, sa.text(f"SHOW INDEX FROM {self.name}")):
+            shown = {key: as_text(value) for key, value in row._mapping.items()}
+            hidden = shown.get("Visible") == "NO" or shown.get("Ignored") == "YES"
+            part = shown["Column_name"].lower() if shown["Sub_part"] == "NULL" and not hidden else ""
+            found.setdefault(shown["Key_name"], []).append(part)
+        key = found.get("PRIMARY", [])
+        return {name: columns if name == "PRIMARY" else columns + key for name, columns in found.items()}
+
+    def index_on(self, *columns: str) -> str | None:
+        """Return the name of an index that begins with these columns, or None."""
+        wanted = [column.lower() for column in columns]
+        return next((name for name, has in self.indexes.items() if has[: len(wanted)] == wanted), None)
 
     def _local(self, instant: dt.datetime) -> dt.datetime:
         return instant.astimezone(ZoneInfo(self.table.time_zone)).replace(tzinfo=None)
 
-    def _read(self, where: Condition) -> Sequence[Row]:
-        """Return the first rows of a range, in the order of the index."""
+    def _read(self, where: Condition, *, newest: bool = False) -> Sequence[Row]:
+        """Return the first (or the last) rows of a range, in the order of the index (or the other way round)."""
         c = self._columns
-        columns = [column.label(key) for key, column in c.items()]
-        return read(self.engine, sa.select(*columns).where(where).order_by(c["updated"], c["listing"]).limit(CHUNK))
+        query = sa.select(*(column.label(key) for key, column in c.items())).where(where)
+        if index := self.index_on(self.table.updated_at, self.table.listing_id):
+            query = query.with_hint(self._table, f"FORCE INDEX (`{index}`)", "mysql")
+        order = (c["updated"], c["listing"])
+        return read(self.engine, query.order_by(*(key.desc() if newest else key for key in order)).limit(CHUNK))
 
     def _rows(self, rows: Sequence[Row]) -> Rows:
         return listings_of(rows, ZoneInfo(self.table.time_zone), self.table.url_separator)
 
     def updated_in(self, interval: Interval) -> Iterator[Rows]:
         """Yield the rows whose ``updated_at`` lies in the interval, oldest first, page by page."""
-        updated, end = self._columns["updated"], self._local(interval.end)
+        updated, listing = key = self._columns["updated"], self._columns["listing"]
+        end = self._local(interval.end)
         left = (updated >= self._local(interval.start)) & (updated < end)
         while True:
             rows = self._read(left)
             if len(rows) < CHUNK:
                 break
-            yield from self._whole(rows)
-            left = (updated > _bound(rows[-1].updated)) & (updated < end)
-        if rows:
-            yield self._rows(rows)
-
-    def _whole(self, rows: Sequence[Row]) -> Iterator[Rows]:
-        """Yield a full page, then all else of the moment at which it ends."""
-        c = self._columns
-        at = c["updated"] == _bound(rows[-1].updated)
-        while True:
-            last = rows[-1].listing
-            own = c["listing"].is_(None) if last is None else c["listing"] == _bound(last)
-            after = c["listing"].is_not(None) if last is None else c["listing"] > _bound(last)
-            # Where the index is not unique, a page may end amid the rows of one listing: these are read by themselves.
-            yield self._rows([row for row in rows if row.listing != last])
-            yield self._one(self._read(at & own))
-            rows = self._read(at & after)
-            if len(rows) < CHUNK:
-                break
+            at, last = _bound(rows[-1].updated), rows[-1].listing
+            # The page may end amid rows of one listing and moment, as no index need be unique: these are read apart.
+            yield self._rows([row for row in rows if (row.listing, row.updated) != (last, rows[-1].updated)])
+            yield self._one(self._read((updated == at) & _equals(listing, last)))
+            later = beyond(key, (at, _bound(last))) if last is not None else _beyond_null(key, at)
+            left = (updated >= at) & (updated < end) & later
         if rows:
             yield self._rows(rows)
 
@@ -96,7 +118,7 @@ class Etl:
         found = self._rows(rows)
         if len(rows) == CHUNK:
             found.bad.append(
-                BadRow(as_text(rows[0].listing), f"{CHUNK} rows or more of one moment: the rest is not read")
+                BadRow(as_text(rows[0].listing), f"{CHUNK} rows or more of one moment: the rest is not read", kept=True)
             )
         return found
 
@@ -104,19 +126,24 @@ class Etl:
         """Look listings up by id; those that the ETL no longer has are left out."""
         c = self._columns
         found = Rows()
-        for piece in chunks(listing_ids):
+        for piece in chunks(listing_ids, _LOOK_UP):
             columns = [column.label(key) for key, column in c.items()]
             rows = self._rows(read(self.engine, sa.select(*columns).where(c["listing"].in_(piece))))
             found.listings.extend(rows.listings)
             found.bad.extend(rows.bad)
         return found
 
+    def ends(self) -> Rows:
+        """Return the oldest and the newest 1,000 rows; what is in both comes twice."""
+        everything = sa.true()
+        return self._rows([*self._read(everything), *self._read(everything, newest=True)])
+
     def never_read(self, now: dt.datetime) -> list[BadRow]:
         """Return rows that no interval up to tomorrow holds, at most 1,000 of each kind: no date, or one far ahead."""
         updated = self._columns["updated"]
         ahead = self._local(now + _AHEAD)
         return [
-            BadRow(as_text(row.listing), f"its date is {as_text(row.updated)}")
+            BadRow(as_text(row.listing), dated(row.updated))
             for where in (updated.is_(None) | (updated < _FIRST_DATE), updated >= ahead)
             for row in self._read(where)
         ]
@@ -126,6 +153,18 @@ def newest_by_key(listings: Sequence[Listing]) -> dict[tuple[str, int], Listing]
     """Return listings by id and data source; of several rows the newest counts."""
     ordered = sorted(listings, key=lambda listing: listing.updated_at)
     return {(listing.listing_id, listing.datasource_id): listing for listing in ordered}
+
+
+def _equals(column: sa.ColumnElement[Any], value: Raw) -> Condition:
+    same: Condition = column == _bound(value)
+    return column.is_(None) if value is None else same
+
+
+def _beyond_null(key: tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]], at: Any) -> Condition:
+    """Return the condition that a row comes after those of a moment that have no id, which are its first."""
+    updated, listing = key
+    later: Condition = (updated > at) | ((updated == at) & listing.is_not(None))
+    return later
 
 
 def _bound(value: Raw) -> Any:

@@ -65,25 +65,32 @@ def latest_complete_day(now: dt.datetime, zone: ZoneInfo) -> Interval:
 def parse_interval(text: str, zone: ZoneInfo) -> Interval:
     """Read ``A/B`` (ISO instants; naive ones are local) or one local day ``YYYY-MM-DD``.
 
-    Raises UsageError when the text is neither.
+    Raises UsageError when the text is neither, or means a time before the year 2000 or beyond tomorrow.
     """
     try:
         if "/" not in text:
-            return local_day(dt.date.fromisoformat(text), zone)
-        start, end = (_instant(part, zone) for part in text.split("/", 1))
-        return Interval(start, end)
-    except ValueError as error:
+            span = local_day(dt.date.fromisoformat(text), zone)
+        else:
+            start, end = (_instant(part, zone) for part in text.split("/", 1))
+            span = Interval(start, end)
+        _check(span.start, zone)
+        _check(span.end, zone)
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"Cannot read the interval {text!r}: {error}.",
             remedy="give 2026-03-01 or 2026-03-01T00:00+00:00/2026-03-02T00:00+00:00.",
         ) from error
+    return span
 
 
 def parse_since(text: str, zone: ZoneInfo) -> dt.datetime:
-    """Read an ISO instant, local where it names no zone, or a day, which means its midnight. Raises UsageError."""
+    """Read an ISO instant, local where it names no zone, or a day, which means its midnight.
+
+    Raises UsageError, also for a time before the year 2000 or beyond tomorrow.
+    """
     try:
-        return _instant(text, zone)
-    except ValueError as error:
+        return _check(_instant(text, zone), zone)
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"Cannot read the time {text!r}: {error}.", remedy="give 2026-03-01 or 2026-03-01T14:00+00:00."
         ) from error
@@ -93,6 +100,14 @@ def _instant(text: str, zone: ZoneInfo) -> dt.datetime:
     instant = dt.datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     require_year(instant)
     return instant if instant.tzinfo else instant.replace(tzinfo=zone)
+
+
+def _check(instant: dt.datetime, zone: ZoneInfo) -> dt.datetime:
+    """Return an instant that data can be of. Raises ValueError for one beyond tomorrow."""
+    today = dt.datetime.now(zone).date()
+    if instant > local_midnight(today + dt.timedelta(days=2), zone):
+        raise ValueError(f"{instant:%Y-%m-%d} lies beyond tomorrow")
+    return instant
 
 
 def backfill_instants(first: dt.date, last: dt.date, zone: ZoneInfo) -> tuple[dt.datetime, dt.datetime]:

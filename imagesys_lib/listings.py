@@ -26,7 +26,7 @@ MAX_PHOTOS = 1 << 16
 """Photos of one listing that ``lis_listing_images`` can number."""
 
 _NUMBER = re.compile(rb"\s*[+-]?[0-9]{1,10}(\.0+)?\s*\Z")
-_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?)?\Z", re.ASCII)
+_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?: (\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?)?\Z", re.ASCII)
 _SHOWN = 40  # characters of a bad value that a fault tells
 
 
@@ -90,6 +90,11 @@ def as_text(value: Raw) -> str:
     return "NULL" if value is None else str(value)
 
 
+def dated(value: Raw) -> str:
+    """Return what is wrong with a row of such a date."""
+    return f"its date is {as_text(value)[:_SHOWN]!r}"
+
+
 def _listing_id(value: Raw) -> str:
     if isinstance(value, bytes):
         try:
@@ -125,7 +130,7 @@ def _instant(value: Raw, zone: ZoneInfo) -> dt.datetime:
         stamp = dt.datetime(year, month, day, hour, minute, second, int(fraction.ljust(6, "0")), tzinfo=zone)
         return stamp.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
-        raise _Bad(f"its date {as_text(value)[:_SHOWN]!r} is none") from None
+        raise _Bad(dated(value)) from None
 
 
 def _urls(value: Raw, separator: str) -> tuple[tuple[str, ...], list[str]]:

@@ -82,7 +82,7 @@ def db_upgrade(country: CountryOption = None) -> None:
 
 def _by_hand(ctx: Context, kind: Kind, interval: str | None, *, force: bool = False) -> Run:
     zone = ctx.config.zone
-    span = parse_interval(interval, zone) if interval else latest_complete_day(dt.datetime.now(UTC), zone)
+    span = parse_interval(interval, zone) if interval is not None else latest_complete_day(dt.datetime.now(UTC), zone)
     return Run(f"by-hand__{dt.datetime.now(UTC).isoformat(timespec='microseconds')}", kind, span, force)
 
 
@@ -101,7 +101,7 @@ def run(
     Example: imagesys run uk --interval 2026-03-01
     """
     with country_context(country, "run", verbose=verbose, json_output=json_output) as ctx:
-        own = _by_hand(ctx, Kind.MANUAL if interval else Kind.SCHEDULED, interval, force=force)
+        own = _by_hand(ctx, Kind.SCHEDULED if interval is None else Kind.MANUAL, interval, force=force)
         say: Callable[[str], None] = (lambda _line: None) if json_output else out.print
         summary = pipeline.run_pipeline(ctx, own, say)
     if json_output:

@@ -70,6 +70,14 @@ def test_every_command_has_an_example(world: World, command: str) -> None:
         (["run"], "Missing argument"),
         (["nonsense"], "No such command"),
         (["run", "uk", "--interval", "yesterday"], "give 2026-03-01"),
+        (["run", "uk", "--interval", "9999-12-31"], "Cannot read the interval '9999-12-31'"),
+        (["ingest", "uk", "--interval", "0001-01-01"], "the year must lie between 2000 and"),
+        (["run", "uk", "--interval", "2026-03-01/2999-01-01"], "the year must lie between 2000 and"),
+        (["run", "uk", "--interval", ""], "give 2026-03-01"),
+        (["retry", "uk", "--since", "9999-12-31T23:59-12:00"], "Cannot read the time"),
+        (["backfill", "uk", "2026-03-01", "2999-01-01"], "The day 2999-01-01 has not ended yet"),
+        (["backfill", "uk", "0001-01-01", "2026-03-01"], "Not a day: the year must lie between 2000"),
+        (["backfill", "uk", "2026-03-01", "9999-12-31"], "The day 9999-12-31 has not ended yet"),
         (["path", "nonsense"], "not an image hash"),
         (["check", "--country", "uk"], "Say --all"),
         (["fs-check", "--country", "uk", "--part", "xyz"], "say a, a0 or 24-48"),
@@ -126,7 +134,13 @@ def test_a_node_that_is_away_makes_sync_and_run_end_with_1_and_names_the_remedy(
 def test_each_stage_by_hand_brings_the_photos_live_and_speaks_json(world: World) -> None:
     entries = world.seed(12)
     day = ["--interval", "2026-03-28"]
-    assert world.cli("ingest", "uk", *day, "--json").json == {"listings": 4, "new": 12, "released": 0}
+    assert world.cli("ingest", "uk", *day, "--json").json == {
+        "listings": 4,
+        "new": 12,
+        "released": 0,
+        "skipped": 0,
+        "cut": 0,
+    }
     (batch,) = world.cli("plan", "uk", "--json").json
     assert batch["size"] == 12
     assert world.cli("plan", "uk").out == "No rows gained. No work to do.\n"

@@ -129,12 +129,22 @@ def test_an_interval_is_read_from_a_day_or_two_instants(text: str, start: str, e
     "text",
     [
         *("", "yesterday", "2026-02-30", "2026-03-02/2026-03-01", "a/b", "2026-03-01/2026-03-01"),
-        *("0001-01-01", "9999-12-31", "1999-12-31", "0001-01-01/2026-03-01", "2026-03-01/9999-12-31T23:59-12:00"),
+        *("0001-01-01", "9999-12-31", "1999-12-31", "2999-01-01", "0001-01-01/2026-03-01", "²026-03-01"),
+        *("0001-01-01T00:00+14:00/2026-03-01", "2026-03-01/9999-12-31T23:59-12:00"),
+        "2026-03-01/2026-03-01T00:00+00:00/2026-03-02",
     ],
 )
 def test_what_is_no_interval_is_a_usage_error_with_an_example(text: str) -> None:
     with pytest.raises(UsageError, match="give 2026-03-01 or"):
         parse_interval(text, UK)
+
+
+@pytest.mark.parametrize("zone", [UK, BR, IN, AU])
+def test_today_and_a_day_of_the_past_may_be_asked_for_and_the_day_after_tomorrow_not(zone: ZoneInfo) -> None:
+    today = dt.datetime.now(UTC).astimezone(zone).date()
+    assert parse_interval(today.isoformat(), zone) == local_day(today, zone)
+    with pytest.raises(UsageError, match="lies beyond tomorrow"):
+        parse_interval((today + dt.timedelta(days=2)).isoformat(), zone)
 
 
 def test_an_interval_needs_zones_and_a_length() -> None:
