@@ -14,6 +14,7 @@ import paramiko
 from airflow.providers.ssh.hooks.ssh import SSHHook
 from airflow.providers.ssh.operators.ssh import SSHOperator
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from imagesys_failures import NODE_KEY
 from imagesys_operators import CountryOperator, Job
 
 from imagesys_lib import changes, node_records
@@ -59,6 +60,11 @@ class NodeOperator(CountryOperator):
     def instance_name(self) -> str:
         """The node's name."""
         return self.node if isinstance(self.node, str) else ""
+
+    def execute(self, context: TaskContext) -> Any:
+        """Run :meth:`work`, and leave the node's name for whoever tells of this task."""
+        context["ti"].xcom_push(key=NODE_KEY, value=self.node)
+        return super().execute(context)
 
     def skip_unfit(self, job: Job) -> None:
         """Raise AirflowSkipException, naming the node and why, where there is nothing to look at."""
