@@ -32,7 +32,7 @@ def examine(ctx: Context, name: str, check: str) -> Iterator[Finding]:
     def look() -> str:
         node = ctx.node(name)
         with NodeSession(node) as session:
-            _require_version(name, session.version())
+            _require_version(session)
             more.append(attempt(f"{check} clock", lambda: _clock(ctx, session)))
             space = session.prepare()
             more.append(attempt(f"{check} rsync", lambda: _rsync(session)))
@@ -46,10 +46,18 @@ def examine(ctx: Context, name: str, check: str) -> Iterator[Finding]:
     yield from more
 
 
-def _require_version(name: str, there: str) -> None:
+def _require_version(session: NodeSession) -> None:
     """A plain account runs what this code sends along; a forced command is what somebody has installed."""
+    try:
+        there = session.version()
+    except NodeFault as fault:
+        if fault.reason != "refused":
+            raise
+        there = "imagesys-node 4 or older"  # these know no `framed`
     if there != script_version():
-        raise NodeFault(name, "refused", f"{there} is installed there, this code speaks {script_version()}")
+        raise NodeFault(
+            session.node.name, "refused", f"{there} is installed there, this code speaks {script_version()}"
+        )
 
 
 def _rsync(session: NodeSession) -> str:
@@ -59,9 +67,11 @@ def _rsync(session: NodeSession) -> str:
         with tempfile.TemporaryDirectory(prefix="imagesys-doctor-") as folder:
             session.pull([_NOWHERE], Path(folder))
     except NodeFault as fault:
+        if fault.reason == "shell_output":
+            raise
         raise EnvironmentFault(
             f"rsync with node {name} does not do it: {fault.detail}.",
-            remedy=f"install rsync on {name} and let the PATH of its login lead to it (docs/nodes.md).",
+            remedy=f"install rsync on {name}, 3.2 or newer, and let the PATH of its login lead to it (docs/nodes.md).",
         ) from None
     return "speaks with the one here"
 
