@@ -7,6 +7,7 @@ are in one place.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import tempfile
@@ -36,10 +37,12 @@ from imagesys_lib.nodes.folder import SessionFolder
 from imagesys_lib.nodes.node import Node
 from imagesys_lib.nodes.running import Ended, Output, Silent, Watch, buffered, run, start
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _PATIENCE = 5  # times `transfer.io_timeout`: a busy disk may think for longer than a network
 _FEW_INODES = 100
+_GOODBYE = 10.0  # seconds that the end of a connection may take
 
 
 class NodeSession:
@@ -69,13 +72,14 @@ class NodeSession:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        subprocess.run(
-            ["ssh", "-F", str(self._config), "-O", "exit", self.node.name],
-            capture_output=True,
-            check=False,
-            timeout=30,
-        )
-        self._folder.remove()
+        goodbye = ["ssh", "-F", str(self._config), "-O", "exit", self.node.name]
+        try:
+            subprocess.run(goodbye, capture_output=True, check=False, timeout=_GOODBYE)
+        except subprocess.TimeoutExpired:
+            log.warning("%s: its connection does not close within %g s and is killed", self.node.name, _GOODBYE)
+            self._folder.kill_users()
+        finally:
+            self._folder.remove()
 
     def _write_config(self) -> None:
         node, folder = self.node, self._folder.path
