@@ -168,6 +168,10 @@ class NodeSession:
         """
         self._ask(str, "behind", country, "yes" if behind else "no")
 
+    def marks(self) -> list[str]:
+        """Return the countries that are noted as behind here, or whatever else lies among these notes."""
+        return self._ask(str.splitlines, "behind")
+
     def is_known(self, country: str) -> bool:
         """Say whether a country's folders are still there that once held all that they should."""
         return self._ask(parse_known, "known", country)
