@@ -20,12 +20,15 @@ from imagesys_lib.db.schema import (
     lis_nodes,
 )
 from imagesys_lib.nodes import NodeFault
-from imagesys_lib.states import State
+from imagesys_lib.states import Desired, State
 
 SCRUB = "scrub"
 """The kind of a check that reads files; any other kind looks at names and sizes."""
 
-FOUND_BY_CHECKS = ("missing", "wrong_size", "extra", "damaged")
+NOT_A_FILE = "not_a_file"
+"""Reason of a mark: on the node something else bears the name of one of the image's files."""
+
+FOUND_BY_CHECKS = ("missing", "wrong_size", "extra", "damaged", NOT_A_FILE)
 """Reasons of repair that say nothing of what a node was ever given; sync's own reasons do."""
 
 EXTRA = "extra"
@@ -33,6 +36,9 @@ EXTRA = "extra"
 
 LET_GO = "let_go"
 """Reason of a mark: the image's change was acknowledged on the node's behalf, and the node has yet to get it."""
+
+NOT_STAGED = "not_staged"
+"""Reason of a mark: the image's change was acknowledged, but its files had gone from staging before it was brought."""
 
 FREE_FIGURES = "free."
 """How the names of the free bytes of nodes and of the staging disk, among the figures of a run, begin."""
@@ -174,10 +180,20 @@ def count_marks(engine: Engine, node: str, reason: str | None = None) -> int:
     return int(read(engine, sa.select(sa.func.count()).select_from(lis_node_repairs).where(where))[0][0])
 
 
-def is_lacking(engine: Engine, node: str) -> bool:
-    """Say whether a node lacks images that it is known to lack: let go, or missing when it was checked."""
-    c = lis_node_repairs.c
-    return bool(read(engine, sa.select(c.image_hash).where(c.node == node, c.reason.in_(_LACKING)).limit(1)))
+def is_lacking(engine: Engine, node: str, nodes: Sequence[str]) -> bool:
+    """Say whether a node lacks images that it is known to lack: let go, missing when it was checked, or not staged.
+
+    What was not staged counts where another of the country's ``nodes`` holds it: what none has is not shown either.
+    """
+    c, i = lis_node_repairs.c, lis_images.c
+    known = sa.select(c.image_hash).where(c.node == node, c.reason.in_(_LACKING)).limit(1)
+    held = (
+        sa.select(c.image_hash)
+        .join_from(lis_node_repairs, lis_images, i.image_hash == c.image_hash)
+        .where(c.node == node, c.reason == NOT_STAGED, i.desired == Desired.PRESENT.value, holders(nodes) > 0)
+        .limit(1)
+    )
+    return any(bool(read(engine, query)) for query in (known, held))
 
 
 def holders(nodes: Sequence[str]) -> sa.ColumnElement[int]:

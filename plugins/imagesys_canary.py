@@ -69,7 +69,7 @@ def tell_failed(context: TaskContext) -> None:
     Runs in the DAG processor, as does :func:`tell_flown`.
     """
     run_id = run_id_of(context)
-    failures = [each for each in failures_of(DAG_ID, run_id, ["fly"], ()) if each.kind != CanaryFailed.__name__]
+    failures = [each for each in failures_of(DAG_ID, run_id, ["fly"]) if each.kind != CanaryFailed.__name__]
     if not failures:
         tell_flown(context)  # each canary that has flown has told of itself
         return

@@ -18,9 +18,9 @@ from airflow.sdk.execution_time.xcom import XCom
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-XCOM_KEY = "failure"
+XCOM_KEY, NODE_KEY = "failure", "node"
 NODE_TASKS = frozenset({"sync", "purge_node", "check", "repair"})
-"""Tasks that are mapped over the country's nodes, in the order of the configuration."""
+"""Tasks that are mapped over nodes. Each leaves its node's name: the configuration may list others by now."""
 
 _MESSAGE_LIMIT = 4000
 _KEPT_MESSAGES = 50
@@ -46,20 +46,21 @@ def note_failure(context: Context, error: BaseException) -> None:
     ti.xcom_push(key=XCOM_KEY, value=value)
 
 
-def failures_of(dag_id: str, run_id: str, task_ids: Sequence[str], nodes: Sequence[str]) -> list[Failure]:
+def failures_of(dag_id: str, run_id: str, task_ids: Sequence[str]) -> list[Failure]:
     """Return the failed task instances of a run. Works in a task and in the DAG processor.
 
-    The messages of the first fifty are read; a run that lost more has one cause.
+    The messages and nodes of the first fifty are read; a run that lost more has one cause.
     """
     states = RuntimeTaskInstance.get_task_states(dag_id=dag_id, run_ids=[run_id]).get(run_id, {})
     failed = sorted(key for key, state in states.items() if str(getattr(state, "value", state)) == "failed")
     found = []
     for number, key in enumerate(failed):
         task_id, map_index = split_key(key, task_ids)
-        note = _note(dag_id, run_id, task_id, map_index) if number < _KEPT_MESSAGES else {}
+        left: dict[str, Any] = _left_by(dag_id, run_id, task_id, map_index) if number < _KEPT_MESSAGES else {}
+        note = left.get(XCOM_KEY) or {}
         found.append(
             Failure(
-                name=name_of(task_id, map_index, nodes),
+                name=name_of(task_id, map_index, left.get(NODE_KEY)),
                 message=note.get("message", _NO_MESSAGE),
                 log_url=log_url(dag_id, run_id, task_id, map_index, note.get("try")),
                 kind=note.get("kind", ""),
@@ -69,9 +70,12 @@ def failures_of(dag_id: str, run_id: str, task_ids: Sequence[str], nodes: Sequen
     return found
 
 
-def _note(dag_id: str, run_id: str, task_id: str, map_index: int) -> dict[str, Any]:
-    value = XCom.get_one(key=XCOM_KEY, dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index)
-    return value if isinstance(value, dict) else {}
+def _left_by(dag_id: str, run_id: str, task_id: str, map_index: int) -> dict[str, Any]:
+    """Return what a task instance has left in XCom for whoever tells of it, by key."""
+    keys = [XCOM_KEY, *([NODE_KEY] if task_id in NODE_TASKS else [])]
+    return {
+        key: XCom.get_one(key=key, dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index) for key in keys
+    }
 
 
 def split_key(key: str, task_ids: Sequence[str]) -> tuple[str, int]:
@@ -82,12 +86,9 @@ def split_key(key: str, task_ids: Sequence[str]) -> tuple[str, int]:
     return head, int(tail)
 
 
-def name_of(task_id: str, map_index: int, nodes: Sequence[str]) -> str:
+def name_of(task_id: str, map_index: int, node: str | None = "") -> str:
     """Return a task instance's name as people read it: ``sync[n2]``, ``process.download[3]``, ``plan``."""
-    if map_index < 0:
-        return task_id
-    is_node = task_id in NODE_TASKS and map_index < len(nodes)
-    return f"{task_id}[{nodes[map_index] if is_node else map_index}]"
+    return task_id if map_index < 0 else f"{task_id}[{node or map_index}]"
 
 
 def run_id_of(context: Context) -> str:

@@ -210,7 +210,7 @@ def tell_failed(ctx: Context, facts: RunFacts, task_ids: Sequence[str], reason: 
     """Tell that a run has failed, with what its tasks have left of why."""
     failures: list[Failure] = []
     try:
-        failures = failures_of(facts.dag_id, facts.run.run_id, task_ids, facts.config.nodes)
+        failures = failures_of(facts.dag_id, facts.run.run_id, task_ids)
     except Exception as error:
         # Whatever is wrong with Airflow's own interface, the mail must go.
         log.warning("What failed in run %s cannot be read", facts.key, exc_info=True)

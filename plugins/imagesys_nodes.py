@@ -15,12 +15,13 @@ import paramiko
 from airflow.providers.ssh.hooks.ssh import SSHHook
 from airflow.providers.ssh.operators.ssh import SSHOperator
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from imagesys_failures import NODE_KEY
 from imagesys_operators import CountryOperator, Job
 
 from imagesys_lib import changes, node_records
 from imagesys_lib.context import Context
 from imagesys_lib.errors import ImageSysError
-from imagesys_lib.nodes import NodeFault, classify, command, parse_space
+from imagesys_lib.nodes import NodeFault, parse_space, question
 from imagesys_lib.runs import Kind
 from imagesys_lib.stages.check import WHOLE, Part, check, daily_part, scrub
 from imagesys_lib.stages.repair import repair
@@ -71,6 +72,11 @@ class NodeOperator(CountryOperator):
     def instance_name(self) -> str:
         """The node's name."""
         return self.node if isinstance(self.node, str) else ""
+
+    def execute(self, context: TaskContext) -> Any:
+        """Run :meth:`work`, and leave the node's name for whoever tells of this task."""
+        context["ti"].xcom_push(key=NODE_KEY, value=self.node)
+        return super().execute(context)
 
     def skip_unfit(self, job: Job) -> None:
         """Raise AirflowSkipException, naming the node and why, where there is nothing to look at."""
@@ -123,23 +129,30 @@ class SyncNodeOperator(NodeOperator, SSHOperator):
     def _prepare(self, ctx: Context, context: TaskContext) -> None:
         node = ctx.node(self.node)
         self.ssh_conn_id = self.node
-        self.command = command(node.root, "prepare")
+        asked = self._asked = question(node.root, "prepare")
+        self.command = asked.line
         self.conn_timeout = round(node.transfer.connect_timeout)
         try:
-            output = b64decode(SSHOperator.execute(self, context)).decode("utf-8", "replace")
-            space = parse_space(output)
-        except (ImageSysError, OSError, ValueError, IndexError, paramiko.SSHException, AirflowException) as error:
+            answer = b64decode(SSHOperator.execute(self, context)).decode()
+            space = asked.parse(self.node, parse_space, answer)
+        except (ImageSysError, OSError, paramiko.SSHException, AirflowException) as error:
             ctx.check_stop()
             fault = error if isinstance(error, NodeFault) else as_node_fault(self.node, error)
             node_records.note(ctx.db, self.node, fault)
             raise fault from None
         log.info("%s has %d MB free", self.node, space.free_bytes >> 20)
 
-    def raise_for_status(self, exit_status: int, stderr: bytes, context: TaskContext | None = None) -> None:  # noqa: ARG002
-        """Raise NodeFault where the command failed; its output is too small for XCom to know of it."""
-        if exit_status != 0:
-            text = stderr.decode("utf-8", "replace").strip()
-            raise NodeFault(self.node, classify(exit_status, text), text[-500:] or f"exit code {exit_status}")
+    def run_ssh_client_command(
+        self,
+        ssh_client: paramiko.SSHClient,
+        command: str,
+        context: TaskContext | None = None,  # noqa: ARG002
+    ) -> bytes:
+        """Return the answer to the command. Raises NodeFault where it is none, or one of a failure."""
+        code, output, messages = self.hook.exec_ssh_client_command(
+            ssh_client, command, timeout=self.cmd_timeout, environment=None, get_pty=False
+        )
+        return self._asked.read(self.node, output, code, messages.decode("utf-8", "replace")).encode()
 
     def on_kill(self) -> None:
         """Stop, and close the connection if there is one (asking for one here would make it)."""

@@ -160,7 +160,7 @@ class CountryOperator(BaseOperator):
         """Keep what was logged from the level on that is mailed; never changes how the task ends."""
         ti = context["ti"]
         try:
-            task = name_of(ti.task_id, ti.map_index, ctx.config.nodes)
+            task = name_of(ti.task_id, ti.map_index, getattr(self, "node", ""))
             gathered.keep(ctx.db, f"{ti.dag_id} {ti.run_id}", task, heard)
         except Exception:
             log.exception("Could not keep what is to be mailed")
@@ -297,8 +297,8 @@ class ReportOperator(CountryOperator):
     def work(self, job: Job) -> Any:
         """See :func:`imagesys_lib.stages.report.report`. Raises WorkLost naming each loss and its remedy."""
         stages = import_module("imagesys_lib.stages.report")
-        ti, nodes = job.context["ti"], job.ctx.config.nodes
-        found = failures_of(ti.dag_id, ti.run_id, job.context["dag"].task_ids, nodes)
+        ti = job.context["ti"]
+        found = failures_of(ti.dag_id, ti.run_id, job.context["dag"].task_ids)
         failures = [failure for failure in found if failure.kind != PreflightMissing.__name__]
         ground = next((failure for failure in failures if failure.name == PREFLIGHT), None)
         if ground or not ti.xcom_pull(task_ids=PREFLIGHT):

@@ -245,7 +245,7 @@ def mail_failure(context: TaskContext) -> None:
     A database that is away fails `find` each hour, and is one trouble; each purge that is unfinished is one of its own.
     """
     run_id = run_id_of(context)
-    failures = failures_of(DAG_ID, run_id, [FIND, ASK, CARRY_OUT], ())
+    failures = failures_of(DAG_ID, run_id, [FIND, ASK, CARRY_OUT])
     told = "An approved purge may be unfinished, or a database away. Read the failed task's log, mend it and clear it."
     incident = "" if {failure.name for failure in failures} == {FIND} else f" {run_id}"
     mail_failed_run(context, DAG_ID, "Purge approval", told, incident)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -396,6 +397,14 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20) -> An
         assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
         time.sleep(0.05)
     return found
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Say whether a process runs no more. One whose parent reaps nobody stays as a zombie for ever."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def in_threads(*works: Callable[[], Any]) -> list[Any]:

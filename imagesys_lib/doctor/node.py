@@ -12,7 +12,8 @@ from imagesys_lib.doctor import web
 from imagesys_lib.doctor.clocks import ahead, database_ahead, require_near
 from imagesys_lib.doctor.finding import Finding, attempt
 from imagesys_lib.errors import EnvironmentFault, ImageSysError
-from imagesys_lib.nodes import NodeFault, NodeSession, script_version
+from imagesys_lib.nodes import Node, NodeFault, NodeSession, script_version
+from imagesys_lib.stages.readiness import ownerless
 from imagesys_lib.stages.sync import require_space
 
 _NOWHERE = "imagesys-doctor-asks-for-nothing"
@@ -32,10 +33,12 @@ def examine(ctx: Context, name: str, check: str) -> Iterator[Finding]:
     def look() -> str:
         node = ctx.node(name)
         with NodeSession(node) as session:
-            _require_version(name, session.version())
+            _require_version(session)
             more.append(attempt(f"{check} clock", lambda: _clock(ctx, session)))
             space = session.prepare()
             more.append(attempt(f"{check} rsync", lambda: _rsync(session)))
+            if marks := ownerless(ctx, session):
+                more.append(_ownerless(f"{check} marks", node, marks))
             if url := ctx.config.node_urls.get(name):
                 more.append(attempt(f"{check} web server", lambda: web.look(ctx, session, url)))
         require_space(ctx, name, space)
@@ -46,10 +49,30 @@ def examine(ctx: Context, name: str, check: str) -> Iterator[Finding]:
     yield from more
 
 
-def _require_version(name: str, there: str) -> None:
+def _ownerless(check: str, node: Node, marks: list[str]) -> Finding:
+    folder = node.root / ".imagesys" / "behind"
+    return Finding(
+        check,
+        False,
+        f"{', '.join(map(repr, marks))} in {folder} keep it from being ready, and no country that is brought to "
+        f"{node.name} is called so.",
+        f"none is needed for a country: the next sync of another one to {node.name} takes its mark away; any other "
+        "file there delete on the node.",
+    )
+
+
+def _require_version(session: NodeSession) -> None:
     """A plain account runs what this code sends along; a forced command is what somebody has installed."""
+    try:
+        there = session.version()
+    except NodeFault as fault:
+        if fault.reason != "refused":
+            raise
+        there = "imagesys-node 4 or older"  # these know no `framed`
     if there != script_version():
-        raise NodeFault(name, "refused", f"{there} is installed there, this code speaks {script_version()}")
+        raise NodeFault(
+            session.node.name, "refused", f"{there} is installed there, this code speaks {script_version()}"
+        )
 
 
 def _rsync(session: NodeSession) -> str:
@@ -59,9 +82,11 @@ def _rsync(session: NodeSession) -> str:
         with tempfile.TemporaryDirectory(prefix="imagesys-doctor-") as folder:
             session.pull([_NOWHERE], Path(folder))
     except NodeFault as fault:
+        if fault.reason == "shell_output":
+            raise
         raise EnvironmentFault(
             f"rsync with node {name} does not do it: {fault.detail}.",
-            remedy=f"install rsync on {name} and let the PATH of its login lead to it (docs/nodes.md).",
+            remedy=f"install rsync on {name}, 3.2 or newer, and let the PATH of its login lead to it (docs/nodes.md).",
         ) from None
     return "speaks with the one here"
 

@@ -12,6 +12,7 @@ MARKS: Mapping[str, str] = {
     LET_GO: "the node was behind for too long and its change was let go",
     "missing": "a check found it missing",
     "wrong_size": "a check found a file of another size",
+    "not_a_file": "a check found a folder, a link or another thing in the place of a file",
     "damaged": "a scrub found other bytes",
     "extra": "a check found files that should not be there",
     "transfer": "its transfer failed",

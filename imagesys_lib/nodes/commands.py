@@ -20,16 +20,22 @@ from imagesys_lib.hashing import parse_thumbnail_path
 SCRIPT = Path(__file__).with_name("imagesys-node")
 _FUNCTION = re.compile(r"^(\w+)\(\) \{$.*?^\}$", re.MULTILINE | re.DOTALL)
 _SETTINGS = "LC_ALL=C; export LC_ALL; umask 022"
+_SUM = re.compile(r"([0-9a-f]{40})  (.+)")
+_VERSION = re.compile(r"imagesys-node \d+")
 _NO_LIMIT = 2**62
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file on a node, below ``<root>/<country>``. Size in bytes, mtime in seconds since 1970."""
+    """One file on a node, below ``<root>/<country>``. Size in bytes, mtime in seconds since 1970.
+
+    ``is_file``: not something else (a folder, a link, a pipe) of a file's name.
+    """
 
     path: str
     size: int
     mtime: float
+    is_file: bool = True
 
 
 @dataclass(frozen=True)
@@ -40,32 +46,33 @@ class Space:
     free_inodes: int
 
 
-def command(root: Path, verb: str, *arguments: str) -> str:
-    """Return the command line by which the node at ``root`` does what ``verb`` of the script says."""
-    wanted = shlex.join([verb, *arguments])
-    return f"{_SETTINGS}; root={shlex.quote(str(root))}\n{_functions(verb)}\nverb_{wanted} # imagesys-node {wanted}"
+def command(root: Path, verb: str, *arguments: str, token: str) -> str:
+    """Return the command line by which the node at ``root`` does what ``verb`` of the script says, framed."""
+    wanted = shlex.join(["framed", token, verb, *arguments])
+    functions = _functions("framed", f"verb_{verb}")
+    return f"{_SETTINGS}; root={shlex.quote(str(root))}\n{functions}\n{wanted} # imagesys-node {wanted}"
 
 
 @cache
 def script_version() -> str:
     """Return what the script says of itself."""
-    found = re.search(r"imagesys-node \d+", SCRIPT.read_text(encoding="utf-8"))
+    found = _VERSION.search(SCRIPT.read_text(encoding="utf-8"))
     assert found is not None
     return found[0]
 
 
 def rsync_program(root: Path) -> str:
     """Return what to give as ``--rsync-path``: rsync puts its arguments behind it."""
-    text = f'{_SETTINGS}; root={shlex.quote(str(root))}\n{_functions("rsync")}\nshift; verb_rsync "$@"'
+    text = f'{_SETTINGS}; root={shlex.quote(str(root))}\n{_functions("verb_rsync")}\nshift; verb_rsync "$@"'
     return f"sh -c {shlex.quote(text)} imagesys-node rsync"
 
 
 @cache
-def _functions(verb: str) -> str:
-    """Return the functions that a verb needs, in the script's order."""
+def _functions(*wanted: str) -> str:
+    """Return some functions, and those that they need, in the script's order."""
     texts = {match[1]: match[0] for match in _FUNCTION.finditer(SCRIPT.read_text(encoding="utf-8"))}
     needed: set[str] = set()
-    ahead = [f"verb_{verb}"]
+    ahead = [*wanted]
     while ahead:
         name = ahead.pop()
         needed.add(name)
@@ -74,23 +81,38 @@ def _functions(verb: str) -> str:
 
 
 def parse_space(output: str) -> Space:
-    """Read the two lines of ``df`` that `space` and `prepare` end with."""
-    lines = [line.split() for line in output.strip().splitlines() if line.strip()]
-    kilobytes, inodes = lines[-2][3], lines[-1][3]
+    """Read the two lines of ``df`` that are the answer to `space` and `prepare`."""
+    bytes_line, inodes_line = (line.split() for line in output.splitlines())
+    kilobytes, inodes = bytes_line[3], inodes_line[3]
     # Some file systems (btrfs, overlays) count no inodes and say 0 or "-": they never run out of them.
-    counted = inodes.isdigit() and lines[-1][1] != "0"
+    counted = inodes.isdigit() and inodes_line[1] != "0"
     return Space(int(kilobytes) * 1024, int(inodes) if counted else _NO_LIMIT)
 
 
 def parse_stat(output: str) -> list[Entry]:
-    """Read the lines of `stat`: regular files alone, for a directory in a file's place is no file."""
+    """Read the lines of `stat`."""
     found = [line.rsplit("\t", 3) for line in output.splitlines()]
-    return [Entry(path, int(size), float(mtime)) for path, size, mtime, mode in found if S_ISREG(int(mode, 16))]
+    return [Entry(path, int(size), float(mtime), S_ISREG(int(mode, 16))) for path, size, mtime, mode in found]
 
 
 def parse_sums(output: str) -> dict[str, str]:
     """Read the lines of `sums`: path to SHA-1 in hex."""
-    return {path: digest for digest, _, path in (line.partition("  ") for line in output.splitlines())}
+    found = [_SUM.fullmatch(line) for line in output.splitlines()]
+    if None in found:
+        raise ValueError("no checksum and path")
+    return {match[2]: match[1] for match in found if match}
+
+
+def parse_known(output: str) -> bool:
+    """Read the word that is the answer to `known`."""
+    return {"yes\n": True, "no\n": False}[output]
+
+
+def parse_version(output: str) -> str:
+    """Read the line that is the answer to `version`."""
+    if not _VERSION.fullmatch(output.strip()):
+        raise ValueError("no name and version")
+    return output.strip()
 
 
 def as_list(paths: Iterable[str]) -> bytes:

@@ -28,15 +28,21 @@ _REMEDIES = {
     "timeout": "look at {node}'s load and network, then clear its sync task.",
     "interrupted": "clear the sync task of {node}.",
     "busy": "another run is at {node} and brings it up to date; clear its sync task if that run has failed.",
+    "shell_output": "let the login shell of {node} be silent where nobody types: in its ~/.bashrc and /etc/profile put "
+    "`case $- in *i*) ;; *) return ;; esac` before what prints or reads (docs/nodes.md).",
     "refused": "install the newest imagesys-node on {node}: the one there does not know this command (docs/nodes.md).",
     "transfer": "read the message above, mend {node}, then clear its sync task.",
 }
 
-_WRONG_SETUP = frozenset({"host_key", "auth", "refused"})
+_WRONG_SETUP = frozenset({"host_key", "auth", "refused", "shell_output"})
 """No waiting helps: somebody must correct a connection or a node."""
 
 _MESSAGES = (  # what ssh and rsync say, in lower case; the first match counts
     ("imagesys-node: refused", "refused"),
+    ("imagesys-node: no list", "shell_output"),
+    ("rather than greeting", "shell_output"),
+    ("is your shell clean", "shell_output"),
+    ("protocol startup error", "shell_output"),
     ("host key verification failed", "host_key"),
     ("remote host identification has changed", "host_key"),
     ("permission denied (publickey", "auth"),
@@ -70,3 +76,10 @@ def classify(returncode: int, stderr: str) -> str:
     if returncode in (12, 20, 255) or returncode < 0 or 128 < returncode < 255:  # a signal, here or there
         return "interrupted"
     return "transfer"
+
+
+def fault_of(node: str, returncode: int, stderr: str) -> NodeFault:
+    """Return the fault of a node where ssh, rsync or a command there failed; it has the last of the messages."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("@@")]
+    detail = "; ".join(lines[-3:]) or f"exit code {returncode}"
+    return NodeFault(node, classify(returncode, stderr), detail[:500])

@@ -88,9 +88,9 @@ class Output(io.RawIOBase):
         return len(data)
 
 
-def buffered(pipe: IO[bytes], watch: Watch) -> io.BufferedReader:
+def buffered(output: io.RawIOBase) -> io.BufferedReader:
     """Return the output of a command to be read in pieces of any size."""
-    return io.BufferedReader(Output(pipe, watch), _BLOCK)
+    return io.BufferedReader(output, _BLOCK)
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
@@ -131,7 +131,7 @@ def run(
         with start(command, stdin=given, stdout=output, stderr=messages) as process:
             watch = Watch(stop, patience, messages)
             try:
-                said = b"" if process.stdout is None else buffered(process.stdout, watch).read(_MOST + 1)
+                said = b"" if process.stdout is None else buffered(Output(process.stdout, watch)).read(_MOST + 1)
                 if len(said) > _MOST:
                     raise Garbled(f"more than {_MOST} bytes came")
                 _wait(process, watch)

@@ -7,6 +7,7 @@ are in one place.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import tempfile
@@ -17,27 +18,31 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
+from imagesys_lib.nodes.answers import Answer, question
 from imagesys_lib.nodes.commands import (
     Entry,
     Space,
     as_list,
-    command,
+    parse_known,
     parse_space,
     parse_stat,
     parse_sums,
+    parse_version,
     rsync_program,
 )
-from imagesys_lib.nodes.faults import Garbled, NodeFault, classify
+from imagesys_lib.nodes.faults import Garbled, NodeFault, fault_of
 from imagesys_lib.nodes.folder import SessionFolder
 from imagesys_lib.nodes.node import Node
-from imagesys_lib.nodes.running import Silent, Watch, buffered, run, start
+from imagesys_lib.nodes.running import Ended, Output, Silent, Watch, buffered, run, start
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _PATIENCE = 5  # times `transfer.io_timeout`: a busy disk may think for longer than a network
 _FEW_INODES = 100
+_GOODBYE = 10.0  # seconds that the end of a connection may take
 
 
 class NodeSession:
@@ -67,13 +72,14 @@ class NodeSession:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        subprocess.run(
-            ["ssh", "-F", str(self._config), "-O", "exit", self.node.name],
-            capture_output=True,
-            check=False,
-            timeout=30,
-        )
-        self._folder.remove()
+        goodbye = ["ssh", "-F", str(self._config), "-O", "exit", self.node.name]
+        try:
+            subprocess.run(goodbye, capture_output=True, check=False, timeout=_GOODBYE)
+        except subprocess.TimeoutExpired:
+            log.warning("%s: its connection does not close within %g s and is killed", self.node.name, _GOODBYE)
+            self._folder.kill_users()
+        finally:
+            self._folder.remove()
 
     def _write_config(self) -> None:
         node, folder = self.node, self._folder.path
@@ -109,24 +115,22 @@ class NodeSession:
         body = "".join(f"  {key} {value}\n" for key, value in options.items())
         self._config.write_text(f"Host {node.name}\n{body}", encoding="utf-8")
 
-    def _fault(self, returncode: int, stderr: str) -> NodeFault:
-        lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("@@")]
-        detail = "; ".join(lines[-3:]) or f"exit code {returncode}"
-        return NodeFault(self.node.name, classify(returncode, stderr), detail[:500])
-
-    def _call(
+    def _run(
         self, command: list[str], *, data: bytes = b"", patience: float | None = None, detached: bool = False
-    ) -> bytes:
-        """Run one command and return its output. Raises NodeFault if it fails or is silent for ``patience`` seconds."""
+    ) -> Ended:
+        """Run one command. Raises NodeFault if it is silent for ``patience`` seconds, or talks for ever."""
         try:
-            ended = run(command, data=data, stop=self._stop, patience=patience, detached=detached)
+            return run(command, data=data, stop=self._stop, patience=patience, detached=detached)
         except Silent as silent:
             raise NodeFault(self.node.name, "timeout", str(silent)) from None
         except Garbled as garbled:
-            raise NodeFault(self.node.name, "transfer", str(garbled)) from None
+            raise NodeFault(self.node.name, "shell_output", str(garbled)) from None
+
+    def _call(self, command: list[str], **options: Any) -> None:
+        """Run one command, whose output is of no interest. Raises NodeFault if it fails, too."""
+        ended = self._run(command, **options)
         if ended.returncode != 0:
-            raise self._fault(ended.returncode, ended.messages)
-        return ended.output
+            raise fault_of(self.node.name, ended.returncode, ended.messages)
 
     @property
     def _patience(self) -> float:
@@ -135,51 +139,46 @@ class NodeSession:
     def _ssh(self, line: str) -> list[str]:
         return ["ssh", "-F", str(self._config), self.node.name, line]
 
-    def _ask(self, verb: str, *arguments: str, data: bytes = b"") -> str:
-        """Have the node do what a verb says and return its output. Raises NodeFault if it fails."""
-        line = command(self.node.root, verb, *arguments)
-        output = self._call(self._ssh(line), data=data, patience=self._patience)
-        return output.decode("utf-8", "replace")
-
-    def _read(self, parse: Callable[[str], T], verb: str, *arguments: str, data: bytes = b"") -> T:
-        """Ask, and return the answer as ``parse`` reads it. Raises NodeFault, also if it cannot be read."""
-        output = self._ask(verb, *arguments, data=data)
-        try:
-            return parse(output)
-        except (ValueError, IndexError):
-            detail = f"the answer to `{verb}` makes no sense: {output[:100]!r}"
-            raise NodeFault(self.node.name, "transfer", detail) from None
+    def _ask(self, parse: Callable[[str], T], verb: str, *arguments: str, data: bytes = b"") -> T:
+        """Have the node do what a verb says, and return its answer as ``parse`` reads it. Raises NodeFault."""
+        asked, name = question(self.node.root, verb, *arguments), self.node.name
+        ended = self._run(self._ssh(asked.line), data=asked.list(data), patience=self._patience)
+        return asked.parse(name, parse, asked.read(name, ended.output, ended.returncode, ended.messages))
 
     def version(self) -> str:
         """Return the name and version of the script that answers: of a forced command the one installed there."""
-        return self._ask("version").strip()
+        return self._ask(parse_version, "version")
 
     def clock(self) -> float:
         """Return the node's time, in seconds since 1970."""
-        return self._read(float, "clock")
+        return self._ask(float, "clock")
 
     def prepare(self) -> Space:
         """Make the node's own folders, sweep old leftovers and return what is free."""
-        return self._read(parse_space, "prepare")
+        return self._ask(parse_space, "prepare")
 
     def space(self) -> Space:
         """Return what is free."""
-        return self._read(parse_space, "space")
+        return self._ask(parse_space, "space")
 
     def set_behind(self, country: str, behind: bool) -> None:
         """Note that a country's files are behind here, or are no more.
 
         ``.imagesys/ready``, which a load balancer can look at, is there while none is.
         """
-        self._ask("behind", country, "yes" if behind else "no")
+        self._ask(str, "behind", country, "yes" if behind else "no")
+
+    def marks(self) -> list[str]:
+        """Return the countries that are noted as behind here, or whatever else lies among these notes."""
+        return self._ask(str.splitlines, "behind")
 
     def is_known(self, country: str) -> bool:
         """Say whether a country's folders are still there that once held all that they should."""
-        return self._ask("known", country).strip() == "yes"
+        return self._ask(parse_known, "known", country)
 
     def set_known(self, country: str, known: bool) -> None:
         """Note that what the node lacks of a country the database knows; or, with False, that nobody can say."""
-        self._ask("known", country, "yes" if known else "no")
+        self._ask(str, "known", country, "yes" if known else "no")
 
     def push(self, source: Path, paths: Sequence[str]) -> None:
         """Copy the listed files from below ``source`` to below the root, each by an atomic rename."""
@@ -217,43 +216,50 @@ class NodeSession:
         """Delete the listed thumbnails below the root; those that are gone already are no fault."""
         parted = [path.rsplit("/", 4) for path in sorted(paths)]  # a thumbnail's own path has four parts
         for country, group in groupby(parted, key=lambda parts: parts[0]):
-            self._ask("delete", country, data=as_list("/".join(parts[1:]) for parts in group))
+            self._ask(str, "delete", country, data=as_list("/".join(parts[1:]) for parts in group))
 
     def stat(self, country: str, paths: Iterable[str]) -> list[Entry]:
-        """Return those of the listed thumbnails that are there, in path order."""
+        """Return those of the listed thumbnails that are there, in path order; files alone."""
+        return [entry for entry in self.entries(country, paths) if entry.is_file]
+
+    def entries(self, country: str, paths: Iterable[str]) -> list[Entry]:
+        """Return whatever is there of the listed names, in path order."""
         listed = as_list(paths)
-        found = self._read(parse_stat, "stat", country, data=listed) if listed else []
+        found = self._ask(parse_stat, "stat", country, data=listed) if listed else []
         return sorted(found, key=lambda entry: entry.path)
 
     def sums(self, country: str, paths: Iterable[str]) -> dict[str, str]:
         """Return the SHA-1 of those of the listed thumbnails that are there, in hex."""
         listed = as_list(paths)
-        return self._read(parse_sums, "sums", country, data=listed) if listed else {}
+        return self._ask(parse_sums, "sums", country, data=listed) if listed else {}
 
     @contextmanager
     def listing(self, country: str, prefix: str = "") -> Iterator[IO[bytes]]:
         """Give the stream of every file below ``<root>/<country>``: path, tab, bytes, zero byte, in byte order.
 
+        Of what has a thumbnail's name and is no file the letter stands there that `find` has for its type.
+
         ``prefix`` narrows it to a folder, such as ``a/0``; paths stay relative to the country. Raises NodeFault at the
         end of the block if the node failed on the way: what was read until then is not all; and where the block raises
         Garbled. Nothing comes before all files are found and sorted, but a sign of life for every folder does.
         """
-        line = command(self.node.root, "list", country, *([prefix] if prefix else []))
+        asked, name = question(self.node.root, "list", country, *([prefix] if prefix else [])), self.node.name
         with (
             tempfile.TemporaryFile() as messages,
-            start(self._ssh(line), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process,
+            start(self._ssh(asked.line), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process,
         ):
             assert process.stdout is not None
-            stream = buffered(process.stdout, Watch(self._stop, self._patience, messages))
+            answer = Answer(Output(process.stdout, Watch(self._stop, self._patience, messages)), asked.token)
+            stream = buffered(answer)
             try:
                 yield stream
                 left = stream.read(1)
             except Silent as silent:
                 process.kill()
-                raise NodeFault(self.node.name, "timeout", str(silent)) from None
+                raise NodeFault(name, "timeout", str(silent)) from None
             except Garbled as garbled:
                 process.kill()
-                raise NodeFault(self.node.name, "transfer", str(garbled)) from None
+                raise asked.garbled(name, garbled) from None
             except BaseException:
                 process.kill()
                 raise
@@ -262,8 +268,7 @@ class NodeSession:
                 return
             returncode = process.wait()
             messages.seek(0)
-            if returncode != 0:
-                raise self._fault(returncode, messages.read().decode("utf-8", "replace"))
+            asked.judge(name, answer, returncode, messages.read().decode("utf-8", "replace"))
 
 
 @cache

@@ -9,15 +9,18 @@ folders gone says so for all.
 from __future__ import annotations
 
 import logging
+import re
 
 from imagesys_lib import changes, node_records
-from imagesys_lib.config import load_config
+from imagesys_lib.config import CountryConfig, load_config
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import probe
 from imagesys_lib.errors import EnvironmentFault, NotMade
-from imagesys_lib.nodes import NodeSession
+from imagesys_lib.nodes import Node, NodeSession
 
 log = logging.getLogger(__name__)
+
+_COUNTRY = re.compile("[a-z]{2}")
 
 
 def recognise(ctx: Context, node: NodeSession) -> bool:
@@ -70,14 +73,43 @@ def _is_relied_on(other: Context, node_name: str) -> bool:
 
 
 def is_behind(ctx: Context, node_name: str) -> bool:
-    """Say whether a node has changes to apply, or lacks images that were let go or found missing."""
-    return bool(changes.pending(ctx.db, node_name, 1)) or node_records.is_lacking(ctx.db, node_name)
+    """Say whether a node has changes to apply, or lacks images that were let go, not staged or found missing."""
+    return bool(changes.pending(ctx.db, node_name, 1)) or node_records.is_lacking(ctx.db, node_name, ctx.config.nodes)
 
 
 def update_readiness(ctx: Context, node: NodeSession) -> bool:
-    """Put the node's ready file there, or take it away; return whether it is ready."""
+    """Put the node's ready file there, or take it away; return whether it is ready as far as this country goes."""
     ready = not is_behind(ctx, node.node.name) and node.is_known(ctx.country)
     if ready:
         node.set_known(ctx.country, True)  # with the folders that it has now
     node.set_behind(ctx.country, not ready)
+    for country in filter(_COUNTRY.fullmatch, ownerless(ctx, node) if ready else ()):
+        log.warning(
+            "%s %s: its mark for %s is taken away: that country is not brought there",
+            ctx.country.upper(),
+            node.node.name,
+            country,
+        )
+        node.set_behind(country, False)
     return ready
+
+
+def ownerless(ctx: Context, node: NodeSession) -> list[str]:
+    """Return for which countries a node is marked behind though it is none of theirs: nobody brings it up to date."""
+    countries = load_config()
+    return [mark for mark in node.marks() if mark not in countries or not _is_of(countries[mark], ctx, node.node)]
+
+
+def _is_of(config: CountryConfig, ctx: Context, node: Node) -> bool:
+    """Say whether a country is brought to a node, by this name or another; where that cannot be told, it is."""
+    other = Context(config, ctx.resolver, ctx.stop)
+    try:
+        return node.name in config.nodes or any(_is_same(other.node(name), node) for name in config.nodes)
+    except EnvironmentFault:
+        return True
+    finally:
+        other.close()
+
+
+def _is_same(one: Node, other: Node) -> bool:
+    return (one.host, one.port, one.root) == (other.host, other.port, other.root)

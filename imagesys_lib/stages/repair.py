@@ -24,7 +24,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, named_lock, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.hashing import parse_thumbnail_path
-from imagesys_lib.node_records import EXTRA, REPAIR_FIGURES
+from imagesys_lib.node_records import EXTRA, NOT_A_FILE, REPAIR_FIGURES
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.stages.check import expected_on, spared_from, stat_images
 from imagesys_lib.stages.halves import in_halves
@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 _GROUP = CHUNK
 """Images that travel together. Measured: with more the steps of the pipeline wait for each other longer."""
+
+_DOUBTFUL = (EXTRA, NOT_A_FILE)
+"""Reasons of marks that say that there is too much of an image, not that it lacks something."""
 
 _SPACE_EVERY = 10  # groups
 _TELL_EVERY = 30.0  # seconds
@@ -230,7 +233,7 @@ class _Repair:
         return Plan(
             marks,
             self._lacking([row for row in present if not row.pending], marks),
-            [h for h, reason in marks.items() if h not in spared and (h not in known or reason == EXTRA)],
+            [h for h, reason in marks.items() if h not in spared and (h not in known or reason in _DOUBTFUL)],
             spared,
         )
 
@@ -246,8 +249,8 @@ class _Repair:
         return node_records.marked_lately(self.ctx.db, self.name, extra, self.ctx.config.check.extra_grace_hours)
 
     def _lacking(self, images: list[Row], marks: dict[str, str]) -> list[Row]:
-        """Return the images that the node needs: one marked for its extra files mostly has its own whole."""
-        doubtful = [image for image in images if marks[image.image_hash] == EXTRA]
+        """Return the images that the node needs: one marked for what is too much mostly has its own whole."""
+        doubtful = [image for image in images if marks[image.image_hash] in _DOUBTFUL]
         there = sizes(self.node, self.ctx.country, doubtful)
         whole = {image.image_hash for image in doubtful if is_among(there, image)}
         return [image for image in images if image.image_hash not in whole]
@@ -289,10 +292,10 @@ class _Repair:
         spared = spared_from(self.ctx)
         expected = {e.image_hash: e for e in expected_on(self.ctx, self.name, plan.unwanted)}
         paths = []
-        for entry in stat_images(self.node, self.ctx.country, plan.unwanted):
+        for entry in stat_images(self.node, self.ctx.country, plan.unwanted, files_alone=False):
             image_hash, end = parse_thumbnail_path(entry.path) or ("", "")
             want = expected.get(image_hash)
-            unwanted = want is None or (not want.pending and end not in want.sizes)
+            unwanted = want is None or (not want.pending and (end not in want.sizes or not entry.is_file))
             if unwanted and entry.mtime <= spared:
                 paths.append(f"{self.ctx.country}/{entry.path}")
         return paths

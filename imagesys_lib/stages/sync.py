@@ -16,6 +16,7 @@ from imagesys_lib import changes, node_records, runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, chunks, named_lock
 from imagesys_lib.errors import LockHeld
+from imagesys_lib.node_records import NOT_STAGED
 from imagesys_lib.nodes import NodeFault, NodeSession, Space
 from imagesys_lib.runs import Run
 from imagesys_lib.stages.halves import in_halves
@@ -165,7 +166,7 @@ class _Sync:
             require_space(self.ctx, self.name, self.node.space())
         failed += push(self.node, self.ctx.staging.out, staged)
         reasons = {image.image_hash: "transfer" for image in failed}
-        node_records.mark(self.ctx.db, self.name, reasons | {image.image_hash: "not_staged" for image in unstaged})
+        node_records.mark(self.ctx.db, self.name, reasons | {image.image_hash: NOT_STAGED for image in unstaged})
         not_done = {image.image_id for image in failed}
         arrived = [image for image in staged if image.image_id not in not_done]
         deleted = [image for image in absent if image.image_id not in not_done]

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -315,11 +316,13 @@ def _end_session(daemon: process.Record, wanted: Callable[[psutil.Process], bool
     if leader is not None and leader != daemon.start_time:
         return  # the session has ended and its number belongs to somebody else
     for number, patience in ((signal.SIGTERM, 6.0), (signal.SIGKILL, 5.0)):
-        members = [one for one in _members(daemon.pid) if wanted(one)]
+        members = [one for one in _members(daemon.pid) if process.start_time_of(one.pid) and wanted(one)]
         for member in members:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.send_signal(number)
-        psutil.wait_procs(members, timeout=patience)
+        until = time.monotonic() + patience
+        while any(process.start_time_of(member.pid) for member in members) and time.monotonic() < until:
+            time.sleep(0.05)
 
 
 def _members(session: int) -> list[psutil.Process]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 from unittest.mock import MagicMock
 from zoneinfo import ZoneInfo
@@ -16,10 +17,12 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import read
 from imagesys_lib.db.schema import lis_nodes
 from imagesys_lib.nodes import NodeFault
+from imagesys_lib.runs import Run
 from imagesys_lib.stages.check.parts import of_day
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
+from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox.settings import PROJECT
 from tests.world import DAY, World, drop_connection
@@ -54,6 +57,33 @@ def test_the_daily_run_makes_every_good_photo_live(world: World, uk: Any) -> Non
     trees = world.trees()
     assert trees["n1"] == trees["n2"] == trees["n3"]
     assert len(trees["n1"]) == 2 * len(live)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_failed_task_is_named_by_its_node_though_the_configuration_lists_others_by_now(
+    world: World, uk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import imagesys_lib.stages.report as stages
+
+    world.seed(5)
+    named: list[str] = []
+    report = stages.report
+
+    def listening(ctx: Context, run: Run, failures: Sequence[str]) -> object:
+        named.extend(failures)
+        return report(ctx, run, failures)
+
+    def edited(ctx: Context) -> int:
+        world.configure(nodes=["n2", "n3", "n1"])
+        return publish(ctx)
+
+    monkeypatch.setattr(stages, "report", listening)
+    monkeypatch.setattr("imagesys_lib.stages.publish.publish", edited)
+    world.sandbox.nodes.stop_node("n2")
+    run = uk.test(logical_date=dt.datetime.combine(DAY + dt.timedelta(days=1), dt.time(3), tzinfo=LONDON))
+
+    assert run.state == "failed"
+    assert named == ["sync[n2]"]
 
 
 def make_thumbnails(world: World) -> None:

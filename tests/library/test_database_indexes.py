@@ -301,7 +301,7 @@ def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:
             changes.backlog(ctx.db, node)
             changes.backlog(ctx.db, node, run.run_id)
             changes.next_group(ctx.db, node)
-            node_records.is_lacking(ctx.db, node)
+            node_records.is_lacking(ctx.db, node, ctx.config.nodes)
             list(expected_on(ctx, node))
             list(expected_on(ctx, node, ["0" * 40]))
             for folder in (*WHOLE.folders, *of_day(DAY).folders):

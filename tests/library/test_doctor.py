@@ -18,6 +18,7 @@ from imagesys_lib.doctor import database, etl
 from imagesys_lib.doctor.finding import attempt
 from include.sandbox.nodes import RESTRICTED, Node
 from include.sandbox.settings import LOOPBACK
+from tests.library.test_node_answers import shell
 from tests.world import COUNTRY, World, drop_connection, set_connection
 
 SOUND = {
@@ -280,21 +281,38 @@ def test_a_nodes_disk_below_its_floor(patient: World, floor: dict[str, int], wor
     assert all(words in text and "Remedy: free" in text for text in found.values())
 
 
-def test_a_forced_command_of_another_version(patient: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("now", "then", "named"),
+    [
+        ("imagesys-node 5", "imagesys-node 1", "imagesys-node 1"),
+        ('"$1" = framed', '"$1" = unheard-of', "imagesys-node 4 or older"),
+    ],
+    ids=["another", "before answers were framed"],
+)
+def test_a_forced_command_of_another_version(patient: World, tmp_path: Path, now: str, then: str, named: str) -> None:
     node = patient.sandbox.nodes[RESTRICTED]
     keys = node.directory / "authorized_keys"
     before = keys.read_text()
     command = before.split('command="')[1].split()[1]
     old = tmp_path / "imagesys-node"
-    old.write_text(Path(command).read_text().replace("imagesys-node 4", "imagesys-node 1"))
+    old.write_text(Path(command).read_text().replace(now, then))
     keys.write_text(before.replace(command, str(old)))
     try:
         found = bad(patient)
     finally:
         keys.write_text(before)
     assert found.keys() == {f"node {RESTRICTED}"}
-    assert "imagesys-node 1 is installed there, this code speaks imagesys-node 4" in found[f"node {RESTRICTED}"]
+    assert f"{named} is installed there, this code speaks imagesys-node 5" in found[f"node {RESTRICTED}"]
     assert "install the newest imagesys-node" in found[f"node {RESTRICTED}"]
+
+
+def test_a_login_shell_with_a_banner(patient: World) -> None:
+    with shell(patient, "n1", "echo Welcome; run"):
+        found = bad(patient)
+    assert found.keys() == {"node n1 rsync"}
+    assert "shell_output" in found["node n1 rsync"]
+    assert "Welcome" in found["node n1 rsync"]
+    assert "Remedy: let the login shell of n1 be silent" in found["node n1 rsync"]
 
 
 def test_a_node_whose_clock_is_wrong(patient: World, shim: Path) -> None:

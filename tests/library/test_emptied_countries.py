@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db.upgrade import upgrade
+from imagesys_lib.doctor.node import examine
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
+from include.sandbox.config import write_config
 from tests.library.test_emptied_node import is_ready
-from tests.world import World, remove_below, set_connection
+from tests.world import QUICK, World, remove_below, set_connection
 
 Entries = dict[str, ManifestEntry]
 
@@ -90,3 +94,40 @@ def test_a_country_that_cannot_be_asked_counts_as_behind(world: World, live: Ent
     remove_below(world.root("n2"))
     refill(world.ctx)
     assert not is_ready(world, "n2")
+
+
+@pytest.mark.parametrize("away", ["the node", "the country", "the node by another name"])
+def test_a_country_that_is_brought_to_a_node_no_more_does_not_keep_it_from_being_ready(
+    world: World, live: Entries, other: Context, away: str
+) -> None:
+    remove_below(world.root("n2"))
+    refill(other)
+    refill(world.ctx)
+    with NodeSession(world.ctx.node("n2")) as node:
+        node.set_behind("de", True)
+    sync(world.ctx, "n2")
+    assert not is_ready(world, "n2")
+    nodes = ["n1", "other" if away == "the node by another name" else "n3"]
+    world.patch.setenv("AIRFLOW_CONN_OTHER", os.environ["AIRFLOW_CONN_N2"])
+    file = write_config(world.sandbox.settings, QUICK, {"de": {"nodes": nodes, "quorum": 1}})
+    if away == "the country":
+        countries = yaml.safe_load(file.read_text())
+        del countries["countries"]["de"]
+        file.write_text(yaml.safe_dump(countries))
+    found = {finding.check: str(finding) for finding in examine(world.ctx, "n2", "node n2")}
+    sync(world.ctx, "n2")
+    assert is_ready(world, "n2") is (away != "the node by another name")
+    assert ("node n2 marks" in found) is is_ready(world, "n2")
+    if is_ready(world, "n2"):
+        assert "'de'" in found["node n2 marks"]
+        assert ".imagesys/behind keep it from being ready" in found["node n2 marks"]
+
+
+def test_what_else_lies_among_the_marks_is_left_alone_and_named(world: World, live: Entries) -> None:
+    with NodeSession(world.ctx.node("n2")) as node:
+        node.set_behind("uk", True)
+    (world.root("n2") / ".imagesys" / "behind" / ".nfs 0001").touch()
+    sync(world.ctx, "n2")
+    assert not is_ready(world, "n2")
+    found = {finding.check: str(finding) for finding in examine(world.ctx, "n2", "node n2")}
+    assert "'.nfs 0001' in " in found["node n2 marks"]

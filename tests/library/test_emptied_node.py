@@ -227,3 +227,30 @@ def test_an_image_is_not_given_up_because_a_peer_has_not_all_of_its_disk(
     assert len(world.live()) == 40
     assert [repair(world.ctx, name).restored for name in ("n2", "n3")] == [1, 1]
     assert_equal_nodes(world)
+
+
+def test_a_node_whose_files_were_not_staged_any_more_is_not_ready_before_a_peer_has_given_them(world: World) -> None:
+    paths = made(world, 12)
+    sync(world.ctx, "n1")
+    sync(world.ctx, "n3")
+    publish(world.ctx)
+    assert world.count() == {"live": 12}
+    for path in paths:
+        (world.staging / "out" / path).unlink()
+    assert sync(world.ctx, "n2").set_aside == 12
+    assert world.tree("n2") == {}
+    assert not is_ready(world, "n2")
+    sync(world.ctx, "n2")
+    check(world.ctx, "n2")
+    assert not is_ready(world, "n2")
+    assert repair(world.ctx, "n2").restored == 12
+    assert is_ready(world, "n2")
+    assert len(assert_equal_nodes(world)) == 24
+
+
+def test_what_no_node_holds_keeps_none_from_being_ready(world: World) -> None:
+    for path in made(world, 3):
+        (world.staging / "out" / path).unlink()
+    world.sync_all()
+    assert [is_ready(world, name) for name in NODES] == [True] * 3
+    assert world.live() == {}

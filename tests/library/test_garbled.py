@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from imagesys_lib import node_records
 from imagesys_lib.db.schema import lis_node_repairs
-from imagesys_lib.nodes import Garbled, NodeFault, NodeSession, running, session
-from imagesys_lib.nodes import command as asked
+from imagesys_lib.nodes import Garbled, NodeFault, NodeSession, answers, running
 from imagesys_lib.stages.check import check, differences
 from imagesys_lib.stages.check.compare import Page
 from imagesys_lib.stages.sync import sync
@@ -23,11 +23,18 @@ A = "0/1/2/" + "3" * 37
 RECORD = f"{A}.1.jpg\t5\0".encode()
 
 
-def answering(world: World, **answers: str) -> None:
-    """Have nodes run another program in place of some verbs."""
-    world.patch.setattr(
-        session, "command", lambda root, verb, *arguments: answers.get(verb) or asked(root, verb, *arguments)
-    )
+def answering(world: World, **programs: str) -> None:
+    """Have nodes run another program in place of some verbs; what it prints comes as an answer does."""
+    asked = answers.command
+
+    def command(root: Path, verb: str, *arguments: str, token: str) -> str:
+        line = asked(root, verb, *arguments, token=token)
+        last = f"framed {token} {verb}"
+        return (
+            line.replace(f"\n{last}", f"\nverb_{verb}() {{ {programs[verb]}; }}\n{last}") if verb in programs else line
+        )
+
+    world.patch.setattr(answers, "command", command)
 
 
 class Endless(io.RawIOBase):
@@ -75,9 +82,9 @@ def test_an_answer_that_makes_no_sense_is_a_fault_of_the_node(
         answer = "printf 'a\\tb\\tc\\t81a4'"  # no answer at all says that there is no such file
     with NodeSession(world.ctx.node("n1")) as node:
         answering(world, **{verb: answer})
-        with pytest.raises(NodeFault, match=f"transfer: the answer to `{verb}` makes no sense") as caught:
+        with pytest.raises(NodeFault, match=f"shell_output: the answer to `{verb}`: it makes no sense") as caught:
             ask(node)
-    assert caught.value.reason == "transfer"
+    assert caught.value.reason == "shell_output"
 
 
 def test_a_sync_of_a_node_that_makes_no_sense_is_noted(world: World) -> None:
@@ -94,7 +101,7 @@ def test_a_check_of_a_node_that_makes_no_sense_is_a_fault_and_no_finding(
     answering(world, list=answer)
     with pytest.raises(NodeFault) as caught:
         check(world.ctx, "n1")
-    assert caught.value.reason == "transfer"
+    assert caught.value.reason == "shell_output"
     assert world.rows(sa.select(lis_node_repairs)) == []
 
 

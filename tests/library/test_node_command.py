@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesys_lib.nodes import NodeFault, NodeSession, command
+from imagesys_lib.nodes import NodeFault, NodeSession, question
 from imagesys_lib.nodes.commands import SCRIPT, as_list, rsync_program
 from include.sandbox.nodes import RESTRICTED
 from tests.world import World
@@ -250,10 +250,11 @@ def test_a_node_is_ready_when_no_country_is_behind(root: Path) -> None:
 
 
 def test_only_the_last_words_of_a_command_count(root: Path) -> None:
-    said = command(root, "version")
-    assert len(said.splitlines()) > 1
-    assert asked(root, said).stdout == "imagesys-node 4\n"
-    assert asked(root, f"rm -rf {root}; imagesys-node version").stdout == "imagesys-node 4\n"
+    said = question(root, "version")
+    assert len(said.line.splitlines()) > 1
+    done = asked(root, said.line)
+    assert said.read("n1", done.stdout.encode(), done.returncode, done.stderr) == "imagesys-node 5\n"
+    assert asked(root, f"rm -rf {root}; imagesys-node version").stdout == "imagesys-node 5\n"
     assert list(state(root)) != []
 
 
@@ -306,7 +307,7 @@ def test_a_link_in_the_tree_is_not_written_through(world: World, tmp_path: Path)
 
 def test_what_an_old_script_does_not_know_is_a_fault_with_its_remedy(world: World) -> None:
     with NodeSession(world.ctx.node(RESTRICTED)) as node, pytest.raises(NodeFault) as caught:
-        node._ask("list", "uk", "0/1/2/3")
+        node._ask(str, "list", "uk", "0/1/2/3")
     assert caught.value.reason == "refused"
     assert "install the newest imagesys-node on n2" in str(caught.value)
 
@@ -321,9 +322,9 @@ def test_a_long_list_reaches_a_node_that_is_slow_to_begin(world: World) -> None:
     """More than a pipe holds, and an answer that takes longer than the wait between two looks."""
     paths = [f"{number:05x}"[0] + "/1/2/" + f"{number:037x}.1.jpg" for number in range(3000)]
     with NodeSession(world.ctx.node("n1")) as node:
-        line = f"sleep 1.5; {command(node.node.root, 'stat', 'uk')}"
-        output = node._call(node._ssh(line), data=as_list(paths))
-    assert output == b""
+        said = question(node.node.root, "stat", "uk")
+        ended = node._run(node._ssh(f"sleep 1.5; {said.line}"), data=said.list(as_list(paths)))
+    assert said.read("n1", ended.output, ended.returncode, ended.messages) == ""
 
 
 def test_a_listing_follows_no_link_in_the_place_of_a_folder_above_its_own(root: Path, tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from imagesys_lib.nodes import NodeSession
+import psutil
+
+from imagesys_lib.nodes import NodeSession, session
 from tests.library.test_orphans import kill_alone
 from tests.library.test_sync import made, with_connection
-from tests.world import World, wait_for
+from tests.world import World, has_ended, wait_for
 
 
 @contextlib.contextmanager
@@ -57,3 +59,18 @@ def _kill_and_come_back(world: World, temporary: Path) -> None:
             assert other.space().free_bytes > 0
     assert folders() == set()
     assert link.is_symlink()
+
+
+def test_a_connection_that_does_not_close_fails_no_finished_work_and_leaves_nothing(world: World) -> None:
+    with_connection(world, "n1", key_file="", private_key=world.sandbox.nodes["n1"].client_key.read_text())
+    world.patch.setattr(session, "_GOODBYE", 1.0)
+    with temporary(world) as folder:
+        with NodeSession(world.ctx.node("n1")) as node:
+            (here,) = folder.glob("imagesys-ssh-*")
+            (master,) = [
+                one for one in psutil.process_iter(["cmdline"]) if str(here) in " ".join(one.info["cmdline"] or ())
+            ]
+            assert node.space().free_bytes > 0
+            master.suspend()
+        assert list(folder.iterdir()) == []
+        wait_for(lambda: has_ended(master), "the connection to end")

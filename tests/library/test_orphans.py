@@ -17,10 +17,11 @@ from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
+from include.sandbox.process import start_time_of
 from tests.library.test_node_faults import receivers
 from tests.library.test_sync import made
 from tests.library.trees import assert_equal_nodes
-from tests.world import NODES, World, remove_below, wait_for
+from tests.world import NODES, World, has_ended, remove_below, wait_for
 
 Entries = dict[str, ManifestEntry]
 
@@ -74,7 +75,7 @@ def test_a_command_dies_with_who_waits_for_it() -> None:
         wait_for(lambda: [c.name() for c in psutil.Process(child.pid).children()] == ["sleep"], "the command")
         (sleeping,) = psutil.Process(child.pid).children()
         child.kill()
-    assert sleeping.wait(10) is None  # no child of ours, so nobody knows how it ended
+    wait_for(lambda: has_ended(sleeping), "the command to end with it", 10)
 
 
 @pytest.mark.parametrize("setpriv", ["", "#!/bin/sh\necho unknown option >&2\nexit 1\n"], ids=["missing", "too simple"])
@@ -91,3 +92,29 @@ def test_a_machine_that_cannot_make_them_die_runs_them_all_the_same(
         assert running.run(["echo", "x"]).output == b"x\n"
     finally:
         running._dying_with_us.cache_clear()
+
+
+REAPS_NOBODY = """
+import ctypes, subprocess, sys, time
+assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER: orphans below become ours
+orphans_parent = subprocess.Popen(["sh", "-c", "sleep 60 & echo $!"], stdout=subprocess.PIPE, text=True)
+print(orphans_parent.stdout.readline(), end="", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_process_that_nobody_reaps_has_ended() -> None:
+    """As in a container whose first process is no init."""
+    with subprocess.Popen([sys.executable, "-c", REAPS_NOBODY], stdout=subprocess.PIPE, text=True) as init:
+        try:
+            assert init.stdout is not None
+            orphan = psutil.Process(int(init.stdout.readline()))
+            wait_for(lambda: orphan.ppid() == init.pid, "it to be an orphan")
+            assert not has_ended(orphan)
+            assert start_time_of(orphan.pid) is not None
+            orphan.kill()
+            wait_for(lambda: has_ended(orphan), "it to end")
+            assert psutil.pid_exists(orphan.pid)  # what looks for its number alone would wait for ever
+            assert start_time_of(orphan.pid) is None
+        finally:
+            init.kill()

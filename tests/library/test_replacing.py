@@ -22,14 +22,15 @@ from include.sandbox import ManifestEntry
 from tests.library.test_node_faults import receivers
 from tests.library.trees import assert_equal_nodes, wanted
 from tests.library.watch import beside
-from tests.world import NODES, World, wait_for
+from tests.world import NODES, World, has_ended, wait_for
 
 Entries = dict[str, ManifestEntry]
 
 LARGER = [{"width": 400, "height": 400, "mode": "crop"}, {"width": 800, "height": 600, "mode": "fit"}]
 """So large that a transfer under a limit is nearly always in the middle of a file."""
 
-SECONDS = 6  # that a push takes
+SECONDS = 60  # that a push would take; it is killed as soon as a file is half way there, however slow the machine is
+LOOKS = 6  # that visitors take at the least
 
 
 class Visitors:
@@ -98,13 +99,15 @@ def test_a_remake_killed_on_its_way_to_a_node_leaves_every_file_old_or_new(
         for _ in range(2):  # after the first kill it tries once more by itself
             leftovers = set(temporary.iterdir())
             wait_for(
-                lambda known=leftovers: arrived() > 2 and set(temporary.iterdir()) - known, "a file half way there"
+                lambda known=leftovers: arrived() > 2 and set(temporary.iterdir()) - known, "a file half way there", 60
             )
             victims = senders(child) if end == "sender" else receivers(world, node)
             assert victims
+            for process in victims:  # first all are held, so that none sees another's end and says something of its own
+                process.suspend()
             for process in victims:
                 process.kill()
-            psutil.wait_procs(victims, 10)
+            wait_for(lambda killed=victims: all(map(has_ended, killed)), "the killed to end")
         assert child.wait(60) == 1
         there = world.tree(node)
         assert 0 < sum(there[path] == new[path] for path in changed) < len(changed)
@@ -114,7 +117,7 @@ def test_a_remake_killed_on_its_way_to_a_node_leaves_every_file_old_or_new(
         world.reconfigure(sizes=LARGER)
         world.sync_all()
         publish(world.ctx)
-    assert visitors.looks > SECONDS
+    assert visitors.looks > LOOKS
     assert visitors.wrong == []
     assert world.equal_trees() == new
     assert len(assert_equal_nodes(world)) == len(old)

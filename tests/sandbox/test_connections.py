@@ -12,7 +12,7 @@ from typing import Any
 import MySQLdb
 import pytest
 
-from imagesys_lib.nodes import command as node_command
+from imagesys_lib.nodes import question
 from include.sandbox import Sandbox
 from include.sandbox.nodes import RESTRICTED, known_hosts_file
 
@@ -47,10 +47,10 @@ def ssh(sandbox: Sandbox, name: str, known_hosts: Path, *command: str) -> list[s
 @pytest.mark.parametrize("name", ["n1", "n2", "n3"])
 def test_a_node_is_reached_with_its_verified_host_key(sandbox: Sandbox, name: str) -> None:
     root = Path(connection(sandbox, name.upper())["extra"]["root"])
-    words = node_command(root, "version")
-    command = ssh(sandbox, name, known_hosts_file(sandbox.settings), words)
-    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert (result.returncode, result.stdout) == (0, "imagesys-node 4\n"), result.stderr
+    asked = question(root, "version")
+    command = ssh(sandbox, name, known_hosts_file(sandbox.settings), asked.line)
+    result = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    assert asked.read(name, result.stdout, result.returncode, result.stderr.decode()) == "imagesys-node 5\n"
 
 
 def test_one_nodes_key_can_do_no_more_than_it_must(sandbox: Sandbox) -> None:

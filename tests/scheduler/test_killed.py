@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests.scheduler.conftest import Live, expected_live
+from tests.world import has_ended, wait_for
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox]
 
@@ -42,9 +43,9 @@ def test_killed_workers_lose_nothing_and_a_zombie_is_refused(live: Live) -> None
     finally:
         if zombie.is_running():
             zombie.send_signal(signal.SIGCONT)
-            psutil.wait_procs([zombie], timeout=60)
+            wait_for(lambda: has_ended(zombie), "the zombie to end", 60)
 
-    assert not zombie.is_running() or zombie.status() == psutil.STATUS_ZOMBIE
+    assert has_ended(zombie)
     assert (
         live.rows("es", "SELECT image_hash, state, change_id, source_sha1 FROM lis_images ORDER BY image_hash") == rows
     )

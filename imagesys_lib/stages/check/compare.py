@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from typing import IO, Protocol
 
 from imagesys_lib.hashing import parse_thumbnail_path
+from imagesys_lib.node_records import NOT_A_FILE
 from imagesys_lib.nodes import Entry, Garbled
 
 _BLOCK = 256 * 1024
 _WINDOW = 32 * 1024  # of a block, taken apart at once
 _LONGEST = 8 * 1024  # more than a path can be
+_TYPES = frozenset((b"d", b"l", b"p", b"s", b"b", b"c", b"D", b"U"))  # as `find` calls what is no file
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,13 @@ def _unlike(there: _Listing, page: Page, seen: Seen) -> Iterator[Finding]:
             continue
         sizes = dict(map(_parts, left))
         for path, size in map(_parts, sorted(set(block) - met)):
+            if size in _TYPES:
+                seen.files -= 1
+                if path in sizes:
+                    left.discard(b"%s\t%s" % (path, sizes[path]))
+                    seen.bytes -= int(sizes[path])
+                yield _about(NOT_A_FILE, path)
+                continue
             seen.bytes += int(size)
             if path in sizes:
                 left.discard(b"%s\t%s" % (path, sizes[path]))
@@ -107,7 +116,7 @@ def _unlike(there: _Listing, page: Page, seen: Seen) -> Iterator[Finding]:
 
 def _parts(record: bytes) -> tuple[bytes, bytes]:
     path, _, size = record.rpartition(b"\t")
-    if not size.isdigit():
+    if not size.isdigit() and size not in _TYPES:
         raise Garbled(f"no path and size: {record[:100]!r}")
     return path, size
 
@@ -174,11 +183,14 @@ class _Listing:
 def judge(want: Expected | None, path: str, entry: Entry | None) -> Finding | None:
     """Say what is wrong with one file of an image, by both sides as they are now; None if nothing is, or not yet.
 
+    ``not_a_file``: a folder, a link or another thing of its name.
     ``missing``: not there, and this node has never acknowledged it. ``acked_absent``: not there, but acknowledged.
     """
     image_hash, end = parse_thumbnail_path(path) or ("", "")
     if want is not None and want.pending:
         return None
+    if entry is not None and not entry.is_file:
+        return Finding(NOT_A_FILE, path, image_hash, entry.mtime)
     size = want.sizes.get(end) if want else None
     if want is None or size is None:
         return Finding("extra", path, image_hash, entry.mtime) if entry else None

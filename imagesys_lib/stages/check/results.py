@@ -21,8 +21,9 @@ class Checked:
     ``kind``: ``full`` (the whole tree), ``part`` (a day's share of it), ``scrub`` (checksums of some files) or
     ``db_scan`` (rows of the live table, which is no node's); ``part`` names which. ``findings`` counts by kind:
     ``acked_absent`` and ``missing`` (not there; the node has acknowledged it, or never has), ``wrong_size``, ``extra``,
-    ``impossible_name``, ``leftover``, ``damaged`` (other bytes; by scrubs alone), each a file; and
-    ``live_unacknowledged``, each an image. What a scan of the live table finds, :func:`db_scan` says.
+    ``not_a_file`` (a folder, a link or the like of a thumbnail's name), ``impossible_name``, ``leftover``, ``damaged``
+    (other bytes; by scrubs alone), each a file; and ``live_unacknowledged``, each an image. What a scan of the live
+    table finds, :func:`db_scan` says.
     """
 
     node: str

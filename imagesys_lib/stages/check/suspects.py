@@ -17,7 +17,7 @@ from imagesys_lib.stages.check.compare import Finding, judge
 from imagesys_lib.stages.check.expected import expected_on
 from imagesys_lib.stages.check.results import Checked
 
-REPAIRED_KINDS = ("missing", "acked_absent", "wrong_size", "extra", "damaged")
+REPAIRED_KINDS = ("missing", "acked_absent", "wrong_size", "extra", "damaged", node_records.NOT_A_FILE)
 _ABSENT = ("missing", "acked_absent")
 
 
@@ -60,7 +60,7 @@ def confirm(ctx: Context, node: NodeSession, suspects: list[Finding]) -> list[Fi
     named = sorted({finding.image_hash for finding in suspects if finding.image_hash})
     wanted = {expected.image_hash: expected for expected in expected_on(ctx, node.node.name, named)} if named else {}
     paths = [finding.path for finding in suspects if finding.image_hash]
-    there = {entry.path: entry for entry in node.stat(ctx.country, paths)}
+    there = {entry.path: entry for entry in node.entries(ctx.country, paths)}
     standing = []
     for finding in suspects:
         again = finding
@@ -78,8 +78,8 @@ def spared_from(ctx: Context) -> float:
     return database_now(ctx.db).replace(tzinfo=UTC).timestamp() - ctx.config.check.extra_grace_hours * 3600
 
 
-def stat_images(node: NodeSession, country: str, hashes: Iterable[str]) -> list[Entry]:
-    """Return the files that a node has of these images, in path order."""
+def stat_images(node: NodeSession, country: str, hashes: Iterable[str], *, files_alone: bool = True) -> list[Entry]:
+    """Return the files that a node has of these images, in path order; or whatever bears their names."""
     ends = [f"{number}.{suffix}" for number in range(1, 10) for suffix in THUMBNAIL_SUFFIXES]
     paths = [f"{lis_path_for_hash(image_hash)}.{end}" for image_hash in hashes for end in ends]
-    return node.stat(country, paths)
+    return (node.stat if files_alone else node.entries)(country, paths)

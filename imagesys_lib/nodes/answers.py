@@ -1,0 +1,150 @@
+"""Answers: what a node says is told from what its login shell says here, and nowhere else.
+
+``framed`` of the script puts each answer between two marks that bear a token of this question alone; the last one has
+the verb's exit code and the answer's length. What a shell prints before or after does no harm; an answer that does not
+come, is cut, mixed up or doubled is a fault, never a "no".
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from imagesys_lib.nodes.commands import command
+from imagesys_lib.nodes.faults import Garbled, NodeFault, fault_of
+
+T = TypeVar("T")
+
+_BLOCK = 64 * 1024
+_MOST_AROUND = 1024 * 1024  # bytes before or after an answer; a banner has some hundred
+_END = re.compile(rb"(\d{1,3}) (\d{1,15})\n")
+
+
+class Answer(io.RawIOBase):
+    """The answer alone, within what a node writes, as it comes. Raises Garbled where what came cannot be one.
+
+    ``code``: the verb's exit code, None until an answer has come whole. ``around``: what came before it.
+    """
+
+    def __init__(self, source: io.RawIOBase | io.BytesIO, token: str) -> None:
+        super().__init__()
+        self._source = source
+        self._first, self._last = f"<{token}\n".encode(), f"{token}> ".encode()
+        self._held = b""  # read and not passed on
+        self._begun = False
+        self._length = 0
+        self.around = b""
+        self.code: int | None = None
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill ``buffer`` with what is there, waiting for the first byte; 0 at the end."""
+        data = self._next(len(buffer)) if self._begun or self._begin() else b""
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _more(self) -> bool:
+        block = self._source.read(_BLOCK) or b""
+        self._held += block
+        return bool(block)
+
+    def _begin(self) -> bool:
+        while (at := self._held.find(self._first)) < 0:
+            if len(self._held) > _MOST_AROUND:
+                raise Garbled(f"{_MOST_AROUND} bytes came before it, {self._held[:100]!r} at first")
+            if not self._more():
+                self.around = self._held
+                return False
+        self.around = self._held[:at]
+        self._held = self._held[at + len(self._first) :]
+        self._begun = True
+        return True
+
+    def _next(self, most: int) -> bytes:
+        while self.code is None:
+            at = self._held.find(self._last)
+            ready = min(most, at if at >= 0 else len(self._held) - len(self._last) + 1)
+            if ready > 0:
+                data, self._held = self._held[:ready], self._held[ready:]
+                self._length += ready
+                return data
+            if at == 0:
+                self._finish()
+                break
+            if not self._more():
+                break
+        return b""
+
+    def _finish(self) -> None:
+        while self._more():
+            if len(self._held) > _MOST_AROUND:
+                raise Garbled(f"more than {_MOST_AROUND} bytes came after the answer")
+        end = _END.match(self._held, len(self._last))
+        if end is None:
+            return  # cut
+        if int(end[2]) != self._length:
+            raise Garbled(f"{self._length} bytes came where {int(end[2])} were sent")
+        if self._first in self._held:
+            raise Garbled("two answers came")
+        self.code = int(end[1])
+
+
+@dataclass(frozen=True)
+class Question:
+    """A command line that asks a node for what ``verb`` says, and the token that its answer must bear."""
+
+    verb: str
+    line: str
+    token: str
+
+    def list(self, listed: bytes) -> bytes:
+        """Return what is sent along: a list behind the token, so that a shell that reads some of it is noticed."""
+        return self.token.encode() + b"\n" + listed if listed else b""
+
+    def judge(self, node: str, answer: Answer, returncode: int, messages: str) -> None:
+        """Raise NodeFault unless an answer has come whole and is none of a failure; ``returncode`` is that of ssh."""
+        if answer.code == 0:
+            return
+        if answer.code is not None:
+            own = messages.rpartition(f"<{self.token}\n")[2].partition(f"{self.token}>")[0]
+            raise fault_of(node, answer.code, own)
+        fault = fault_of(node, returncode, messages)
+        if returncode == 0 or fault.reason == "transfer":
+            words = answer.around.decode("utf-8", "backslashreplace").strip() or messages.strip()
+            fault = NodeFault(node, "shell_output", f"no whole answer to `{self.verb}`, but {words[:100]!r}")
+        raise fault
+
+    def read(self, node: str, output: bytes, returncode: int, messages: str) -> str:
+        """Return the answer within what ssh put out. Raises NodeFault as :meth:`judge` does."""
+        answer = Answer(io.BytesIO(output), self.token)
+        try:
+            text = io.BufferedReader(answer).read().decode("utf-8", "replace")
+        except Garbled as garbled:
+            raise self.garbled(node, garbled) from None
+        self.judge(node, answer, returncode, messages)
+        return text
+
+    def parse(self, node: str, parse: Callable[[str], T], text: str) -> T:
+        """Return an answer as ``parse`` reads it. Raises NodeFault where it cannot be read."""
+        try:
+            return parse(text)
+        except (ValueError, IndexError):
+            raise self.garbled(node, Garbled(f"it makes no sense: {text[:100]!r}")) from None
+
+    def garbled(self, node: str, garbled: Garbled) -> NodeFault:
+        """Return the fault of a node whose answer is none."""
+        return NodeFault(node, "shell_output", f"the answer to `{self.verb}`: {garbled}")
+
+
+def question(root: Path, verb: str, *arguments: str) -> Question:
+    """Return how the node at ``root`` is asked to do what ``verb`` of the script says."""
+    token = secrets.token_hex(16)
+    return Question(verb, command(root, verb, *arguments, token=token), token)
