@@ -61,7 +61,10 @@ def _samples(words: np.ndarray[Any, np.dtype[Any]], mask: int) -> Pixels:
 
 
 def masked_bmp(data: bytes) -> MaskedBmp | None:
-    """Return what the header says of a BMP of 16 or 32 bits, None for any other. Raises struct.error if it is cut."""
+    """Return what the header says of a BMP of 16 or 32 bits, None for any other.
+
+    Raises struct.error if it is cut, ValueError if a mask has gaps.
+    """
     start, size = struct.unpack_from("<II", data, 10)
     if size < 40:
         return None
@@ -75,6 +78,8 @@ def masked_bmp(data: bytes) -> MaskedBmp | None:
     if not has_alpha:
         masks = (*masks[:3], 0)
     masks = tuple(mask & ((1 << bits) - 1) for mask in masks)
+    if any("01" in f"{mask:b}" for mask in masks):
+        raise ValueError("a mask with a gap")
     return MaskedBmp(width, abs(height), bits, height < 0, start or 14 + size, masks)
 
 

@@ -32,6 +32,7 @@ from imagesys_lib.thumbnail.rows import spread
 
 _EIGHTS = 8
 _RUN_LENGTHS = (1, 2)  # BI_RLE8, BI_RLE4
+_CODE_BITS = range(2, 9)  # GIF89a, 22
 _ANIMATED = 2  # of VP8X's flags (RFC 9649, 2.7.1)
 
 # The decoders themselves, not Image.open(): no other decoder ever sees the bytes, and Image.open's global
@@ -114,6 +115,8 @@ def _image(kind: str, data: bytes) -> ImageFile.ImageFile:
     image = DECODERS[kind](io.BytesIO(data))
     if kind == "TIFF":
         image.info.pop("xmp", None)  # Pillow turns TIFF itself as it loads, by XMP where EXIF says nothing
+    if kind == "GIF" and image.tile and image.tile[0].args[0] not in _CODE_BITS:  # type: ignore[index, operator]
+        raise ValueError("codes of no known width")
     if isinstance(image, WebPImagePlugin.WebPImageFile) and data[12:16] == b"VP8X" and data[20] & _ANIMATED:
         image.rawmode = image._mode = "RGBA"  # the first frame may be smaller than the canvas, which is clear
     return image

@@ -16,6 +16,7 @@ from imagesys_lib.thumbnail.rows import all_rows, complete
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_USED = frozenset((b"PLTE", b"tRNS", b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"eXIf", b"acTL"))
 _MOST_COLOURS = 256
 _MAX_PROFILE_BYTES = 16 << 20
 _SRGB_GAMMA, _TOLERANCE = 1 / 2.2, 0.05
@@ -34,7 +35,7 @@ class Png:
     interlaced: bool
     data: list[memoryview] = field(default_factory=list)
     beside: dict[bytes, bytes] = field(default_factory=dict)
-    """The first sound chunk of each name before the pixels."""
+    """The first sound chunk of each name that is used, before the pixels."""
     starts_animation: bool = False
     frame: tuple[int, int, int, int] | None = None
     """Left, top, width, height on the canvas of an animation whose first frame is not the picture itself."""
@@ -124,7 +125,7 @@ def _note(png: Png, name: bytes, body: memoryview, *, sound: bool) -> None:
         raise ValueError("the palette's checksum is wrong")
     if name == b"fcTL":
         png.starts_animation = True
-    if sound and not (name == b"tRNS" and png.is_palette and b"PLTE" not in png.beside):
+    if sound and name in _USED and not (name == b"tRNS" and png.is_palette and b"PLTE" not in png.beside):
         png.beside.setdefault(name, bytes(body))
 
 

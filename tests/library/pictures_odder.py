@@ -87,6 +87,7 @@ def gifs() -> Cases:
             gif(gif_frame(0, 0, WIDTH, HEIGHT, pixels=all_pixels // 20, interlaced=True)),
             "truncated",
         ),
+        "GIF of codes of 1 bit": (plain.replace(b"\0\3\xff", b"\0\1\xff", 1), "decode_error"),
         "GIF of half a frame": (gif(gif_frame(0, 0, WIDTH, HEIGHT, pixels=all_pixels // 2)), "truncated"),
         "GIF of half a small frame": (gif(gif_frame(80, 64, 120, 96, pixels=60 * 96, index=3)), "truncated"),
         "GIF of half a file": (plain[: len(plain) // 2], "truncated"),
@@ -223,6 +224,10 @@ def bmps() -> Cases:
             cases["BMP BGRA, header of 56"][0][: 4 * WIDTH * HEIGHT * 97 // 100],
             QUARTERS,
         ),
+        "BMP of a mask with a gap": (
+            bmp(32, 3, bmp_rows(masked(MASKS["BGRA"][1], 4)), palette=struct.pack("<3I", 0xF0F000, 0xF00, 0xFF)),
+            "decode_error",
+        ),
         "BMP of half its rows": (whole[: len(whole) // 2], "truncated"),
         "BMP of masks of half its rows": (cases["BMP BGRA, header of 56"][0][: 2 * WIDTH * HEIGHT], "truncated"),
     }
@@ -252,4 +257,10 @@ def others() -> Cases:
     }
     for name, rest in {"words": b"rubbish" * 9, "zeros": bytes(99), "ones": b"\xff" * 3, "itself": avif}.items():
         cases[f"AVIF with {name} behind it"] = (avif + rest, QUARTERS)
+    for compression in ("raw", "tiff_lzw", "jpeg"):  # which Chromium does not show
+        tiff = encoded(picture, "TIFF", compression=compression)
+        cases[f"TIFF {compression} with rubbish behind it"] = (tiff + b"rubbish" * 9, QUARTERS)
+    raw = encoded(picture, "TIFF")
+    cases["TIFF without its last byte"] = (raw[:-1], QUARTERS)
+    cases["TIFF of half its bytes"] = (raw[: len(raw) // 2], "truncated")
     return cases
