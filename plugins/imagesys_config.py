@@ -59,7 +59,7 @@ def tell_config(_context: TaskContext) -> None:
     notes = Marks(folder) if os.access(folder, os.W_OK) else marks()
     troubles = tuple(str(trouble) for trouble in config_troubles())
     if troubles:
-        log.warning("%s", "\n".join(troubles))
+        log.warning("\n".join(troubles))
         told = notes.again(_TOLD, lambda: keep(_broken(troubles), load_config()), hours=_AGAIN_HOURS)
     else:
         told = notes.over(_TOLD, lambda since: keep(_well(since), load_config()))
