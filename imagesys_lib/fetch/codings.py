@@ -34,11 +34,6 @@ class BodyDecoder:
         self._layers = [_Layer(name, most) for name in reversed(names)]
 
     @property
-    def is_plain(self) -> bool:
-        """Whether there is nothing to undo."""
-        return not self._layers
-
-    @property
     def at_end(self) -> bool:
         """Whether a stream has ended, so that what still comes means nothing."""
         return any(layer.at_end for layer in self._layers)

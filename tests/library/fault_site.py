@@ -202,17 +202,20 @@ class FaultSite:
             "short": f"127.1:{port}",
             "other-loopback": f"127.0.0.99:{port}",
             "user": f"127.0.0.11:80@127.0.0.1:{port}",
-            "backslash": f"127.0.0.11:80\\@127.0.0.1:{port}",
             "metadata": "169.254.169.254",
             "carrier": "100.64.0.1",
             "private": "192.168.1.1",
             "unique-local": "[fd00:ec2::254]",
-            "link-local": "[fe80::1%25lo]",
+            "link-local": "[fe80::1]",
+            "backslash": f"127.0.0.11:80\\@127.0.0.1:{port}",
+            "zone": "[fe80::1%25lo]",
         }
+        codes = {"backslash": "connect", "zone": "bad_url"}  # it is a slash, so a path follows; no URL has a zone
         for name, where in names.items():
-            self.faults.append(Fault(21, f"http://{where}/inside/{name}.jpg", outcome("blocked_address")))
+            code = codes.get(name, "blocked_address")
+            self.faults.append(Fault(21, f"http://{where}/inside/{name}.jpg", outcome(code)))
             away = redirect(f"http://{where}/inside/{name}.jpg")
-            self._add(21, "blocked_address", host, f"/inside/by-redirect/{name}.jpg", away)
+            self._add(21, code, host, f"/inside/by-redirect/{name}.jpg", away)
         twice = redirect(host.url("/inside/by-redirect/literal.jpg"))
         self._add(21, "blocked_address", host, "/inside/by-two-redirects.jpg", twice)
 
@@ -234,7 +237,6 @@ class FaultSite:
             "//127.0.0.11/a.jpg",
             "photo.jpg",
             "http://",
-            "http:///a.jpg",
             "http://a b/c.jpg",
             "http://[::1/a.jpg",
         ):
@@ -307,16 +309,16 @@ class FaultSite:
             "<script>.jpg",
             "%0d%0aX-Injected:%20yes.jpg",
             "\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe",
+            "a\nb.jpg",  # as browsers: line ends and tabs are left out, other control characters are encoded
+            "a\r\nX-Injected: yes\r\n\r\n.jpg",
+            "a\tb.jpg",
+            "a\x00b.jpg",
         ):
             self.faults.append(Fault(40, base + path, LIVE))
         self.faults.append(Fault(40, base + "x" * (4096 - len(base)), LIVE))
         for url in (
             base + "x" * (4097 - len(base)),
             base + "y" * 20_000,
-            base + "a\nb.jpg",
-            base + "a\r\nX-Injected: yes\r\n\r\n.jpg",
-            base + "a\tb.jpg",
-            base + "a\x00b.jpg",
             f"http://{host.address}:{host.port}0000/a.jpg",
             f"http://{host.address}:0/a.jpg",
         ):
