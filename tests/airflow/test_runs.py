@@ -25,6 +25,7 @@ from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox.settings import PROJECT
+from tests.library.test_node_answers import shell
 from tests.world import DAY, World, drop_connection
 
 pytestmark = pytest.mark.usefixtures("airflow_database")
@@ -145,6 +146,22 @@ def test_a_wrong_host_key_is_refused_before_anything_is_written(world: World, mo
     assert "update host_key of connection n2" in str(fault.value)
     assert world.trees()["n2"] == {}
     assert remembered_fault(world.ctx, "n2") == "host_key"
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_banner_in_the_place_of_an_answer_is_named_and_around_it_does_no_harm(world: World) -> None:
+    world.seed(5)
+    make_thumbnails(world)
+    task = sync_operator("n1")
+    task.execute(context_of(task))
+    ready = world.root("n1") / ".imagesys" / "ready"
+    with shell(world, "n1", "echo Welcome"), pytest.raises(NodeFault, match="Welcome") as fault:
+        sync_operator("n1").execute(context_of(task))
+    assert (fault.value.reason, remembered_fault(world.ctx, "n1")) == ("shell_output", "shell_output")
+    assert ready.exists()
+    with shell(world, "n1", "echo Welcome; run; echo Bye"):
+        assert sync_operator("n1").execute(context_of(task))["pushed"] == 0
+    assert ready.exists()
 
 
 @pytest.mark.filterwarnings("default")

@@ -282,12 +282,14 @@ def test_only_what_is_regular_counts_as_a_file(world: World, live: Entries) -> N
     with NodeSession(world.ctx.node("n1")) as node:
         assert [entry.path[-6:] for entry in stat_images(node, "uk", [h])] == [".3.jpg"]
         with node.listing("uk") as listing:
-            assert len(listing.read().split(b"\0")) == 82
+            assert len(listing.read().split(b"\0")) == 84
         with node.listing("uk", "e/e/e") as listing:
-            assert listing.read() == f"e/e/e/{h[3:]}.3.jpg\t0\0".encode()
+            names = [f"e/e/e/{h[3:]}.{end}" for end in ("1.jpg\td", "2.jpg\tl", "3.jpg\t0")]
+            assert listing.read() == "".join(f"{name}\0" for name in names).encode()
         with node.listing("de") as listing:
             assert listing.read() == b""
-    assert check(world.ctx, "n1").findings == {"extra": 1}
+    found = check(world.ctx, "n1")
+    assert (found.findings, found.files) == ({"extra": 1, "not_a_file": 2}, 81)
 
 
 def test_a_node_that_cannot_be_reached_is_a_fault_not_a_finding(world: World, live: Entries) -> None:

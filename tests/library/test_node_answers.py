@@ -35,6 +35,7 @@ HARMLESS = {
     "another exit code": "run; exit 3",
     "as old answers were": "echo no; echo imagesys-node 1; run; echo yes",
 }
+BROKEN = "d=$(mktemp -d); echo exit 1 >$d/{0}; chmod +x $d/{0}; PATH=$d:$PATH; run; rm -r $d"
 HARMFUL = {
     "nothing but a banner": "echo Welcome to n1",
     "a banner that fails": "echo This account is not available; exit 1",
@@ -46,6 +47,8 @@ HARMFUL = {
     "twice": "run >/tmp/answer.$$; cat /tmp/answer.$$ /tmp/answer.$$; rm /tmp/answer.$$",
     "a shell that talks for ever": "yes Welcome",
     "old answers": "echo no; echo yes",
+    "what passes it on failing": BROKEN.format("tee"),
+    "what counts it failing": BROKEN.format("wc"),
 }
 
 
