@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 from imagesys_lib.errors import UsageError
 
 UTC = dt.timezone.utc
+YEARS = range(2000, 2200)
+"""In which a day may lie: no photo is older, and what lies outside is a slip of the keyboard."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Interval:
             raise ValueError("an interval needs aware datetimes")
         if self.end <= self.start:
             raise ValueError(f"an interval must end after it starts: {self.start} / {self.end}")
+        for instant in (self.start, self.end):
+            require_year(instant)
 
     def back_to(self, look_back: dt.timedelta) -> Interval:
         """Return the interval with an earlier start, for rows that were loaded late."""
@@ -32,8 +36,18 @@ class Interval:
         return f"{self.start.isoformat()}/{self.end.isoformat()}"
 
 
+def require_year(day: dt.date) -> None:
+    """Raise ValueError for a day, or an instant, in a year in which none can lie."""
+    if day.year not in YEARS:
+        raise ValueError(f"the year must lie between {YEARS[0]} and {YEARS[-1]}: {day}")
+
+
 def local_midnight(day: dt.date, zone: ZoneInfo) -> dt.datetime:
-    """Return the first instant of a local day (01:00 where a change of daylight saving time skips midnight)."""
+    """Return the first instant of a local day (01:00 where a change of daylight saving time skips midnight).
+
+    Raises ValueError for a year in which no day can lie.
+    """
+    require_year(day)
     naive = dt.datetime.combine(day, dt.time(), tzinfo=zone)
     return naive.astimezone(UTC).astimezone(zone)
 
@@ -77,14 +91,25 @@ def parse_since(text: str, zone: ZoneInfo) -> dt.datetime:
 
 def _instant(text: str, zone: ZoneInfo) -> dt.datetime:
     instant = dt.datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    require_year(instant)
     return instant if instant.tzinfo else instant.replace(tzinfo=zone)
 
 
 def backfill_instants(first: dt.date, last: dt.date, zone: ZoneInfo) -> tuple[dt.datetime, dt.datetime]:
     """Return Airflow's ``--from-date`` and ``--to-date`` for the inclusive local days FIRST to LAST.
 
-    Airflow makes a run for every logical date (an interval's start) in the closed range, so both are midnights.
+    Airflow makes a run for every logical date (an interval's start) in the closed range, so both are midnights. Raises
+    UsageError for days in the wrong order, and for such as have not ended or cannot be meant.
     """
     if last < first:
         raise UsageError(f"The last day {last} is before the first day {first}.")
-    return local_midnight(first, zone), local_midnight(last, zone)
+    ended = dt.datetime.now(zone).date() - dt.timedelta(days=1)
+    if last > ended:
+        raise UsageError(
+            f"The day {last} has not ended yet: a backfill is of days that have.",
+            remedy=f"give {ended} or an earlier day as the last one.",
+        )
+    try:
+        return local_midnight(first, zone), local_midnight(last, zone)
+    except ValueError as error:
+        raise UsageError(f"Not a day: {error}.", remedy="write days as YYYY-MM-DD.") from error

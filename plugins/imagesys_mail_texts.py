@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -125,11 +126,20 @@ def run_facts(country: str, dag_run: Mapping[str, Any], dag_id: str) -> RunFacts
     config = country_config(country)
     start, end = _instant(dag_run.get("data_interval_start")), _instant(dag_run.get("data_interval_end"))
     asked = _instant(dag_run.get("run_after")) or dt.datetime.now(dt.timezone.utc)
-    interval = Interval(start, end) if start and end and start < end else latest_complete_day(asked, config.zone)
+    interval = _interval(start, end) or latest_complete_day(asked, config.zone)
     run_id = str(dag_run.get("dag_run_id") or dag_run.get("run_id"))
     state = dag_run.get("state")
     run = Run(run_id, kind_of(dag_run.get("run_type")), interval)
     return RunFacts(config, dag_id, run, str(getattr(state, "value", state)))
+
+
+def _interval(start: dt.datetime | None, end: dt.datetime | None) -> Interval | None:
+    """Return a run's interval; None where it has none, or one that cannot be, of which its preflight has told."""
+    if start is None or end is None:
+        return None
+    with contextlib.suppress(ValueError):
+        return Interval(start, end)
+    return None
 
 
 def _instant(value: Any) -> dt.datetime | None:

@@ -15,13 +15,16 @@ import pendulum
 from airflow.plugins_manager import AirflowPlugin
 from airflow.timetables.base import DagRunInfo, DataInterval, Timetable
 
-from imagesys_lib.intervals import UTC, Interval, latest_complete_day, local_day, local_midnight
+from imagesys_lib.intervals import UTC, Interval, latest_complete_day, local_day, local_midnight, require_year
 
 if TYPE_CHECKING:
     from airflow.timetables.base import TimeRestriction
 
 _DAY = dt.timedelta(days=1)
 _LAST_MINUTE = dt.time(23, 59)
+_CLOCK = dt.timedelta(minutes=1)
+"""By so much another machine's clock may be ahead of this one's."""
+_FAR = dt.timedelta(days=366)
 
 
 class LocalDayTimetable(Timetable):
@@ -30,7 +33,8 @@ class LocalDayTimetable(Timetable):
     The logical date of a run is its day's first instant. Bounds of a backfill are local midnights, both inclusive; a
     bound at 00:00 UTC is read as a plain date, which is what Airflow makes of ``--from-date 2026-03-10``, and means
     that local day. So is a last bound at 23:59 UTC, or within that minute: the UI's dialog makes it of its last day. No
-    zone has a local midnight of another day at these times, so the two never conflict.
+    zone has a local midnight of another day at these times, so the two never conflict. A last bound in the far future
+    means a year from now: Airflow drops days that have not ended, and need not go through thousands of years for that.
     """
 
     def __init__(self, time_zone: str, start: str = "03:00") -> None:
@@ -59,7 +63,18 @@ class LocalDayTimetable(Timetable):
         return f"{self._start:%H:%M} {self._zone.key}"
 
     def infer_manual_data_interval(self, *, run_after: dt.datetime) -> DataInterval:
-        """Return the latest local day that was complete at ``run_after``."""
+        """Return the latest local day that was complete at ``run_after``, the run's logical date if it has one.
+
+        Raises ValueError, whose words Airflow's API answers with status 400, for a date in the future: Airflow would
+        let such a run wait until then, and no other of the country's DAG could start.
+        """
+        require_year(run_after)
+        if run_after > _later(_CLOCK):
+            raise ValueError(
+                f"The logical date {run_after.astimezone(UTC):%Y-%m-%d %H:%M} UTC lies in the future: the run would "
+                "wait until then and hold the DAG's only slot. Leave it empty for the latest complete day, or give a "
+                "past one."
+            )
         return _as_airflow(latest_complete_day(run_after, self._zone))
 
     def next_dagrun_info(
@@ -76,7 +91,7 @@ class LocalDayTimetable(Timetable):
         if not candidates:
             return None
         day = max(candidates)
-        if restriction.latest is not None and day > self._day_until(restriction.latest):
+        if restriction.latest is not None and day > self._day_until(min(restriction.latest, _later(_FAR))):
             return None
         interval = _as_airflow(local_day(day, self._zone))
         return DagRunInfo(run_after=pendulum.instance(self.run_after(day)), data_interval=interval)
@@ -96,6 +111,7 @@ class LocalDayTimetable(Timetable):
 
     def _day_from(self, bound: dt.datetime) -> dt.date:
         """Return the first day that starts at ``bound`` or later."""
+        require_year(bound)
         plain = _plain_date(bound)
         if plain is not None:
             return plain
@@ -106,6 +122,10 @@ class LocalDayTimetable(Timetable):
         """Return the last day that starts at ``bound`` or earlier."""
         utc = bound.astimezone(UTC)
         return utc.date() if utc.time() >= _LAST_MINUTE else _plain_date(bound) or self._date(bound)
+
+
+def _later(span: dt.timedelta) -> dt.datetime:
+    return dt.datetime.now(UTC) + span
 
 
 def _plain_date(bound: dt.datetime) -> dt.date | None:

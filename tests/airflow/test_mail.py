@@ -155,3 +155,11 @@ def test_a_run_without_an_interval_is_about_the_latest_complete_day() -> None:
 
     assert run_facts("uk", bare, "imagesys_uk").day == "2026-07-01"
     assert run_facts("br", bare, "imagesys_br").day == "2026-06-30"  # still 1 July there
+
+
+def test_a_run_with_an_interval_that_cannot_be_meant_still_has_its_mail() -> None:
+    from imagesys_mail_texts import run_facts
+
+    absurd = {"data_interval_start": "0001-01-01T00:00:00Z", "data_interval_end": "0001-01-02T00:00:00Z"}
+
+    assert run_facts("br", {**RUN, **absurd}, "imagesys_br").day == "2026-03-28"

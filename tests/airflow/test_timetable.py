@@ -83,11 +83,12 @@ def test_a_run_may_start_at_its_own_time_of_the_day_after() -> None:
 
 def test_without_catchup_the_first_run_is_the_latest_day_that_is_due() -> None:
     from airflow.timetables.base import TimeRestriction
+    from imagesys_pipeline import START_DATE
 
     zone = ZoneInfo("Europe/London")
     info = timetable("Europe/London", "00:00").next_dagrun_info(
         last_automated_data_interval=None,
-        restriction=TimeRestriction(earliest=dt.datetime(2025, 1, 1, tzinfo=UTC), latest=None, catchup=False),
+        restriction=TimeRestriction(earliest=START_DATE, latest=None, catchup=False),
     )
     yesterday = dt.datetime.now(zone).date() - dt.timedelta(days=1)
     assert info.data_interval.start.astimezone(zone).date() == yesterday
@@ -98,6 +99,31 @@ def test_a_manual_run_means_the_latest_complete_day() -> None:
         run_after=dt.datetime(2026, 3, 11, 2, 0, tzinfo=UTC)  # still the 10th in Sao Paulo
     )
     assert interval.start == dt.datetime(2026, 3, 9, 3, 0, tzinfo=UTC)
+
+
+ABSURD = ["0001-01-01T00:00:00+00:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "1999-06-01T00:00:00Z"]
+
+
+@pytest.mark.parametrize("zone", ["Europe/London", "America/Sao_Paulo", "Australia/Sydney"])
+@pytest.mark.parametrize("date", [*ABSURD, "2190-01-01T00:00:00Z"])
+def test_a_logical_date_in_the_future_or_that_cannot_be_meant_is_refused_in_words(zone: str, date: str) -> None:
+    with pytest.raises(ValueError, match=r"in the future|year must lie between"):
+        timetable(zone).infer_manual_data_interval(run_after=dt.datetime.fromisoformat(date.replace("Z", "+00:00")))
+
+
+def test_a_logical_date_is_in_the_future_an_hour_from_now_and_not_by_a_clock_that_is_seconds_ahead() -> None:
+    now = dt.datetime.now(UTC)
+    with pytest.raises(ValueError, match=r"lies in the future.*Leave it empty"):
+        timetable("Asia/Kolkata").infer_manual_data_interval(run_after=now + dt.timedelta(hours=1))
+    assert timetable("Asia/Kolkata").infer_manual_data_interval(run_after=now + dt.timedelta(seconds=20))
+
+
+@pytest.mark.parametrize("zone", ["Europe/London", "America/Sao_Paulo", "Australia/Sydney"])
+def test_a_backfill_until_the_year_9999_ends_within_a_year_and_one_from_the_year_1_is_refused(zone: str) -> None:
+    last = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert len(days(zone, dt.datetime.now(UTC) - dt.timedelta(days=3), last)) < 375
+    with pytest.raises(ValueError, match="year must lie between"):
+        days(zone, dt.datetime(1, 1, 1, tzinfo=UTC), dt.datetime(2026, 3, 1, tzinfo=UTC))
 
 
 def test_it_survives_serialisation() -> None:

@@ -16,6 +16,7 @@ from imagesys_lib.intervals import (
     local_day,
     local_midnight,
     parse_interval,
+    parse_since,
 )
 
 UK, BR, IN, AU = map(ZoneInfo, ("Europe/London", "America/Sao_Paulo", "Asia/Kolkata", "Australia/Sydney"))
@@ -93,6 +94,23 @@ def test_a_backfill_that_ends_before_it_begins_is_a_usage_error() -> None:
         backfill_instants(dt.date(2026, 3, 2), dt.date(2026, 3, 1), UK)
 
 
+def test_a_backfill_of_days_that_have_not_ended_or_cannot_be_meant_is_a_usage_error() -> None:
+    today = dt.datetime.now(AU).date()
+    yesterday = today - dt.timedelta(days=1)
+    assert backfill_instants(yesterday, yesterday, AU)
+    for last in (today, dt.date(2190, 1, 1), dt.date.max):
+        with pytest.raises(UsageError, match=f"has not ended yet.*give {yesterday} or an earlier"):
+            backfill_instants(dt.date(2026, 3, 1), last, AU)
+    with pytest.raises(UsageError, match="year must lie between"):
+        backfill_instants(dt.date.min, dt.date(2026, 3, 1), AU)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31T23:59-12:00", "tomorrow"])
+def test_a_time_that_cannot_be_meant_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match="Cannot read the time"):
+        parse_since(text, AU)
+
+
 @pytest.mark.parametrize(
     ("text", "start", "end"),
     [
@@ -108,7 +126,11 @@ def test_an_interval_is_read_from_a_day_or_two_instants(text: str, start: str, e
 
 
 @pytest.mark.parametrize(
-    "text", ["", "yesterday", "2026-02-30", "2026-03-02/2026-03-01", "a/b", "2026-03-01/2026-03-01"]
+    "text",
+    [
+        *("", "yesterday", "2026-02-30", "2026-03-02/2026-03-01", "a/b", "2026-03-01/2026-03-01"),
+        *("0001-01-01", "9999-12-31", "1999-12-31", "0001-01-01/2026-03-01", "2026-03-01/9999-12-31T23:59-12:00"),
+    ],
 )
 def test_what_is_no_interval_is_a_usage_error_with_an_example(text: str) -> None:
     with pytest.raises(UsageError, match="give 2026-03-01 or"):
