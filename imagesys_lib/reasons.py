@@ -49,7 +49,7 @@ _TABLE = (
 
 REASONS: dict[str, Reason] = {reason.code: reason for reason in _TABLE}
 
-_STATUS = re.compile(r"http_[1-9][0-9]{2}")
+_STATUS = re.compile(r"http_([0-9]+)")
 RETRIED_STATUSES = frozenset({408, 425, 429})
 """Client-error statuses that say "later" (RFC 9110, 8470, 6585); every 5xx does too."""
 
@@ -57,12 +57,12 @@ RETRIED_STATUSES = frozenset({408, 425, 429})
 def reason_for(code: str) -> Reason:
     """Return the reason of ``code``; ``http_<status>`` codes are made on the fly, for statuses of three digits.
 
-    Any other status is ``protocol``. Raises KeyError for a code that is not in the table: codes are a contract.
+    Any other number is ``protocol``. Raises KeyError for a code that is not in the table: codes are a contract.
     """
-    if code.startswith("http_"):
-        if not _STATUS.fullmatch(code):
+    if found := _STATUS.fullmatch(code):
+        if len(found[1]) != 3 or found[1][0] == "0":
             return REASONS["protocol"]
-        status = int(code.removeprefix("http_"))
+        status = int(found[1])
         later = status in RETRIED_STATUSES or status >= 500
         return Reason(code, Fate.RETRY if later else Fate.REJECT, f"The host answered with status {status}.")
     return REASONS[code]

@@ -27,8 +27,8 @@ from imagesys_lib.config import CountryConfig
 from imagesys_lib.intervals import UTC, YEARS
 
 DOWNLOAD_POOL, THUMBNAIL_POOL = "imagesys_download", "imagesys_thumbnail"
-START_DATE = dt.datetime(YEARS[0] - 1, 12, 31, tzinfo=UTC)
-"""Before every day that may be asked for: a run by hand whose date lies before it has no tasks, and ends green."""
+START_DATE = dt.datetime(YEARS[0], 1, 1, tzinfo=UTC)
+"""Not after any day that may be asked for: a run by hand whose date lies before it has no tasks, and ends green."""
 
 _MANUAL = Path(__file__).with_name("imagesys_manual.md")
 _NAME = "{{ task.instance_name | default('') }}"

@@ -83,11 +83,12 @@ def test_a_run_may_start_at_its_own_time_of_the_day_after() -> None:
 
 def test_without_catchup_the_first_run_is_the_latest_day_that_is_due() -> None:
     from airflow.timetables.base import TimeRestriction
+    from imagesys_pipeline import START_DATE
 
     zone = ZoneInfo("Europe/London")
     info = timetable("Europe/London", "00:00").next_dagrun_info(
         last_automated_data_interval=None,
-        restriction=TimeRestriction(earliest=dt.datetime(2025, 1, 1, tzinfo=UTC), latest=None, catchup=False),
+        restriction=TimeRestriction(earliest=START_DATE, latest=None, catchup=False),
     )
     yesterday = dt.datetime.now(zone).date() - dt.timedelta(days=1)
     assert info.data_interval.start.astimezone(zone).date() == yesterday
