@@ -15,7 +15,7 @@ from imagesys_lib.db.engine import error_code, probe, read
 from imagesys_lib.doctor.finding import Finding, attempt
 from imagesys_lib.errors import EnvironmentFault
 from imagesys_lib.intervals import UTC
-from imagesys_lib.listings import as_text
+from imagesys_lib.listings import MAX_ID, as_text
 
 _WRITES = (
     ("INSERT", "INSERT INTO {table} ({column}) SELECT {column} FROM {table} WHERE 1 = 0"),
@@ -23,8 +23,6 @@ _WRITES = (
     ("DELETE", "DELETE FROM {table} WHERE 1 = 0"),
 )
 _REFUSED = frozenset({1044, 1142, 1143, 1227, 1290, 1836})  # the last two: the server as a whole only reads
-
-
 _NO_TABLE = 1146
 _PLAN_REFUSED = 1345
 _NAMED = 10
@@ -94,7 +92,7 @@ def _looked_at(ctx: Context) -> str:
             remedy="correct the etl columns in the configuration.",
         )
     for role, column in roles.items():
-        kind = types[column.lower()]
+        kind = re.split(r"[( ]", types[column.lower()])[0]
         if kind not in _READABLE[role] and not (role == "date" and kind in _SHORT and _sorts_by_time(ctx)):
             raise EnvironmentFault(f"Column {column} of {name} is {kind.upper()}: {_UNREADABLE[role]}", remedy=_VIEW)
     for reader, wanted in (("run", (table.updated_at, table.listing_id)), ("purge", (table.listing_id,))):
@@ -104,13 +102,16 @@ def _looked_at(ctx: Context) -> str:
                 f"ETL table {name} has no index that begins with ({columns}): every {reader} would scan or sort it.",
                 remedy=f"ask for: CREATE INDEX imagesys_{reader} ON {name} ({columns}); of a view, on its table.",
             )
-    return f"{name} with its columns, and indexes on ({table.updated_at}, {table.listing_id}) and {table.listing_id}"
+    width = re.search(r"(?:char|binary)\((\d+)\)", types[table.listing_id.lower()])
+    wide = f"; rows with ids of more than {MAX_ID} characters are skipped" if width and int(width[1]) > MAX_ID else ""
+    keys = f"({table.updated_at}, {table.listing_id}) and {table.listing_id}"
+    return f"{name} with its columns, and indexes on {keys}{wide}"
 
 
 def _types(ctx: Context) -> dict[str, str]:
-    """Return the types of the table's or view's columns, without their widths, by name in lower case."""
+    """Return the types of the table's or view's columns with their widths, by name in lower case."""
     rows = [row._mapping for row in read(ctx.etl.engine, sa.text(f"SHOW COLUMNS FROM {ctx.etl.name}"))]
-    return {as_text(row["Field"]).lower(): re.split(r"[( ]", as_text(row["Type"]).lower())[0] for row in rows}
+    return {as_text(row["Field"]).lower(): as_text(row["Type"]).lower() for row in rows}
 
 
 def _sorts_by_time(ctx: Context) -> bool:

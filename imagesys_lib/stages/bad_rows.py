@@ -30,10 +30,11 @@ class BadRows:
         self.skipped += sum(not row.kept for row in bad)
         self.samples += map(str, bad[: _MOST_SAMPLES - len(self.samples)])
 
-    def keep(self, ctx: Context, run: Run, stage: str) -> None:
-        """Tell of them in the log, and keep them with the run; none leaves nothing."""
+    def keep(self, ctx: Context, run: Run | None, stage: str) -> None:
+        """Tell of them in the log, and keep them with the run, if it is one; none leaves nothing."""
         if self.samples:
             log.warning("%s: %s", ctx.country.upper(), self)
+        if self.samples and run is not None:
             runs.keep_bad_rows(ctx.db, run, stage, asdict(self))
 
     def __str__(self) -> str:

@@ -126,6 +126,14 @@ def test_what_was_marked_before_its_row_turned_bad_is_not_purged_either(loose: L
     assert "listing 'bad'" in row.bad_rows["purge"]["samples"][0]
 
 
+def test_a_purge_by_hand_tells_of_bad_rows_as_well(loose: Loose, caplog: pytest.LogCaptureFixture) -> None:
+    loose.put("bad", "101", URL(1))
+    ingested(loose)
+    loose.sql("UPDATE {table} SET updated_at = NULL")
+    assert purge(loose.ctx, dry_run=True).unlisted == 0
+    assert "1 rows of the ETL skipped, 0 cut: bad row: listing 'bad': its date is 'NULL'" in caplog.text
+
+
 def test_66000_photos_of_one_listing_are_cut_to_what_can_be_kept(loose: Loose) -> None:
     urls = [URL(n) for n in range(66_000)]
     loose.put("many", "101", "|".join(urls))

@@ -149,8 +149,8 @@ def _purge(ctx: Context, run: Run | None, lock: named_lock | None, rule: Rule | 
     settings, dry_run = ctx.config.purge, lock is None
     found = _look_up(ctx, run)
     verdict = judge(found.gone, found.listed, settings)
+    found.bad.keep(ctx, None if dry_run else run, "purge")
     if run is not None and not dry_run:
-        found.bad.keep(ctx, run, "purge")
         runs.set_or_drop_figure(ctx.db, run.run_id, FIGURES + "refused", verdict.refused)
     tally = _Tally(found)
     tell = log.warning if dry_run else log.error  # a person must look at the ETL, so it is mailed
