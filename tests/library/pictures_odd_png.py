@@ -108,6 +108,7 @@ def png_ancillary() -> Cases:
         "iCCP without a name": png(iccp(wide_gamut_profile(), b"")),
         "iCCP with a name of 100 bytes": png(iccp(wide_gamut_profile(), b"n" * 100)),
         "iCCP of rubbish": png(iccp(b"rubbish" * 40)),
+        "iCCP that says it is longer": png(iccp(b"\0\1\0\0" + wide_gamut_profile()[4:])),
         "iCCP cut": png(png_chunk(b"iCCP", b"p\0\0" + zlib.compress(wide_gamut_profile())[:-20])),
         "iCCP with a wrong Adler-32": png(png_chunk(b"iCCP", b"p\0\0" + zlib.compress(wide_gamut_profile())[:-4])),
         "iCCP with a wrong checksum": png(iccp(wide_gamut_profile())[:-4] + b"abcd"),
@@ -160,6 +161,10 @@ def png_colours() -> Cases:
         "gamma 1 of 16 bits": (
             png(gamma(100_000), bits=16, rows=png_rows(16, quartered([[n * 257 for n in q] for q in QUARTERS]))),
             LINEAR,
+        ),
+        "gamma 1, half clear": (
+            png(gamma(100_000), colour=6, rows=png_rows(8, quartered([(10, 20, 30, 128)] * 4))),
+            ((155, 166, 175),) * 4,
         ),
         "chromaticities alone": (png(swapped), QUARTERS),
         "chromaticities of swapped colours": (png(swapped, gamma(45_455)), SWAPPED),
