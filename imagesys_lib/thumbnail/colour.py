@@ -39,7 +39,7 @@ def to_srgb(pixels: Pixels, profile: bytes | None) -> Pixels:
 
     Without one, RGB and grey are taken for sRGB and CMYK is converted by the plain formula.
     """
-    if profile and len(profile) <= _MAX_PROFILE_BYTES:
+    if profile and int.from_bytes(profile[:4], "big") <= len(profile) <= _MAX_PROFILE_BYTES:  # or else it is cut
         image = as_image(pixels)
         made = _transform(profile, image.mode)
         if made is not None:

@@ -24,9 +24,9 @@ from PIL import (
 from imagesys_lib.thumbnail import exif
 from imagesys_lib.thumbnail.bmp import MaskedBmp, embedded_profile, masked_bmp, with_fewer_colours
 from imagesys_lib.thumbnail.canvas import Mask, painted
-from imagesys_lib.thumbnail.colour import eight_bits
+from imagesys_lib.thumbnail.colour import eight_bits, to_srgb
 from imagesys_lib.thumbnail.jpeg import JpegHeader, jpeg_header
-from imagesys_lib.thumbnail.pixels import Pixels, as_pixels
+from imagesys_lib.thumbnail.pixels import Pixels, as_image, as_pixels
 from imagesys_lib.thumbnail.png import Png, read_png
 from imagesys_lib.thumbnail.rows import spread
 
@@ -53,26 +53,25 @@ class Decoded:
 
     These are fractions where a scaled decode rounded up to a whole pixel: to stretch that pixel would shift the
     picture, which costs more fidelity than half the resolution does. ``whole`` says that the decoder has read the file
-    to its end and found no fault.
+    to its end and found no fault, ``profile`` (ICC) what the samples mean, None for sRGB.
     """
 
     pixels: Pixels  # of 1 channel (grey), 3 (RGB) or 4 (CMYK)
     width: float
     height: float
     whole: bool = False
+    profile: bytes | None = None
 
 
 @dataclass(frozen=True)
 class Opened:
     """A photo whose header was read: its size as stored, EXIF orientation, and what decodes it.
 
-    ``decoded(scale, coarse)`` decodes to ``scale`` of the source or somewhat more; ``profile()`` is the ICC profile
-    of its colours.
+    ``decoded(scale, coarse)`` decodes to ``scale`` of the source or somewhat more.
     """
 
     size: tuple[int, int]
     orientation: int
-    profile: Callable[[], bytes | None]
     decoded: Callable[[float, bool], Decoded]
     run_lengths: bool = False
 
@@ -81,30 +80,25 @@ def opened(kind: str, data: bytes) -> Opened:
     """Read the header of ``data`` with the decoder of its format."""
     if kind == "JPEG":
         header = jpeg_header(data)
-        return Opened(
-            (header.width, header.height),
-            exif.orientation(header.exif),
-            lambda: header.profile,
-            partial(_jpeg, header, data),
-        )
+        size = header.width, header.height
+        return Opened(size, exif.orientation(header.exif), partial(_jpeg, header, data))
     if kind == "PNG":
         png = read_png(data)
-        return Opened((png.width, png.height), exif.orientation(png.exif), png.profile, partial(_png, png))
+        return Opened((png.width, png.height), exif.orientation(png.exif), partial(_png, png))
     if kind == "BMP" and (bmp := masked_bmp(data)):
-        return Opened((bmp.width, bmp.height), 1, lambda: embedded_profile(data), partial(_bmp, bmp, data))
+        return Opened((bmp.width, bmp.height), 1, partial(_bmp, bmp, data))
     return _opened_by_pillow(kind, with_fewer_colours(data) if kind == "BMP" else data)
 
 
 def _opened_by_pillow(kind: str, data: bytes) -> Opened:
     image = _image(kind, data)
     turn = exif.orientation(_without_prefix(image.info.get("exif"))) if kind in ("WEBP", "AVIF") else 1
-    return Opened(
-        image.size,
-        turn,
-        lambda: embedded_profile(data) if kind == "BMP" else image.info.get("icc_profile"),
-        lambda scale, _coarse: _scaled(_gif(data) if kind == "GIF" else _plain(_loaded(kind, data, image)), scale),
-        kind == "BMP" and image.info.get("compression") in _RUN_LENGTHS,
-    )
+
+    def decoded(scale: float, _coarse: bool) -> Decoded:
+        profile = embedded_profile(data) if kind == "BMP" else image.info.get("icc_profile")
+        return _scaled(_gif(data) if kind == "GIF" else _plain(_loaded(kind, data, image)), scale, profile)
+
+    return Opened(image.size, turn, decoded, kind == "BMP" and image.info.get("compression") in _RUN_LENGTHS)
 
 
 def _without_prefix(data: bytes | None) -> bytes | None:
@@ -124,11 +118,12 @@ def _image(kind: str, data: bytes) -> ImageFile.ImageFile:
 
 def _jpeg(header: JpegHeader, data: bytes, scale: float, coarse: bool) -> Decoded:
     pixels, eighths, whole = header.decoded(data, scale, coarse=coarse)
-    return Decoded(pixels, header.width * eighths / _EIGHTS, header.height * eighths / _EIGHTS, whole)
+    width, height = header.width * eighths / _EIGHTS, header.height * eighths / _EIGHTS
+    return Decoded(pixels, width, height, whole, header.profile)
 
 
 def _bmp(bmp: MaskedBmp, data: bytes, scale: float, _coarse: bool) -> Decoded:
-    return _scaled(Image.fromarray(bmp.decoded(data)), scale)
+    return _scaled(Image.fromarray(bmp.decoded(data)), scale, embedded_profile(data))
 
 
 def _png(png: Png, scale: float, _coarse: bool) -> Decoded:
@@ -143,7 +138,7 @@ def _png(png: Png, scale: float, _coarse: bool) -> Decoded:
         canvas = Image.new("RGBA", (png.width, png.height))
         canvas.paste(plain, png.frame[:2])
         plain = canvas
-    return _scaled(plain, scale)
+    return _scaled(plain, scale, png.profile())
 
 
 def _clear(png: Png, image: Image.Image, data: bytes) -> Mask | None:
@@ -191,14 +186,14 @@ def _loaded(kind: str, data: bytes, image: ImageFile.ImageFile) -> Image.Image:
     return image
 
 
-def _scaled(plain: Image.Image, scale: float) -> Decoded:
+def _scaled(plain: Image.Image, scale: float, profile: bytes | None) -> Decoded:
     """Average down by a whole factor to ``scale`` or somewhat more, and flatten on white."""
     wanted = (max(1, math.ceil(plain.width * scale)), max(1, math.ceil(plain.height * scale)))
     factor = max(1, int(min(plain.width / wanted[0], plain.height / wanted[1])))
     made = plain.reduce(factor) if factor > 1 else plain
     if made.mode in ("LA", "RGBA"):
-        made = _on_white(made)
-    return Decoded(as_pixels(made), plain.width / factor, plain.height / factor)
+        made, profile = _on_white(made, profile), None
+    return Decoded(as_pixels(made), plain.width / factor, plain.height / factor, profile=profile)
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -213,8 +208,12 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("L" if mode == "1" else "RGB")
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _on_white(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return the image on white, which is sRGB's, so that it is brought to sRGB itself before."""
     mode = "L" if image.mode == "LA" else "RGB"
+    colours = image.convert(mode)
+    if profile:
+        mode, colours = "RGB", as_image(to_srgb(as_pixels(colours), profile))
     canvas = Image.new(mode, image.size, "white")
-    canvas.paste(image.convert(mode), mask=image.getchannel("A"))
+    canvas.paste(colours, mask=image.getchannel("A"))
     return canvas

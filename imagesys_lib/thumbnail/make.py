@@ -156,7 +156,7 @@ def _made(
         size = photo.size
         picture = _picture(photo, sizes, limits, effort=effort)
         made = []
-        for number, stored in _resized_all(picture, photo.profile(), sizes, effort.cascade):
+        for number, stored in _resized_all(picture, sizes, effort.cascade):
             upright = _UPRIGHT[photo.orientation](stored) if photo.orientation in _UPRIGHT else stored
             upright = np.ascontiguousarray(upright)
             done = finished(upright, details)
@@ -212,9 +212,7 @@ def _picture(photo: Opened, sizes: Sequence[Box], limits: Limits, *, effort: Eff
     return _Picture(photo.decoded(scale, effort.coarse), turned)
 
 
-def _resized_all(
-    picture: _Picture, profile: bytes | None, sizes: Sequence[Box], cascade: float
-) -> list[tuple[int, Pixels]]:
+def _resized_all(picture: _Picture, sizes: Sequence[Box], cascade: float) -> list[tuple[int, Pixels]]:
     """Return (number, sRGB pixels as stored) of every size, the largest first, each from as little as it can be."""
     made: list[tuple[int, Pixels]] = []
     source, is_srgb = picture, False
@@ -224,7 +222,7 @@ def _resized_all(
             source, is_srgb = picture, False
         pixels = _resized(source, size, picture)
         if not is_srgb:
-            pixels = to_srgb(pixels, profile)
+            pixels = to_srgb(pixels, picture.decoded.profile)
         made.append((number, pixels))
         if size.mode == "fit":  # a cropped one lacks what the next may show
             height, width = pixels.shape[:2]

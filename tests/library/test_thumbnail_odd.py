@@ -12,31 +12,33 @@ from imagesys_lib.config import ProcessDetails, Size
 from imagesys_lib.reasons import ImageFault
 from imagesys_lib.thumbnail.jobs import Limits
 from imagesys_lib.thumbnail.make import create_thumbnails_of_image
-from tests.library import pictures_odd as odd
-from tests.library import pictures_odder as odder
+from tests.library import pictures_odd_formats as formats
+from tests.library import pictures_odd_jpeg as jpeg
+from tests.library import pictures_odd_png as png
+from tests.library.pictures_odd import Colours
 
 PLAIN = ProcessDetails(sharpen="0x0", gamma=1.0, quality=95)
 TABLES = {
     make.__name__: make
     for make in (
-        odd.png_ancillary,
-        odd.png_colours,
-        odd.png_transparency,
-        odd.png_animations,
-        odd.png_damage,
-        odd.jpeg_segments,
-        odd.jpeg_colours,
-        odd.jpeg_damage,
-        odd.orientations,
-        odder.gifs,
-        odder.bmps,
-        odder.others,
+        png.png_ancillary,
+        png.png_colours,
+        png.png_transparency,
+        png.png_animations,
+        png.png_damage,
+        jpeg.jpeg_segments,
+        jpeg.jpeg_colours,
+        jpeg.jpeg_damage,
+        jpeg.orientations,
+        formats.gifs,
+        formats.bmps,
+        formats.others,
     )
 }
 OFF_BY = 24  # levels of 255, as between the browser and the pipeline
 
 
-def outcome(folder: Path, data: bytes) -> odd.Colours | str:
+def outcome(folder: Path, data: bytes) -> Colours | str:
     """The middles of the quarters of the thumbnail of 160x120, or the reason that there is none."""
     source = folder / "original"
     source.write_bytes(data)
@@ -51,7 +53,7 @@ def outcome(folder: Path, data: bytes) -> odd.Colours | str:
     return tuple(picture.getpixel(place) for place in places)  # type: ignore[misc]
 
 
-def agrees(seen: odd.Colours | str, wanted: odd.Colours | str) -> bool:
+def agrees(seen: Colours | str, wanted: Colours | str) -> bool:
     if isinstance(seen, str) or isinstance(wanted, str):
         return seen == wanted
     return all(abs(a - b) <= OFF_BY for x, y in zip(seen, wanted, strict=True) for a, b in zip(x, y, strict=True))
