@@ -1,0 +1,40 @@
+"""Two hosts on loopback, a page of Chromium, and the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.chromium import launched
+from tests.differential.host import Host
+from tests.differential.ours import Pipeline, pipeline
+from tests.library.raw_host import serving_all
+
+_LOOPBACK_ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.*, EXCLUDE ::ffff:7f00:1, EXCLUDE localhost"
+
+
+@pytest.fixture(scope="package")
+def hosts() -> Iterator[tuple[Host, Host]]:
+    """A host and another one."""
+    host, other = Host("127.0.0.1"), Host("127.0.0.11")
+    with serving_all(host, other):
+        yield host, other
+
+
+@pytest.fixture(scope="package")
+def page(hosts: tuple[Host, Host]) -> Iterator[Page]:
+    """An empty page of the first host, in a Chromium that reaches loopback alone."""
+    with launched(_LOOPBACK_ALONE) as browser:
+        page = browser.new_page()
+        page.goto(hosts[0].page)
+        yield page
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Iterator[Pipeline]:
+    """The pipeline."""
+    with pipeline(tmp_path) as made:
+        yield made

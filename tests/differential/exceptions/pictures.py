@@ -1,0 +1,3 @@
+"""x"""
+
+EXCEPTIONS: dict[str, tuple[str, ...]] = {}

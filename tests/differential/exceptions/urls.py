@@ -1,0 +1,4 @@
+"""x"""
+
+EXCEPTIONS: dict[str, tuple[str, ...]] = {}
+HOSTS: dict[str, tuple[str, ...]] = {}
