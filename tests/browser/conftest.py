@@ -9,15 +9,8 @@ from playwright.sync_api import Browser, expect
 
 from include.sandbox.airflow import USER
 from tests.browser.ui import EVENTS, PICTURES, Ui
-from tests.chromium import launched
 from tests.scheduler.conftest import Live
 from tests.scheduler.conftest import live as live  # noqa: PLC0414 - the fixture
-
-
-@pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

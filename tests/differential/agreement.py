@@ -54,8 +54,9 @@ def _agree(seen: Seen | None, whole: Seen | None, result: Result) -> bool:
     absent = seen.absent(whole) if whole else 0.0
     if result.reason:
         return absent > NEARLY_WHOLE
-    right = [one.quarters for one in (seen, whole) if one]  # the whole picture: where more was saved than by Chromium
-    return absent < MOSTLY_ABSENT and (not seen.quarters or any(_near(one, result.quarters) for one in right))
+    if whole and _near(whole.quarters, result.quarters):
+        return True  # perhaps more was saved than Chromium shows
+    return absent < MOSTLY_ABSENT and (not seen.quarters or _near(seen.quarters, result.quarters))
 
 
 def _near(one: Sequence[Sequence[int]], other: Sequence[Sequence[int]]) -> bool:

@@ -16,7 +16,7 @@ MIDDLE = 0.08
 """Half the side of the square in the middle of a quarter whose mean colour counts, of the picture's side."""
 
 _AT_ONCE = 50
-_PATIENCE = 10_000
+_PATIENCE = 15_000
 """Milliseconds for a picture. Chromium waits for ever where it would ask a person for a password."""
 _SCRIPT = """
 async ([urls, across, down, middle, patience]) => {
@@ -93,7 +93,7 @@ class Seen:
 
 
 def _is_blank(grid: np.ndarray) -> np.ndarray:
-    """Of inks the grey is darker; black is what some decoders begin with."""
+    """Say where nothing was painted: clear, mid-grey (of inks a darker one) or black, which decoders begin with."""
     plain = [(np.abs(grid[:, :3].astype(int) - level) <= 3).all(axis=1) for level in (0, 64, 128)]
     return (grid[:, 3] == 0) | np.any(plain, axis=0)
 

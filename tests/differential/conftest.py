@@ -6,17 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
-from tests.chromium import launched
 from tests.differential.host import Host
 from tests.differential.ours import Pipeline, pipeline
 from tests.library.raw_host import serving_all
 
-_LOOPBACK_ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.*, EXCLUDE ::ffff:7f00:1, EXCLUDE localhost"
 
-
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def hosts() -> Iterator[tuple[Host, Host]]:
     """A host and another one."""
     host, other = Host("127.0.0.1"), Host("127.0.0.11")
@@ -24,13 +21,13 @@ def hosts() -> Iterator[tuple[Host, Host]]:
         yield host, other
 
 
-@pytest.fixture(scope="package")
-def page(hosts: tuple[Host, Host]) -> Iterator[Page]:
-    """An empty page of the first host, in a Chromium that reaches loopback alone."""
-    with launched(_LOOPBACK_ALONE) as browser:
-        page = browser.new_page()
-        page.goto(hosts[0].page)
-        yield page
+@pytest.fixture
+def page(chromium: Browser, hosts: tuple[Host, Host]) -> Iterator[Page]:
+    """An empty page of the first host."""
+    page = chromium.new_page()
+    page.goto(hosts[0].page)
+    yield page
+    page.close()
 
 
 @pytest.fixture

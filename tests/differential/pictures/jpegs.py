@@ -246,6 +246,7 @@ def pictures() -> Iterator[Picture]:
         "JPEG grey": encoded(grey, "JPEG"),
         "JPEG grey and progressive": encoded(grey, "JPEG", progressive=True),
         "JPEG CMYK": encoded(textured().convert("CMYK"), "JPEG"),
+        "JPEG CMYK and progressive": encoded(textured().convert("CMYK"), "JPEG", progressive=True),
         "JPEG YCCK": YCCK,
         "JPEG RGB": encoded(textured(), "JPEG", keep_rgb=True),
         "JPEG large": encoded(large, "JPEG", quality=70),
