@@ -25,10 +25,10 @@ test: ## All tests but the long ones, the soak and the browser's
 	@scripts/bootstrap.sh tests
 	@$(PYTHON_LOCAL) -m pytest -n 3
 
-test-all: test ## The same, then the long tests (tens of thousands of damaged pictures, slower faults), and a browser's
+test-all: test ## The same, then the long tests (tens of thousands of damaged pictures, slower faults), and those with a browser
 	@$(PYTHON_LOCAL) -m pytest -n 3 -m long
 	@scripts/bootstrap.sh browser
-	@$(PYTHON_LOCAL) -m pytest -m browser tests/browser
+	@$(PYTHON_LOCAL) -m pytest -m browser tests/browser tests/differential
 
 screenshots: ## Run the browser tests and keep their pictures for the documentation
 	@scripts/bootstrap.sh browser

@@ -25,8 +25,11 @@ from tests.world import COUNTRY, World
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 """With `-n 3` each worker has a sandbox of its own."""
 
-collect_ignore = [] if importlib.util.find_spec("playwright") else ["browser"]
-"""`make test` brings no browser and reads none of its tests."""
+collect_ignore = []
+if importlib.util.find_spec("playwright"):
+    from tests.chromium import chromium as chromium  # noqa: PLC0414 - the fixture
+else:
+    collect_ignore += ["browser", "differential"]  # `make test` brings no browser and reads no test that needs one
 
 
 _TOGETHER = ("tests/scheduler/", "tests/airflow/", "tests/soak/", "tests/sandbox/", "tests/browser/")

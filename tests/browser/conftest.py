@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from include.sandbox.airflow import USER
 from tests.browser.ui import EVENTS, PICTURES, Ui
 from tests.scheduler.conftest import Live
 from tests.scheduler.conftest import live as live  # noqa: PLC0414 - the fixture
-
-ARGUMENTS = [
-    "--no-sandbox",  # root has none
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
-    """The distribution's own Chromium."""
-    path = shutil.which("chromium")
-    assert path, "there is no chromium: scripts/bootstrap.sh browser installs it"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
