@@ -11,6 +11,7 @@ import numpy as np
 import simplejpeg
 from PIL import JpegImagePlugin
 
+from imagesys_lib.reasons import ImageFault
 from imagesys_lib.thumbnail.damage import check_painted
 from imagesys_lib.thumbnail.pixels import Pixels, as_pixels
 from imagesys_lib.thumbnail.scans import needed_scans, whole_scans
@@ -18,6 +19,9 @@ from imagesys_lib.thumbnail.scans import needed_scans, whole_scans
 _EIGHTS = 8
 _FINER = 1.25
 """One eighth is the mere mean of each block: it takes so much more of it to look as good as the other scales."""
+_NO_DATA = 128
+"""The sample, in every colour space, of a block whose coefficients are all zero."""
+
 _COARSE = 2  # eighths up to which a progressive JPEG's last bits go unseen
 _SPACES = {1: "GRAY", 3: "RGB", 4: "CMYK"}  # by components
 _USUAL = {1: 0, 3: 1, 4: 2}
@@ -60,8 +64,17 @@ class JpegHeader:
 
     def _pixels(self, data: bytes, eighths: int, *, strict: bool = True) -> Pixels:
         wanted = (math.ceil(self.height * eighths / _EIGHTS), math.ceil(self.width * eighths / _EIGHTS))
+        # Where it is not strict, libjpeg may give up before a row is written: that must be no data, and not what was in
+        # that memory before, which may be another photo.
+        buffer = None if strict else np.full((*wanted, self.components), _NO_DATA, np.uint8)
         pixels: Pixels = simplejpeg.decode_jpeg(
-            data, _SPACES[self.components], min_height=wanted[0], min_width=wanted[1], min_factor=1, strict=strict
+            data,
+            _SPACES[self.components],
+            min_height=wanted[0],
+            min_width=wanted[1],
+            min_factor=1,
+            buffer=buffer,
+            strict=strict,
         )
         if pixels.shape[:2] != wanted:
             raise ValueError(f"libjpeg made {pixels.shape[1]}x{pixels.shape[0]} of {self.width}x{self.height}")
@@ -95,7 +108,7 @@ class JpegHeader:
             try:
                 check_painted("JPEG", _absent(self._pixels_anyhow(tried, 1)))
                 return self._pixels_anyhow(tried, eighths)
-            except (ValueError, OSError, SyntaxError):
+            except (ImageFault, ValueError, OSError, SyntaxError):
                 if not tries:
                     raise
 
@@ -106,7 +119,7 @@ def _absent(means: Pixels) -> float:
     libjpeg leaves such a block's coefficients zero, which is mid-grey in every colour space. A photo's own blocks may
     be so as well, but hardly as many in a row as the picture is wide.
     """
-    grey = ((means == 127) | (means == 128)).all(axis=2)
+    grey = ((means == _NO_DATA - 1) | (means == _NO_DATA)).all(axis=2)
     height, width = grey.shape
     # Data come by two by two blocks where colour is coarser, as nearly always.
     grey = np.pad(grey, ((0, height % 2), (0, width % 2)), constant_values=True)

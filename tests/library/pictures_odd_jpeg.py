@@ -225,3 +225,10 @@ def orientations() -> Cases:
         "AVIF, XMP": (encoded(quarters(400, 320), "AVIF", quality=95, xmp=XMP), QUARTERS),
         "TIFF, XMP, which Chromium does not show": (encoded(quarters(400, 320), "TIFF", tiffinfo={700: XMP}), QUARTERS),
     }
+
+
+def given_up(mode: str) -> bytes:
+    """A progressive JPEG at which libjpeg warns in the first scan, and gives up behind it before any row is made."""
+    whole = jpeg(mode=mode, progressive=True)
+    second = [start for start, _ in anatomy("JPEG", whole).blocks if whole[start + 1] == 0xDA][1]
+    return whole[: second - 40] + segment(0xC4, b"\0" + b"\xff" * 16) + whole[second:]

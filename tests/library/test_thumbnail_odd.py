@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from imagesys_lib.config import ProcessDetails, Size
 from imagesys_lib.reasons import ImageFault
 from imagesys_lib.thumbnail.jobs import Limits
+from imagesys_lib.thumbnail.jpeg import jpeg_header
 from imagesys_lib.thumbnail.make import create_thumbnails_of_image
 from tests.library import pictures_odd_formats as formats
 from tests.library import pictures_odd_jpeg as jpeg
@@ -64,3 +66,21 @@ def test_a_browser_and_the_pipeline_agree(tmp_path: Path, table: str) -> None:
     cases = TABLES[table]()
     seen = {name: outcome(tmp_path, data) for name, (data, _) in cases.items()}
     assert {n: (seen[n], wanted) for n, (_, wanted) in cases.items() if not agrees(seen[n], wanted)} == {}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_where_a_decoder_gives_up_nothing_of_another_photo_is_shown(tmp_path: Path, mode: str) -> None:
+    """libjpeg leaves the rows as they were in memory, where the photo before has left its own."""
+    damaged = jpeg.given_up(mode)
+    seen = set()
+    for level in range(0, 256, 51):
+        header = jpeg_header(damaged)
+        size = (header.height, header.width, header.components)
+        for _ in range(3):
+            np.full(size, level, np.uint8)  # freed at once: the next of its size lies there
+        try:
+            seen.add(header.decoded(damaged, 1, coarse=False)[0].tobytes())
+        except (ImageFault, ValueError) as fault:
+            seen.add(repr(fault).encode())
+    assert len(seen) == 1
+    assert outcome(tmp_path, damaged) == outcome(tmp_path, damaged)
