@@ -50,6 +50,7 @@ ABSENT_KINDS = ("missing", "acked_absent")
 """Kinds of findings of files that are not there: a report tells their sum."""
 
 _LACKING = (LET_GO, "missing")  # marks with which a node is not fit to be asked for images
+_MAYBE_LACKING = (NOT_STAGED, NOT_A_FILE)
 
 
 @dataclass(frozen=True)
@@ -181,16 +182,17 @@ def count_marks(engine: Engine, node: str, reason: str | None = None) -> int:
 
 
 def is_lacking(engine: Engine, node: str, nodes: Sequence[str]) -> bool:
-    """Say whether a node lacks images that it is known to lack: let go, missing when it was checked, or not staged.
+    """Say whether a node lacks images that it is known to lack: let go, or missing when it was checked.
 
-    What was not staged counts where another of the country's ``nodes`` holds it: what none has is not shown either.
+    One that was not staged, or in whose place something else lies, counts where another of the country's ``nodes``
+    holds it: what none has is not shown either.
     """
     c, i = lis_node_repairs.c, lis_images.c
     known = sa.select(c.image_hash).where(c.node == node, c.reason.in_(_LACKING)).limit(1)
     held = (
         sa.select(c.image_hash)
         .join_from(lis_node_repairs, lis_images, i.image_hash == c.image_hash)
-        .where(c.node == node, c.reason == NOT_STAGED, i.desired == Desired.PRESENT.value, holders(nodes) > 0)
+        .where(c.node == node, c.reason.in_(_MAYBE_LACKING), i.desired == Desired.PRESENT.value, holders(nodes) > 0)
         .limit(1)
     )
     return any(bool(read(engine, query)) for query in (known, held))

@@ -198,6 +198,7 @@ def test_a_silent_database_holds_a_mail_up_for_seconds_only(sink: Sink, monkeypa
 def test_what_tasks_log_from_the_level_on_is_one_mail_a_run(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from imagesys_nodes import NodeOperator
     from imagesys_operators import CountryOperator
 
     world.reconfigure(alerts={"mail_level": "warning"})
@@ -211,8 +212,10 @@ def test_what_tasks_log_from_the_level_on_is_one_mail_a_run(
             for _ in range(3):
                 log.warning("n2 is slow")
 
-    for task_id in ("sync", "plan"):
-        task = Talkative(task_id=task_id, country="uk")
+    class TalkativeNode(Talkative, NodeOperator):
+        pass
+
+    for task in (TalkativeNode(task_id="sync", country="uk", node="n1"), Talkative(task_id="plan", country="uk")):
         task.execute(context_of(task))
     for _ in range(2):
         ends({**run(), "dag_run_id": "manual__1"}, well=True, monkeypatch=monkeypatch)
