@@ -51,5 +51,5 @@ EXCEPTIONS: Exceptions = {
     "not yet: where libjpeg gives up behind a warning, memory that nobody has written is taken for pixels": (
         "JPEG CMYK and progressive, 20 bits flipped",
     ),
-    "not yet: a depth that only Windows CE wrote; Pillow has no decoder for it": ("BMP of 2 bits",),
+    "a depth that only Windows CE wrote, for which there is no decoder here": ("BMP of 2 bits",),
 }
