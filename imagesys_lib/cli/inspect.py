@@ -105,6 +105,9 @@ def status(country: CountryOption = None, json_output: JsonOption = False) -> No
         nodes = ", ".join(f"{name} {node.backlog}" for name, node in row.nodes.items())
         table.add_row(row.country, str(row.live), others or "-", last, nodes)
     out.print(table)
+    for row in found:
+        for address, said in row.mail_refused.items():
+            out.print(f"{row.country.upper()}: mail to {address} refused: {said}", markup=False)
 
 
 def report(country: CountryOption = None, json_output: JsonOption = False) -> None:

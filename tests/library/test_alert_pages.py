@@ -36,6 +36,8 @@ ROWS = {
     "Daily report failed": "Daily report failed",
     "Daily report works again": "Daily report works again",
     "Daily report: … countries,": "Daily report",
+    "Mail to … is refused": "Mail to ADDRESS is refused",
+    "Mail to … is taken again": "Mail to ADDRESS is taken again",
     "…": "COUNTRY: purge N of M live images",  # the question itself
 }
 """Subjects as the code has them, without the product's name, and what docs/alerts.md calls them."""
