@@ -19,6 +19,7 @@ RUNBOOK = (PROJECT / "docs" / "runbook.md").read_text(encoding="utf-8")
 ROWS = {
     "is late": "run of DAY is late",
     "missed its deadline": "run of DAY missed its deadline",
+    "waits for a date in the future": "run of DAY waits for a date in the future",
     "failed": "run of DAY failed",
     "has ended well": "has ended well",
     "… … of … logged messages": "logged messages",
