@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from imagesys_lib import node_records, runs
+from imagesys_lib.alerts import incidents, outbox
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, read
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_live_images
@@ -29,7 +30,11 @@ class NodeStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """One country now. ``reasons`` counts images by state and reason; times are UTC."""
+    """One country now. ``reasons`` counts images by state and reason; times are UTC.
+
+    ``mail_refused``: whom the newest mail was refused for, each with the server's words. ``waiting_runs``:
+    a sentence for each run that waits for a date in the future.
+    """
 
     country: str
     live: int
@@ -39,6 +44,8 @@ class Status:
     last_run: dict[str, Any] | None
     nodes: dict[str, NodeStatus]
     staging_free_mb: int
+    mail_refused: dict[str, str]
+    waiting_runs: list[str]
 
 
 def status(ctx: Context) -> Status:
@@ -66,6 +73,8 @@ def status(ctx: Context) -> Status:
         },
         nodes={name: _node(ctx, name) for name in ctx.config.nodes},
         staging_free_mb=ctx.staging.free_bytes() >> 20,
+        mail_refused=outbox.refusals(ctx.db),
+        waiting_runs=incidents.waits(ctx.db),
     )
 
 

@@ -27,6 +27,7 @@ from imagesys_mail_texts import (
     over_message,
     progress_of,
     run_facts,
+    waits_message,
 )
 
 from imagesys_lib.alerts import gathered, incidents, outbox
@@ -154,6 +155,10 @@ def _run_late(country: str, trouble: Trouble, context: Mapping[str, Any]) -> Non
     facts = run_facts(country, context["dag_run"], f"imagesys_{country}")
     if facts.state in ("success", "failed"):
         return  # Airflow keeps the deadlines of a run that failed in time
+    if facts.waits_until:
+        with closing(open_context(country, resolver=airflow_connection)) as ctx:
+            announce(ctx, facts, Trouble.WAITS, waits_message)
+        return
     with closing(open_context(country, resolver=airflow_connection)) as ctx:
         try:
             _ = ctx.shared  # like ctx.db in `ask`

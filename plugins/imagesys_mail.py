@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import smtplib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from email.mime.text import MIMEText
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +25,7 @@ from imagesys_lib.alerts import outbox
 from imagesys_lib.alerts.marks import Marks
 from imagesys_lib.alerts.message import Message, Written
 from imagesys_lib.alerts.outbox import WAITED_SECONDS, Mail
+from imagesys_lib.alerts.smtp import Client, TlsClient, words
 from imagesys_lib.alerts.spool import Kept, Spool
 from imagesys_lib.config import load_config
 from imagesys_lib.context import Context
@@ -41,9 +45,10 @@ SERVICE_LAPSES_HOURS = 48
 
 
 class TwoPartSmtpHook(SmtpHook):
-    """The provider's hook, which knows HTML only, with a plain part beside it."""
+    """The provider's hook, which knows HTML only, with a plain part beside it, and servers that do as they please."""
 
     plain = ""
+    client: Client | TlsClient
     smtp_retry_limit = 0  # what keeps the mail tries again; a repeated "sendmail" could only send it twice
 
     def _build_mime_message(self, *args: Any, **kwargs: Any) -> tuple[MIMEMultipart, list[str]]:
@@ -51,8 +56,73 @@ class TwoPartSmtpHook(SmtpHook):
         message.get_payload().insert(0, MIMEText(self.plain, "plain", "utf-8"))
         return message, recipients
 
+    def _build_client(self) -> smtplib.SMTP_SSL | smtplib.SMTP:
+        kind = TlsClient if self.use_ssl else Client
+        self.client = kind(**self._build_client_kwargs(is_async=False))
+        return self.client
 
-def _send(to: Sequence[str], mail: Mail | Written, written_at: dt.datetime | None = None) -> None:
+
+@dataclass
+class Postman:
+    """Sends mails and remembers what the server has said of each recipient: "" where it has taken the mail.
+
+    A mail that some were refused goes again to those of them whom the configuration still names.
+    """
+
+    said: dict[str, str] = field(default_factory=dict)
+
+    def send(
+        self,
+        everybody: Sequence[str],
+        mail: Mail | Written,
+        written_at: dt.datetime | None = None,
+        refused: Collection[str] = (),
+    ) -> Mapping[str, str]:
+        """Send a mail; returns whom the server has refused, each with its words. Raises what smtplib does."""
+        to = [address for address in everybody if address in refused or not refused]
+        found = _send(to, mail, written_at) if to else {}
+        self.said |= dict.fromkeys(to, "") | dict(found)
+        return found
+
+    def tell(self, countries: Iterable[str]) -> bool:
+        """Keep a mail about each recipient who is refused, once, and one when that is over; returns whether any is.
+
+        Marks of this machine know who was told of.
+        """
+        known, news = sorted(countries), []
+
+        def kept(message: Message) -> bool:
+            news.append(message)
+            return keep(message, known)
+
+        for address, said in self.said.items():
+            mark, refused = f"mail to {address}", partial(kept, refused_message(address, said))
+            if said:
+                marks().once(mark, refused, lapses_hours=SERVICE_LAPSES_HOURS)
+            elif (since := marks().since(mark)) and kept(taken_message(address, since)):
+                marks().forget(mark)
+        return bool(news)
+
+
+def refused_message(address: str, said: str) -> Message:
+    """Return the mail to the others about one whom the mail server refuses."""
+    return Message(
+        subject=f"[ImageSys] Mail to {address} is refused",
+        intro=f"The mail server does not take mails to {address}. Others get them; a mail tells when it does.",
+        sections=(
+            ("What it said", (said,)),
+            ("What to do", ("Correct `alerts.mail_to`, or the mailbox. `imagesys doctor --send-mail` tries it.",)),
+        ),
+    )
+
+
+def taken_message(address: str, since: dt.datetime) -> Message:
+    """Return the mail that takes that back."""
+    intro = f"It was refused since {since:%Y-%m-%d %H:%M} UTC. Mails that were given up meanwhile do not come again."
+    return Message(f"[ImageSys] Mail to {address} is taken again", intro, (("What to do", ("Nothing.",)),))
+
+
+def _send(to: Sequence[str], mail: Mail | Written, written_at: dt.datetime | None) -> Mapping[str, str]:
     text, html = mail.text, mail.html
     if written_at:  # its reader should know
         waited = f"Written {written_at:%Y-%m-%d %H:%M} UTC; it could not be sent before now."
@@ -61,6 +131,7 @@ def _send(to: Sequence[str], mail: Mail | Written, written_at: dt.datetime | Non
     hook.plain = text
     with hook:
         hook.send_email_smtp(to=list(to), subject=mail.subject, html_content=html, mime_subtype="alternative")
+        return hook.client.refused
 
 
 def everybody(countries: Iterable[str] = ()) -> list[str]:
@@ -75,11 +146,13 @@ def everybody(countries: Iterable[str] = ()) -> list[str]:
 
 def post(ctx: Context) -> None:
     """Send what waits in a country's outbox, to those whom its configuration names now, and what waits in files."""
-    post_files()
+    postman, to = Postman(), ctx.config.alerts.mail_to
     try:
-        outbox.deliver(ctx.db, lambda mail: _send(ctx.config.alerts.mail_to, mail, mail.written_at))
+        outbox.deliver(ctx.db, lambda mail: postman.send(to, mail, mail.written_at, mail.refused))
     except Exception:
         log.exception("%s: the outbox could not be looked through", ctx.country.upper())
+    postman.tell([ctx.country])
+    post_files()
 
 
 def tell(ctx: Context, message: Message) -> None:
@@ -108,25 +181,35 @@ def keep(message: Message, countries: Iterable[str]) -> bool:
     except (OSError, DiskFull):
         log.warning("The mail %r cannot be kept: sending it at once", message.subject, exc_info=True)
         try:
-            _send(everybody(known), message.written())
-        except Exception:
-            log.exception("The mail %r could not be sent", message.subject)
+            to = everybody(known)
+            return len(_send(to, message.written(), None)) < len(to)
+        except Exception as error:  # noqa: BLE001 - whatever a server may say
+            log.error("The mail %r could not be sent: %s", message.subject, words(error))  # noqa: TRY400
             return False
     return True
 
 
 def post_files() -> None:
-    """Send what waits in files."""
-    late = dt.timedelta(seconds=WAITED_SECONDS)
+    """Send what waits in files, and what there is to tell of how that went."""
+    if _post_files():
+        _post_files()
 
-    def send_one(kept: Kept) -> None:
+
+def _post_files() -> bool:
+    late = dt.timedelta(seconds=WAITED_SECONDS)
+    postman = Postman()
+    countries: set[str] = set()
+
+    def send_one(kept: Kept) -> Mapping[str, str]:
         waited = dt.datetime.now(UTC) - kept.written_at > late
-        _send(everybody(kept.countries), kept.mail, kept.written_at if waited else None)
+        countries.update(kept.countries)
+        return postman.send(everybody(kept.countries), kept.mail, kept.written_at if waited else None, kept.refused)
 
     try:
         _spool().deliver(send_one)
     except Exception:
         log.exception("The mails in %s could not be looked through", _HERE)
+    return postman.tell(countries)
 
 
 def send(message: Message, countries: Iterable[str]) -> None:

@@ -36,6 +36,11 @@ HOW_TO_HURRY = (
     "pools imagesys_download and imagesys_thumbnail are full; the log of a slow batch names the hosts it waits for. "
     "Nothing has to be done for the run to end by itself; clearing a hung task is safe."
 )
+HOW_TO_END_WAITING = (
+    "Mark it failed: open the run, press Mark Run as..., and choose failed. A daily run that is due then starts by "
+    "itself within some minutes, once Airflow has read the DAG's file again. To do what this one was meant to do, "
+    "trigger a run with an empty date, or backfill the day."
+)
 ONE_WHILE_AWAY = (
     "Further daily runs that fail for this alone are told by no mail of their own. The next one that ends well takes "
     "up what is left undone, and a mail tells."
@@ -51,6 +56,7 @@ class RunFacts:
     """What all mails say of a run.
 
     ``away``: the nodes that a failed daily run is red for, each with its reason, where it is for nothing else.
+    ``waits_until``: the date in the future for which Airflow lets it wait.
     """
 
     config: CountryConfig
@@ -58,6 +64,7 @@ class RunFacts:
     run: Run
     state: str
     away: tuple[str, ...] = ()
+    waits_until: dt.datetime | None = None
 
     @property
     def is_check(self) -> bool:
@@ -130,7 +137,9 @@ def run_facts(country: str, dag_run: Mapping[str, Any], dag_id: str) -> RunFacts
     run_id = str(dag_run.get("dag_run_id") or dag_run.get("run_id"))
     state = dag_run.get("state")
     run = Run(run_id, kind_of(dag_run.get("run_type")), interval)
-    return RunFacts(config, dag_id, run, str(getattr(state, "value", state)))
+    dates = [date for date in (_instant(dag_run.get("logical_date")), _instant(dag_run.get("run_after"))) if date]
+    waits_until = max((date for date in dates if date > dt.datetime.now(dt.timezone.utc)), default=None)
+    return RunFacts(config, dag_id, run, str(getattr(state, "value", state)), waits_until=waits_until)
 
 
 def _interval(start: dt.datetime | None, end: dt.datetime | None) -> Interval | None:
@@ -190,6 +199,20 @@ def late_message(facts: RunFacts, trouble: Trouble, deadline: Any, progress: Sec
     )
 
 
+def waits_message(facts: RunFacts) -> Message:
+    """Return the mail about a run that Airflow lets wait for its date."""
+    until = facts.waits_until
+    return Message(
+        subject=facts.title("waits for a date in the future"),
+        intro=(
+            f"This run's logical date lies in the future: it waits until {until:%Y-%m-%d %H:%M} UTC and holds the only "
+            f"slot of {facts.config.name}. Until it is marked failed, no other run of the DAG starts but backfills."
+        ),
+        sections=(facts.section(), ("What to do", (HOW_TO_END_WAITING,))),
+        links=facts.links(),
+    )
+
+
 def failed_message(facts: RunFacts, failures: Sequence[Failure], reason: str) -> Message:
     """Return the mail about a failed run: what was lost, how to run it again, and each failed task."""
     verdicts = [failure for failure in failures if failure.kind == WorkLost.__name__]
@@ -229,7 +252,12 @@ def logged_message(facts: RunFacts, told: Sections) -> Message:
     )
 
 
-_WAS = {Trouble.LATE: "late", Trouble.MISSED: "past its deadline", Trouble.FAILED: "failed"}
+_WAS = {
+    Trouble.LATE: "late",
+    Trouble.MISSED: "past its deadline",
+    Trouble.WAITS: "waiting for its date",
+    Trouble.FAILED: "failed",
+}
 
 
 def over_message(facts: RunFacts, over: Sequence[Over], days: Mapping[str, str] = MappingProxyType({})) -> Message:

@@ -52,8 +52,14 @@ def _close(ctx: Context, run_id: str, *, well: bool) -> None:
 def reconcile(ctx: Context, ti: Any) -> None:
     """Close the incidents of runs that have ended well, and mail that; quietly those of runs that are no more.
 
-    ``ti`` is the task instance that asks.
+    Quietly, too, what its failure ends: a run that somebody has marked failed calls nobody back. ``ti`` is the task
+    instance that asks.
     """
+    late = write(ctx.db, lambda session: incidents.waited_for(session, incidents.ENDED_BY_FAILURE))
+    for key in late:
+        dag_id, _, run_id = key.partition(" ")
+        if _count(ti, dag_id, [run_id], ["failed"]):
+            write(ctx.db, lambda session, key=key: _let_go(session, key, incidents.ENDED_BY_FAILURE))
     since = write(ctx.db, incidents.waited_for)
     for dag_id, run_id, is_there in _over(ti, since):
         key = f"{dag_id} {run_id}"
@@ -81,8 +87,8 @@ def announce_untold(ctx: Context, ti: Any, task_ids: Sequence[str]) -> None:
             tell_failed(ctx, facts, task_ids)
 
 
-def _let_go(session: Session, key: str) -> None:
-    incidents.runs_ended(session, [key], incidents.ABOUT_RUNS)
+def _let_go(session: Session, key: str, kinds: Sequence[incidents.Kind] = incidents.ABOUT_RUNS) -> None:
+    incidents.runs_ended(session, [key], kinds)
 
 
 def _over(ti: Any, keys: Iterable[str]) -> Iterator[tuple[str, str, bool]]:

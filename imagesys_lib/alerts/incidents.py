@@ -12,9 +12,10 @@ from enum import Enum
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib.db.engine import CHUNK, NOW, Session, from_now
+from imagesys_lib.db.engine import CHUNK, NOW, Session, from_now, write
 from imagesys_lib.db.schema import lis_incidents
 
 BACKFILL_LAPSES_HOURS = 24
@@ -22,19 +23,22 @@ BACKFILL_LAPSES_HOURS = 24
 
 
 class Kind(str, Enum):
-    """What is wrong: a run is late, very late or failed, a data source is left alone, a canary did not come through."""
+    """What is wrong: a run is late, very late, waits for its date or failed, a data source is left alone, a canary did
+    not come through.
+    """
 
     LATE = "late"
     MISSED = "missed"
+    WAITS = "waits"
     FAILED = "failed"
     SOURCE = "source"
     CANARY = "canary"
 
 
-ABOUT_RUNS = (Kind.LATE, Kind.MISSED, Kind.FAILED)
-
-ENDED_BY_FAILURE = (Kind.LATE, Kind.MISSED)
+ENDED_BY_FAILURE = (Kind.LATE, Kind.MISSED, Kind.WAITS)
 """A run that has failed is late no longer, and its failure's mail says so."""
+
+ABOUT_RUNS = (*ENDED_BY_FAILURE, Kind.FAILED)
 
 
 @dataclass(frozen=True)
@@ -120,16 +124,25 @@ def runs_ended(session: Session, runs: Collection[str], kinds: Collection[Kind])
     return [incident for incident in over if incident.subject not in waiting]
 
 
-def waited_for(session: Session) -> dict[str, dt.datetime]:
+def waited_for(session: Session, kinds: Collection[Kind] = ABOUT_RUNS) -> dict[str, dt.datetime]:
     """Return the runs that have to end well before something is over, each with when its first incident began.
 
     Whoever knows how they stand calls :func:`runs_ended` for those of which nobody has told that they have.
     """
     runs: dict[str, dt.datetime] = {}
-    for row in _open(session, ABOUT_RUNS):
+    for row in _open(session, kinds):
         for run in row.runs:
             runs.setdefault(run, row.opened_at)
     return runs
+
+
+def waits(db: Engine) -> list[str]:
+    """Return a sentence for each run that was seen to wait for its date and to keep all others of its DAG waiting."""
+    return [
+        f"run {run} was seen on {since:%Y-%m-%d %H:%M} UTC to wait for its date, which lies in the future: until it is "
+        "marked failed in Airflow, it holds the DAG's only slot"
+        for run, since in write(db, lambda session: waited_for(session, [Kind.WAITS])).items()
+    ]
 
 
 def told_of(session: Session, kind: Kind, closed_after: dt.datetime) -> dict[str, dt.datetime | None]:

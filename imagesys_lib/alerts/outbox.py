@@ -1,22 +1,24 @@
 """The outbox: mails wait in the database until a server has taken them.
 
 Whoever sends claims one mail at a time, for longer than a server may take over it, so that two senders never send one
-twice. A sender that is killed between the server's "250" and its own note is the one case left: that mail goes out
-again when its claim has run out.
+twice. A mail is sent when all of its recipients have it: for those whom the server has refused it stays, and is tried
+again for them alone, until it is given up. A sender that is killed between the server's "250" and its own note is the
+one case left: that mail goes out again when its claim has run out.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from imagesys_lib.alerts.message import Message
-from imagesys_lib.db.engine import NOW, Session, from_now, write
+from imagesys_lib.alerts.smtp import is_given_up, words
+from imagesys_lib.db.engine import NOW, Session, from_now, read, write
 from imagesys_lib.db.schema import lis_mails
 
 log = logging.getLogger(__name__)
@@ -27,12 +29,18 @@ WAITED_SECONDS = 600
 
 @dataclass(frozen=True)
 class Mail:
-    """One mail to send. ``written_at`` is set (UTC) where it has waited for so long that its reader should know."""
+    """One mail to send. ``written_at`` is set (UTC) where it has waited for so long that its reader should know.
+
+    ``refused``: who has not got it although others have, each with the server's words; empty where nobody has.
+    """
 
     mail_id: int
     subject: str
     text: str
     html: str
+    created_at: dt.datetime
+    attempts: int
+    refused: Mapping[str, str]
     written_at: dt.datetime | None = None
 
 
@@ -42,27 +50,53 @@ def put(session: Session, message: Message) -> None:
     session.execute(sa.insert(lis_mails).values(row | {"created_at": NOW, "attempts": 0}))
 
 
-def deliver(db: Engine, send: Callable[[Mail], None]) -> int:
-    """Send what waits, oldest first; returns how many. At the first that ``send`` raises for, the rest is kept."""
+def deliver(db: Engine, send: Callable[[Mail], Mapping[str, str] | None]) -> int:
+    """Send what waits, oldest first, each mail once; returns how many all of their recipients have now.
+
+    ``send`` returns whom the server has refused, each with its words. At the first that it raises for, the rest is
+    kept.
+    """
     sent = 0
-    while mail := write(db, _claim):
+    tried: list[int] = []
+    while mail := write(db, lambda session: _claim(session, tried)):
+        tried.append(mail.mail_id)
         try:
-            send(mail)
+            refused = send(mail)
         except Exception as error:  # noqa: BLE001 - whatever a server may say
-            log.warning("The mail %r could not be sent and is kept: %s", mail.subject, error)
+            log.warning("The mail %r could not be sent and is kept: %s", mail.subject, words(error))
             _update(db, mail, claimed_until=None, attempts=lis_mails.c.attempts + 1)
             return sent
-        _update(db, mail, sent_at=NOW)
-        sent += 1
+        if refused:
+            _keep_for(db, mail, refused)
+        else:
+            _update(db, mail, sent_at=NOW, refused=None)
+            sent += 1
     return sent
 
 
-def _claim(session: Session) -> Mail | None:
+def refusals(db: Engine) -> dict[str, str]:
+    """Return whom the newest mail that a server has judged was refused for, each with the server's words."""
+    c = lis_mails.c
+    query = sa.select(c.refused).where(c.sent_at.is_not(None) | c.refused.is_not(None))
+    rows = read(db, query.order_by(c.mail_id.desc()).limit(1))
+    return dict(rows[0].refused or {}) if rows else {}
+
+
+def _keep_for(db: Engine, mail: Mail, refused: Mapping[str, str]) -> None:
+    given_up = is_given_up(refused, mail.attempts + 1, mail.created_at)
+    end = "given up for them" if given_up else "kept for them"
+    log.warning("The mail %r was refused for some recipients and is %s: %s", mail.subject, end, dict(refused))
+    values = {"refused": dict(refused), "claimed_until": None, "attempts": lis_mails.c.attempts + 1}
+    _update(db, mail, **values, **({"given_up_at": NOW} if given_up else {}))
+
+
+def _claim(session: Session, tried: Collection[int]) -> Mail | None:
     c = lis_mails.c
     waited = c.created_at < from_now(-WAITED_SECONDS)
     query = (
-        sa.select(c.mail_id, c.subject, c.text, c.html, c.created_at, waited.label("waited"))
-        .where(c.sent_at.is_(None), c.claimed_until.is_(None) | (c.claimed_until < NOW))
+        sa.select(lis_mails, waited.label("waited"))
+        .where(c.sent_at.is_(None), c.given_up_at.is_(None), c.mail_id.not_in(tried))
+        .where(c.claimed_until.is_(None) | (c.claimed_until < NOW))
         .order_by(c.attempts, c.mail_id)  # one that is refused each time holds no other up
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -71,7 +105,16 @@ def _claim(session: Session) -> Mail | None:
     if row is None:
         return None
     session.execute(_change(row.mail_id, {"claimed_until": from_now(_CLAIM_SECONDS)}))
-    return Mail(row.mail_id, row.subject, row.text, row.html, row.created_at if row.waited else None)
+    return Mail(
+        mail_id=row.mail_id,
+        subject=row.subject,
+        text=row.text,
+        html=row.html,
+        created_at=row.created_at,
+        attempts=row.attempts,
+        refused=row.refused or {},
+        written_at=row.created_at if row.waited else None,
+    )
 
 
 def _update(db: Engine, mail: Mail, **values: object) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from imagesys_lib.alerts.incidents import waits
 from imagesys_lib.classify import classify as classify_image
 from imagesys_lib.cli.support import (
     CountryArgument,
@@ -107,6 +108,10 @@ def status(country: CountryOption = None, json_output: JsonOption = False) -> No
         nodes = ", ".join(f"{name} {node.backlog}" for name, node in row.nodes.items())
         table.add_row(row.country, str(row.live), others or "-", last, nodes)
     out.print(table)
+    for row in found:
+        refused = [f"mail to {address} refused: {said}" for address, said in row.mail_refused.items()]
+        for line in (*row.waiting_runs, *refused):
+            out.print(f"{row.country.upper()}: {line}")
 
 
 def report(country: CountryOption = None, json_output: JsonOption = False) -> None:
@@ -117,15 +122,17 @@ def report(country: CountryOption = None, json_output: JsonOption = False) -> No
     found = []
     for name in countries(country):
         with country_context(name, "report", json_output=True) as ctx:
-            found.append((name, last_run(ctx)))
+            found.append((name, last_run(ctx), waits(ctx.db)))
     if json_output:
-        sys.stdout.write(json.dumps(plain([run for _, run in found if run])) + "\n")
+        sys.stdout.write(json.dumps(plain([run for _, run, _ in found if run])) + "\n")
         return
-    for name, run in found:
+    for name, run, waiting in found:
         if run is None:
             out.print(f"{name.upper()}: no run has ended yet")
         else:
             out.print(render(run.summary) if run.summary else f"{name.upper()}: {run.lost[0]}")
+        for line in waiting:
+            out.print(f"{name.upper()}: {line}")
 
 
 def doctor(

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 import typer
 
 from imagesys_lib import pipeline, runs
+from imagesys_lib.cli.backfills import queued_runs, way_out
 from imagesys_lib.cli.purging import purge
 from imagesys_lib.cli.support import (
     CountryArgument,
@@ -299,21 +300,26 @@ def backfill(
     """Ask Airflow for a run of each local day from FIRST_DAY to LAST_DAY.
 
     The days are the country's own, midnight to midnight; the instants that Airflow wants are computed here.
-    Days that have run already are done again if --reprocess-behavior says so, which --force implies.
+    Days that have run already are done again if --reprocess-behavior says so, which --force implies. Days whose runs
+    are queued, such as cleared ones of a backfill that was cancelled, are left alone and named, with the way out.
 
     Example: imagesys backfill uk 2026-03-01 2026-03-03
     """
     options = {"force": force, "backwards": backwards, "dry_run": dry_run}
     command = backfill_command(country, first_day, last_day, reprocess=reprocess, **options)
     out.print(shlex.join(command))
+    queued = queued_runs(country, dt.date.fromisoformat(first_day), dt.date.fromisoformat(last_day))
     done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
     if "AlreadyRunningBackfill" in done.stderr:
         raise ImageSysError(
             f"A backfill of imagesys_{country} is still open.",
-            remedy="wait for it (Airflow closes one within half a minute after its last run), or cancel it in the UI.",
+            remedy="wait for it (Airflow closes one within half a minute after its last run), or cancel it in the UI; "
+            "runs of a cancelled one that are cleared stay queued for ever.",
         )
     err.print(done.stderr, end="")
-    raise typer.Exit(EXIT_WORK_LOST if done.returncode else EXIT_DONE)
+    if queued and not done.returncode:
+        err.print(way_out(country, queued, force=force))
+    raise typer.Exit(EXIT_WORK_LOST if done.returncode or queued else EXIT_DONE)
 
 
 def backfill_command(

@@ -64,11 +64,12 @@ def _ask(*arguments: str) -> str:
 
 
 def _rows(*arguments: str) -> list[dict[str, Any]]:
-    """Return the rows of a list command; Airflow may say other things before them."""
-    return _rows_in(_ask(*arguments, "--output", "json"))
+    """Return the rows of a list command."""
+    return rows_in(_ask(*arguments, "--output", "json"))
 
 
-def _rows_in(said: str) -> list[dict[str, Any]]:
+def rows_in(said: str) -> list[dict[str, Any]]:
+    """Return the rows that a list command of Airflow has printed as JSON; it may have said other things before them."""
     start = re.search(r"\[\s*\{", said)
     rows: list[dict[str, Any]] = json.loads(said[start.start() :]) if start else []
     return rows
@@ -126,7 +127,7 @@ def _api(countries: Sequence[CountryConfig]) -> str:
 def _stored(conn_id: str) -> Connection | None:
     """Return a connection from Airflow's database or secrets backend, None where it has none of that name."""
     done = _call("connections", "get", conn_id, "--output", "json")
-    found = _rows_in(done.stdout) if done.returncode == 0 else []
+    found = rows_in(done.stdout) if done.returncode == 0 else []
     return parse_connection(conn_id, json.dumps({**found[0], "extra": {}})) if found else None
 
 

@@ -47,6 +47,7 @@ class PrunedRows:
     mails: int
     incidents: int
     messages: int
+    given_up_mails: int = 0
     unfinished: list[str] = field(default_factory=list)
 
 
@@ -100,6 +101,7 @@ def _tables(ctx: Context) -> dict[str, _Old]:
         "metrics": _Old(lis_metrics.c.measured_at, keep.metrics),
         "node_checks": _Old(lis_node_checks.c.checked_at, keep.node_checks),
         "mails": _Old(lis_mails.c.sent_at, keep.mails),
+        "given_up_mails": _Old(lis_mails.c.given_up_at, keep.mails),
         "incidents": _Old(lis_incidents.c.closed_at, keep.mails),
         "messages": _Old(lis_messages.c.noted_at, keep.mails),
     }

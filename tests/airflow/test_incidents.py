@@ -298,3 +298,33 @@ def test_a_mail_goes_to_those_whom_the_configuration_names_when_it_is_sent(sink:
     [mail] = sink.server.mails(sink.since)
     assert mail["X-Sandbox-To"] == "new@example.test, other@example.test"
     assert world.scalar(sa.select(sa.func.count()).where(lis_mails.c.sent_at.is_(None))) == 0
+
+
+def test_a_run_that_waits_for_its_date_is_one_mail_named_by_status_and_report_until_it_is_marked_failed(
+    sink: Sink, world: World
+) -> None:
+    from imagesys_operators import StageOperator
+
+    waiting = {**run(), "dag_run_id": "manual__1", "run_type": "manual", "logical_date": "2199-01-01T00:00:00Z"}
+    for trouble in ("late", "missed"):
+        late(waiting, trouble)
+    assert sink.subjects() == ["run of 2026-03-28 waits for a date in the future"]
+    text = " ".join(sink.texts()[0].split())
+    assert "logical date lies in the future: it waits until 2199-01-01 00:00 UTC and holds the only slot" in text
+    assert "Mark it failed: open the run" in text
+    told = "UK: run imagesys_uk manual__1 was seen on 20"
+    for command in ("status", "report"):
+        (line,) = [line for line in world.cli(command, "--country", "uk").out.splitlines() if line.startswith(told)]
+        assert line.endswith("until it is marked failed in Airflow, it holds the DAG's only slot")
+
+    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    context = context_of(heal)
+    context["ti"].get_dr_count = count({f"{DAG_ID} manual__1": "failed"})
+    heal.execute(context)
+    assert told not in world.cli("status", "--country", "uk").out
+    assert len(sink.subjects()) == 1  # whoever has marked it knows
+
+
+def test_a_run_that_is_to_run_after_a_time_in_the_future_is_told_alike(sink: Sink) -> None:
+    late({**run(), "dag_run_id": "manual__1", "run_after": "2199-01-01T00:00:00Z"})
+    assert sink.subjects() == ["run of 2026-03-28 waits for a date in the future"]

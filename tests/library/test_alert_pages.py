@@ -19,6 +19,7 @@ RUNBOOK = (PROJECT / "docs" / "runbook.md").read_text(encoding="utf-8")
 ROWS = {
     "is late": "run of DAY is late",
     "missed its deadline": "run of DAY missed its deadline",
+    "waits for a date in the future": "run of DAY waits for a date in the future",
     "failed": "run of DAY failed",
     "has ended well": "has ended well",
     "… … of … logged messages": "logged messages",
@@ -38,6 +39,8 @@ ROWS = {
     "Daily report failed": "Daily report failed",
     "Daily report works again": "Daily report works again",
     "Daily report: … countries,": "Daily report",
+    "Mail to … is refused": "Mail to ADDRESS is refused",
+    "Mail to … is taken again": "Mail to ADDRESS is taken again",
     "…": "COUNTRY: purge N of M live images",  # the question itself
 }
 """Subjects as the code has them, without the product's name, and what docs/alerts.md calls them."""

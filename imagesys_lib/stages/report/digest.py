@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 from imagesys_lib import runs
+from imagesys_lib.alerts.incidents import waits
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, database_now
 from imagesys_lib.intervals import UTC
@@ -68,7 +69,7 @@ def last_due(now: dt.datetime, zone: ZoneInfo, start: str) -> dt.datetime:
 def _going(ctx: Context, row: Row, now: dt.datetime) -> LastRun:
     hours = (now - row.started_at) / dt.timedelta(hours=1)
     going = f"run {row.run_id} is still going, {hours:.1f} hours after it began"
-    return LastRun(row.run_id, _day(ctx, row), row.state, lost=[], unusual=[going], summary=None)
+    return LastRun(row.run_id, _day(ctx, row), row.state, lost=[], unusual=[going, *waits(ctx.db)], summary=None)
 
 
 def _day(ctx: Context, row: Row) -> str:
@@ -85,6 +86,6 @@ def _ended(ctx: Context, row: Row) -> LastRun:
         day=_day(ctx, row),
         state=row.state,
         lost=summary.lost if summary else [broken],
-        unusual=[*silence, *(summary.anomalies if summary else [])],
+        unusual=[*silence, *waits(ctx.db), *(summary.anomalies if summary else [])],
         summary=summary,
     )

@@ -1,0 +1,139 @@
+"""A mail that some of its recipients are refused goes to the others once, stays for those, and is told of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from email import message_from_string, policy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from imagesys_lib.alerts.message import Message
+from tests.airflow.mails import late, run
+from tests.mail_site import MailSite, mail_site
+from tests.world import World, set_connection
+
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
+
+A, B = "a@x.test", "b@x.test"
+TOLD = f"[ImageSys] Mail to {B} is refused"
+
+
+@pytest.fixture
+def site(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailSite]:
+    """A mail server that refuses b, for a country whose mails go to a and b; marks and files are the test's own."""
+    import imagesys_mail
+
+    monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
+    world.reconfigure(alerts={"mail_to": [A, B]})
+    with mail_site(**{B: b"550 no such user\r\n"}) as found:
+        set_connection(world, "SMTP_DEFAULT", port=found.port)
+        yield found
+
+
+def subjects(site: MailSite, address: str) -> list[str]:
+    """Return what somebody has got, in order, without `[ImageSys] UK`."""
+    found = [text.partition("Subject: ")[2].partition("\n")[0].strip() for to, text in site.taken if address in to]
+    return [subject.removeprefix("[ImageSys] UK ") for subject in found]
+
+
+def waiting(world: World) -> list[Any]:
+    return world.rows(sa.text("SELECT refused, attempts, given_up_at FROM lis_mails WHERE sent_at IS NULL"))
+
+
+def test_a_mail_refused_for_one_stays_for_that_one_alone_and_the_others_are_told_once(
+    site: MailSite, world: World
+) -> None:
+    import imagesys_mail
+
+    late(run())
+    for _ in range(2):
+        imagesys_mail.post(world.ctx)
+    assert subjects(site, A) == ["run of 2026-03-28 is late", TOLD]
+    told = message_from_string(site.taken[1][1], policy=policy.default)
+    assert "What it said\n  - 550 no such user" in told.get_body(("plain",)).get_content()
+    assert [json.loads(row.refused) for row in waiting(world)] == [{B: "550 no such user"}]
+    site.replies = {}
+    imagesys_mail.post(world.ctx)
+    assert waiting(world) == []
+    assert subjects(site, B)[0] == "run of 2026-03-28 is late"
+    assert subjects(site, A) == ["run of 2026-03-28 is late", TOLD, f"[ImageSys] Mail to {B} is taken again"]
+
+
+def test_a_recipient_who_is_refused_for_good_is_tried_five_times_a_mail_and_one_for_now_until_taken(
+    site: MailSite, world: World
+) -> None:
+    import imagesys_mail
+
+    late(run())
+    for _ in range(8):
+        imagesys_mail.post(world.ctx)
+    (row,) = waiting(world)
+    assert (row.attempts, row.given_up_at is not None) == (5, True)
+    site.replies = {B: b"451 greylisted\r\n"}
+    late(run(), "missed")
+    for _ in range(8):
+        imagesys_mail.post(world.ctx)
+    assert [row.given_up_at is None for row in waiting(world)] == [False, True]
+    site.replies = {}
+    imagesys_mail.post(world.ctx)
+    assert subjects(site, B)[0] == "run of 2026-03-28 missed its deadline"
+    assert subjects(site, A).count("run of 2026-03-28 missed its deadline") == 1
+
+
+def test_an_address_that_the_configuration_names_no_more_holds_no_mail(site: MailSite, world: World) -> None:
+    import imagesys_mail
+
+    late(run())
+    imagesys_mail.post(world.reconfigure(alerts={"mail_to": [A]}))
+    assert waiting(world) == []
+    assert site.got(B) == 0
+
+
+def test_a_mail_in_a_file_fares_alike_and_so_does_one_that_no_disk_takes(
+    site: MailSite, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import imagesys_mail
+
+    message = Message("[ImageSys] UK one for all", "Intro.", ())
+    imagesys_mail.send(message, ["uk"])
+    imagesys_mail.post_files()
+    assert subjects(site, A) == ["one for all", TOLD]
+    kept = [json.loads(path.read_text()) for path in (tmp_path / "imagesys-mails").glob("*.json")]
+    assert [mail["refused"] for mail in kept] == [{B: "550 no such user"}] * 2
+    site.replies = {}
+    imagesys_mail.post_files()
+    assert "one for all" in subjects(site, B)
+    assert list((tmp_path / "imagesys-mails").glob("*.json")) == []
+    site.replies = {B: b"550 no\r\n"}
+    monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path / "none")
+    (tmp_path / "none").write_text("no folder")
+    imagesys_mail.send(Message("[ImageSys] UK no disk", "Intro.", ()), ["uk"])
+    assert subjects(site, A).count("no disk") == 1
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        {B: b""},
+        {"body": b""},
+        {"greeting": b"garbage\r\n"},
+        {B: b"250-and\r\n" * 100_000},
+        {"EHLO": b"250-\xff\r\n250 \x1b\r\n"},
+    ],
+)
+def test_whatever_a_server_does_no_caller_is_harmed_and_the_mail_comes_once_it_behaves(
+    site: MailSite, world: World, replies: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    import imagesys_mail
+
+    site.replies = replies
+    late(run())
+    assert all(len(record.getMessage()) < 600 for record in caplog.records)
+    site.replies = {}
+    imagesys_mail.post(world.ctx)
+    assert subjects(site, A).count("run of 2026-03-28 is late") == 1
+    assert waiting(world) == []
