@@ -251,6 +251,10 @@ def _fail(future: Future[list[Made]], error: BaseException) -> None:
         future.set_exception(error)
 
 
+_SIGNALS = {one.value: one.name for one in signal.Signals}
+"""Real-time signals have no names."""
+
+
 def _how(error: BaseException, seconds: float) -> str:
     code = getattr(error, "exitcode", None)
     if code == -signal.SIGPROF:
@@ -260,5 +264,5 @@ def _how(error: BaseException, seconds: float) -> str:
     if code == worker.NO_MEMORY:
         return "not enough memory"
     if isinstance(code, int) and code < 0:
-        return f"the decoder was ended by {signal.Signals(-code).name}"
+        return f"the decoder was ended by {_SIGNALS.get(-code, f'signal {-code}')}"
     return f"the decoder ended with code {code}"

@@ -48,8 +48,5 @@ EXCEPTIONS: Exceptions = {
         "GIF with zeros between its blocks",
         "GIF with noise between its blocks",
     ),
-    "not yet: where libjpeg gives up behind a warning, memory that nobody has written is taken for pixels": (
-        "JPEG CMYK and progressive, 20 bits flipped",
-    ),
     "a depth that only Windows CE wrote, for which there is no decoder here": ("BMP of 2 bits",),
 }
