@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import socket
 
@@ -13,7 +14,6 @@ BLOCK = 20
 """Ports of one block: a sandbox uses ten, its tests a few of the others."""
 
 _FIRST, _END = 20_000, 32_000  # below 32768, where Linux begins to give ports to outgoing connections
-_HELD: list[socket.socket] = []
 
 
 def take_block() -> int:
@@ -31,7 +31,7 @@ def take_block() -> int:
         except OSError:
             holder.close()
             continue
-        _HELD.append(holder)
+        atexit.register(holder.close)  # held until then
         return base
     raise SandboxError(f"no {BLOCK} free ports in a row from {_FIRST} to {_END}: end what listens there (ss -ltnp)")
 
