@@ -25,6 +25,7 @@ from imagesys_lib.thumbnail import exif
 from imagesys_lib.thumbnail.bmp import MaskedBmp, embedded_profile, masked_bmp, with_fewer_colours
 from imagesys_lib.thumbnail.canvas import Mask, painted
 from imagesys_lib.thumbnail.colour import eight_bits, to_srgb
+from imagesys_lib.thumbnail.gif import with_cut_block
 from imagesys_lib.thumbnail.jpeg import JpegHeader, jpeg_header
 from imagesys_lib.thumbnail.pixels import Pixels, as_image, as_pixels
 from imagesys_lib.thumbnail.png import Png, read_png
@@ -168,7 +169,7 @@ def _with_clear(image: Image.Image, clear: Mask) -> Image.Image:
 
 def _gif(data: bytes) -> Image.Image:
     """Return a GIF's first frame on a clear canvas."""
-    image, clear, rows = painted("GIF", partial(_image, "GIF", data))
+    image, clear, rows = painted("GIF", partial(_image, "GIF", with_cut_block(data)))
     index = image.info.pop("transparency", None)
     if index is not None:
         clear |= np.asarray(image) == index

@@ -64,6 +64,7 @@ def gifs() -> Cases:
     corner = (WHITE, WHITE, WHITE, YELLOW)
     yellow = gif_frame(80, 64, 120, 96, index=3)
     plain = gif(whole)
+    few, comment = encoded(quarters(WIDTH, HEIGHT).quantize(4), "GIF", interlace=0), b"\x21\xfe\5hello\0"
     return {
         "GIF": (plain, QUARTERS),
         "GIF with a small frame": (gif(yellow), corner),
@@ -78,6 +79,9 @@ def gifs() -> Cases:
         "GIF with rubbish behind it": (plain + b"rubbish" * 9, QUARTERS),
         "GIF without its last pixels": (gif(gif_frame(0, 0, WIDTH, HEIGHT, pixels=all_pixels - 500)), QUARTERS),
         "GIF without its last bytes": (plain[:-300], QUARTERS),
+        "GIF of few bytes, cut in its last block": (few[:-40], QUARTERS),
+        "GIF of few bytes behind a comment, cut in its last block": (few[:25] + comment + few[25:-40], QUARTERS),
+        "GIF of few bytes, cut at half": (few[: len(few) // 2], "truncated"),
         "GIF interlaced": (gif(gif_frame(0, 0, WIDTH, HEIGHT, interlaced=True)), QUARTERS),
         "GIF of a third, interlaced": (
             gif(gif_frame(0, 0, WIDTH, HEIGHT, pixels=all_pixels // 3, interlaced=True)),
