@@ -12,7 +12,8 @@ from imagesys_lib.reasons import ImageFault
 HEAD_BYTES = 1024
 """How much of a file to show :func:`sniff`; SVG and PDF may begin after comments."""
 
-_BITMAP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})  # sizes of the BITMAP*HEADER structures
+# Sizes of the BITMAP*HEADER structures. OS/2's of 64 bytes may end after any field from the 16th byte on.
+_BITMAP_HEADERS = frozenset({12, *range(16, 65, 4), 42, 46, 108, 124})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 

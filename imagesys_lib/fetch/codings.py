@@ -7,6 +7,7 @@ that is cut gives what it has.
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Iterable
 
@@ -16,6 +17,7 @@ MAX_LAYERS = 2
 _INFLATED = frozenset({"gzip", "x-gzip", "deflate"})
 _KNOWN = _INFLATED | {"br", "zstd"}
 _SLICE = 4096  # bytes inflated at once: at most some 4 MB come out
+_MOST_CPU = 0.4  # seconds a layer, all in all: 32 MB take 0.1, and the fetcher does nothing else meanwhile
 _LONGEST_HEADER = 65_536  # bytes; a file's name and a comment may stand there
 _EXTRA, _NAME, _COMMENT, _CRC = 4, 8, 16, 2  # RFC 1952, 2.3.1
 
@@ -48,7 +50,7 @@ class BodyDecoder:
 
 class _Layer:
     def __init__(self, name: str, most: int) -> None:
-        self._name, self._left = name, most
+        self._name, self._left, self._cpu_left = name, most, _MOST_CPU
         self._head: bytes | None = b""  # None once the header is read
         self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
 
@@ -62,10 +64,14 @@ class _Layer:
             for start in range(0, len(data), _SLICE):
                 if self._stream.eof:
                     return
+                began = time.thread_time()
                 try:
                     out = self._stream.decompress(data[start : start + _SLICE])
                 except zlib.error as error:
                     raise ImageFault("protocol", f"content coding {self._name}: {error}") from None
+                self._cpu_left -= time.thread_time() - began
+                if self._cpu_left < 0:  # blocks that are all tables and no data
+                    raise ImageFault("too_large", f"content coding {self._name}: it takes too long to undo")
                 self._left -= len(out)
                 if self._left < 0:
                     raise ImageFault("too_large", f"content coding {self._name}: more than allowed comes out")

@@ -14,6 +14,7 @@ from imagesys_lib.thumbnail.pixels import Pixels
 _RGB, _BITFIELDS, _ALPHABITFIELDS = 0, 3, 6  # BITMAPINFOHEADER.biCompression
 _PLAIN = {16: (0x7C00, 0x3E0, 0x1F, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}
 _WITH_ALPHA = 56  # bytes of the smallest header that has a mask of it
+_READ = (40, 52, 56)  # sizes of headers that are read as they are
 _BAND = 1 << 20  # pixels at a time
 
 
@@ -89,6 +90,18 @@ def embedded_profile(data: bytes) -> bytes | None:
         return None
     start, size = struct.unpack_from("<II", data, 126)
     return data[14 + start : 14 + start + size]
+
+
+def with_usual_header(data: bytes) -> bytes:
+    """Return a BMP whose header is a shortened one of OS/2 with one of Windows, whose first fields are the same.
+
+    Raises struct.error if it is cut.
+    """
+    start, size = struct.unpack_from("<II", data, 10)
+    if size in _READ or not 16 <= size < 64:
+        return data
+    fields = data[18 : 14 + min(size, 40)].ljust(36, b"\0")
+    return data[:10] + struct.pack("<II", max(0, start + 40 - size), 40) + fields + data[14 + size :]
 
 
 def with_fewer_colours(data: bytes) -> bytes:

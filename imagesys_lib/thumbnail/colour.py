@@ -13,6 +13,7 @@ from PIL import Image, ImageChops, ImageCms
 from imagesys_lib.thumbnail.pixels import Pixels, as_image, as_pixels
 
 _MAX_PROFILE_BYTES = 4 * 1024 * 1024
+_TAGS = 132  # where a profile's table of tags begins, behind their number
 _UNSEEN = 3  # levels of 255
 _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 _SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
@@ -39,13 +40,30 @@ def to_srgb(pixels: Pixels, profile: bytes | None) -> Pixels:
 
     Without one, RGB and grey are taken for sRGB and CMYK is converted by the plain formula.
     """
-    if profile and int.from_bytes(profile[:4], "big") <= len(profile) <= _MAX_PROFILE_BYTES:  # or else it is cut
+    if profile and _is_sound(profile):
         image = as_image(pixels)
         made = _transform(profile, image.mode)
         if made is not None:
             mode, transform = made
             return as_pixels(ImageCms.applyTransform(image.convert(mode), transform) or image)
     return pixels if pixels.shape[2] == 3 else as_pixels(as_image(pixels).convert("RGB"))
+
+
+def _is_sound(profile: bytes) -> bool:
+    """Say whether a browser uses an ICC profile (ICC.1, 7.2 and 7.3): all tags lie within it, and its white is D50.
+
+    LittleCMS passes over a tag that is not there or not needed.
+    """
+    if not _TAGS <= len(profile) <= _MAX_PROFILE_BYTES:
+        return False
+    (size,), (count,) = struct.unpack_from(">I", profile), struct.unpack_from(">I", profile, _TAGS - 4)
+    white = struct.unpack_from(">3i", profile, 68)
+    if not _TAGS + 12 * count <= size <= len(profile):
+        return False
+    if any(abs(part / 65536 - usual) > 0.01 for part, usual in zip(white, _D50, strict=True)):
+        return False
+    tags = struct.iter_unpack(">4sII", profile[_TAGS : _TAGS + 12 * count])
+    return all(length >= 4 and start + length <= size for _, start, length in tags)
 
 
 @lru_cache(maxsize=16)

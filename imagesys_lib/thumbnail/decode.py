@@ -22,9 +22,10 @@ from PIL import (
 )
 
 from imagesys_lib.thumbnail import exif
-from imagesys_lib.thumbnail.bmp import MaskedBmp, embedded_profile, masked_bmp, with_fewer_colours
+from imagesys_lib.thumbnail.bmp import MaskedBmp, embedded_profile, masked_bmp, with_fewer_colours, with_usual_header
 from imagesys_lib.thumbnail.canvas import Mask, painted
 from imagesys_lib.thumbnail.colour import eight_bits, to_srgb
+from imagesys_lib.thumbnail.gif import with_cut_block
 from imagesys_lib.thumbnail.jpeg import JpegHeader, jpeg_header
 from imagesys_lib.thumbnail.pixels import Pixels, as_image, as_pixels
 from imagesys_lib.thumbnail.png import Png, read_png
@@ -85,6 +86,8 @@ def opened(kind: str, data: bytes) -> Opened:
     if kind == "PNG":
         png = read_png(data)
         return Opened((png.width, png.height), exif.orientation(png.exif), partial(_png, png))
+    if kind == "BMP":
+        data = with_usual_header(data)
     if kind == "BMP" and (bmp := masked_bmp(data)):
         return Opened((bmp.width, bmp.height), 1, partial(_bmp, bmp, data))
     return _opened_by_pillow(kind, with_fewer_colours(data) if kind == "BMP" else data)
@@ -168,7 +171,7 @@ def _with_clear(image: Image.Image, clear: Mask) -> Image.Image:
 
 def _gif(data: bytes) -> Image.Image:
     """Return a GIF's first frame on a clear canvas."""
-    image, clear, rows = painted("GIF", partial(_image, "GIF", data))
+    image, clear, rows = painted("GIF", partial(_image, "GIF", with_cut_block(data)))
     index = image.info.pop("transparency", None)
     if index is not None:
         clear |= np.asarray(image) == index

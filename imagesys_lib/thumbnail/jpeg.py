@@ -158,6 +158,8 @@ def _without_extras(data: bytes, transform: int) -> bytes:
     parts, rest = [data[:2]], 2
     for marker, body, end in _segments(data):
         kept, rest = body, end
+        if marker in (_SOS, _EOI):
+            break
         if marker == _APP14 and body.startswith(b"Adobe") and body[11:12] not in (b"", b"\0"):
             kept = body[:11] + bytes((transform,))
         elif marker == _APP0 and body.startswith(b"JFIF\0"):
@@ -168,7 +170,10 @@ def _without_extras(data: bytes, transform: int) -> bytes:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Yield (marker, body, its end) up to the first scan, passing over what stands between them as libjpeg does."""
+    """Yield (marker, body, its end) up to the first scan, passing over what stands between them as libjpeg does.
+
+    The scan itself comes without a body, and with its start.
+    """
     at = 2
     while (at := data.find(b"\xff", at)) >= 0 and at + 1 < len(data):
         marker = data[at + 1]
@@ -177,6 +182,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
         elif marker in _BARE:
             at += 2
         elif marker in (_SOS, _EOI):
+            yield marker, b"", at
             return
         else:
             end = at + 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))

@@ -76,6 +76,15 @@ def nested_bomb(layers: str = "gzip, gzip, gzip, gzip") -> bytes:
     return coded(layers, begin + piece * 20)
 
 
+def bomb_of_tables() -> bytes:
+    """Some kilobytes that come to 30 MB of deflate blocks without data, each with Huffman tables to be built."""
+    # A block's kind, how long its tables are, and tables of two symbols, 1 bit each; the second ends the block.
+    block = "0 01 00000 00000 0111 000000 100 {} 100 1 1111111 1 1101011 000".format("000" * 14)
+    bits = block.replace(" ", "") * 8
+    piece = bytes(int(bits[at : at + 8][::-1], 2) for at in range(0, len(bits), 8))
+    return coded("gzip, gzip", gzip.compress(b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + piece * (30_000_000 // len(piece))))
+
+
 GZ = gzip.compress(JPEG)
 HALF = len(GZ) // 2
 NO_CODINGS = (

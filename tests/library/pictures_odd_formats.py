@@ -64,6 +64,7 @@ def gifs() -> Cases:
     corner = (WHITE, WHITE, WHITE, YELLOW)
     yellow = gif_frame(80, 64, 120, 96, index=3)
     plain = gif(whole)
+    few, comment = encoded(quarters(WIDTH, HEIGHT).quantize(4), "GIF", interlace=0), b"\x21\xfe\5hello\0"
     return {
         "GIF": (plain, QUARTERS),
         "GIF with a small frame": (gif(yellow), corner),
@@ -78,6 +79,9 @@ def gifs() -> Cases:
         "GIF with rubbish behind it": (plain + b"rubbish" * 9, QUARTERS),
         "GIF without its last pixels": (gif(gif_frame(0, 0, WIDTH, HEIGHT, pixels=all_pixels - 500)), QUARTERS),
         "GIF without its last bytes": (plain[:-300], QUARTERS),
+        "GIF of few bytes, cut in its last block": (few[:-40], QUARTERS),
+        "GIF of few bytes behind a comment, cut in its last block": (few[:25] + comment + few[25:-40], QUARTERS),
+        "GIF of few bytes, cut at half": (few[: len(few) // 2], "truncated"),
         "GIF interlaced": (gif(gif_frame(0, 0, WIDTH, HEIGHT, interlaced=True)), QUARTERS),
         "GIF of a third, interlaced": (
             gif(gif_frame(0, 0, WIDTH, HEIGHT, pixels=all_pixels // 3, interlaced=True)),
@@ -110,7 +114,7 @@ def bmp(
 ) -> bytes:
     """A BMP with a header of ``size`` bytes, of which ``more`` are what follows BITMAPINFOHEADER's."""
     info = struct.pack("<IiiHHIIiiII", size, WIDTH, height, 1, bits, compression, 0, 2835, 2835, colours, 0)
-    info += more.ljust(size - 40, b"\0")
+    info = (info + more.ljust(size - 40, b"\0"))[:size]
     return struct.pack("<2sIHHI", b"BM", 0, 0, 0, 14 + len(info) + len(palette)) + info + palette + pixels
 
 
@@ -183,6 +187,11 @@ def bmps() -> Cases:
     true_colour = bmp_rows(lambda quarter: bytes(QUARTERS[quarter][::-1]))
     palette = b"".join(bytes((*colour[::-1], 0)) for colour in QUARTERS)
     indexed = bmp_rows(lambda quarter: bytes((quarter,)))
+    for size in (16, 20, 36, 42, 46, 48, 60, 64):
+        cases[f"BMP of OS/2, 24 bits, header of {size}"] = (bmp(24, 0, true_colour, size=size), QUARTERS)
+        table = palette.ljust(1024, b"\0")
+        cases[f"BMP of OS/2, 8 bits, header of {size}"] = (bmp(8, 0, indexed, size=size, palette=table), QUARTERS)
+    cases["BMP of a header of 18"] = (bmp(24, 0, true_colour, size=18), "not_an_image")
     with_runs = b"".join(bytes((100, 2 * (y >= 80), 100, 2 * (y >= 80) + 1, 0, 0)) for y in range(HEIGHT - 1, -1, -1))
     profile = (
         struct.pack("<4I", *MASKS["BGRX"][1])

@@ -77,6 +77,7 @@ def jpeg_segments() -> Cases:
     }
     profile = wide_gamut_profile()
     one, two = profile[:300], profile[300:]
+    scan, table = plain.index(b"\xff\xda"), plain.rindex(b"\xff\xc4")
 
     def icc(*parts: tuple[int, int, bytes]) -> bytes:
         return with_segments(plain, *(segment(0xE2, b"ICC_PROFILE\0" + bytes(p[:2]) + p[2]) for p in parts))
@@ -89,6 +90,8 @@ def jpeg_segments() -> Cases:
         "profile of no parts": (icc((0, 0, profile)), QUARTERS),
         "profile of two minds": (icc((1, 2, one), (2, 3, two)), QUARTERS),
         "rubbish between segments": (with_segments(plain, segment(0xFE, b""), bytes(4)), QUARTERS),
+        "rubbish before the scan": (plain[:scan] + b"\0\1rubbish" + plain[scan:], QUARTERS),
+        "a usual table whose marker is lost": (plain[:table] + b"\0" + plain[table + 1 :], QUARTERS),
         "JFIF of version 9": (with_segments(plain, segment(0xE0, b"JFIF\0\x09\x09" + bytes(7))), QUARTERS),
         "many fill bytes": (with_segments(plain, b"\xff" * 50), QUARTERS),
         "a second picture behind it": (plain + jpeg(mode="L"), QUARTERS),

@@ -17,7 +17,7 @@ from imagesys_lib.fetch.headers import Head, parsed
 from imagesys_lib.reasons import ImageFault
 from imagesys_lib.sniff import sniff
 from tests.library import answers
-from tests.library.answers import CASES, JPEG, OK, PHOTO, Case, coded, nested_bomb, sized
+from tests.library.answers import CASES, JPEG, OK, PHOTO, Case, bomb_of_tables, coded, nested_bomb, sized
 from tests.library.raw_host import RawHost, in_turn, serving_all
 from tests.library.site import Answer, all_of, raw, redirect, settings, whole
 
@@ -117,6 +117,18 @@ def test_an_answer_that_inflates_to_nothing_holds_nobody_up(hosts, tmp_path, lay
         results = {outcome.job.key: outcome.result for outcome in all_of(fetcher)}
     assert all(isinstance(results[number], Fetched) for number in range(20))
     assert time.monotonic() - began < 3
+
+
+def test_an_answer_whose_coding_takes_long_to_undo_is_refused_before_it_holds_others_up(hosts, tmp_path):
+    bad, _ = hosts
+    answer = bomb_of_tables()
+    assert len(answer) < 200_000
+    bad.otherwise = raw(answer)
+    with Fetcher(settings(max_bytes=32 * 1024 * 1024)) as fetcher:
+        began = time.thread_time()
+        with pytest.raises(ImageFault, match="too_large"):
+            fetcher.fetch(bad.url("/a.jpg"), tmp_path / "a")
+    assert time.thread_time() - began < 1
 
 
 def test_more_than_the_cap_is_refused_as_it_comes_and_as_it_is_decoded(hosts, tmp_path):

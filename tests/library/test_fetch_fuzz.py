@@ -132,9 +132,7 @@ def judge(result: object) -> None:
         f"{result.etag}{result.last_modified}{result.final_url}{result.content_type}".encode()
 
 
-@pytest.mark.parametrize(
-    "code", ["http_" + "5" * 60, "http_20", "http_", "http_-20", "http_2OO", "http_000", "http_٢٠٠"]
-)
+@pytest.mark.parametrize("code", ["http_" + "5" * 60, "http_20", "http_2000", "http_000"])
 def test_a_status_that_is_none_is_no_reason(code):
     fault = ImageFault(code, "a.example")
     assert fault.reason.code == "protocol"

@@ -135,7 +135,7 @@ def test_a_status_is_its_own_reason_and_says_later_or_never(status: int, fate: F
     assert reason_for(f"http_{status}").fate is fate
 
 
-@pytest.mark.parametrize("code", ["", "unknown", "http_", "http_teapot", "DNS"])
+@pytest.mark.parametrize("code", ["", "unknown", "http_", "http_teapot", "http_-20", "http_2OO", "http_٢٠٠", "DNS"])
 def test_a_code_that_is_not_in_the_table_is_a_programming_error(code: str) -> None:
     with pytest.raises((KeyError, ValueError)):
         ImageFault(code)
