@@ -99,5 +99,7 @@ def _rows_are_in(session: Session, facts: RunFacts) -> bool:
     from_then_on = (sa.func.coalesce(r.read_from, r.interval_start) <= start) | (
         (r.kind != Kind.BACKFILL.value) & (r.interval_start <= start + look_back)
     )
-    read = sa.select(r.run_id).where(r.ingested_at.is_not(None), from_then_on, r.interval_end >= end, r.started_at >= end)
+    read = sa.select(r.run_id).where(
+        r.ingested_at.is_not(None), from_then_on, r.interval_end >= end, r.started_at >= end
+    )
     return session.execute(read.limit(1)).first() is not None
