@@ -84,8 +84,8 @@ def read_yaml(data: bytes) -> Document:
         line = data.count(b"\n", 0, error.start) + 1
         document.faults.append(Fault(line, (), f"byte 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"))
         return document
-    for number, line in enumerate(text.split("\n"), 1):  # once a line: a file of zeros has thousands
-        if found := re.search(rf"^%|{_UNPRINTABLE.pattern}", line):
+    for number, row in enumerate(text.split("\n"), 1):  # once a line: a file of zeros has thousands
+        if found := re.search(rf"^%|{_UNPRINTABLE.pattern}", row):
             what = "directives (%) are not read" if found[0] == "%" else f"character U+{ord(found[0]):04X} is not read"
             document.faults.append(Fault(number, (), f"{what}: take it away"))
     if not document.faults:
