@@ -8,6 +8,7 @@ rather merge it with the primary key.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,11 @@ from imagesys_lib.listings import BadRow, Listing, Raw, Rows, as_text, dated, li
 _FIRST_DATE = "1000-01-01"  # of those that MySQL supports
 _AHEAD = dt.timedelta(days=1)
 _LOOK_UP = CHUNK // 2  # MariaDB joins a list of 1,000 as a table, and finds no numbers by it
+
+NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal"})
+"""Types of columns that hold exact numbers."""
+
+_WHOLE = re.compile(r"-?[0-9]+", re.ASCII)
 
 Condition = sa.ColumnElement[bool]
 
@@ -80,6 +86,13 @@ class Etl:
         wanted = [column.lower() for column in columns]
         return next((name for name, has in self.indexes.items() if has[: len(wanted)] == wanted), None)
 
+    @cached_property
+    def _numbered(self) -> bool:
+        """Whether ids are numbers. Text among decimals would be compared as a float, which tells no long ones apart."""
+        query = sa.text(f"SHOW COLUMNS FROM {self.name} WHERE Field = :name")
+        rows = read(self.engine, query, {"name": self.table.listing_id})
+        return any(re.split(r"[( ]", as_text(row.Type).lower())[0] in NUMBERS for row in rows)
+
     def _local(self, instant: dt.datetime) -> dt.datetime:
         return instant.astimezone(ZoneInfo(self.table.time_zone)).replace(tzinfo=None)
 
@@ -126,7 +139,10 @@ class Etl:
         """Look listings up by id; those that the ETL no longer has are left out."""
         c = self._columns
         found = Rows()
-        for piece in chunks(listing_ids, _LOOK_UP):
+        ids: Sequence[str | int] = listing_ids
+        if self._numbered:
+            ids = [int(listing_id) for listing_id in listing_ids if _WHOLE.fullmatch(listing_id)]
+        for piece in chunks(ids, _LOOK_UP):
             columns = [column.label(key) for key, column in c.items()]
             rows = self._rows(read(self.engine, sa.select(*columns).where(c["listing"].in_(piece))))
             found.listings.extend(rows.listings)

@@ -89,10 +89,11 @@ def covered_until(engine: Engine, run: Run) -> dt.datetime | None:
 
     Counted from the first scheduled run on, of the last 1,000 runs. One that has read exactly its interval, such as a
     backfill, counts where it goes on from there. Of those that ended before ``read_from`` was kept, scheduled ones do.
+    One that began before its interval was over, such as one of today by hand, counts up to its beginning alone.
     """
     r = lis_runs.c
     earlier = (r.run_id != run.run_id) & (r.interval_end <= naive_utc(run.interval.end))
-    columns = (r.kind, r.interval_start, r.interval_end, r.ingested_at, r.read_from)
+    columns = (r.kind, r.interval_start, r.interval_end, r.started_at, r.ingested_at, r.read_from)
     rows = read(engine, sa.select(*columns).where(earlier).order_by(r.interval_end.desc()).limit(CHUNK))
     covered: dt.datetime | None = None
     for row in reversed(rows):
@@ -102,7 +103,7 @@ def covered_until(engine: Engine, run: Run) -> dt.datetime | None:
         covered = covered or row.interval_start
         since = row.read_from or (covered if scheduled else row.interval_start)
         if row.ingested_at is not None and since <= covered:
-            covered = max(covered, row.interval_end)
+            covered = max(covered, min(row.interval_end, row.started_at))
     return covered.replace(tzinfo=UTC) if covered else None
 
 

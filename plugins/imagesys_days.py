@@ -91,7 +91,7 @@ def _rows(session: Session, run_ids: Collection[str]) -> Iterator[Row]:
 def _rows_are_in(session: Session, facts: RunFacts) -> bool:
     """Say whether some run has read all rows of this one's interval: itself, a backfill, or a later one.
 
-    A run keeps from when on it has read; of older ones the look-back tells it.
+    It must have begun when that was over. A run keeps from when on it has read; of older ones the look-back tells it.
     """
     r = lis_runs.c
     start, end = naive_utc(facts.run.interval.start), naive_utc(facts.run.interval.end)
@@ -99,5 +99,7 @@ def _rows_are_in(session: Session, facts: RunFacts) -> bool:
     from_then_on = (sa.func.coalesce(r.read_from, r.interval_start) <= start) | (
         (r.kind != Kind.BACKFILL.value) & (r.interval_start <= start + look_back)
     )
-    read = sa.select(r.run_id).where(r.ingested_at.is_not(None), from_then_on, r.interval_end >= end)
+    read = sa.select(r.run_id).where(
+        r.ingested_at.is_not(None), from_then_on, r.interval_end >= end, r.started_at >= end
+    )
     return session.execute(read.limit(1)).first() is not None

@@ -131,7 +131,12 @@ def _send(to: Sequence[str], mail: Mail | Written, written_at: dt.datetime | Non
     hook.plain = text
     with hook:
         hook.send_email_smtp(to=list(to), subject=mail.subject, html_content=html, mime_subtype="alternative")
-        return hook.client.refused
+    refused, unheard = hook.client.refused, hook.client.unheard
+    if not unheard:
+        return refused
+    # A server that hangs up at one recipient (421) would keep the mail from all, each time.
+    judged = {address: said for address, said in refused.items() if address not in unheard}
+    return {**judged, **_send(unheard, mail, written_at)}
 
 
 def everybody(countries: Iterable[str] = ()) -> list[str]:

@@ -277,7 +277,7 @@ def retry(
     Example: imagesys retry uk --reason http_403 --datasource 102 --since 2026-03-01
     """
     with country_context(country, "retry", json_output=json_output) as ctx:
-        moment = parse_since(since, ctx.config.zone) if since else None
+        moment = parse_since(since, ctx.config.zone) if since is not None else None
         count = requeue(ctx, reason=reason, datasource=datasource, since=moment, dry_run=dry_run)
         show({"requeued": count}, json_output)
 

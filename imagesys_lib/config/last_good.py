@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import stat
 from pathlib import Path
 
 from imagesys_lib.config.reading import Loaded, read_file
@@ -42,7 +43,7 @@ def keep(good: Loaded) -> None:
     if (new := {**dict.fromkeys(good.countries, ""), **lost}) != known:
         write_atomically(_list(folder), json.dumps(new).encode(), mode=_PRIVATE)
     copy = _copy(folder)
-    if copy.exists() and copy.read_bytes() == good.data:
+    if copy.exists() and stat.S_IMODE(copy.lstat().st_mode) == _PRIVATE and copy.read_bytes() == good.data:
         os.utime(copy)  # its age is how long ago it was good
     else:
         write_atomically(copy, good.data, mode=_PRIVATE)
@@ -94,5 +95,5 @@ def _known(folder: Path) -> dict[str, str]:
     """Return the countries that valid files had, each with since when it is missing; "" if it is not."""
     try:
         return {str(code): str(since) for code, since in json.loads(_list(folder).read_bytes()).items()}
-    except (FileNotFoundError, ValueError, AttributeError):
+    except (FileNotFoundError, ValueError, AttributeError, RecursionError):
         return {}

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from imagesys_lib.config.country import CountryConfig
-from imagesys_lib.config.yaml_text import Document, Fault, Place, read_yaml
+from imagesys_lib.config.yaml_text import Document, Fault, Place, read_yaml, same
 from imagesys_lib.errors import ConfigError
 
 _SECTIONS = ("defaults", "countries", "ended_countries")
@@ -76,7 +76,7 @@ def _shape(document: Document) -> Iterator[Fault]:
     for place, section in sections:
         if section is not None and not isinstance(section, dict):
             yield fault(place, "must be a mapping of settings")
-    ended = raw.get("ended_countries") or []
+    ended = [] if raw.get("ended_countries") is None else raw["ended_countries"]
     if not isinstance(ended, list) or not all(
         isinstance(code, str) and re.fullmatch("[a-z]{2}", code) for code in ended
     ):
@@ -104,7 +104,9 @@ def _validate(document: Document) -> tuple[dict[str, CountryConfig], list[Fault]
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
-    for key, value in over.items():
+    known = {same(key): key for key in base}
+    for own, value in over.items():
+        key = known.get(same(own), own)
         old = merged.get(key)
         merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged

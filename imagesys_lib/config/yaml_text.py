@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from imagesys_lib.text import printable
+
 Place = tuple[str, ...]
 """Keys and positions that lead to a value."""
 
@@ -46,7 +48,7 @@ _CORE: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
     (re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})"), int),
     (re.compile(r"[-+]?(?=[0-9]*[.eE])(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"), _finite),
 )
-_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-((?:[^${}]|\$(?!\{))*))?\}")
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,10 @@ def read_yaml(data: bytes) -> Document:
         line = data.count(b"\n", 0, error.start) + 1
         document.faults.append(Fault(line, (), f"byte 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"))
         return document
-    for found in re.finditer(rf"(?m:^%)|{_UNPRINTABLE.pattern}", text):
-        line = text.count("\n", 0, found.start()) + 1
-        what = "directives (%) are not read" if found[0] == "%" else f"character U+{ord(found[0]):04X} is not read"
-        document.faults.append(Fault(line, (), f"{what}: take it away"))
+    for number, row in enumerate(text.split("\n"), 1):  # once a line: a file of zeros has thousands
+        if found := re.search(rf"^%|{_UNPRINTABLE.pattern}", row):
+            what = "directives (%) are not read" if found[0] == "%" else f"character U+{ord(found[0]):04X} is not read"
+            document.faults.append(Fault(number, (), f"{what}: take it away"))
     if not document.faults:
         try:
             _Reader(text, document).read()
@@ -166,9 +168,9 @@ class _Reader:
             here = (*place, str(getattr(event, "value", "?")))
             key = self.key(event, here)
             line = _line(event)
-            if (same := _same(key)) in lines:
-                self.fault(event, here, f"stands twice, in line {lines[same]} as well: only one of them can hold")
-            lines.setdefault(same, line)
+            if (known := same(key)) in lines:
+                self.fault(event, here, f"stands twice, in line {lines[known]} as well: only one of them can hold")
+            lines.setdefault(known, line)
             self.document.lines.setdefault(here, line)
             found[key] = self.node(next(self.events), here)
         return found
@@ -205,16 +207,19 @@ class _Reader:
 
         if "${" in _VARIABLE.sub("", event.value):
             self.fault(event, place, "${ begins no variable: ${NAME} and ${NAME:-default} are read")
-        return _VARIABLE.sub(value_of, event.value)
+        text = _VARIABLE.sub(value_of, event.value)
+        if (shown := printable(text.replace("\t", " "), lines=True)) != text.replace("\t", " "):
+            self.fault(event, place, f"it holds characters that are not seen: {shown}")
+        return text
 
 
 def _line(event: yaml.Event) -> int:
     return event.start_mark.line + 1 if event.start_mark else 1
 
 
-def _same(key: Any) -> Any:
-    """Return what a key is equal by: 7 and "7" are one data source."""
+def same(key: Any) -> Any:
+    """Return what a key is equal by: 7, "7" and "7.0" are one data source."""
     try:
-        return int(key)
+        return int(re.sub(r"\.0*\s*\Z", "", str(key)))
     except ValueError:
         return key

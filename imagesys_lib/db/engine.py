@@ -29,7 +29,15 @@ from tenacity import (
 )
 
 from imagesys_lib.connections import Connection
-from imagesys_lib.errors import DatabaseReadOnly, DatabaseUnavailable, EnvironmentFault, LockHeld, LockLost, NotMade
+from imagesys_lib.errors import (
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+    EnvironmentFault,
+    LockHeld,
+    LockLost,
+    NotMade,
+    UsageError,
+)
 
 __all__ = [
     "CHUNK",
@@ -66,6 +74,7 @@ _GONE = frozenset({2002, 2003, 2006, 2013, 1040, 1053, 1152, 1158, 1159, 1160, 1
 _BAD_VALUE = frozenset({1264, 1265, 1292, 1366, 1406, 3140, 3141, *range(4035, 4042)})  # the last are of JSON
 _DENIED = frozenset({1044, 1045, 1049, 1142, 1698})
 _NOT_MADE = frozenset({1054, 1146})  # unknown column, no such table
+_NOT_ASCII = 1267  # text is compared with a column that cannot hold it
 _READ_ONLY = frozenset({1036, 1290, 1792, 1836, 1874, 1881})  # table, server, transaction, its mode, InnoDB in two ways
 _DATES = frozenset({FIELD_TYPE.DATE, FIELD_TYPE.TIME, FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP})
 _NUMBERS = {kind: converter for kind, converter in conversions.items() if kind not in _DATES}
@@ -211,6 +220,11 @@ def _patiently(engine: Engine, attempt: Callable[[], T], patience: float | None 
             raise NotMade(
                 f"Database {where} is not as it should be: {error.orig}.",
                 remedy="run `imagesys db upgrade`; if it is the ETL's table, correct `etl` in the configuration.",
+            ) from None
+        if code == _NOT_ASCII:
+            raise UsageError(
+                f"Nothing in database {where} has the name that was asked for: it has characters that are not ASCII.",
+                remedy="correct it: reasons and image hashes are ASCII.",
             ) from None
         if code in _GONE:
             within = f" within {patience:.0f} s" if patience else ""

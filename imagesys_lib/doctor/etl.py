@@ -14,6 +14,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import error_code, probe, read
 from imagesys_lib.doctor.finding import Finding, attempt
 from imagesys_lib.errors import EnvironmentFault
+from imagesys_lib.etl import NUMBERS
 from imagesys_lib.intervals import UTC
 from imagesys_lib.listings import MAX_ID, as_text
 
@@ -26,12 +27,11 @@ _REFUSED = frozenset({1044, 1142, 1143, 1227, 1290, 1836})  # the last two: the 
 _NO_TABLE = 1146
 _PLAN_REFUSED = 1345
 _NAMED = 10
-_NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal"})
 _SHORT = frozenset({"char", "varchar", "binary", "varbinary"})
 _LONG = frozenset({"tinytext", "text", "mediumtext", "longtext", "tinyblob", "blob", "mediumblob", "longblob"})
 _READABLE = {
-    "id": _NUMBERS | _SHORT | {"uuid"},
-    "source": _NUMBERS | _SHORT | {"float", "double"},
+    "id": NUMBERS | _SHORT | {"uuid"},
+    "source": NUMBERS | _SHORT | {"float", "double"},
     "photos": _SHORT | _LONG,
     "date": frozenset({"datetime", "timestamp", "date"}),
 }

@@ -18,7 +18,7 @@ from tests.world import World, set_connection
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
 
-A, B = "a@x.test", "b@x.test"
+A, B, C = "a@x.test", "b@x.test", "c@x.test"
 TOLD = f"[ImageSys] Mail to {B} is refused"
 
 
@@ -82,6 +82,19 @@ def test_a_recipient_who_is_refused_for_good_is_tried_five_times_a_mail_and_one_
     imagesys_mail.post(world.ctx)
     assert subjects(site, B)[0] == "run of 2026-03-28 missed its deadline"
     assert subjects(site, A).count("run of 2026-03-28 missed its deadline") == 1
+
+
+@pytest.mark.parametrize("refuser", [A, B, C])
+def test_a_server_that_hangs_up_at_one_recipient_keeps_the_mail_from_no_other(
+    site: MailSite, world: World, refuser: str
+) -> None:
+    world.reconfigure(alerts={"mail_to": [A, B, C]})
+    site.replies = {refuser: b"421 too many\r\n"}
+    late(run())
+    for other in {A, B, C} - {refuser}:
+        assert subjects(site, other)[0] == "run of 2026-03-28 is late"
+        assert subjects(site, other).count("run of 2026-03-28 is late") == 1
+    assert [json.loads(row.refused) for row in waiting(world)] == [{refuser: "421 too many"}]
 
 
 def test_an_address_that_the_configuration_names_no_more_holds_no_mail(site: MailSite, world: World) -> None:

@@ -214,6 +214,18 @@ def test_columns_of_other_types_are_read_alike_by_ingest_and_purge(
         assert missing(world) == set()
 
 
+@pytest.mark.parametrize("kind", ["DECIMAL(30,0)", "BIGINT UNSIGNED"])
+def test_long_numbers_that_differ_in_their_last_digit_are_looked_up_each(world: World, kind: str) -> None:
+    with loose_etl(world, listing_id=kind) as etl:
+        ids = [10**19 + number for number in range(300)]
+        for number in ids:
+            etl.put(number, 101, URL(number))
+        ingested(etl)
+        assert purge(etl.ctx).unlisted == 0
+        found = etl.ctx.etl.listings([*map(str, ids), "no number", "1_0", "\u0661"])
+        assert [listing.listing_id for listing in found.listings] == [str(number) for number in ids]
+
+
 def test_no_photos_are_not_a_bad_row(loose: Loose) -> None:
     loose.put("none", "101", None)
     loose.put("empty", "101", "")

@@ -75,6 +75,7 @@ def test_every_command_has_an_example(world: World, command: str) -> None:
         (["run", "uk", "--interval", "2026-03-01/2999-01-01"], "the year must lie between 2000 and"),
         (["run", "uk", "--interval", ""], "give 2026-03-01"),
         (["retry", "uk", "--since", "9999-12-31T23:59-12:00"], "Cannot read the time"),
+        (["retry", "uk", "--since", ""], "Cannot read the time ''"),
         (["backfill", "uk", "2026-03-01", "2999-01-01"], "The day 2999-01-01 has not ended yet"),
         (["backfill", "uk", "0001-01-01", "2026-03-01"], "Not a day: the year must lie between 2000"),
         (["backfill", "uk", "2026-03-01", "9999-12-31"], "The day 9999-12-31 has not ended yet"),

@@ -53,6 +53,21 @@ def test_the_text_is_kept_as_it_was_written_for_its_owner_alone(file: Path, monk
     assert not any("opensesame" in copy.read_text() for copy in copies)
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_copy_that_others_may_read_or_that_lies_elsewhere_is_kept_anew(
+    file: Path, tmp_path: Path, link: bool
+) -> None:
+    copy = tmp_path / "state" / "countries.yaml"
+    if link:
+        copy.rename(tmp_path / "elsewhere")
+        copy.symlink_to(tmp_path / "elsewhere")
+    else:
+        copy.chmod(0o644)
+    config.keep_good()
+    assert (copy.is_symlink(), copy.stat().st_mode & 0o777) == (False, 0o600)
+    assert copy.read_bytes() == file.read_bytes()
+
+
 @pytest.mark.parametrize("broken", ["", BROKEN, WHOLE[:200], WHOLE.replace("quorum: 2", "quorum: 7"), None])
 def test_a_broken_file_is_told_with_the_copys_age_and_the_copy_holds(file: Path, broken: str | None) -> None:
     copy = file.parent / "state" / "countries.yaml"

@@ -138,6 +138,21 @@ def test_equal_keys_are_refused_with_both_lines_at_any_level(tmp_path: Path) -> 
         assert f"{line}: {place}: {twice.format(first)}" in found
     assert f"19: countries: {twice.format(11)}" in found
     assert f"19: countries.it.datasources.7: {twice.format(19)}" in found
+    statuses = with_line(14, "    name: x\n    fetch: {statuses: {404: gone, '404.0': unknown}}")
+    assert faults(tmp_path, statuses) == [f"15: countries.de.fetch.statuses.404.0: {twice.format(15)}"]
+
+
+def test_a_countrys_key_goes_over_the_equal_one_of_the_defaults_however_it_is_quoted(tmp_path: Path) -> None:
+    path = tmp_path / "countries.yaml"
+    own = WHOLE.replace("    name: Germany", "    name: Germany\n    datasources: {'7': {gamma: 1.1}}")
+    path.write_text(own.replace("defaults:\n", "defaults:\n  datasources: {7: {quality: 80}}\n"))
+    details = load_config(path)["de"].process_details(7)
+    assert (details.quality, details.gamma) == (80, 1.1)
+
+
+def test_a_file_of_zeros_is_told_in_one_line(tmp_path: Path) -> None:
+    zeros = WHOLE.encode()[:300] + bytes(30_000)
+    assert faults(tmp_path, zeros) == ["10: character U+0000 is not read: take it away"]
 
 
 @pytest.mark.parametrize(
@@ -182,6 +197,11 @@ def test_equal_keys_are_refused_with_both_lines_at_any_level(tmp_path: Path) -> 
         (14, "    name: '${QUORUM'", "14: countries.de.name: ${ begins no variable"),
         (14, "    name: '${QUORUM:?no}'", "14: countries.de.name: ${ begins no variable"),
         (14, "    name: '${QUORUM-2}'", "14: countries.de.name: ${ begins no variable"),
+        (14, "    name: '${QUORUM:-${EMPTY}}'", "14: countries.de.name: ${ begins no variable"),
+        (14, "    name: '${QUORUM:-x_{country}}'", "14: countries.de.name: ${ begins no variable"),
+        (14, '    name: "\\e[31mred"', "14: countries.de.name: it holds characters that are not seen: \\x1b[31mred"),
+        (14, "    name: ${RAW}", "14: countries.de.name: it holds characters that are not seen: \\u202eraw"),
+        (14, "    name: a\u200bb", "14: countries.de.name: it holds characters that are not seen: a\\u200bb"),
         (
             14,
             "    max_megapixels: inf\n    name: x",
@@ -191,6 +211,7 @@ def test_equal_keys_are_refused_with_both_lines_at_any_level(tmp_path: Path) -> 
         (1, "ended_countries: [uk]\ndefaults:", "1: ended_countries: uk: still under `countries`"),
         (1, "ended_countries: fr\ndefaults:", "1: ended_countries: must be a list of country codes"),
         (1, "ended_countries: [france]\ndefaults:", "1: ended_countries: must be a list of country codes"),
+        (1, "ended_countries: false\ndefaults:", "1: ended_countries: must be a list of country codes"),
     ],
 )
 def test_what_is_not_read_is_named_with_its_line(
@@ -198,6 +219,7 @@ def test_what_is_not_read_is_named_with_its_line(
 ) -> None:
     monkeypatch.delenv("QUORUM", raising=False)
     monkeypatch.setenv("EMPTY", "")
+    monkeypatch.setenv("RAW", "\u202eraw")
     found = faults(tmp_path, with_line(number, line))
     assert [each for each in found if each.startswith(fault)], found
 

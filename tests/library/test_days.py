@@ -152,3 +152,14 @@ def test_runs_of_before_it_was_kept_what_they_read_count(six: World) -> None:
     ran(six, 3)
     six.sql("UPDATE lis_runs SET read_from = NULL")
     assert caught_up(six, ran(six, 6)) == ""
+
+
+def test_a_run_of_a_day_that_was_not_over_counts_up_to_when_it_began(six: World) -> None:
+    ran(six, 1)
+    early = ran(six, 2, Kind.MANUAL)
+    noon = dt.datetime.combine(day(2), dt.time(12))
+    six.sql("UPDATE lis_runs SET started_at = :noon WHERE run_id = :run", noon=noon, run=early.run_id)
+    six.put("evening", URL("evening"), at=noon + dt.timedelta(hours=6))
+    run = ran(six, 6)
+    assert URL("evening") in six.images()
+    assert caught_up(six, run) == through(2, 5)

@@ -159,6 +159,16 @@ def test_arguments_that_are_not_utf8_get_a_message(world: World, arguments: tupl
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "arguments", [("retry", "uk", "--reason", "d\u043ds"), ("classify", "caf\u00e9", "kitchen", "uk")]
+)
+def test_a_name_with_letters_that_no_column_holds_gets_a_message(world: World, arguments: tuple[str, ...]):
+    ran = world.cli(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("Nothing in database ")
+    assert len(ran.err.splitlines()) == 1
+
+
 def test_a_fault_of_ours_is_told_without_a_strangers_words_raw(world: World, monkeypatch: pytest.MonkeyPatch):
     def broken(_value: str) -> str:
         raise RuntimeError(EVIL)
