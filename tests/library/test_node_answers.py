@@ -266,3 +266,11 @@ def test_a_folder_that_cannot_be_read_is_not_gone(
             (world.root(node) / place).chmod(0o755)
         assert file.exists()
         assert session.is_known("uk")
+
+
+def test_messages_without_end_are_given_up_before_they_fill_the_disk(world: World) -> None:
+    with shell(world, "n1", "yes Welcome >&2"), NodeSession(world.ctx.node("n1")) as session:
+        for ask in (session.prepare, lambda: listed(session), lambda: session.pull([f"uk/{A}.1.jpg"], world.staging)):
+            with pytest.raises(NodeFault, match="more than") as caught:
+                ask()
+            assert caught.value.reason == "shell_output"
