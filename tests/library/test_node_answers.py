@@ -15,6 +15,7 @@ from imagesys_lib.db.schema import lis_node_repairs
 from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.nodes.commands import SCRIPT
 from imagesys_lib.stages.check import check, scrub
+from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
 from include.sandbox.nodes import RESTRICTED
@@ -274,3 +275,15 @@ def test_messages_without_end_are_given_up_before_they_fill_the_disk(world: Worl
             with pytest.raises(NodeFault, match="more than") as caught:
                 ask()
             assert caught.value.reason == "shell_output"
+
+
+@pytest.mark.parametrize("script", ["echo Welcome", "exit 0"])
+def test_peers_that_answer_nonsense_have_nothing_made_again(world: World, live: Entries, script: str) -> None:
+    path = min(world.tree("n1"))
+    (world.root("n1") / path).unlink()
+    check(world.ctx, "n1")
+    with shell(world, "n2", script), shell(world, "n3", script):
+        repaired = repair(world.ctx, "n1")
+    assert (repaired.restored, repaired.requeued, repaired.waiting) == (0, 0, 1)
+    assert world.count() == {"live": 40}
+    assert repair(world.ctx, "n1").restored == 1
