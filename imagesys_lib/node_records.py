@@ -101,18 +101,23 @@ def note(engine: Engine, node: str, fault: NodeFault | None) -> None:
     write(engine, lambda session: session.execute(statement))
 
 
+def has_synced(engine: Engine, node: str) -> bool:
+    """Say whether a sync of a node has ever ended well, by this name."""
+    n = lis_nodes.c
+    return bool(read(engine, sa.select(n.node).where(n.node == node, n.synced_at.is_not(None))))
+
+
 def is_relied_on(engine: Engine, node: str) -> bool:
     """Say whether a node should hold more than its own changes, still open, will bring.
 
     It should once a sync of it has ended well, and where changes were settled that it has never been asked to apply, or
     are forgotten by now while their images are live.
     """
-    i, n, c, ack = lis_images.c, lis_nodes.c, lis_changes.c, lis_change_acks.c
-    synced = sa.select(n.node).where(n.node == node, n.synced_at.is_not(None))
+    i, c, ack = lis_images.c, lis_changes.c, lis_change_acks.c
     acked = sa.select(ack.change_id).where(ack.change_id == c.change_id, ack.node == node)
     without = sa.select(c.change_id).where(c.settled_at.is_not(None), ~acked.exists()).limit(1)
     forgotten = sa.select(i.image_id).where(i.state == State.LIVE.value, ~changes.is_open(i.change_id)).limit(1)
-    return any(bool(read(engine, query)) for query in (synced, without, forgotten))
+    return has_synced(engine, node) or any(bool(read(engine, query)) for query in (without, forgotten))
 
 
 def mark(engine: Engine, node: str, reasons: Mapping[str, str], *, keep: bool = False) -> None:

@@ -1,8 +1,8 @@
 """The commands that a node is given: the verbs of the script ``imagesys-node``, which lies beside this file.
 
-Each goes as the script's own functions with a last line that only says what is wanted. A plain account runs the
-functions; a key with the script as its forced command looks at the last line alone. So there is one way to ask, and
-nothing has to be installed on a node.
+Each goes as the script's own functions with what is wanted behind them. A plain account runs the functions, in a shell
+of their own: whatever its login shell is, and has set. A key with the script as its forced command looks at what is
+wanted alone. So there is one way to ask, and nothing has to be installed on a node.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from imagesys_lib.hashing import parse_thumbnail_path
 
 SCRIPT = Path(__file__).with_name("imagesys-node")
 _FUNCTION = re.compile(r"^(\w+)\(\) \{$.*?^\}$", re.MULTILINE | re.DOTALL)
-_SETTINGS = "LC_ALL=C; export LC_ALL; umask 022"
+_SETTINGS = "LC_ALL=C; export LC_ALL; unset CDPATH; umask 022"
 _SUM = re.compile(r"([0-9a-f]{40})  (.+)")
 _VERSION = re.compile(r"imagesys-node \d+")
 _NO_LIMIT = 2**62
@@ -48,9 +48,7 @@ class Space:
 
 def command(root: Path, verb: str, *arguments: str, token: str) -> str:
     """Return the command line by which the node at ``root`` does what ``verb`` of the script says, framed."""
-    wanted = shlex.join(["framed", token, verb, *arguments])
-    functions = _functions("framed", f"verb_{verb}")
-    return f"{_SETTINGS}; root={shlex.quote(str(root))}\n{functions}\n{wanted} # imagesys-node {wanted}"
+    return _sent(root, f'{_functions("framed", f"verb_{verb}")}\n"$@"', "framed", token, verb, *arguments)
 
 
 @cache
@@ -63,8 +61,12 @@ def script_version() -> str:
 
 def rsync_program(root: Path) -> str:
     """Return what to give as ``--rsync-path``: rsync puts its arguments behind it."""
-    text = f'{_SETTINGS}; root={shlex.quote(str(root))}\n{_functions("verb_rsync")}\nshift; verb_rsync "$@"'
-    return f"sh -c {shlex.quote(text)} imagesys-node rsync"
+    return _sent(root, f'{_functions("verb_rsync")}\nshift; verb_rsync "$@"', "rsync")
+
+
+def _sent(root: Path, text: str, *arguments: str) -> str:
+    """Return the command line that runs a text, with ``root`` set, in a shell of its own."""
+    return shlex.join(["sh", "-c", f"{_SETTINGS}; root={shlex.quote(str(root))}\n{text}", "imagesys-node", *arguments])
 
 
 @cache

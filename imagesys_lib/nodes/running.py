@@ -54,10 +54,12 @@ class Watch:
         self._since = time.monotonic()
 
     def look(self) -> None:
-        """Raise Stopped if the work is to stop, and Silent if the command has been silent for too long."""
+        """Raise Stopped if the work is to stop, Silent if nothing came for too long, Garbled at too many messages."""
         if self._stop is not None and self._stop.is_set():
             raise Stopped
         size = os.fstat(self._messages.fileno()).st_size
+        if size > _MOST:
+            raise Garbled(f"more than {_MOST} bytes of messages came")
         if size != self._size:
             self._size = size
             self.heard()

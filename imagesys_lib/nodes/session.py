@@ -170,7 +170,7 @@ class NodeSession:
 
     def marks(self) -> list[str]:
         """Return the countries that are noted as behind here, or whatever else lies among these notes."""
-        return self._ask(str.splitlines, "behind")
+        return sorted(self._ask(str.splitlines, "behind"))
 
     def is_known(self, country: str) -> bool:
         """Say whether a country's folders are still there that once held all that they should."""

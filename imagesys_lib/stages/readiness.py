@@ -24,18 +24,24 @@ _COUNTRY = re.compile("[a-z]{2}")
 
 
 def recognise(ctx: Context, node: NodeSession) -> bool:
-    """Say whether the database knows what this node holds; one that was never given anything is welcome."""
-    if node.is_known(ctx.country):
+    """Say whether the database knows what this node holds; one that was never given anything is welcome.
+
+    Of a node that has been brought up to date by another name it knows nothing: not what is lacking there.
+    """
+    name, is_known = node.node.name, node.is_known(ctx.country)
+    if is_known and node_records.has_synced(ctx.db, name):
         return True
-    doubt_others(ctx, node)
-    name = node.node.name
+    if not is_known:
+        doubt_others(ctx, node)
     if node_records.is_relied_on(ctx.db, name):
+        why = "it is new by this name" if is_known else "it was emptied or replaced: folders that it had are not there"
         log.warning(
-            "%s %s: it was emptied or replaced: folders that it had are not there. It is not ready until a check of "
-            "its whole tree and a repair. Remedy: none is needed, the next daily run does both; at once do `imagesys "
-            "fs-check --country %s --node %s` and `imagesys repair --country %s --node %s`.",
-            *(ctx.country.upper(), name, ctx.country, name, ctx.country, name),
+            "%s %s: %s. It is not ready until a check of its whole tree and a repair. Remedy: none is needed, the next "
+            "daily run does both; at once do `imagesys fs-check --country %s --node %s` and `imagesys repair --country "
+            "%s --node %s`.",
+            *(ctx.country.upper(), name, why, ctx.country, name, ctx.country, name),
         )
+        node.set_known(ctx.country, False)
         return False
     node.set_known(ctx.country, True)
     return True

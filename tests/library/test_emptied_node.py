@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -192,6 +193,25 @@ def test_nodes_that_were_filled_by_an_earlier_release_stay_ready(world: World, l
     remove_below(world.root("n2") / "uk")
     sync(world.ctx, "n2")
     assert not is_ready(world, "n2")
+
+
+def test_a_node_by_a_new_name_is_not_ready_before_its_tree_was_looked_at(world: World, live: Entries) -> None:
+    path = min(world.tree("n2"))
+    (world.root("n2") / path).unlink()
+    check(world.ctx, "n2")
+    sync(world.ctx, "n2")
+    assert not is_ready(world, "n2")
+    world.patch.setenv("AIRFLOW_CONN_WEB2", os.environ["AIRFLOW_CONN_N2"])
+    ctx = world.reconfigure(nodes=["n1", "web2", "n3"])
+    sync(ctx, "web2")
+    sync(ctx, "web2")
+    assert not is_ready(world, "n2")
+    check(ctx, "web2")
+    repair(ctx, "web2")
+    assert is_ready(world, "n2")
+    sync(ctx, "web2")
+    assert is_ready(world, "n2")
+    assert path in assert_equal_nodes(world)
 
 
 def test_an_emptied_node_says_so_and_what_to_do(world: World, live: Entries, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,11 +29,11 @@ def answering(world: World, **programs: str) -> None:
     asked = answers.command
 
     def command(root: Path, verb: str, *arguments: str, token: str) -> str:
-        line = asked(root, verb, *arguments, token=token)
-        last = f"framed {token} {verb}"
-        return (
-            line.replace(f"\n{last}", f"\nverb_{verb}() {{ {programs[verb]}; }}\n{last}") if verb in programs else line
-        )
+        parts = shlex.split(asked(root, verb, *arguments, token=token))
+        if verb in programs:
+            functions = parts[2].removesuffix('"$@"')
+            parts[2] = f'{functions}verb_{verb}() {{ {programs[verb]}; }}\n"$@"'
+        return shlex.join(parts)
 
     world.patch.setattr(answers, "command", command)
 

@@ -15,6 +15,7 @@ from imagesys_lib.db.schema import lis_node_repairs
 from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.nodes.commands import SCRIPT
 from imagesys_lib.stages.check import check, scrub
+from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
 from include.sandbox.nodes import RESTRICTED
@@ -53,14 +54,19 @@ HARMFUL = {
 
 
 @contextlib.contextmanager
-def shell(world: World, node: str, script: str) -> Iterator[None]:
-    """Have ``script`` run at each login to a node: ``run`` in it is what the client has asked for."""
+def shell(world: World, node: str, script: str, program: str = "") -> Iterator[None]:
+    """Have ``script`` run at each login to a node: ``run`` in it is what the client has asked for.
+
+    ``program`` is a shell that runs that itself, as a login shell does; if none is given, another one runs it.
+    """
     keys = world.sandbox.nodes[node].directory / "authorized_keys"
     before = keys.read_text()
-    told = f"exec sh {SCRIPT} {world.root(node)}" if node == RESTRICTED else 'exec sh -c "$SSH_ORIGINAL_COMMAND"'
-    program = keys.with_name("login-shell")
-    program.write_text(f"run() {{ ({told}); }}\n{script}\n")
-    keys.write_text(f'command="sh {shlex.quote(str(program))}" {before[before.index("ssh-ed25519") :]}')
+    plain = 'eval "$SSH_ORIGINAL_COMMAND"' if program else 'exec sh -c "$SSH_ORIGINAL_COMMAND"'
+    told = f"exec sh {SCRIPT} {world.root(node)}" if node == RESTRICTED else plain
+    file = keys.with_name("login-shell")
+    file.write_text(f"run() {{ ({told}); }}\n{script}\n")
+    command = f"{program or 'sh'} {shlex.quote(str(file))}"
+    keys.write_text(f'command="{command}" {before[before.index("ssh-ed25519") :]}')
     try:
         yield
     finally:
@@ -195,3 +201,89 @@ def test_a_healthy_node_with_a_banner_is_not_emptied_and_stays_ready(world: Worl
             assert file.exists()
     assert ("Welcome" in node_records.fault_of(world.ctx.db, "n1")) is not asks
     assert world.rows(sa.select(lis_node_repairs)) == []
+
+
+SET = {
+    "options": "set -eux -o noclobber; run",
+    "separators": "IFS=,0123456789; run",
+    "aliases": "shopt -s expand_aliases; alias printf=echo stat='stat -x' rm='rm -i'; run",
+    "functions": 'for f in printf find stat rm tee wc cat; do eval "$f() { echo no; }"; export -f $f; done; run',
+    "folder and umask": "cd /; umask 077; run",
+    "a path of folders": "export CDPATH=.:/; run",
+    "a path of folders that have the same": 'd=$(mktemp -d); mkdir "$d/uk"; export CDPATH=$d; run; rm -r "$d"',
+    "locale": "export LC_ALL=tr_TR.UTF-8 LANGUAGE=de; run",
+    "the tools' variables": "export POSIXLY_CORRECT=1 QUOTING_STYLE=c BLOCK_SIZE=1 TMPDIR=/nowhere; run",
+    "descriptors": "exec 3>/dev/null 4>&1 5>/dev/null 6>&1; run",
+}
+
+
+@pytest.mark.parametrize("node", ["n1", RESTRICTED])
+@pytest.mark.parametrize("script", SET.values(), ids=SET)
+def test_what_a_shell_sets_changes_no_answer(
+    world: World, filled: Callable[[str], Path], tmp_path: Path, node: str, script: str
+) -> None:
+    folder, name, both = filled(node), f"{A}.1.jpg", [f"{A}.1.jpg", f"{B}.1.jpg"]
+    with shell(world, node, script, "bash"), NodeSession(world.ctx.node(node)) as session:
+        assert session.prepare().free_inodes > 0
+        session.set_known("uk", True)
+        assert session.is_known("uk")
+        session.set_behind("fr", True)
+        assert session.marks() == ["fr"]
+        assert listed(session) == "".join(f"{path}\t{len(A)}\0" for path in both).encode()
+        assert [entry.path for entry in session.stat("uk", [*both, f"{A}.2.jpg"])] == both
+        assert sorted(session.sums("uk", both)) == both
+        session.pull([f"uk/{name}"], tmp_path)
+        session.delete([f"uk/{name}"])
+        assert not (folder / name).exists()
+        session.push(tmp_path, [f"uk/{name}"])
+        assert (folder / name).read_text() == A
+        assert (folder / name).stat().st_mode & 0o777 == 0o644
+
+
+POWERLESS = '[ "${less-}" ] || less=1 exec setpriv --bounding-set=-dac_override,-dac_read_search sh "$0"; run'
+
+
+@pytest.mark.parametrize("node", ["n1", RESTRICTED])
+@pytest.mark.parametrize("place", ["uk", "uk/0", "uk/0/1"])
+def test_a_folder_that_cannot_be_read_is_not_gone(
+    world: World, filled: Callable[[str], Path], node: str, place: str
+) -> None:
+    filled(node)
+    with shell(world, node, POWERLESS), NodeSession(world.ctx.node(node)) as session:
+        session.set_known("uk", True)
+        file = ready(world, node)
+        (world.root(node) / place).chmod(0)
+        try:
+            if place == "uk/0/1":
+                assert session.is_known("uk")  # itself it is there
+            else:
+                with pytest.raises(NodeFault, match=r"[Pp]ermission denied|can't cd"):
+                    session.is_known("uk")
+            for ask in (listed, ASKED["stat"]):
+                with pytest.raises(NodeFault, match=r"[Pp]ermission denied|can't cd") as caught:
+                    ask(session)
+                assert caught.value.reason == "transfer"
+        finally:
+            (world.root(node) / place).chmod(0o755)
+        assert file.exists()
+        assert session.is_known("uk")
+
+
+def test_messages_without_end_are_given_up_before_they_fill_the_disk(world: World) -> None:
+    with shell(world, "n1", "yes Welcome >&2"), NodeSession(world.ctx.node("n1")) as session:
+        for ask in (session.prepare, lambda: listed(session), lambda: session.pull([f"uk/{A}.1.jpg"], world.staging)):
+            with pytest.raises(NodeFault, match="more than") as caught:
+                ask()
+            assert caught.value.reason == "shell_output"
+
+
+@pytest.mark.parametrize("script", ["echo Welcome", "exit 0"])
+def test_peers_that_answer_nonsense_have_nothing_made_again(world: World, live: Entries, script: str) -> None:
+    path = min(world.tree("n1"))
+    (world.root("n1") / path).unlink()
+    check(world.ctx, "n1")
+    with shell(world, "n2", script), shell(world, "n3", script):
+        repaired = repair(world.ctx, "n1")
+    assert (repaired.restored, repaired.requeued, repaired.waiting) == (0, 0, 1)
+    assert world.count() == {"live": 40}
+    assert repair(world.ctx, "n1").restored == 1
