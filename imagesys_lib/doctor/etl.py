@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from imagesys_lib import runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import error_code, probe, read
 from imagesys_lib.doctor.finding import Finding, attempt
-from imagesys_lib.errors import EnvironmentFault
+from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault
 from imagesys_lib.etl import NUMBERS
 from imagesys_lib.intervals import UTC
 from imagesys_lib.listings import MAX_ID, as_text
@@ -147,8 +148,11 @@ def _is_view(ctx: Context) -> bool:
 
 def _rows(ctx: Context) -> str:
     """Look at rows that no run ever reads, and at the oldest and newest ones, and at what the last run has told."""
-    last = runs.latest_ended(ctx.db)
-    told = [line for found in ((last and last.bad_rows) or {}).values() for line in found["samples"]]
+    told: list[str] = []
+    with contextlib.suppress(DatabaseUnavailable):  # which another finding tells, and nobody waits for here
+        probe(ctx.db)
+        last = runs.latest_ended(ctx.db)
+        told = [line for found in ((last and last.bad_rows) or {}).values() for line in found["samples"]]
     bad = [*ctx.etl.never_read(dt.datetime.now(UTC)), *ctx.etl.ends().bad]
     lines = list(dict.fromkeys([*map(str, bad), *told]))
     if lines:

@@ -31,9 +31,11 @@ QUICK: dict[str, Any] = {
     "batch": {"size": BATCH, "lease_seconds": 10},
     "fetch": {"pause_between_tries": 0.1, "image_deadline": 4, "read_timeout": 3, "connect_timeout": 2},
 }
+LATE_AT_ONCE: dict[str, Any] = {"warn_minutes": 0.05, "deadline_minutes": 0.1}
 PURGES_AT_ONCE: dict[str, Any] = {"purge": {"retention_days": 0, "max_unlisted_percent": 60}}
 COUNTRIES: dict[str, dict[str, Any]] = {
-    "fr": {"alerts": {"warn_minutes": 0.05, "deadline_minutes": 0.1}, "fetch": {"in_flight": 2}},
+    "fr": {"alerts": LATE_AT_ONCE, "fetch": {"in_flight": 2}},
+    "br": {"alerts": LATE_AT_ONCE},
     "de": {"fetch": {"in_flight": 5}, "batch": {"size": 10}},
     "es": {"fetch": {"in_flight": 2}, "batch": {"size": 20}},
     "in": PURGES_AT_ONCE,

@@ -10,7 +10,7 @@ from tests.scheduler.conftest import Live
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox]
 
-DAG_ID = "imagesys_es"
+DAG_ID = "imagesys_it"
 
 
 def test_a_cleared_run_of_a_cancelled_backfill_is_named_with_the_way_out_which_works(live: Live) -> None:
@@ -22,21 +22,21 @@ def test_a_cleared_run_of_a_cancelled_backfill_is_named_with_the_way_out_which_w
     live.api.call("POST", f"dags/{DAG_ID}/dagRuns/{stuck}/clear", {"dry_run": False})
     live.api.unpause(DAG_ID)
 
-    again = ("backfill", "es", "2026-10-05", "2026-10-06", "--reprocess-behavior", "failed")
+    again = ("backfill", "it", "2026-10-05", "2026-10-06", "--reprocess-behavior", "failed")
     warned = live.command(*again)
     assert warned.returncode == 1
     told = " ".join(warned.stderr.split())
     assert f"2026-10-05: {stuck}" in told
     assert other not in told
     assert "Mark each of these failed" in told
-    assert "imagesys backfill es 2026-10-05 2026-10-05 --reprocess-behavior failed" in told
+    assert "imagesys backfill it 2026-10-05 2026-10-05 --reprocess-behavior failed" in told
     assert live.api.wait_for_run(DAG_ID, other)["state"] == "success"
     time.sleep(5)
     assert runs(live)[stuck] == "queued"
 
     live.api.call("PATCH", f"dags/{DAG_ID}/dagRuns/{stuck}", {"state": "failed"})
     live.wait_until("the backfill to be closed", lambda: not open_backfills(live), 90)
-    done = live.command("backfill", "es", "2026-10-05", "2026-10-05", "--reprocess-behavior", "failed")
+    done = live.command("backfill", "it", "2026-10-05", "2026-10-05", "--reprocess-behavior", "failed")
     assert (done.returncode, done.stderr) == (0, "")
     live.wait_until("the day's run", lambda: runs(live)[stuck] != "failed")
     assert live.api.wait_for_run(DAG_ID, stuck)["state"] == "success"
