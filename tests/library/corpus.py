@@ -13,16 +13,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from PIL import Image, features
 
+from include.sandbox import photos
+from include.sandbox.settings import DEFAULT_CACHE
 from tests.library.anatomy import Field, anatomy, with_png_sums, with_value
 from tests.library.bombs import bmp, multi_picture, png
 from tests.library.images import encoded, exif_of, quarters, srgb_profile, wide_gamut_profile
-
-PHOTOGRAPHS = Path(__file__).resolve().parents[2] / ".local" / "cache" / "photos"
 
 
 @dataclass(frozen=True)
@@ -198,9 +197,9 @@ def originals() -> tuple[tuple[str, str, bytes], ...]:
 
 @lru_cache(maxsize=1)
 def photographs() -> tuple[tuple[str, str, bytes], ...]:
-    """A few small photographs of the sandbox, where the tests or the demo have made them."""
+    """A few small photographs of the sandbox, of one seed: the same on every machine, each with a name of its own."""
     kinds = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".gif": "GIF"}
-    files = sorted(PHOTOGRAPHS.glob("*/000/*.*"))
+    files = [photo.file for _, photo in sorted(photos.generate(50, "test", DEFAULT_CACHE / "photos").items())]
     small = [file for file in files if file.suffix in kinds and file.stat().st_size < 150_000][:16]
     return tuple((kinds[file.suffix], file.name, file.read_bytes()) for file in small)
 

@@ -141,11 +141,12 @@ def test_a_server_that_is_always_busy_slows_the_work_and_does_not_stop_it(world:
     ctx = world.reconfigure(max_threads_running=LIMIT, batch={"size": 2})
     world.new_images(300)
     run = begun(world)
-    with crowd(world), looks(ctx.db) as looked:
-        began = time.monotonic()
-        assert sum(batch.size for batch in plan(ctx, run)) == 300
-        took = time.monotonic() - began
-        assert threads_running(world.ctx.db) > LIMIT
+    with crowd(world):
+        with looks(ctx.db) as looked:
+            began = time.monotonic()
+            assert sum(batch.size for batch in plan(ctx, run)) == 300
+            took = time.monotonic() - began
+        assert threads_running(ctx.db) > LIMIT
     gaps = [after - before for before, after in itertools.pairwise(looked)]
     assert min(gaps) > 0.19
     waited = sum(gap for gap in gaps if gap < 0.5)
