@@ -1,4 +1,4 @@
-"""Tables, as SQLAlchemy Core sees them. The migrations make them; a test compares the two.
+"""Tables, as SQLAlchemy Core sees them. An empty schema is made from these; an older one is migrated to them.
 
 Every instant is a naive UTC ``DATETIME(6)`` of the database's own clock. Hashes are ``CHAR(40)`` ascii.
 """

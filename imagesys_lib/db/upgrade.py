@@ -1,4 +1,7 @@
-"""Migrations: bring a schema to the newest version with Alembic, under a lock, so that two callers never race."""
+"""Bring a schema to the newest version: an empty one is made whole from ``schema.py``, an older one is migrated.
+
+Alembic's migrations count from 0.1.0. All under a lock, so that two callers never race.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 from imagesys_lib.db.engine import Session, named_lock, write
+from imagesys_lib.db.schema import country_metadata, shared_metadata
 from imagesys_lib.errors import EnvironmentFault
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -25,17 +29,37 @@ def _config(kind: str) -> Config:
 
 
 def upgrade(engine: Engine, kind: str) -> tuple[str | None, str | None]:
-    """Migrate one schema; ``kind`` is ``country`` or ``shared``. Returns the versions before and after."""
-    before = current_version(engine)
+    """Migrate one schema; ``kind`` is ``country`` or ``shared``. Returns the versions before and after.
+
+    Raises EnvironmentFault where the schema's version is one that this code does not know.
+    """
     config = _config(kind)
+    metadata = country_metadata if kind == "country" else shared_metadata
 
     def migrate(session: Session) -> None:
         config.attributes["connection"] = session
-        command.upgrade(config, "head")
+        if before is None:
+            metadata.create_all(session)  # also what a call that was killed had not made yet
+            command.stamp(config, "head")
+        else:
+            command.upgrade(config, "head")
 
     with named_lock(engine, f"imagesys.migrate.{engine.url.database}", timeout=120):
+        before = current_version(engine)
+        _require_known(engine, kind, before)
         write(engine, migrate, patience=0)
     return before, current_version(engine)
+
+
+def _require_known(engine: Engine, kind: str, version: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(_config(kind)).walk_revisions()}
+    if version is not None and version not in known:
+        raise EnvironmentFault(
+            f"Schema {engine.url.database} on {engine.url.host} is at version {version}, "
+            "which this code does not know.",
+            remedy="if a newer ImageSys made it, install that; if one from before 0.1.0 did, "
+            "start with an empty schema (in a demo: `make down`, and delete `.local/`).",
+        )
 
 
 def current_version(engine: Engine) -> str | None:
@@ -51,6 +75,7 @@ def head_version(kind: str) -> str | None:
 def require_current(engine: Engine, kind: str) -> str | None:
     """Return the schema's version. Raises EnvironmentFault where it is not the newest that this code knows."""
     version, head = current_version(engine), head_version(kind)
+    _require_known(engine, kind, version)
     if version != head:
         raise EnvironmentFault(
             f"Schema {engine.url.database} on {engine.url.host} is at version {version or 'none'}, this code needs "

@@ -51,6 +51,32 @@ def test_two_migrations_at_once_do_not_race(world: World) -> None:
     engine.dispose()
 
 
+def test_a_schema_of_an_unknown_version_is_named_with_the_way_out_and_left_as_it_is(world: World) -> None:
+    head = head_version("country")
+    world.sql("UPDATE alembic_version SET version_num = '0012'")
+    try:
+        before = world.dump()
+        upgrading, doctor = world.cli("db", "upgrade", "--country", "uk"), world.cli("doctor")
+        assert world.dump() == before
+    finally:
+        world.sql("UPDATE alembic_version SET version_num = :head", head=head)
+    assert upgrading.code == 3
+    for said in (upgrading.err, doctor.out):
+        assert "Schema imagesys_uk on 127.0.0.1 is at version 0012, which this code does not know" in said
+        assert "one from before 0.1.0" in said
+        assert "start with an empty schema" in said
+
+
+def test_a_schema_whose_making_was_killed_is_made_whole_by_the_next_call(world: World) -> None:
+    world.sql("DROP SCHEMA IF EXISTS imagesys_de")
+    world.sql("CREATE SCHEMA imagesys_de CHARACTER SET utf8mb4")
+    engine = sa.create_engine(world.ctx.db.url.set(database="imagesys_de"), isolation_level="READ COMMITTED")
+    country_metadata.tables["lis_images"].create(engine)
+    assert upgrade(engine, "country") == (None, head_version("country"))
+    assert tables(engine) == {*country_metadata.tables, "alembic_version"}
+    engine.dispose()
+
+
 @pytest.mark.parametrize(("name", "metadata"), [("db", country_metadata), ("shared", shared_metadata)])
 def test_the_migrations_make_what_the_code_sees(world: World, name: str, metadata: sa.MetaData) -> None:
     engine = getattr(world.ctx, name)

@@ -39,11 +39,11 @@ def test_a_shared_schema_that_is_out_of_date(patient: World) -> None:
     versions = sa.text("SELECT version_num FROM alembic_version")
     with patient.ctx.shared.connect() as session:
         newest = session.scalar(versions)
-    patient.write_all(patient.ctx.shared, [sa.text("UPDATE alembic_version SET version_num = '0001'")])
+    patient.write_all(patient.ctx.shared, [sa.text("DELETE FROM alembic_version")])
     try:
         found = bad(patient)
     finally:
-        patient.write_all(patient.ctx.shared, [sa.text(f"UPDATE alembic_version SET version_num = '{newest}'")])
+        patient.write_all(patient.ctx.shared, [sa.text(f"INSERT INTO alembic_version VALUES ('{newest}')")])
     assert found.keys() == {"imagesys_shared"}
     assert "run `imagesys db upgrade`" in found["imagesys_shared"]
 
