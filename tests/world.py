@@ -39,7 +39,7 @@ from imagesys_lib.stages.purge.rules import Cutoffs, Rule
 from imagesys_lib.stages.purge.unpublish import unpublish
 from imagesys_lib.stages.report import Summary
 from imagesys_lib.stages.sync import sync
-from include.sandbox import ManifestEntry, Sandbox
+from include.sandbox import ManifestEntry, Sandbox, process
 from include.sandbox.config import write_config
 from include.sandbox.listings import Listing
 
@@ -131,8 +131,14 @@ class World:
         for ctx in self._contexts:
             ctx.close()
         for name in NODES:
-            self.sandbox.nodes[name].start()
+            self._start_again(name)
         self.sandbox.website.set_delay(0)
+
+    def _start_again(self, name: str) -> None:
+        """Start a node that does not run as it should; the question whether it answers costs an sshd each time."""
+        node, record = self.sandbox.nodes[name], process.read_record(self.sandbox.settings, name)
+        if not (record and record.running and record.fingerprint == node.service().fingerprint):
+            node.start()
 
     def seed(self, images: int = 40, *, broken_share: float = 0.0, **options: Any) -> dict[str, ManifestEntry]:
         """Fill the ETL and the web site; all photos are good ones if ``broken_share`` is 0."""

@@ -99,9 +99,11 @@ class Manifest:
         self._announce()
 
     def remove(self, country: str, seed: int | None = None) -> None:
-        for file in self.directory.glob(f"{country}-{'*' if seed is None else seed}.json"):
+        files = list(self.directory.glob(f"{country}-{'*' if seed is None else seed}.json"))
+        for file in files:
             file.unlink()
-        self._announce()
+        if files:
+            self._announce()
 
     def entries(self, country: str | None = None, seed: int | None = None) -> dict[str, ManifestEntry]:
         """By URL, all seeds of a country (or of all countries) together."""

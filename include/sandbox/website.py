@@ -51,7 +51,9 @@ class Website:
 
     def set_delay(self, milliseconds: int) -> None:
         """Let every answer wait so long, from the next request on; 0 ends it."""
-        write_atomically(self.settings.web_dir / "delay_ms", f"{milliseconds}\n")
+        file, text = self.settings.web_dir / "delay_ms", f"{milliseconds}\n"
+        if not (file.exists() and file.read_text() == text):
+            write_atomically(file, text)
 
     def log_offset(self) -> int:
         """Where the request log ends now: give it to `request_counts` to count only what comes after."""

@@ -5,6 +5,7 @@ Each scenario has a country to itself, so that one's nodes, rows and runs never 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import shutil
@@ -12,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ QUICK: dict[str, Any] = {
 }
 LATE_AT_ONCE: dict[str, Any] = {"warn_minutes": 0.05, "deadline_minutes": 0.1}
 PURGES_AT_ONCE: dict[str, Any] = {"purge": {"retention_days": 0, "max_unlisted_percent": 60}}
+READS_SELDOM = {f"AIRFLOW__DAG_PROCESSOR__{name}": "45" for name in ("REFRESH_INTERVAL", "MIN_FILE_PROCESS_INTERVAL")}
+"""To read all DAG files takes seconds of processor time, which the tasks want."""
 COUNTRIES: dict[str, dict[str, Any]] = {
     "fr": {"alerts": LATE_AT_ONCE, "fetch": {"in_flight": 2}},
     "br": {"alerts": LATE_AT_ONCE},
@@ -43,7 +45,7 @@ COUNTRIES: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Live:
     """The running system, and looks at every place where its work shows."""
 
@@ -95,7 +97,7 @@ class Live:
         deadline = time.monotonic() + seconds
         while not (value := ready()):
             assert time.monotonic() < deadline, f"waited {seconds} s for {what} in vain"
-            time.sleep(0.1)
+            time.sleep(0.3)  # a question costs the API server some hundredths of a second of processor time
         return value
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -129,7 +131,7 @@ def live() -> Iterator[Live]:
     """Everything running; started anew for the session and stopped at its end."""
     settings = SandboxSettings(base=PROJECT / ".local" / "tests" / "scheduler", port_base=take_block())
     sandbox = Sandbox(settings)
-    airflow = sandbox.airflow
+    airflow = dataclasses.replace(sandbox.airflow, extra_environment=READS_SELDOM)
     airflow.stop()
     sandbox.stop()
     shutil.rmtree(settings.base, ignore_errors=True)
