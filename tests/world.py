@@ -238,9 +238,8 @@ class World:
         return Ran(int(code or 0), captured.out, captured.err)
 
     def child_environment(self) -> dict[str, str]:
-        """The environment with compiled modules kept aside: a command starts in a third of the time."""
-        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        return {**kept, "PYTHONPYCACHEPREFIX": str(self.sandbox.settings.base / "pycache")}
+        """The environment in which compiled modules are kept: a command starts in a third of the time."""
+        return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def spawn(
         self, *arguments: str, program: Sequence[str] = (str(CONSOLE_SCRIPT),), stderr: int = subprocess.PIPE

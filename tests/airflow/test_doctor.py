@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import io
 import json
 import os
+import subprocess
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -33,6 +37,28 @@ def airflow(airflow_database: None, sandbox: Sandbox, monkeypatch: pytest.Monkey
     return monkeypatch
 
 
+def in_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Airflow's command in this process, which has imported Airflow: each start takes seconds."""
+    from airflow.cli.cli_parser import get_parser
+
+    said, ended = io.StringIO(), None
+    with contextlib.redirect_stdout(said), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Airflow's own code uses what Airflow deprecates
+        try:
+            parsed = get_parser().parse_args(arguments)
+            parsed.func(parsed)
+        except SystemExit as end:
+            ended = end.code
+    return subprocess.CompletedProcess(arguments, ended if isinstance(ended, int) else bool(ended), said.getvalue(), "")
+
+
+@pytest.fixture
+def quick(airflow: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An Airflow that answers at once."""
+    airflow.setattr(airflow_setup, "_call", in_process)
+    return airflow
+
+
 @pytest.fixture
 def beating() -> Iterator[None]:
     """The heartbeats of an Airflow that runs."""
@@ -58,7 +84,7 @@ def test_an_airflow_that_is_sound(airflow: pytest.MonkeyPatch, beating: None) ->
     assert findings[0].detail == "imagesys_download (2 slots), imagesys_thumbnail (2 slots)"
 
 
-def test_a_pool_that_was_deleted(airflow: pytest.MonkeyPatch) -> None:
+def test_a_pool_that_was_deleted(quick: pytest.MonkeyPatch) -> None:
     from airflow.models.pool import Pool  # noqa: TID251 - tests stand where the scheduler stands
 
     Pool.delete_pool("imagesys_thumbnail")
@@ -70,7 +96,7 @@ def test_a_pool_that_was_deleted(airflow: pytest.MonkeyPatch) -> None:
     assert "airflow pools set" in finding.remedy
 
 
-def test_a_pool_without_slots(airflow: pytest.MonkeyPatch) -> None:
+def test_a_pool_without_slots(quick: pytest.MonkeyPatch) -> None:
     from airflow.models.pool import Pool  # noqa: TID251 - as above
 
     Pool.create_or_update_pool("imagesys_download", slots=0, description="ImageSys", include_deferred=False)
@@ -82,7 +108,7 @@ def test_a_pool_without_slots(airflow: pytest.MonkeyPatch) -> None:
     assert "airflow pools set" in finding.remedy
 
 
-def test_services_that_do_not_run(airflow: pytest.MonkeyPatch) -> None:
+def test_services_that_do_not_run(quick: pytest.MonkeyPatch) -> None:
     finding = found(airflow_setup._services)
     assert not finding.ok
     assert "no triggerer is alive: no mail tells of a run that is late" in finding.detail
@@ -97,10 +123,10 @@ def test_an_airflow_that_is_too_slow_to_answer(airflow: pytest.MonkeyPatch) -> N
     assert "call the doctor again" in findings[0].remedy
 
 
-def test_a_connection_that_is_nowhere_and_one_that_is_airflows_own(airflow: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_is_nowhere_and_one_that_is_airflows_own(quick: pytest.MonkeyPatch) -> None:
     uk = [country_config("uk")]
     for name in ("ETL", "N2"):
-        airflow.delenv(f"AIRFLOW_CONN_{name}")
+        quick.delenv(f"AIRFLOW_CONN_{name}")
     finding = found(lambda: airflow_setup._connections(uk))
     assert (finding.ok, finding.detail) == (False, "Airflow has no connection etl_uk or etl, n2.")
     assert "airflow connections add" in finding.remedy
@@ -186,7 +212,7 @@ def test_the_login_for_notes_is_tried(airflow: pytest.MonkeyPatch, api_port: int
     assert away.remedy.startswith("correct host and port of connection imagesys_airflow_api")
 
 
-def test_a_login_for_notes_that_airflow_keeps_itself_is_tried_too(airflow: pytest.MonkeyPatch, api_port: int) -> None:
+def test_a_login_for_notes_that_airflow_keeps_itself_is_tried_too(quick: pytest.MonkeyPatch, api_port: int) -> None:
     uk = [country_config("uk")]
     none = found(lambda: airflow_setup._api(uk))
     assert none.detail == "no connection imagesys_airflow_api: runs get no note in the UI"
