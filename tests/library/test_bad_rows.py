@@ -164,16 +164,17 @@ def test_an_id_that_is_not_utf_8_is_told(loose: Loose) -> None:
     assert "its id is not UTF-8" in told(loose)[0]
 
 
-@pytest.mark.parametrize("length", [4097, 65_535, 65_536, 200_000])
-def test_a_url_of_more_than_4096_bytes_is_bad_url_however_long_it_is(loose: Loose, length: int) -> None:
-    long = ("http://127.0.0.11:1/" + "é" * length)[: length - 20]
+def test_a_url_of_more_than_4096_bytes_is_bad_url_however_long_it_is(loose: Loose) -> None:
+    long = [("http://127.0.0.11:1/" + "é" * length)[: length - 20] for length in (4097, 65_535, 65_536, 200_000)]
     world = loose.world
-    loose.put("long", "101", f"{long}|{URL(1)}")
+    for number, url in enumerate(long):
+        loose.put(f"long-{number}", "101", f"{url}|{URL(1)}")
     world.pipeline()
     i = lis_images.c
-    (row,) = world.rows(sa.select(lis_images).where(i.image_hash == lis_hash_for_url(long)))
-    assert (row.state, row.reason) == ("rejected", "bad_url")
-    assert long.startswith(row.image_url)
+    for url in long:
+        (row,) = world.rows(sa.select(lis_images).where(i.image_hash == lis_hash_for_url(url)))
+        assert (row.state, row.reason) == ("rejected", "bad_url"), len(url)
+        assert url.startswith(row.image_url)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def test_two_migrations_at_once_do_not_race(world: World) -> None:
     engine.dispose()
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_schema_of_an_unknown_version_is_named_with_the_way_out_and_left_as_it_is(world: World) -> None:
     head = head_version("country")
     world.sql("UPDATE alembic_version SET version_num = '0012'")

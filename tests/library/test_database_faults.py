@@ -133,31 +133,27 @@ def read_only(world: World) -> Iterator[None]:
             cursor.execute("SET GLOBAL read_only = 0")
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
+def test_a_database_that_is_read_only_is_named_as_such(world: World) -> None:
+    world.put("L", "http://127.0.0.11:9/x.jpg")
+    world.cli("run", "uk", "--interval", "2026-03-28")
+    (world.root("n1") / "uk" / "0" / "0" / "0").mkdir(parents=True)
+    (world.root("n1") / "uk" / "0" / "0" / "0" / ("0" * 37 + ".1.jpg")).write_bytes(b"extra")
+    before = world.dump()
+    for command in (
         ("run", "uk", "--interval", "2026-03-28"),
         ("ingest", "uk", "--interval", "2026-03-28"),
         ("plan", "uk"),
         ("retry", "uk", "--reason", "connect"),
         ("heal", "uk"),
         ("fs-check", "--country", "uk"),
-    ],
-    ids=lambda command: command[0],
-)
-def test_a_database_that_is_read_only_is_named_as_such(world: World, command: tuple[str, ...]) -> None:
-    world.put("L", "http://127.0.0.11:9/x.jpg")
-    world.cli("run", "uk", "--interval", "2026-03-28")
-    (world.root("n1") / "uk" / "0" / "0" / "0").mkdir(parents=True)
-    (world.root("n1") / "uk" / "0" / "0" / "0" / ("0" * 37 + ".1.jpg")).write_bytes(b"extra")
-    before = world.dump()
-    with read_only(world):
-        ran = world.cli(*command)
-    assert ran.code == 3
-    assert ran.err.startswith("Database 127.0.0.1:")
-    assert "is read only: " in ran.err
-    assert "Remedy: let the connection lead to a server that can be written to" in ran.err
-    assert world.dump() == before
+    ):
+        with read_only(world):
+            ran = world.cli(*command)
+        assert ran.code == 3, command
+        assert ran.err.startswith("Database 127.0.0.1:"), command
+        assert "is read only: " in ran.err, command
+        assert "Remedy: let the connection lead to a server that can be written to" in ran.err, command
+        assert world.dump() == before, command
 
 
 def test_a_schema_is_not_migrated_where_the_database_is_read_only(world: World) -> None:

@@ -120,6 +120,7 @@ def test_a_run_without_a_resolver_fails_its_batch_and_consumes_no_attempt(
     assert world.count() == {"live": len(known) + len(fresh)}, said
 
 
+@pytest.mark.long
 def test_a_resolver_that_is_down_is_seen_although_a_host_without_a_name_goes_on_answering(
     world: World, host: RawHost, resolver: Resolver
 ) -> None:
@@ -153,6 +154,7 @@ def test_names_whose_own_servers_are_down_are_their_own_fault_where_others_resol
     assert {world.states()[url] for url in dead} == {"failed:dns"}
 
 
+@pytest.mark.long
 def test_a_batch_of_one_host_alone_is_not_blamed_for_our_resolver_either(
     world: World, host: RawHost, resolver: Resolver
 ) -> None:

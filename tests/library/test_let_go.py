@@ -271,6 +271,7 @@ def test_pressure_lets_no_node_go_that_is_only_late_today(world: World) -> None:
 # A long change log
 
 
+@pytest.mark.long
 def test_five_hundred_changes_are_caught_up_in_their_order(world: World) -> None:
     paths = made_up(world, 500, images=3)
     ctx = world.reconfigure(transfer={"group_images": 400})

@@ -229,7 +229,9 @@ def killed(world: World, run_id: str, step: str, seconds: float) -> bool:
     ("seed", "steps"),
     [
         *(
-            pytest.param(seed, [[first], [second]], id=f"{first}, {second}")
+            pytest.param(
+                seed, [[first], [second]], id=f"{first}, {second}", marks=[pytest.mark.long] if seed % 2 else []
+            )
             for seed, (first, second) in enumerate(ONCE)
         ),
         *(pytest.param(seed, None, marks=pytest.mark.long) for seed in range(20, 40)),

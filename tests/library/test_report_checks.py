@@ -75,6 +75,7 @@ def test_a_run_tells_what_it_found_and_what_became_of_that_however_often_it_look
     assert kept(runs.load(world.ctx.db, run.run_id)) == again
 
 
+@pytest.mark.long
 def test_a_disk_that_loses_files_every_day_does_so_in_every_report_and_its_median(
     world: World, hashes: list[str]
 ) -> None:

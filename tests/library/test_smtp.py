@@ -143,6 +143,7 @@ def test_a_mail_in_a_file_stays_for_those_who_have_not_got_it_and_is_put_aside_i
     assert [path.suffix for path in tmp_path.glob("0*")] == [".refused"]
 
 
+@pytest.mark.usefixtures("patient")
 def test_the_newest_mail_says_who_is_refused_and_doctor_and_status_name_them(world: World) -> None:
     world.reconfigure(alerts={"mail_to": [A, B]})
     assert outbox.refusals(world.ctx.db) == {}
@@ -164,6 +165,7 @@ def test_the_newest_mail_says_who_is_refused_and_doctor_and_status_name_them(wor
     assert outbox.refusals(world.ctx.db) == {}
 
 
+@pytest.mark.usefixtures("patient")
 def test_the_doctor_names_each_recipient_who_is_refused(world: World) -> None:
     world.reconfigure(alerts={"mail_to": [A, B, C]})
     with mail_site(**{B: b"550 no such user\r\n"}) as site:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.scheduler.conftest import Live
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox]
+pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox, pytest.mark.long]
 
 DAG_ID, ZONE = "imagesys_mx", "America/Mexico_City"
 DAYS = [dt.date(2026, 10, day) for day in (5, 6, 7)]

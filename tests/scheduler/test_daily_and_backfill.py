@@ -105,7 +105,12 @@ def test_a_second_run_of_the_same_interval_downloads_nothing(uk: Country) -> Non
 @pytest.mark.parametrize(
     ("task", "downstream", "reruns"),
     [
-        (("process.thumbnail", 1), True, {"process.thumbnail[1]", "sync[0]", "publish", "report"}),
+        pytest.param(
+            ("process.thumbnail", 1),
+            True,
+            {"process.thumbnail[1]", "sync[0]", "publish", "report"},
+            marks=pytest.mark.long,
+        ),
         (("process.download", 0), False, {"process.download[0]"}),
         ("plan", True, {"plan", "process.download[0]", "process.thumbnail[1]", "sync[2]", "report"}),
         ("report", False, {"report"}),
