@@ -17,7 +17,7 @@ from stat import S_ISREG
 
 from imagesys_lib.hashing import parse_thumbnail_path
 
-SCRIPT = Path(__file__).with_name("imagesys-node")
+SCRIPT = Path(__file__).with_name("frontend") / "imagesys-node"
 _FUNCTION = re.compile(r"^(\w+)\(\) \{$.*?^\}$", re.MULTILINE | re.DOTALL)
 _SETTINGS = "LC_ALL=C; export LC_ALL; unset CDPATH; umask 022"
 _SUM = re.compile(r"([0-9a-f]{40})  (.+)")
