@@ -19,13 +19,14 @@ from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar
+from uuid import uuid4
 
 from imagesys_lib.nodes.answers import Answer, question
 from imagesys_lib.nodes.commands import (
     Entry,
     Space,
     as_list,
-    parse_known,
+    parse_identity,
     parse_space,
     parse_stat,
     parse_sums,
@@ -169,16 +170,12 @@ class NodeSession:
         self._ask(str, "behind", country, "yes" if behind else "no")
 
     def marks(self) -> list[str]:
-        """Return the countries that are noted as behind here, or whatever else lies among these notes."""
+        """Return the countries that are noted as behind here."""
         return sorted(self._ask(str.splitlines, "behind"))
 
-    def is_known(self, country: str) -> bool:
-        """Say whether a country's folders are still there that once held all that they should."""
-        return self._ask(parse_known, "known", country)
-
-    def set_known(self, country: str, known: bool) -> None:
-        """Note that what the node lacks of a country the database knows; or, with False, that nobody can say."""
-        self._ask(str, "known", country, "yes" if known else "no")
+    def identity(self, *, make: bool = False) -> str:
+        """Return the UUID of the node's disk, "" if it has none; ``make`` gives it one then."""
+        return self._ask(parse_identity, "identity", *([str(uuid4())] if make else []))
 
     def push(self, source: Path, paths: Sequence[str]) -> None:
         """Copy the listed files from below ``source`` to below the root, each by an atomic rename."""
