@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +35,7 @@ from imagesys_lib.nodes.commands import (
 from imagesys_lib.nodes.faults import Garbled, NodeFault, fault_of
 from imagesys_lib.nodes.folder import SessionFolder
 from imagesys_lib.nodes.node import Node
-from imagesys_lib.nodes.running import Ended, Output, Silent, Watch, buffered, run, start
+from imagesys_lib.nodes.running import Ended, Silent, buffered, run, running
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -77,8 +76,7 @@ class NodeSession:
         try:
             subprocess.run(goodbye, capture_output=True, check=False, timeout=_GOODBYE)
         except subprocess.TimeoutExpired:
-            log.warning("%s: its connection does not close within %g s and is killed", self.node.name, _GOODBYE)
-            self._folder.kill_users()
+            log.warning("%s: its connection does not close within %g s and is left", self.node.name, _GOODBYE)
         finally:
             self._folder.remove()
 
@@ -144,7 +142,7 @@ class NodeSession:
         """Have the node do what a verb says, and return its answer as ``parse`` reads it. Raises NodeFault."""
         asked, name = question(self.node.root, verb, *arguments), self.node.name
         ended = self._run(self._ssh(asked.line), data=asked.list(data), patience=self._patience)
-        return asked.parse(name, parse, asked.read(name, ended.output, ended.returncode, ended.messages))
+        return asked.read(name, parse, ended.output, ended.returncode, ended.messages)
 
     def version(self) -> str:
         """Return the name and version of the script that answers: of a forced command the one installed there."""
@@ -241,31 +239,19 @@ class NodeSession:
         Garbled. Nothing comes before all files are found and sorted, but a sign of life for every folder does.
         """
         asked, name = question(self.node.root, "list", country, *([prefix] if prefix else [])), self.node.name
-        with (
-            tempfile.TemporaryFile() as messages,
-            start(self._ssh(asked.line), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process,
-        ):
-            assert process.stdout is not None
-            answer = Answer(Output(process.stdout, Watch(self._stop, self._patience, messages)), asked.token)
-            stream = buffered(answer)
-            try:
+        try:
+            with running(self._ssh(asked.line), stop=self._stop, patience=self._patience) as command:
+                answer = Answer(command, asked.token)
+                stream = buffered(answer)
                 yield stream
-                left = stream.read(1)
-            except Silent as silent:
-                process.kill()
-                raise NodeFault(name, "timeout", str(silent)) from None
-            except Garbled as garbled:
-                process.kill()
-                raise asked.garbled(name, garbled) from None
-            except BaseException:
-                process.kill()
-                raise
-            if left:
-                process.kill()  # the reader wanted no more
-                return
-            returncode = process.wait()
-            messages.seek(0)
-            asked.judge(name, answer, returncode, messages.read().decode("utf-8", "replace"))
+                if stream.read(1):
+                    command.kill()  # the reader wanted no more
+                else:
+                    asked.judge(name, answer, *command.end())
+        except Silent as silent:
+            raise NodeFault(name, "timeout", str(silent)) from None
+        except Garbled as garbled:
+            raise asked.garbled(name, garbled) from None
 
 
 @cache

@@ -255,7 +255,7 @@ def test_only_the_last_words_of_a_command_count(root: Path) -> None:
     said = question(root, "version")
     assert len(said.line.splitlines()) > 1
     done = asked(root, said.line)
-    assert said.read("n1", done.stdout.encode(), done.returncode, done.stderr) == "imagesys-node 6\n"
+    assert said.read("n1", str, done.stdout.encode(), done.returncode, done.stderr) == "imagesys-node 6\n"
     assert asked(root, f"rm -rf {root}; imagesys-node version").stdout == "imagesys-node 6\n"
     assert list(state(root)) != []
 
@@ -326,7 +326,7 @@ def test_a_long_list_reaches_a_node_that_is_slow_to_begin(world: World) -> None:
     with NodeSession(world.ctx.node("n1")) as node:
         said = question(node.node.root, "stat", "uk")
         ended = node._run(node._ssh(f"sleep 1.5; {said.line}"), data=said.list(as_list(paths)))
-    assert said.read("n1", ended.output, ended.returncode, ended.messages) == ""
+    assert said.read("n1", str, ended.output, ended.returncode, ended.messages) == ""
 
 
 def test_a_listing_follows_no_link_in_the_place_of_a_folder_above_its_own(root: Path, tmp_path: Path) -> None:
