@@ -13,14 +13,14 @@ from imagesys_lib import changes
 from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, from_now, read, write
 from imagesys_lib.db.schema import (
     lis_change_acks,
-    lis_changes,
     lis_images,
+    lis_live_images,
     lis_node_checks,
     lis_node_repairs,
     lis_nodes,
 )
 from imagesys_lib.nodes import NodeFault
-from imagesys_lib.states import Desired, State
+from imagesys_lib.states import Desired
 
 SCRUB = "scrub"
 """The kind of a check that reads files; any other kind looks at names and sizes."""
@@ -97,27 +97,34 @@ def note(engine: Engine, node: str, fault: NodeFault | None) -> None:
         "updated_at": NOW,
         **({} if fault else {"synced_at": NOW}),
     }
+    _keep(engine, node, values)
+
+
+def _keep(engine: Engine, node: str, values: Mapping[str, object]) -> None:
     statement = insert(lis_nodes).values(node=node, **values).on_duplicate_key_update(**values)
     write(engine, lambda session: session.execute(statement))
 
 
-def has_synced(engine: Engine, node: str) -> bool:
-    """Say whether a sync of a node has ever ended well, by this name."""
-    n = lis_nodes.c
-    return bool(read(engine, sa.select(n.node).where(n.node == node, n.synced_at.is_not(None))))
+def identity_of(engine: Engine, node: str) -> str | None:
+    """Return the UUID of the disk of which it is known what it holds, None if of none."""
+    rows = read(engine, sa.select(lis_nodes.c.identity).where(lis_nodes.c.node == node))
+    return rows[0].identity if rows else None
 
 
-def is_relied_on(engine: Engine, node: str) -> bool:
-    """Say whether a node should hold more than its own changes, still open, will bring.
+def set_identity(engine: Engine, node: str, identity: str | None) -> None:
+    """Remember the disk of which it is known what it holds; or, with None, that of none it is."""
+    _keep(engine, node, {"identity": identity, "updated_at": NOW})
 
-    It should once a sync of it has ended well, and where changes were settled that it has never been asked to apply, or
-    are forgotten by now while their images are live.
+
+def is_strange(engine: Engine, node: str, identity: str) -> bool:
+    """Say whether a node with this disk may lack more than its own changes, still open, will bring.
+
+    It may if another disk was there before, and if it is new while images are live.
     """
-    i, c, ack = lis_images.c, lis_changes.c, lis_change_acks.c
-    acked = sa.select(ack.change_id).where(ack.change_id == c.change_id, ack.node == node)
-    without = sa.select(c.change_id).where(c.settled_at.is_not(None), ~acked.exists()).limit(1)
-    forgotten = sa.select(i.image_id).where(i.state == State.LIVE.value, ~changes.is_open(i.change_id)).limit(1)
-    return has_synced(engine, node) or any(bool(read(engine, query)) for query in (without, forgotten))
+    known = identity_of(engine, node)
+    if known is not None:
+        return known != identity
+    return bool(read(engine, sa.select(lis_live_images.c.image_hash).limit(1)))
 
 
 def mark(engine: Engine, node: str, reasons: Mapping[str, str], *, keep: bool = False) -> None:

@@ -6,7 +6,6 @@ A node in trouble fails its own ``sync``, at once and with one message; its late
 from __future__ import annotations
 
 import logging
-from base64 import b64decode
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,7 @@ from imagesys_operators import CountryOperator, Job
 
 from imagesys_lib import changes, node_records
 from imagesys_lib.context import Context
-from imagesys_lib.errors import ImageSysError
-from imagesys_lib.nodes import NodeFault, parse_space, question
+from imagesys_lib.nodes import NodeFault, Space, classify, parse_space, question
 from imagesys_lib.runs import Kind
 from imagesys_lib.stages.check import WHOLE, Part, check, daily_part, scrub
 from imagesys_lib.stages.repair import repair
@@ -31,23 +29,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
 
 log = logging.getLogger(__name__)
+log.setLevel(logging.WARNING)  # the SSH provider tells what it runs, which is the whole script
 
 _PREPARE_SECONDS = 300
-_CONNECT_TRIES = 2  # sshd may turn one away in a crowd (MaxStartups); the hook waits a few seconds in between
-
-
-def as_node_fault(node: str, error: Exception) -> NodeFault:
-    """Tell what an error of the SSH provider means for the node, with the library's reasons and remedies."""
-    text = f"{type(error).__name__}: {error}.".replace("..", ".")
-    if isinstance(error, paramiko.BadHostKeyException) or "not found in known_hosts" in text:
-        return NodeFault(node, "host_key", text)
-    if isinstance(error, (paramiko.AuthenticationException, FileNotFoundError, PermissionError)):
-        return NodeFault(node, "auth", text)
-    if "command timed out" in text:
-        return NodeFault(node, "timeout", text)
-    if isinstance(error, (OSError, paramiko.SSHException)):
-        return NodeFault(node, "unreachable", text)
-    return NodeFault(node, "transfer", text)
 
 
 class _Hook(SSHHook):
@@ -88,30 +72,22 @@ class NodeOperator(CountryOperator):
 
 
 class SyncNodeOperator(NodeOperator, SSHOperator):
-    """Readies the node with a command (SSHOperator), then brings it up to date with rsync.
+    """Brings the node up to date with rsync, once a command has readied it (SSHOperator).
 
     Both go over the same Airflow connection: host, port, user, key and the known host key come from it alone.
     ``only_if_pending``: end at once where the node has nothing to apply.
     """
 
     template_fields: Sequence[str] = ("node", *SSHOperator.template_fields)
-    overwrite_rtif_after_execution = True  # the command depends on the connection, so it is known only then
 
     def __init__(self, *, only_if_pending: bool = False, **kwargs: Any) -> None:
-        super().__init__(cmd_timeout=_PREPARE_SECONDS, **kwargs)
+        super().__init__(**kwargs)
         self.only_if_pending = only_if_pending
 
     @cached_property
     def ssh_hook(self) -> SSHHook:
         """The SSH provider's connection to the node."""
-        return _Hook(
-            ssh_conn_id=self.node,
-            conn_timeout=self.conn_timeout,
-            cmd_timeout=_PREPARE_SECONDS,
-            banner_timeout=self.banner_timeout,
-            auth_timeout=self.conn_timeout,
-            conn_retry_attempts=_CONNECT_TRIES,
-        )
+        return _Hook(ssh_conn_id=self.node, conn_timeout=self.conn_timeout, auth_timeout=self.conn_timeout)
 
     def work(self, job: Job) -> Any:
         """Ready and sync the node. Raises NodeFault, which ``lis_nodes`` then remembers."""
@@ -119,40 +95,23 @@ class SyncNodeOperator(NodeOperator, SSHOperator):
             self.skip_unfit(job)
             if not changes.backlog(job.ctx.db, self.node):
                 return Synced()
-        self._prepare(job.ctx, job.context)
-        try:
-            return sync(job.ctx, self.node, job.run)
-        except NodeFault:
-            job.ctx.check_stop()  # a cleared task takes its ssh along: that is no fault of the node's
-            raise
+        return sync(job.ctx, self.node, job.run, lambda: self._prepare(job.ctx))
 
-    def _prepare(self, ctx: Context, context: TaskContext) -> None:
+    def _prepare(self, ctx: Context) -> Space:
+        """Ready the node and return what is free there. Raises NodeFault."""
         node = ctx.node(self.node)
-        self.ssh_conn_id = self.node
-        asked = self._asked = question(node.root, "prepare")
-        self.command = asked.line
         self.conn_timeout = round(node.transfer.connect_timeout)
+        asked = question(node.root, "prepare")
         try:
-            answer = b64decode(SSHOperator.execute(self, context)).decode()
-            space = asked.parse(self.node, parse_space, answer)
-        except (ImageSysError, OSError, paramiko.SSHException, AirflowException) as error:
-            ctx.check_stop()
-            fault = error if isinstance(error, NodeFault) else as_node_fault(self.node, error)
-            node_records.note(ctx.db, self.node, fault)
-            raise fault from None
-        log.info("%s has %d MB free", self.node, space.free_bytes >> 20)
-
-    def run_ssh_client_command(
-        self,
-        ssh_client: paramiko.SSHClient,
-        command: str,
-        context: TaskContext | None = None,  # noqa: ARG002
-    ) -> bytes:
-        """Return the answer to the command. Raises NodeFault where it is none, or one of a failure."""
-        code, output, messages = self.hook.exec_ssh_client_command(
-            ssh_client, command, timeout=self.cmd_timeout, environment=None, get_pty=False
-        )
-        return self._asked.read(self.node, output, code, messages.decode("utf-8", "replace")).encode()
+            with self.get_ssh_client() as client:
+                code, output, messages = self.hook.exec_ssh_client_command(
+                    client, asked.line, timeout=_PREPARE_SECONDS, environment=None, get_pty=False
+                )
+        except (OSError, paramiko.SSHException, AirflowException) as error:
+            text = f"{type(error).__name__}: {error}"
+            is_auth = isinstance(error, paramiko.AuthenticationException)
+            raise NodeFault(self.node, "auth" if is_auth else classify(255, text), text) from None
+        return asked.read(self.node, parse_space, output, code, messages.decode("utf-8", "replace"))
 
     def on_kill(self) -> None:
         """Stop, and close the connection if there is one (asking for one here would make it)."""

@@ -174,6 +174,11 @@ lis_nodes = Table(
     Column("detail", String(500)),
     _instant("updated_at", nullable=False),
     Column(
+        "identity",
+        CHAR(36, charset="ascii", collation="ascii_bin"),
+        comment="UUID of the disk whose files are known; NULL: none is",
+    ),
+    Column(
         "scrubbed_to",
         CHAR(40, charset="ascii", collation="ascii_bin"),
         comment="hash up to which this round has read its files",

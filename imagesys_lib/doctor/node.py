@@ -12,8 +12,7 @@ from imagesys_lib.doctor import web
 from imagesys_lib.doctor.clocks import ahead, database_ahead, require_near
 from imagesys_lib.doctor.finding import Finding, attempt
 from imagesys_lib.errors import EnvironmentFault, ImageSysError
-from imagesys_lib.nodes import Node, NodeFault, NodeSession, script_version
-from imagesys_lib.stages.readiness import ownerless
+from imagesys_lib.nodes import NodeFault, NodeSession, script_version
 from imagesys_lib.stages.sync import require_space
 
 _NOWHERE = "imagesys-doctor-asks-for-nothing"
@@ -37,8 +36,6 @@ def examine(ctx: Context, name: str, check: str) -> Iterator[Finding]:
             more.append(attempt(f"{check} clock", lambda: _clock(ctx, session)))
             space = session.prepare()
             more.append(attempt(f"{check} rsync", lambda: _rsync(session)))
-            if marks := ownerless(ctx, session):
-                more.append(_ownerless(f"{check} marks", node, marks))
             if url := ctx.config.node_urls.get(name):
                 more.append(attempt(f"{check} web server", lambda: web.look(ctx, session, url)))
         require_space(ctx, name, space)
@@ -49,30 +46,11 @@ def examine(ctx: Context, name: str, check: str) -> Iterator[Finding]:
     yield from more
 
 
-def _ownerless(check: str, node: Node, marks: list[str]) -> Finding:
-    folder = node.root / ".imagesys" / "behind"
-    return Finding(
-        check,
-        False,
-        f"{', '.join(map(repr, marks))} in {folder} keep it from being ready, and no country that is brought to "
-        f"{node.name} is called so.",
-        f"none is needed for a country: the next sync of another one to {node.name} takes its mark away; any other "
-        "file there delete on the node.",
-    )
-
-
 def _require_version(session: NodeSession) -> None:
     """A plain account runs what this code sends along; a forced command is what somebody has installed."""
-    try:
-        there = session.version()
-    except NodeFault as fault:
-        if fault.reason != "refused":
-            raise
-        there = "imagesys-node 4 or older"  # these know no `framed`
-    if there != script_version():
-        raise NodeFault(
-            session.node.name, "refused", f"{there} is installed there, this code speaks {script_version()}"
-        )
+    there, wanted = session.version(), script_version()
+    if there != wanted:
+        raise NodeFault(session.node.name, "refused", f"{there} is installed there, this code speaks {wanted}")
 
 
 def _rsync(session: NodeSession) -> str:

@@ -5,7 +5,7 @@ A node needs sshd, rsync, coreutils and findutils. docs/nodes.md is the page for
 
 from __future__ import annotations
 
-from imagesys_lib.nodes.answers import Question, question
+from imagesys_lib.nodes.answers import question
 from imagesys_lib.nodes.commands import Entry, Space, parse_space, script_version
 from imagesys_lib.nodes.faults import Garbled, NodeFault, classify
 from imagesys_lib.nodes.node import Node, node_from_connection
@@ -17,7 +17,6 @@ __all__ = [
     "Node",
     "NodeFault",
     "NodeSession",
-    "Question",
     "Space",
     "classify",
     "node_from_connection",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -33,11 +33,9 @@ class Answer(io.RawIOBase):
 
     def __init__(self, source: io.RawIOBase | io.BytesIO, token: str) -> None:
         super().__init__()
-        self._source = source
         self._first, self._last = f"<{token}\n".encode(), f"{token}> ".encode()
-        self._held = b""  # read and not passed on
-        self._begun = False
-        self._length = 0
+        self._parts = self._answer(iter(lambda: source.read(_BLOCK) or b"", b""))
+        self._left = b""  # of a part
         self.around = b""
         self.code: int | None = None
 
@@ -47,52 +45,43 @@ class Answer(io.RawIOBase):
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Fill ``buffer`` with what is there, waiting for the first byte; 0 at the end."""
-        data = self._next(len(buffer)) if self._begun or self._begin() else b""
-        buffer[: len(data)] = data
-        return len(data)
+        data = self._left or next(self._parts, b"")
+        size = min(len(buffer), len(data))
+        buffer[:size], self._left = data[:size], data[size:]
+        return size
 
-    def _more(self) -> bool:
-        block = self._source.read(_BLOCK) or b""
-        self._held += block
-        return bool(block)
+    def _answer(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        held, length = b"", 0
+        while self._first not in held:
+            if len(held) > _MOST_AROUND:
+                raise Garbled(f"{_MOST_AROUND} bytes came before it, {held[:100]!r} at first")
+            if not (block := next(blocks, b"")):
+                self.around = held
+                return
+            held += block
+        self.around, _, held = held.partition(self._first)
+        while (at := held.find(self._last)) < 0:
+            if (ready := len(held) - len(self._last) + 1) > 0:  # what cannot be the beginning of the mark
+                yield held[:ready]
+                length, held = length + ready, held[ready:]
+            if not (block := next(blocks, b"")):
+                return
+            held += block
+        if at:
+            yield held[:at]
+        self._finish(held[at + len(self._last) :], blocks, length + at)
 
-    def _begin(self) -> bool:
-        while (at := self._held.find(self._first)) < 0:
-            if len(self._held) > _MOST_AROUND:
-                raise Garbled(f"{_MOST_AROUND} bytes came before it, {self._held[:100]!r} at first")
-            if not self._more():
-                self.around = self._held
-                return False
-        self.around = self._held[:at]
-        self._held = self._held[at + len(self._first) :]
-        self._begun = True
-        return True
-
-    def _next(self, most: int) -> bytes:
-        while self.code is None:
-            at = self._held.find(self._last)
-            ready = min(most, at if at >= 0 else len(self._held) - len(self._last) + 1)
-            if ready > 0:
-                data, self._held = self._held[:ready], self._held[ready:]
-                self._length += ready
-                return data
-            if at == 0:
-                self._finish()
-                break
-            if not self._more():
-                break
-        return b""
-
-    def _finish(self) -> None:
-        while self._more():
-            if len(self._held) > _MOST_AROUND:
+    def _finish(self, held: bytes, blocks: Iterator[bytes], length: int) -> None:
+        for block in blocks:
+            held += block
+            if len(held) > _MOST_AROUND:
                 raise Garbled(f"more than {_MOST_AROUND} bytes came after the answer")
-        end = _END.match(self._held, len(self._last))
+        end = _END.match(held)
         if end is None:
             return  # cut
-        if int(end[2]) != self._length:
-            raise Garbled(f"{self._length} bytes came where {int(end[2])} were sent")
-        if self._first in self._held:
+        if int(end[2]) != length:
+            raise Garbled(f"{length} bytes came where {int(end[2])} were sent")
+        if self._first in held:
             raise Garbled("two answers came")
         self.code = int(end[1])
 
@@ -122,20 +111,16 @@ class Question:
             fault = NodeFault(node, "shell_output", f"no whole answer to `{self.verb}`, but {words[:100]!r}")
         raise fault
 
-    def read(self, node: str, output: bytes, returncode: int, messages: str) -> str:
-        """Return the answer within what ssh put out. Raises NodeFault as :meth:`judge` does."""
+    def read(self, node: str, parse: Callable[[str], T], output: bytes, returncode: int, messages: str) -> T:
+        """Return the answer within what ssh put out, as ``parse`` reads it. Raises NodeFault as :meth:`judge` does."""
         answer = Answer(io.BytesIO(output), self.token)
+        text = ""
         try:
             text = io.BufferedReader(answer).read().decode("utf-8", "replace")
+            self.judge(node, answer, returncode, messages)
+            return parse(text)
         except Garbled as garbled:
             raise self.garbled(node, garbled) from None
-        self.judge(node, answer, returncode, messages)
-        return text
-
-    def parse(self, node: str, parse: Callable[[str], T], text: str) -> T:
-        """Return an answer as ``parse`` reads it. Raises NodeFault where it cannot be read."""
-        try:
-            return parse(text)
         except (ValueError, IndexError):
             raise self.garbled(node, Garbled(f"it makes no sense: {text[:100]!r}")) from None
 

@@ -1,8 +1,8 @@
 """The commands that a node is given: the verbs of the script ``imagesys-node``, which lies beside this file.
 
-Each goes as the script's own functions with what is wanted behind them. A plain account runs the functions, in a shell
-of their own: whatever its login shell is, and has set. A key with the script as its forced command looks at what is
-wanted alone. So there is one way to ask, and nothing has to be installed on a node.
+Each goes as the script's own text with what is wanted behind it. A plain account runs the text, in a shell of its own:
+whatever its login shell is, and has set. A key with the script as its forced command looks at what is wanted alone. So
+there is one way to ask, and nothing has to be installed on a node.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from stat import S_ISREG
+from uuid import UUID
 
 from imagesys_lib.hashing import parse_thumbnail_path
 
-SCRIPT = Path(__file__).with_name("imagesys-node")
-_FUNCTION = re.compile(r"^(\w+)\(\) \{$.*?^\}$", re.MULTILINE | re.DOTALL)
-_SETTINGS = "LC_ALL=C; export LC_ALL; unset CDPATH; umask 022"
+SCRIPT = Path(__file__).with_name("frontend") / "imagesys-node"
+_COMMENT = re.compile(r"^ *#.*\n", re.MULTILINE)
+_MAIN = 'main "$@"\n'
 _SUM = re.compile(r"([0-9a-f]{40})  (.+)")
 _VERSION = re.compile(r"imagesys-node \d+")
 _NO_LIMIT = 2**62
@@ -48,7 +49,7 @@ class Space:
 
 def command(root: Path, verb: str, *arguments: str, token: str) -> str:
     """Return the command line by which the node at ``root`` does what ``verb`` of the script says, framed."""
-    return _sent(root, f'{_functions("framed", f"verb_{verb}")}\n"$@"', "framed", token, verb, *arguments)
+    return _sent(root, "framed", token, verb, *arguments)
 
 
 @cache
@@ -61,25 +62,19 @@ def script_version() -> str:
 
 def rsync_program(root: Path) -> str:
     """Return what to give as ``--rsync-path``: rsync puts its arguments behind it."""
-    return _sent(root, f'{_functions("verb_rsync")}\nshift; verb_rsync "$@"', "rsync")
-
-
-def _sent(root: Path, text: str, *arguments: str) -> str:
-    """Return the command line that runs a text, with ``root`` set, in a shell of its own."""
-    return shlex.join(["sh", "-c", f"{_SETTINGS}; root={shlex.quote(str(root))}\n{text}", "imagesys-node", *arguments])
+    return _sent(root, "rsync")
 
 
 @cache
-def _functions(*wanted: str) -> str:
-    """Return some functions, and those that they need, in the script's order."""
-    texts = {match[1]: match[0] for match in _FUNCTION.finditer(SCRIPT.read_text(encoding="utf-8"))}
-    needed: set[str] = set()
-    ahead = [*wanted]
-    while ahead:
-        name = ahead.pop()
-        needed.add(name)
-        ahead += [other for other in texts if other not in needed and re.search(rf"\b{other}\b", texts[name])]
-    return "\n".join(text for name, text in texts.items() if name in needed)
+def _text() -> str:
+    """Return the script without its comments and without its last line, which is for a forced command."""
+    return _COMMENT.sub("", SCRIPT.read_text(encoding="utf-8")).removesuffix(_MAIN)
+
+
+def _sent(root: Path, *arguments: str) -> str:
+    """Return the command line that runs the script, with ``root`` set, in a shell of its own."""
+    text = f'{_text()}root={shlex.quote(str(root))}\nserve "$@"'
+    return shlex.join(["sh", "-c", text, "imagesys-node", *arguments])
 
 
 def parse_space(output: str) -> Space:
@@ -105,9 +100,9 @@ def parse_sums(output: str) -> dict[str, str]:
     return {match[2]: match[1] for match in found if match}
 
 
-def parse_known(output: str) -> bool:
-    """Read the word that is the answer to `known`."""
-    return {"yes\n": True, "no\n": False}[output]
+def parse_identity(output: str) -> str:
+    """Read the answer to `identity`: a UUID, or nothing."""
+    return str(UUID(output.strip())) if output else ""
 
 
 def parse_version(output: str) -> str:

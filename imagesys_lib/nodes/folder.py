@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import signal
 import tempfile
 import time
 from contextlib import suppress
@@ -28,13 +27,6 @@ class SessionFolder:
         self.path = Path(self._folder.name)
         self._lock = os.open(self.path, os.O_RDONLY)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-
-    def kill_users(self) -> None:
-        """Kill every ssh whose command line or title names this folder: its name is nobody else's."""
-        for about in Path("/proc").glob("[0-9]*/cmdline"):
-            with suppress(OSError):  # it has ended, or is not ours
-                if bytes(self.path) in about.read_bytes():
-                    os.kill(int(about.parent.name), signal.SIGKILL)
 
     def remove(self) -> None:
         """Remove it with all that is in it."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,13 +18,14 @@ from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar
+from uuid import uuid4
 
 from imagesys_lib.nodes.answers import Answer, question
 from imagesys_lib.nodes.commands import (
     Entry,
     Space,
     as_list,
-    parse_known,
+    parse_identity,
     parse_space,
     parse_stat,
     parse_sums,
@@ -35,7 +35,7 @@ from imagesys_lib.nodes.commands import (
 from imagesys_lib.nodes.faults import Garbled, NodeFault, fault_of
 from imagesys_lib.nodes.folder import SessionFolder
 from imagesys_lib.nodes.node import Node
-from imagesys_lib.nodes.running import Ended, Output, Silent, Watch, buffered, run, start
+from imagesys_lib.nodes.running import Ended, Silent, buffered, run, running
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -76,8 +76,7 @@ class NodeSession:
         try:
             subprocess.run(goodbye, capture_output=True, check=False, timeout=_GOODBYE)
         except subprocess.TimeoutExpired:
-            log.warning("%s: its connection does not close within %g s and is killed", self.node.name, _GOODBYE)
-            self._folder.kill_users()
+            log.warning("%s: its connection does not close within %g s and is left", self.node.name, _GOODBYE)
         finally:
             self._folder.remove()
 
@@ -143,7 +142,7 @@ class NodeSession:
         """Have the node do what a verb says, and return its answer as ``parse`` reads it. Raises NodeFault."""
         asked, name = question(self.node.root, verb, *arguments), self.node.name
         ended = self._run(self._ssh(asked.line), data=asked.list(data), patience=self._patience)
-        return asked.parse(name, parse, asked.read(name, ended.output, ended.returncode, ended.messages))
+        return asked.read(name, parse, ended.output, ended.returncode, ended.messages)
 
     def version(self) -> str:
         """Return the name and version of the script that answers: of a forced command the one installed there."""
@@ -169,16 +168,12 @@ class NodeSession:
         self._ask(str, "behind", country, "yes" if behind else "no")
 
     def marks(self) -> list[str]:
-        """Return the countries that are noted as behind here, or whatever else lies among these notes."""
+        """Return the countries that are noted as behind here."""
         return sorted(self._ask(str.splitlines, "behind"))
 
-    def is_known(self, country: str) -> bool:
-        """Say whether a country's folders are still there that once held all that they should."""
-        return self._ask(parse_known, "known", country)
-
-    def set_known(self, country: str, known: bool) -> None:
-        """Note that what the node lacks of a country the database knows; or, with False, that nobody can say."""
-        self._ask(str, "known", country, "yes" if known else "no")
+    def identity(self, *, make: bool = False) -> str:
+        """Return the UUID of the node's disk, "" if it has none; ``make`` gives it one then."""
+        return self._ask(parse_identity, "identity", *([str(uuid4())] if make else []))
 
     def push(self, source: Path, paths: Sequence[str]) -> None:
         """Copy the listed files from below ``source`` to below the root, each by an atomic rename."""
@@ -244,31 +239,19 @@ class NodeSession:
         Garbled. Nothing comes before all files are found and sorted, but a sign of life for every folder does.
         """
         asked, name = question(self.node.root, "list", country, *([prefix] if prefix else [])), self.node.name
-        with (
-            tempfile.TemporaryFile() as messages,
-            start(self._ssh(asked.line), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process,
-        ):
-            assert process.stdout is not None
-            answer = Answer(Output(process.stdout, Watch(self._stop, self._patience, messages)), asked.token)
-            stream = buffered(answer)
-            try:
+        try:
+            with running(self._ssh(asked.line), stop=self._stop, patience=self._patience) as command:
+                answer = Answer(command, asked.token)
+                stream = buffered(answer)
                 yield stream
-                left = stream.read(1)
-            except Silent as silent:
-                process.kill()
-                raise NodeFault(name, "timeout", str(silent)) from None
-            except Garbled as garbled:
-                process.kill()
-                raise asked.garbled(name, garbled) from None
-            except BaseException:
-                process.kill()
-                raise
-            if left:
-                process.kill()  # the reader wanted no more
-                return
-            returncode = process.wait()
-            messages.seek(0)
-            asked.judge(name, answer, returncode, messages.read().decode("utf-8", "replace"))
+                if stream.read(1):
+                    command.kill()  # the reader wanted no more
+                else:
+                    asked.judge(name, answer, *command.end())
+        except Silent as silent:
+            raise NodeFault(name, "timeout", str(silent)) from None
+        except Garbled as garbled:
+            raise asked.garbled(name, garbled) from None
 
 
 @cache

@@ -18,6 +18,7 @@ from imagesys_lib import node_records
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row
 from imagesys_lib.nodes import NodeFault, NodeSession
+from imagesys_lib.stages.readiness import is_known
 from imagesys_lib.stages.sync import thumb_paths
 
 log = logging.getLogger(__name__)
@@ -149,10 +150,10 @@ class Sources:
         return nowhere if nowhere and all(map(self._has_its_disk, self.peers)) else []
 
     def _has_its_disk(self, peer: str) -> bool:
-        """Say whether a peer still has the folders that it had: an empty mount point has none."""
+        """Say whether a peer has the disk whose files are known: an empty mount point is none."""
         country = self.ctx.country
         try:
-            if self._session(peer).is_known(country):
+            if is_known(self.ctx, self._session(peer)):
                 return True
             why = f"{peer} was emptied or replaced, or its disk is not mounted: what it may hold is not given up"
         except NodeFault as fault:

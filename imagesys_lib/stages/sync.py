@@ -7,7 +7,7 @@ group that fails as a whole is split, so that one bad file holds nothing up; tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,15 +67,15 @@ def node_lock(ctx: Context, node_name: str, *, timeout: float | None = None) -> 
         yield lock
 
 
-def sync(ctx: Context, node_name: str, run: Run | None = None) -> Synced:
+def sync(ctx: Context, node_name: str, run: Run | None = None, prepare: Callable[[], Space] | None = None) -> Synced:
     """Bring the node up to date. Raises NodeFault naming the node, the reason and the remedy, or LockLost.
 
-    ``run`` is told how much is free there.
+    ``run`` is told how much is free there. ``prepare`` readies the node in another way than over this connection.
     """
     total = Synced()
     try:
         with node_lock(ctx, node_name) as lock, NodeSession(ctx.node(node_name), ctx.stop) as node:
-            space = node.prepare()
+            space = prepare() if prepare else node.prepare()
             if run is not None:
                 free = {node_records.FREE_FIGURES + node_name: space.free_bytes}
                 runs.set_figures(ctx.db, run.run_id, free)
@@ -88,6 +88,7 @@ def sync(ctx: Context, node_name: str, run: Run | None = None) -> Synced:
             while not update_readiness(ctx, node) and changes.pending(ctx.db, node_name, 1):
                 total += work.catch_up()  # what was made meanwhile
     except NodeFault as fault:
+        ctx.check_stop()  # a task that is cleared takes its ssh along: that is no fault of the node's
         if fault.reason != "busy":  # which is no fault of the node's
             node_records.note(ctx.db, node_name, fault)
         raise

@@ -30,7 +30,7 @@ _PRIVILEGE_SEPARATION_DIRECTORY = Path("/run/sshd")
 _SESSION_VARIABLE = "IMAGESYS_SANDBOX_NODE"
 
 RESTRICTED = "n2"
-"""The node whose key may run include/node/imagesys-node alone, as docs/nodes.md advises; the others are plain."""
+"""The node whose key may run the script imagesys-node alone, as docs/nodes.md advises; the others are plain."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,8 @@ class Node:
         public = self.client_key.with_suffix(".pub").read_text()
         if self.name != RESTRICTED:
             return public
-        command = shlex.join(["sh", str(PROJECT / "include" / "node" / "imagesys-node"), str(self.root)])
+        script = PROJECT / "imagesys_lib" / "nodes" / "frontend" / "imagesys-node"
+        command = shlex.join(["sh", str(script), str(self.root)])
         quoted = command.replace('"', '\\"')
         return f'restrict,command="{quoted}" {public}'
 

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 from zoneinfo import ZoneInfo
@@ -118,13 +119,18 @@ def sync_operator(node: str) -> Any:
 
 
 @pytest.mark.filterwarnings("default")
-def test_the_sync_operator_readies_and_fills_a_node_over_its_ssh_connection(world: World) -> None:
+def test_the_sync_operator_readies_a_node_once_and_fills_it_over_its_ssh_connection(
+    world: World, tmp_path: Path
+) -> None:
     entries = world.seed(10)
     make_thumbnails(world)
     task = sync_operator("n1")
 
-    result = task.execute(context_of(task))
+    said = tmp_path / "said"
+    with shell(world, "n1", f'printf "%s\\n" "${{SSH_ORIGINAL_COMMAND##* }}" >>{said}; run'):
+        result = task.execute(context_of(task))
 
+    assert said.read_text().split().count("prepare") == 1
     assert result["pushed"] == 2 * len(entries)
     assert (world.root("n1") / ".imagesys" / "ready").exists()
     assert len(world.trees()["n1"]) == 2 * len(entries)

@@ -281,28 +281,20 @@ def test_a_nodes_disk_below_its_floor(patient: World, floor: dict[str, int], wor
     assert all(words in text and "Remedy: free" in text for text in found.values())
 
 
-@pytest.mark.parametrize(
-    ("now", "then", "named"),
-    [
-        ("imagesys-node 5", "imagesys-node 1", "imagesys-node 1"),
-        ('"$1" = framed', '"$1" = unheard-of', "imagesys-node 4 or older"),
-    ],
-    ids=["another", "before answers were framed"],
-)
-def test_a_forced_command_of_another_version(patient: World, tmp_path: Path, now: str, then: str, named: str) -> None:
+def test_a_forced_command_of_another_version(patient: World, tmp_path: Path) -> None:
     node = patient.sandbox.nodes[RESTRICTED]
     keys = node.directory / "authorized_keys"
     before = keys.read_text()
     command = before.split('command="')[1].split()[1]
     old = tmp_path / "imagesys-node"
-    old.write_text(Path(command).read_text().replace(now, then))
+    old.write_text(Path(command).read_text().replace("imagesys-node 6", "imagesys-node 1"))
     keys.write_text(before.replace(command, str(old)))
     try:
         found = bad(patient)
     finally:
         keys.write_text(before)
     assert found.keys() == {f"node {RESTRICTED}"}
-    assert f"{named} is installed there, this code speaks imagesys-node 5" in found[f"node {RESTRICTED}"]
+    assert "imagesys-node 1 is installed there, this code speaks imagesys-node 6" in found[f"node {RESTRICTED}"]
     assert "install the newest imagesys-node" in found[f"node {RESTRICTED}"]
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_node_repairs
 from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
+from imagesys_lib.stages import readiness
 from imagesys_lib.stages import repair as repair_module
-from imagesys_lib.stages.check import Part, check, daily_part, fs_check
+from imagesys_lib.stages import sync as sync_module
+from imagesys_lib.stages.check import WHOLE, Part, check, daily_part, fs_check
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.repair import Repaired, repair
 from imagesys_lib.stages.sync import sync
@@ -44,21 +48,22 @@ def marked(world: World, node: str) -> int:
 def empty(world: World, node: str, what: str) -> None:
     """Lose a disk in one of the ways in which disks are lost."""
     root = world.root(node)
-    if what == "everything":
-        remove_below(root)
-    elif what == "the country":
+    if what == "the country":
         shutil.rmtree(root / "uk")
     elif what == "what is in it":
         remove_below(root / "uk")
     elif what == "a part of it":
         shutil.rmtree(next(path for path in sorted((root / "uk").iterdir()) if path.is_dir()))
-    elif what == "all but ready":
+    else:
         remove_below(root)
+    if what in ("all but ready", "the disk, another in its place"):
         (root / ".imagesys").mkdir()
         (root / ".imagesys" / "ready").touch()
+    if what == "the disk, another in its place":
+        (root / ".imagesys" / "identity").write_text(f"{uuid4()}\n")
 
 
-@pytest.mark.parametrize("what", ["everything", "the country", "what is in it", "a part of it", "all but ready"])
+@pytest.mark.parametrize("what", ["everything", "all but ready", "the disk, another in its place"])
 def test_an_emptied_node_is_not_ready_from_its_sync_on_and_refilled_whole_by_the_run(
     world: World, part: Part, what: str
 ) -> None:
@@ -78,6 +83,44 @@ def test_an_emptied_node_is_not_ready_from_its_sync_on_and_refilled_whole_by_the
     assert is_ready(world, "n2")
     assert len(assert_equal_nodes(world)) == 80
     assert check(world.ctx, "n2", "run", part).part == part.name  # and from then on it is one like the others
+
+
+@pytest.mark.parametrize("what", ["the country", "what is in it", "a part of it"])
+def test_folders_that_somebody_deleted_are_found_by_the_check_of_them_and_refilled(
+    world: World, part: Part, what: str
+) -> None:
+    empty(world, "n2", what)
+    lost = 80 - len(world.tree("n2"))
+    sync(world.ctx, "n2")
+    found = check(world.ctx, "n2", "run", WHOLE if what == "a part of it" else part)
+    assert (found.part, found.absent) == ("all", lost)
+    assert not is_ready(world, "n2") or what == "a part of it"
+    sync(world.ctx, "n2")
+    assert not is_ready(world, "n2")
+    repair(world.ctx, "n2")
+    assert is_ready(world, "n2")
+    assert len(assert_equal_nodes(world)) == 80
+
+
+@pytest.mark.parametrize("killed_at", ["doubt_others", "update_readiness"])
+def test_a_sync_or_check_that_is_killed_is_made_again_and_leaves_nothing_out(
+    world: World, part: Part, killed_at: str
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    remove_below(world.root("n2"))
+    for module, work in ((readiness, sync), (fs_check, check), (sync_module, sync)):
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(module, killed_at, killed, raising=False)
+            work(world.ctx, "n2")
+        assert not is_ready(world, "n2")
+    sync(world.ctx, "n2")
+    check(world.ctx, "n2", "run", part)
+    assert not is_ready(world, "n2")
+    repair(world.ctx, "n2")
+    assert is_ready(world, "n2")
+    assert len(assert_equal_nodes(world)) == 80
 
 
 def test_one_daily_run_brings_an_emptied_node_back(world: World, part: Part) -> None:
@@ -185,16 +228,6 @@ def test_a_new_node_is_ready_as_soon_as_it_has_caught_up(world: World) -> None:
     assert_equal_nodes(world)
 
 
-def test_nodes_that_were_filled_by_an_earlier_release_stay_ready(world: World, live: Entries) -> None:
-    for name in NODES:
-        shutil.rmtree(world.root(name) / ".imagesys" / "known")
-        sync(world.ctx, name)
-        assert is_ready(world, name)
-    remove_below(world.root("n2") / "uk")
-    sync(world.ctx, "n2")
-    assert not is_ready(world, "n2")
-
-
 def test_a_node_by_a_new_name_is_not_ready_before_its_tree_was_looked_at(world: World, live: Entries) -> None:
     path = min(world.tree("n2"))
     (world.root("n2") / path).unlink()
@@ -226,16 +259,13 @@ def test_an_emptied_node_says_so_and_what_to_do(world: World, live: Entries, cap
     assert_equal_nodes(world)
 
 
-@pytest.mark.parametrize("left", ["an empty mount point", "a part of it"])
-def test_an_image_is_not_given_up_because_a_peer_has_not_all_of_its_disk(
-    world: World, live: Entries, left: str
-) -> None:
+def test_an_image_is_not_given_up_because_a_peers_disk_is_not_mounted(world: World, live: Entries) -> None:
     path = thumbnail_path("uk", sorted(map(lis_hash_for_url, live))[0], 1)
     for name in ("n2", "n3"):
         (world.root(name) / path).unlink()
         check(world.ctx, name)
-    mounted = world.root("n1") if left == "an empty mount point" else (world.root("n1") / path).parents[2]
-    elsewhere = mounted.rename(world.root("n1").with_name("elsewhere"))
+    mounted = world.root("n1")
+    elsewhere = mounted.rename(mounted.with_name("elsewhere"))
     mounted.mkdir()
     try:
         assert repair(world.ctx, "n2", dry_run=True) == Repaired(waiting=1)

@@ -100,13 +100,12 @@ def test_what_a_shell_says_around_an_answer_does_no_harm(
 ) -> None:
     folder, name, both = filled(node), f"{A}.1.jpg", [f"{A}.1.jpg", f"{B}.1.jpg"]
     with shell(world, node, script), NodeSession(world.ctx.node(node)) as session:
-        assert session.version() == "imagesys-node 5"
+        assert session.version() == "imagesys-node 6"
         assert session.clock() > 1e9
         assert session.prepare().free_inodes > 0
         assert session.space().free_bytes > 0
-        assert not session.is_known("uk")
-        session.set_known("uk", True)
-        assert session.is_known("uk")
+        identity = session.identity(make=True)
+        assert session.identity() == identity
         with session.listing("uk") as listing:
             assert listing.read() == "".join(f"{path}\t{len(A)}\0" for path in both).encode()
         assert [entry.path for entry in session.stat("uk", [*both, f"{A}.2.jpg"])] == both
@@ -128,7 +127,7 @@ ASKED: dict[str, Callable[[NodeSession], object]] = {
     "version": lambda session: session.version(),
     "clock": lambda session: session.clock(),
     "prepare": lambda session: session.prepare(),
-    "known": lambda session: session.is_known("uk"),
+    "identity": lambda session: session.identity(),
     "behind": lambda session: session.set_behind("uk", False),
     "delete": lambda session: session.delete([f"uk/{A}.2.jpg"]),
     "stat": lambda session: session.stat("uk", [f"{A}.1.jpg"]),
@@ -144,7 +143,7 @@ def test_what_is_no_answer_is_a_fault_with_its_first_words(
 ) -> None:
     filled(node)
     with NodeSession(world.ctx.node(node)) as session:
-        session.set_known("uk", True)
+        session.identity(make=True)
     file = ready(world, node)
     with shell(world, node, script), NodeSession(world.ctx.node(node)) as session:
         for verb, ask in ASKED.items():
@@ -190,8 +189,6 @@ def test_a_banner_that_breaks_rsync_is_named(world: World, tmp_path: Path, node:
 
 @pytest.mark.parametrize("script", ["echo Welcome", "echo Welcome; run", "printf Welcome; run", "run; echo Bye"])
 def test_a_healthy_node_with_a_banner_is_not_emptied_and_stays_ready(world: World, live: Entries, script: str) -> None:
-    with NodeSession(world.ctx.node("n1")) as session:
-        session.set_known("uk", True)
     file = ready(world, "n1")
     asks = "run" in script
     with shell(world, "n1", script):
@@ -225,8 +222,8 @@ def test_what_a_shell_sets_changes_no_answer(
     folder, name, both = filled(node), f"{A}.1.jpg", [f"{A}.1.jpg", f"{B}.1.jpg"]
     with shell(world, node, script, "bash"), NodeSession(world.ctx.node(node)) as session:
         assert session.prepare().free_inodes > 0
-        session.set_known("uk", True)
-        assert session.is_known("uk")
+        identity = session.identity(make=True)
+        assert session.identity() == identity
         session.set_behind("fr", True)
         assert session.marks() == ["fr"]
         assert listed(session) == "".join(f"{path}\t{len(A)}\0" for path in both).encode()
@@ -244,29 +241,25 @@ POWERLESS = '[ "${less-}" ] || less=1 exec setpriv --bounding-set=-dac_override,
 
 
 @pytest.mark.parametrize("node", ["n1", RESTRICTED])
-@pytest.mark.parametrize("place", ["uk", "uk/0", "uk/0/1"])
+@pytest.mark.parametrize("place", ["uk", "uk/0", "uk/0/1", ".imagesys"])
 def test_a_folder_that_cannot_be_read_is_not_gone(
     world: World, filled: Callable[[str], Path], node: str, place: str
 ) -> None:
     filled(node)
     with shell(world, node, POWERLESS), NodeSession(world.ctx.node(node)) as session:
-        session.set_known("uk", True)
+        identity = session.identity(make=True)
         file = ready(world, node)
         (world.root(node) / place).chmod(0)
         try:
-            if place == "uk/0/1":
-                assert session.is_known("uk")  # itself it is there
-            else:
-                with pytest.raises(NodeFault, match=r"[Pp]ermission denied|can't cd"):
-                    session.is_known("uk")
-            for ask in (listed, ASKED["stat"]):
+            asks = (listed, ASKED["stat"]) if place != ".imagesys" else (ASKED["identity"], ASKED["behind"])
+            for ask in asks:
                 with pytest.raises(NodeFault, match=r"[Pp]ermission denied|can't cd") as caught:
                     ask(session)
                 assert caught.value.reason == "transfer"
         finally:
             (world.root(node) / place).chmod(0o755)
         assert file.exists()
-        assert session.is_known("uk")
+        assert session.identity() == identity
 
 
 def test_messages_without_end_are_given_up_before_they_fill_the_disk(world: World) -> None:

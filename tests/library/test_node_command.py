@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -102,9 +104,9 @@ def state(folder: Path) -> dict[str, str]:
         "imagesys-node rsync --server --daemon ..",
         "imagesys-node rsync --server --daemon . .",
         "imagesys-node rsync --server --daemon --config=/tmp/x .",
-        "imagesys-node known .. yes",
-        "imagesys-node known canary/uk",
-        "imagesys-node known uk maybe",
+        "imagesys-node identity ../x",
+        "imagesys-node identity $(id)",
+        "imagesys-node identity UK uk",
         f"imagesys-node {PUSH}",
         f"imagesys-node {PULL}",
         f"imagesys-node {PUSH[:-1]}/etc",
@@ -253,8 +255,8 @@ def test_only_the_last_words_of_a_command_count(root: Path) -> None:
     said = question(root, "version")
     assert len(said.line.splitlines()) > 1
     done = asked(root, said.line)
-    assert said.read("n1", done.stdout.encode(), done.returncode, done.stderr) == "imagesys-node 5\n"
-    assert asked(root, f"rm -rf {root}; imagesys-node version").stdout == "imagesys-node 5\n"
+    assert said.read("n1", str, done.stdout.encode(), done.returncode, done.stderr) == "imagesys-node 6\n"
+    assert asked(root, f"rm -rf {root}; imagesys-node version").stdout == "imagesys-node 6\n"
     assert list(state(root)) != []
 
 
@@ -324,7 +326,7 @@ def test_a_long_list_reaches_a_node_that_is_slow_to_begin(world: World) -> None:
     with NodeSession(world.ctx.node("n1")) as node:
         said = question(node.node.root, "stat", "uk")
         ended = node._run(node._ssh(f"sleep 1.5; {said.line}"), data=said.list(as_list(paths)))
-    assert said.read("n1", ended.output, ended.returncode, ended.messages) == ""
+    assert said.read("n1", str, ended.output, ended.returncode, ended.messages) == ""
 
 
 def test_a_listing_follows_no_link_in_the_place_of_a_folder_above_its_own(root: Path, tmp_path: Path) -> None:
@@ -403,31 +405,16 @@ def test_what_sort_has_put_aside_is_not_swept_while_a_listing_may_need_it(root: 
     assert f"-T {own}/sort" in (tmp_path / "said").read_text()
 
 
-def test_a_node_knows_the_folders_that_it_had(root: Path, tmp_path: Path) -> None:
-    def known() -> str:
-        return asked(root, "imagesys-node known uk").stdout.strip()
-
-    (root / "uk" / "7" / "7").mkdir(parents=True)
-    assert known() == "no"  # nobody has said so yet
-    asked(root, "imagesys-node known uk yes")
-    assert known() == "yes"
-    (root / "uk" / "8" / "8").mkdir(parents=True)
-    assert known() == "yes"  # what was added since is no loss
-    (root / "uk" / "7" / "7").rmdir()
-    assert known() == "no"
-    asked(root, "imagesys-node known uk yes")
-    (root / "uk").rename(tmp_path / "away")
-    assert known() == "no"
-    (tmp_path / "away").rename(root / "uk")
-    assert known() == "yes"
-    asked(root, "imagesys-node known uk no")
-    assert known() == "no"
-    assert asked(root, "imagesys-node known de yes").returncode == 0  # a country that has nothing yet
-    assert asked(root, "imagesys-node known de").stdout == "yes\n"
+def test_a_node_keeps_the_first_identity_that_it_is_given(root: Path) -> None:
+    first, second = str(uuid4()), str(uuid4())
+    assert asked(root, "imagesys-node identity").stdout == ""
+    assert not (root / ".imagesys").exists()
+    for said in (f"identity {first}", f"identity {second}", "identity"):
+        assert asked(root, f"imagesys-node {said}").stdout == f"{first}\n"
+    assert list((root / ".imagesys" / "tmp").iterdir()) == []
 
 
-def test_a_node_that_was_filled_before_it_kept_a_list_of_its_folders_is_known(root: Path) -> None:
-    (root / ".imagesys").mkdir()
-    (root / ".imagesys" / "ready").touch()
-    assert asked(root, "imagesys-node known uk").stdout == "yes\n"
-    assert asked(root, "imagesys-node known de").stdout == "no\n"
+def test_of_many_that_give_a_node_an_identity_at_once_one_wins(root: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        given = list(pool.map(lambda _: asked(root, f"imagesys-node identity {uuid4()}").stdout, range(20)))
+    assert set(given) == {(root / ".imagesys" / "identity").read_text()}

@@ -26,7 +26,7 @@ OTHERS = [
     "index.html",
     ".imagesys/ready",
     ".imagesys/behind/uk",
-    ".imagesys/known/uk",
+    ".imagesys/identity",
     ".imagesys/tmp/x",
     "uk/.htaccess",
     "uk/x.php",
@@ -155,7 +155,7 @@ def longs(text: str) -> list[list[str]]:
             ["--remote-option", option]
             for option in ("-l", "-tl", "--force", "--fake-super", "--append", "--del", "--log-file=/tmp/x")
         ),
-        ["--remote-option", "--files-from=:.imagesys/known/uk"],
+        ["--remote-option", "--files-from=:.imagesys/identity"],
         ["--remote-option", "--temp-dir=.ssh"],
         ["--remote-option", "--exclude-from=/etc/passwd"],
     ],

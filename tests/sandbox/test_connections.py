@@ -50,7 +50,7 @@ def test_a_node_is_reached_with_its_verified_host_key(sandbox: Sandbox, name: st
     asked = question(root, "version")
     command = ssh(sandbox, name, known_hosts_file(sandbox.settings), asked.line)
     result = subprocess.run(command, capture_output=True, timeout=30, check=False)
-    assert asked.read(name, result.stdout, result.returncode, result.stderr.decode()) == "imagesys-node 5\n"
+    assert asked.read(name, str, result.stdout, result.returncode, result.stderr.decode()) == "imagesys-node 6\n"
 
 
 def test_one_nodes_key_can_do_no_more_than_it_must(sandbox: Sandbox) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import sqlalchemy as sa
 
+from imagesys_lib import node_records
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import read
 from imagesys_lib.db.schema import lis_live_images
@@ -40,28 +41,31 @@ def check(
     """Check one node, mark what is missing or wrong for repair and keep the result in ``lis_node_checks``.
 
     A node that was emptied or replaced, or proves to lack most of the part, is checked whole whatever the part, and is
-    not ready until it has been repaired: what it lacks is known then, so it counts as known again. ``dry_run`` looks
-    and writes nothing, here or there.
+    not ready until it has been repaired: what it lacks is known then, and so is its disk. ``dry_run`` looks and writes
+    nothing, here or there.
     """
     gc.freeze()  # millions of rows pass through: without it the collector looks at all that is imported time and again
     with NodeSession(ctx.node(node_name), ctx.stop) as node:
-        strange = not node.is_known(ctx.country)
+        identity = node.identity(make=not dry_run)
+        strange = identity != node_records.identity_of(ctx.db, node_name)
         if strange:
             part = WHOLE
             if not dry_run:
                 node.set_behind(ctx.country, True)
-                doubt_others(ctx, node)
+                doubt_others(ctx, node, identity)
         result = _compare(ctx, node, part, dry_run=dry_run)
         if result.absent > result.files:
             log.warning("%s %s: %d files are there, %d are not", *_told(ctx, result), result.files, result.absent)
             strange = True
             if not dry_run:
                 node.set_behind(ctx.country, True)
-                node.set_known(ctx.country, False)  # should this be killed before it has seen the whole tree
+                node_records.set_identity(
+                    ctx.db, node_name, None
+                )  # should this be killed before it has seen the whole tree
             if part != WHOLE:
                 part, result = WHOLE, _compare(ctx, node, WHOLE, dry_run=dry_run)
         if strange and not dry_run:
-            node.set_known(ctx.country, True)
+            node_records.set_identity(ctx.db, node_name, identity)
             update_readiness(ctx, node)
     for folder in part.folders:
         for image_hash in unacknowledged(ctx, node_name, folder):

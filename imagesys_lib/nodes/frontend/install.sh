@@ -37,7 +37,7 @@ case $root in /*) ;; *) die "--root must be an absolute path" ;; esac
 case $root$bin in *[!A-Za-z0-9/._-]*) die "folders may have letters, digits and ._- in their names" ;; esac
 public=$(grep -E '^(ssh-|ecdsa-|sk-)' "$key" | head -n 1)
 [ -n "$public" ] || die "$key holds no public key"
-for program in rsync find sort comm sha1sum df xargs stat; do
+for program in rsync find sort sha1sum df xargs stat; do
     command -v "$program" >/dev/null || die "$program is missing: install rsync, coreutils and findutils"
 done
 
