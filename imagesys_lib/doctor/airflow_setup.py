@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from imagesys_lib import airflow_api
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.connections import AIRFLOW_API, Connection, environment_connection, parse_connection
-from imagesys_lib.doctor import airflow_api
 from imagesys_lib.doctor.finding import Finding, attempt
 from imagesys_lib.errors import ConnectionMissing, EnvironmentFault
 
@@ -24,6 +24,7 @@ JOBS = {
     "TriggererJob": ("triggerer", "no mail tells of a run that is late, and no purge can be approved"),
 }
 _SECONDS = 120
+_NO_RUN = "imagesys-doctor-asks-for-nothing"
 
 
 def examine(countries: Sequence[CountryConfig]) -> Iterator[Finding]:
@@ -121,7 +122,11 @@ def _api(countries: Sequence[CountryConfig]) -> str:
     connection = environment_connection(AIRFLOW_API) or _stored(AIRFLOW_API)
     if connection is None:
         return f"no connection {AIRFLOW_API}: runs get no note in the UI"
-    return airflow_api.look(connection, f"imagesys_{countries[0].country}")
+    dag_id, user = f"imagesys_{countries[0].country}", f"user {connection.login!r}"
+    status = airflow_api.set_note(connection, dag_id, _NO_RUN, "")  # who may not is told so before
+    if status != 404:
+        raise airflow_api.fault(f"{user} may not edit runs of {dag_id} (status {status})", "the user's role")
+    return f"{airflow_api.address(connection)}, {user} may write notes"
 
 
 def _stored(conn_id: str) -> Connection | None:
