@@ -99,11 +99,17 @@ class _Sweep:
 
     def _clear_entry(self, name: str, fd: int) -> bool:
         """Delete a file or a folder if it is to go; returns whether it is gone."""
+        gone = False
         try:
             seen = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            if stat.S_ISDIR(seen.st_mode):
-                return self._clear_folder(name, fd)
-            return stat.S_ISREG(seen.st_mode) and self._clear_file(name, fd, seen)
+            if stat.S_ISREG(seen.st_mode):
+                gone = seen.st_mtime < self.now - self.age
+                if gone and not self.dry_run:
+                    os.unlink(name, dir_fd=fd)
+                self.counts["files" if gone else "kept_files"] += 1
+                self.counts["bytes" if gone else "kept_bytes"] += seen.st_size
+            elif stat.S_ISDIR(seen.st_mode):
+                gone = self._clear_folder(name, fd)
         except FileNotFoundError:
             return True
         except OSError as error:
@@ -111,20 +117,12 @@ class _Sweep:
                 log.warning("%s stays: %s", name, error.strerror)
                 self.counts["faults"] += 1
             return False
+        return gone
 
     def _clear_folder(self, name: str, fd: int) -> bool:
         with _opened(name, fd) as below:
             empty = self.clear(below)
-        if empty:
-            if not self.dry_run:
-                os.rmdir(name, dir_fd=fd)
-            self.counts["folders"] += 1
+        if empty and not self.dry_run:
+            os.rmdir(name, dir_fd=fd)
+        self.counts["folders"] += empty
         return empty
-
-    def _clear_file(self, name: str, fd: int, seen: os.stat_result) -> bool:
-        old = seen.st_mtime < self.now - self.age
-        if old and not self.dry_run:
-            os.unlink(name, dir_fd=fd)
-        self.counts["files" if old else "kept_files"] += 1
-        self.counts["bytes" if old else "kept_bytes"] += seen.st_size
-        return old
