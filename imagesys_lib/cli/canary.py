@@ -1,4 +1,4 @@
-"""The command that flies a canary by hand."""
+"""The command that runs a canary by hand."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import sys
 import typer
 from rich.table import Table
 
-from imagesys_lib.canary import fly
-from imagesys_lib.canary.flight import shown
+from imagesys_lib.canary import run_canary
 from imagesys_lib.cli.support import CountryArgument, JsonOption, VerboseOption, country_context, out, plain
 
 
@@ -26,13 +25,13 @@ def canary(country: CountryArgument, verbose: VerboseOption = False, json_output
     Example: imagesys canary uk
     """
     with country_context(country, "canary", verbose=verbose, json_output=json_output) as ctx:
-        flight = fly(ctx)
+        done = run_canary(ctx)
     if json_output:
-        sys.stdout.write(json.dumps(plain(flight)) + "\n")
+        sys.stdout.write(json.dumps(plain(done)) + "\n")
     else:
-        title = f"{country.upper()}: canary {flight.stamp}, {flight.seconds:.1f} s of at most {flight.limit:g}"
+        title = f"{country.upper()}: canary {done.stamp}, {done.seconds:.1f} s of at most {done.limit:g}"
         table = Table("where", "steps", "verdict", title=title, title_justify="left")
-        for leg in flight.legs:
-            table.add_row(leg.place, shown(leg), "FAILED" if leg.fault else "ok")
+        for place in done.places:
+            table.add_row(place.name, str(place), "FAILED" if place.fault else "ok")
         out.print(table)
-    flight.check()
+    done.check()
