@@ -37,7 +37,7 @@ def recognise(ctx: Context, node: NodeSession) -> bool:
         why = "it is new by this name" if is_known else "it was emptied or replaced: folders that it had are not there"
         log.warning(
             "%s %s: %s. It is not ready until a check of its whole tree and a repair. Remedy: none is needed, the next "
-            "daily run does both; at once do `imagesys fs-check --country %s --node %s` and `imagesys repair --country "
+            "daily run does both; at once do `imagesys fs-check %s --node %s` and `imagesys repair "
             "%s --node %s`.",
             *(ctx.country.upper(), name, why, ctx.country, name, ctx.country, name),
         )

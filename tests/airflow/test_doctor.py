@@ -105,13 +105,13 @@ def test_a_connection_that_is_nowhere_and_one_that_is_airflows_own(airflow: pyte
     finding = found(lambda: airflow_setup._connections(uk))
     assert (finding.ok, finding.detail) == (False, "Airflow has no connection etl_uk or etl, n2.")
     assert "airflow connections add" in finding.remedy
-    added = airflow_setup._call("connections", "add", "etl_uk", "--conn-type", "mysql", "--conn-host", "h")
+    added = airflow_setup.call("connections", "add", "etl_uk", "--conn-type", "mysql", "--conn-host", "h")
     assert added.returncode == 0, added.stderr
     try:
         finding = found(lambda: airflow_setup._connections(uk))
         assert finding.detail == "Airflow has no connection n2."
     finally:
-        airflow_setup._call("connections", "delete", "etl_uk")
+        airflow_setup.call("connections", "delete", "etl_uk")
 
 
 def test_a_default_time_zone_that_would_shift_the_days_of_a_backfill(airflow: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_an_airflow_that_does_not_answer(airflow: pytest.MonkeyPatch) -> None:
     finding = found(airflow_setup._pools)
     assert (finding.ok, finding.remedy) == (
         False,
-        "set AIRFLOW_HOME as the scheduler has it.",
+        "set AIRFLOW_HOME as the scheduler has it, and look at `imagesys doctor`.",
     )
 
 
@@ -227,9 +227,9 @@ def test_a_login_for_notes_that_airflow_keeps_itself_is_tried_too(airflow: pytes
     none = found(lambda: airflow_setup._api(uk))
     assert none.detail == "no connection imagesys_airflow_api: runs get no note in the UI"
     own = ["--conn-type", "http", "--conn-host", "127.0.0.1", "--conn-port", str(api_port), "--conn-login", "ops"]
-    added = airflow_setup._call("connections", "add", "imagesys_airflow_api", *own, "--conn-password", "wr0ng")
+    added = airflow_setup.call("connections", "add", "imagesys_airflow_api", *own, "--conn-password", "wr0ng")
     assert added.returncode == 0, added.stderr
     try:
         assert "does not let user 'ops' in (status 401)" in found(lambda: airflow_setup._api(uk)).detail
     finally:
-        airflow_setup._call("connections", "delete", "imagesys_airflow_api")
+        airflow_setup.call("connections", "delete", "imagesys_airflow_api")
