@@ -44,7 +44,7 @@ def main() -> None:
         yesterday = datetime.now(ZoneInfo(TIME_ZONE)).date() - timedelta(days=1)
         sandbox.etl.seed(COUNTRY, images=options.images, last_day=yesterday, time_zone=TIME_ZONE, broken_share=0.0)
         env = {**os.environ, **sandbox.environment()}
-        _imagesys(env, "db", "upgrade", "--country", COUNTRY)
+        _imagesys(env, "db", "upgrade", COUNTRY)
         urls = [url for url, entry in sandbox.manifest.entries(COUNTRY).items() if entry.expects_live]
         contenders: dict[str, Callable[[], None]] = {
             "imagesys run": lambda: _imagesys(env, "run", COUNTRY, "--json"),

@@ -1,4 +1,4 @@
-"""The DAG that flies each country's canary every hour; what it is made of stands in plugins/imagesys_canary.py."""
+"""The DAG that runs each country's canary every hour; what it is made of stands in plugins/imagesys_canary.py."""
 
 from __future__ import annotations
 

@@ -288,8 +288,15 @@ def latest_scheduled(engine: Engine) -> Row | None:
     return rows[0] if rows else None
 
 
-def latest_ended(engine: Engine) -> Row | None:
-    """Return the row of the run, no backfill, that began last of those that have ended, or None."""
-    query = sa.select(lis_runs).where(lis_runs.c.finished_at.is_not(None), lis_runs.c.kind != Kind.BACKFILL.value)
-    rows = read(engine, query.order_by(lis_runs.c.started_at.desc()).limit(1))
+def latest_ended(engine: Engine, interval: Interval | None = None) -> Row | None:
+    """Return the row of the run that began last of those that have ended, or None.
+
+    It is no backfill, or whatever run had this interval.
+    """
+    r = lis_runs.c
+    wanted = [r.kind != Kind.BACKFILL.value]
+    if interval:
+        wanted = [r.interval_start == naive_utc(interval.start), r.interval_end == naive_utc(interval.end)]
+    query = sa.select(lis_runs).where(r.finished_at.is_not(None), *wanted)
+    rows = read(engine, query.order_by(r.started_at.desc()).limit(1))
     return rows[0] if rows else None

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from imagesys_lib import node_records, runs
 from imagesys_lib.alerts import incidents, outbox
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import NOW, read
+from imagesys_lib.db.engine import NOW, Row, read
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_live_images
 from imagesys_lib.states import tally
 
@@ -61,21 +61,18 @@ def status(ctx: Context) -> Status:
         states=states,
         reasons=reasons,
         batches_held=int(read(ctx.db, held)[0][0]),
-        last_run=None
-        if last is None
-        else {
-            "run_id": last.run_id,
-            "kind": last.kind,
-            "state": last.state,
-            "interval": f"{last.interval_start}/{last.interval_end}",
-            "started_at": str(last.started_at),
-            "finished_at": str(last.finished_at) if last.finished_at else None,
-        },
+        last_run=_run(last) if last else None,
         nodes={name: _node(ctx, name) for name in ctx.config.nodes},
         staging_free_mb=ctx.staging.free_bytes() >> 20,
         mail_refused=outbox.refusals(ctx.db),
         waiting_runs=incidents.waits(ctx.db),
     )
+
+
+def _run(row: Row) -> dict[str, Any]:
+    times = {"started_at": str(row.started_at), "finished_at": str(row.finished_at) if row.finished_at else None}
+    interval = f"{row.interval_start}/{row.interval_end}"
+    return {"run_id": row.run_id, "kind": row.kind, "state": row.state, "interval": interval, **times}
 
 
 def _node(ctx: Context, name: str) -> NodeStatus:

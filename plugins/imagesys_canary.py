@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 DAG_ID = "imagesys_canary"
 _HOURLY = "41 * * * *"
-_CANNOT_FLY = "canaries cannot fly"
+_CANNOT_RUN = "canaries cannot run"
 
 
 class CanaryOperator(CountryOperator):
-    """Flies one country's canary."""
+    """Runs one country's canary."""
 
     needs_preflight = False
 
@@ -40,23 +40,23 @@ class CanaryOperator(CountryOperator):
         return str(self.country)
 
     def work(self, job: Job) -> Any:
-        """See :func:`imagesys_lib.canary.fly`. Raises CanaryFailed naming node, step and remedy.
+        """See :func:`imagesys_lib.canary.run_canary`. Raises CanaryFailed naming node, step and remedy.
 
-        A canary that waits for its host is neither told as failed nor as well: what was told stands.
+        A canary that waits for its host has neither failed nor come through: an open incident stays open.
         """
         canary = import_module("imagesys_lib.canary")
         try:
-            flight = canary.fly(job.ctx)
-            flight.check()
+            done = canary.run_canary(job.ctx)
+            done.check()
         except CanaryWaits as waits:
             raise AirflowSkipException(str(waits)) from None
         except CanaryFailed as failed:
-            canary.tell_failed(job.ctx, str(failed), run_url(DAG_ID, job.run.run_id))
+            canary.notify_failed(job.ctx, str(failed), run_url(DAG_ID, job.run.run_id))
             post(job.ctx)
             raise
-        canary.tell_well(job.ctx)
+        canary.notify_recovered(job.ctx)
         post(job.ctx)
-        return {"seconds": flight.seconds} | {leg.place: leg.seconds for leg in flight.legs}
+        return {"seconds": done.seconds} | {place.name: place.seconds for place in done.places}
 
     def tell(self, ctx: Context, context: TaskContext, heard: Heard) -> None:
         """Mail what was logged at once: no other task of the run is this country's."""
@@ -64,41 +64,41 @@ class CanaryOperator(CountryOperator):
 
 
 def tell_failed(context: TaskContext) -> None:
-    """Mail, once until they fly again, that canaries could not fly for want of a database, say.
+    """Mail, once until they run again, that canaries could not run for want of a database, say.
 
-    Runs in the DAG processor, as does :func:`tell_flown`.
+    Runs in the DAG processor, as does :func:`tell_ran`.
     """
     run_id = run_id_of(context)
-    failures = [each for each in failures_of(DAG_ID, run_id, ["fly"]) if each.kind != CanaryFailed.__name__]
+    failures = [each for each in failures_of(DAG_ID, run_id, ["run"]) if each.kind != CanaryFailed.__name__]
     if not failures:
-        tell_flown(context)  # each canary that has flown has told of itself
+        tell_ran(context)  # each canary that was run has mailed for itself
         return
     told = {failure.message: failure.log_url for failure in failures}
     message = Message(
-        subject="[ImageSys] Canaries cannot fly",
+        subject="[ImageSys] Canaries cannot run",
         intro=(
-            "Whether photos come through the whole path is not known: the ground gave way. They are tried again each "
-            "hour; a mail tells when they fly."
+            "Whether photos come through the whole path is not known: a database or a worker is away. They are tried "
+            "again each hour; a mail tells when they run."
         ),
         sections=(("What was seen", tuple(told)), ("Run", (run_id,))),
         links={**told, run_id: run_url(DAG_ID, run_id)},
     )
-    send_once(_CANNOT_FLY, message, _with_canary(), lapses_hours=SERVICE_LAPSES_HOURS)
+    send_once(_CANNOT_RUN, message, _with_canary(), lapses_hours=SERVICE_LAPSES_HOURS)
 
 
-def tell_flown(context: TaskContext) -> None:
-    """Take that back: all canaries have flown, whether they came through or not."""
+def tell_ran(context: TaskContext) -> None:
+    """Mail that canaries run again, whether they come through or not, if it was mailed that they could not."""
     run_id = run_id_of(context)
 
     def message(since: str) -> Message:
         return Message(
-            subject="[ImageSys] Canaries fly again",
+            subject="[ImageSys] Canaries run again",
             intro=f"They could not since {since}. Of one that has not come through a mail of its own tells.",
             sections=(("Run", (run_id,)),),
             links={run_id: run_url(DAG_ID, run_id)},
         )
 
-    take_back(_CANNOT_FLY, message, _with_canary())
+    take_back(_CANNOT_RUN, message, _with_canary())
 
 
 def _with_canary() -> list[str]:
@@ -121,13 +121,13 @@ def build_canary(configs: Iterable[CountryConfig]) -> DAG:
         tags=["imagesys", "canary"],
         default_args=default_args(known[0].owner),
         on_failure_callback=tell_failed,
-        on_success_callback=tell_flown,
+        on_success_callback=tell_ran,
     ) as dag:
         CanaryOperator.partial(
-            task_id="fly",
+            task_id="run",
             map_index_template="{{ task.instance_name | default('') }}",
-            # A flight may wait for as long as another may take, and its last step ends a little after its limit.
+            # A run may wait for as long as another may take, and its last step ends a little after its limit.
             execution_timeout=dt.timedelta(seconds=2 * max(limits.values(), default=0) + 120),
-            doc_md=manual_section("canary_fly"),
+            doc_md=manual_section("canary_run"),
         ).expand(country=list(limits))
     return dag

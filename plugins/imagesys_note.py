@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from urllib.parse import quote
 
-import httpx
 from imagesys_connections import airflow_connection
 
-from imagesys_lib.connections import AIRFLOW_API, AIRFLOW_API_PORT, Connection
+from imagesys_lib import airflow_api
+from imagesys_lib.connections import AIRFLOW_API
+from imagesys_lib.errors import EnvironmentFault
 from imagesys_lib.text import printable
 
 log = logging.getLogger(__name__)
 
-_SECONDS = 10.0
 _LONGEST = 1000  # characters: Airflow takes no longer one
 
 
@@ -24,23 +23,8 @@ def set_note(dag_id: str, run_id: str, text: str) -> None:
         log.info("No connection %s: the run gets no note in the UI", AIRFLOW_API)
         return
     try:
-        shown = printable(text, lines=True)[:_LONGEST]
-        _write(connection, f"dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}", shown)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
-        told = f"{error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
-        log.warning(
-            "The run's note could not be written: %s. Remedy: correct connection %s (host, port, and a user who may "
-            "edit DAG runs); nothing else depends on it.",
-            *(told, AIRFLOW_API),
-        )
-
-
-def _write(connection: Connection, path: str, text: str) -> None:
-    base = f"{connection.schema or 'http'}://{connection.host}:{connection.port or AIRFLOW_API_PORT}"
-    # Without the environment's proxy: it has no business with what the connection names.
-    with httpx.Client(base_url=base, timeout=_SECONDS, trust_env=False) as client:
-        credentials = {"username": connection.login, "password": connection.password}
-        answer = client.post("/auth/token", json=credentials).raise_for_status()
-        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-        mask = {"update_mask": "note"}
-        client.patch(f"/api/v2/{path}", params=mask, headers=headers, json={"note": text}).raise_for_status()
+        status = airflow_api.set_note(connection, dag_id, run_id, printable(text, lines=True)[:_LONGEST])
+        if status >= 300:
+            raise airflow_api.fault(f"user {connection.login!r} may not write it (status {status})", "the user's role")
+    except EnvironmentFault as fault:
+        log.warning("The run's note could not be written: %s", fault)

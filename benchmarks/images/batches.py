@@ -56,7 +56,7 @@ class Batches:
         self._sandbox.start(services=("mariadb",))
         try:
             self._environment = {**os.environ, **self._sandbox.environment()}
-            command = [str(Path(sys.executable).with_name("imagesys")), "db", "upgrade", "--country", COUNTRY]
+            command = [str(Path(sys.executable).with_name("imagesys")), "db", "upgrade", COUNTRY]
             subprocess.run(command, env=self._environment, check=True, stdout=subprocess.DEVNULL)
         except BaseException:
             self._stop()

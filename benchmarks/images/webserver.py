@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
 import subprocess
@@ -11,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+import requests
+
+from include.sandbox.airflow_api import direct_session
 from include.sandbox.mariadb import find_program
 from include.sandbox.ports import check_port_is_free
 from include.sandbox.process import tail
@@ -125,12 +127,10 @@ class WebServer:
         deadline = time.monotonic() + 10
         while True:
             try:
-                connection = http.client.HTTPConnection(WEB_HOSTS[-1], WEB_PORT, timeout=2)
-                connection.request("GET", "/")
-                connection.getresponse().read()
-                connection.close()
+                with direct_session() as session:
+                    session.get(f"http://{WEB_HOSTS[-1]}:{WEB_PORT}/", timeout=2)
                 break
-            except OSError:
+            except requests.RequestException:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise SystemExit(f"nginx did not start:\n{tail(_HOME / 'error.log')}") from None
                 time.sleep(0.05)

@@ -65,7 +65,7 @@ class Ground:
             self.say("starting MariaDB and three nodes")
             self._sandbox.start(services=_SERVICES, config=_settings())
             self._environment = {**os.environ, **self._sandbox.environment()}
-            command = [str(Path(sys.executable).with_name("imagesys")), "db", "upgrade", "--country", COUNTRY]
+            command = [str(Path(sys.executable).with_name("imagesys")), "db", "upgrade", COUNTRY]
             subprocess.run(command, env=self._environment, check=True, stdout=subprocess.DEVNULL)
             trees.make_masters()
         except BaseException:

@@ -1,68 +1,55 @@
-"""The checks by hand: fs-check (files against database), db-scan (the live table), and both at once."""
+"""What is done about nodes by hand: fs-check (files against database), db-scan (the live table), both, and repair."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from imagesys_lib.cli.support import (
-    CountryOption,
-    DryRunOption,
-    JsonOption,
-    VerboseOption,
-    countries,
-    country_context,
-    show,
-)
+from imagesys_lib.cli.support import Countries, DryRun, Json, Node, Results, Verbose, country_contexts
 from imagesys_lib.context import Context
-from imagesys_lib.errors import EXIT_WORK_LOST, UsageError
-from imagesys_lib.intervals import latest_complete_day
-from imagesys_lib.nodes import NodeFault
-from imagesys_lib.stages.check import WHOLE, Checked, Part, daily_part, parts, scrub
-from imagesys_lib.stages.check import check as check_node
-from imagesys_lib.stages.check import db_scan as scan
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to ``app``."""
-    app.command()(check)
-    app.command("fs-check")(fs_check)
-    app.command("db-scan")(db_scan)
+from imagesys_lib.errors import UsageError
+from imagesys_lib.intervals import UTC, latest_complete_day
+from imagesys_lib.stages.check import WHOLE, Part, daily_part, parts
+from imagesys_lib.stages.check import check as check_stage
+from imagesys_lib.stages.check import db_scan as db_scan_stage
+from imagesys_lib.stages.check import scrub as scrub_stage
+from imagesys_lib.stages.repair import repair as repair_stage
 
 
 def fs_check(
-    country: CountryOption = None,
-    node: Annotated[str | None, typer.Option("--node", help="One node; all if not given.")] = None,
+    country: Countries = None,
+    node: Node = None,
     part: Annotated[
         str | None, typer.Option("--part", help="A part by first digits of the hash: a, a0 or 24-48.", metavar="PART")
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="The whole tree: what is done if nothing is said.")] = False,
     today: Annotated[bool, typer.Option("--today", help="The part that today's daily run looks at.")] = False,
-    scrub_files: Annotated[
+    scrub: Annotated[
         int, typer.Option("--scrub", help="Then read so many files and compare checksums.", metavar="N", min=0)
     ] = 0,
-    dry_run: DryRunOption = False,
-    verbose: VerboseOption = False,
-    json_output: JsonOption = False,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    json_output: Json = False,
 ) -> None:
     """Compare the files on the nodes with the database; what is missing or wrong is marked for repair.
 
     With --dry-run nothing is marked and no result is kept.
 
-    Example: imagesys fs-check --country uk --node n2 --part a --scrub 5000
+    Example: imagesys fs-check uk --node n2 --part a --scrub 5000
     """
     if (part is not None) + full + today > 1:
         raise UsageError("Say one of --part, --full and --today.")
-    results: dict[str, Any] = {}
+    done = Results()
     chosen = _part(part)
-    for name in countries(country):
-        with country_context(name, "fs-check", verbose=verbose, json_output=json_output) as ctx:
-            day = latest_complete_day(dt.datetime.now(dt.timezone.utc), ctx.config.zone)
-            own = daily_part(ctx, day) if today else chosen
-            results |= _on_nodes(ctx, node, own, scrub_files, verbose=verbose, dry_run=dry_run)
-    _conclude(results, json_output)
+    for ctx in country_contexts(country, "fs-check", verbose=verbose, json_output=json_output):
+        if today:
+            chosen = daily_part(ctx, latest_complete_day(dt.datetime.now(UTC), ctx.config.zone))
+        _fs_check(ctx, done, node, chosen, scrub, verbose=verbose, dry_run=dry_run)
+    done.conclude(json_output)
 
 
 def _part(text: str | None) -> Part:
@@ -74,78 +61,90 @@ def _part(text: str | None) -> Part:
         raise UsageError(f"No part of the tree: {text!r}.", remedy="say a, a0 or 24-48, in hex digits.") from None
 
 
-def _on_nodes(
-    ctx: Context, node: str | None, part: Part, scrub_files: int, *, verbose: bool, dry_run: bool
-) -> dict[str, Any]:
-    """Check one node or all of a country; a node that cannot be reached holds up no other."""
-    results: dict[str, Any] = {}
-    for one in [node] if node else ctx.config.nodes:
-        name = f"{ctx.country} {one}"
-        try:
-            results[name] = _shown(check_node(ctx, one, part=part, dry_run=dry_run), verbose)
-            if scrub_files:
-                results[f"{name} scrub"] = _shown(scrub(ctx, one, files=scrub_files, dry_run=dry_run), verbose)
-        except NodeFault as fault:
-            results[name] = {"ok": False, "fault": str(fault)}
-    return results
+def _fs_check(
+    ctx: Context, done: Results, node: str | None, part: Part, scrub: int, *, verbose: bool, dry_run: bool
+) -> None:
+    def shown(work: Any, **options: Any) -> dict[str, Any]:
+        checked = work(ctx, name, dry_run=dry_run, **options)
+        found = {name: getattr(checked, name) for name in ("part", "files", "bytes", "findings")}
+        return found | {"samples": checked.samples if verbose else {}, "ok": checked.clean}
 
-
-def _shown(checked: Checked, verbose: bool) -> dict[str, Any]:
-    return {
-        "part": checked.part,
-        "files": checked.files,
-        "bytes": checked.bytes,
-        "findings": dict(checked.findings),
-        "samples": checked.samples if verbose else {},
-        "ok": checked.clean,
-    }
+    for name in [node] if node else ctx.config.nodes:
+        if done.add(f"{ctx.country} {name}", partial(shown, check_stage, part=part)) and scrub:
+            done.add(f"{ctx.country} {name} scrub", partial(shown, scrub_stage, files=scrub))
 
 
 def db_scan(
-    country: CountryOption = None,
-    dry_run: DryRunOption = False,
-    verbose: VerboseOption = False,
-    json_output: JsonOption = False,
+    country: Countries = None, dry_run: DryRun = False, verbose: Verbose = False, json_output: Json = False
 ) -> None:
     """Walk the whole live table and compare it with the work state; --verbose names images to `explain`.
 
-    Example: imagesys db-scan --country uk
+    Example: imagesys db-scan uk
     """
-    _conclude(_db_scan(country, dry_run=dry_run, verbose=verbose, json_output=json_output), json_output)
+    done = Results()
+    for ctx in country_contexts(country, "db-scan", verbose=verbose, json_output=json_output):
+        _db_scan(ctx, done, verbose=verbose, dry_run=dry_run)
+    done.conclude(json_output)
 
 
-def _db_scan(country: str | None, *, dry_run: bool, verbose: bool, json_output: bool) -> dict[str, Any]:
-    results: dict[str, Any] = {}
-    for name in countries(country):
-        with country_context(name, "db-scan", verbose=verbose, json_output=json_output) as ctx:
-            found = scan(ctx, dry_run=dry_run)
-            samples = {"samples": found.samples} if verbose else {}
-            results[f"{name} live table"] = {"findings": dict(found.findings), **samples, "ok": found.clean}
-    return results
+def _db_scan(ctx: Context, done: Results, *, verbose: bool, dry_run: bool) -> None:
+    def shown() -> dict[str, Any]:
+        found = db_scan_stage(ctx, dry_run=dry_run)
+        samples = {"samples": found.samples} if verbose else {}
+        return {"findings": found.findings, **samples, "ok": found.clean}
+
+    done.add(f"{ctx.country} live table", shown)
 
 
 def check(
+    country: Countries = None,
     every: Annotated[bool, typer.Option("--all", help="Both checks: fs-check and db-scan.")] = False,
-    country: CountryOption = None,
-    dry_run: DryRunOption = False,
-    verbose: VerboseOption = False,
-    json_output: JsonOption = False,
+    also: Annotated[str | None, typer.Option("--country", help="The country in another spelling.")] = None,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    json_output: Json = False,
 ) -> None:
     """Do both checks: files against database, and the live table.
 
-    Example: imagesys check --all --country uk --verbose
+    Example: imagesys check uk --all --verbose
     """
     if not every:
         raise UsageError("Say --all for both checks, or use fs-check or db-scan.")
-    results: dict[str, Any] = {}
-    for name in countries(country):
-        with country_context(name, "fs-check", verbose=verbose, json_output=json_output) as ctx:
-            results |= _on_nodes(ctx, None, WHOLE, 0, verbose=verbose, dry_run=dry_run)
-    scanned = _db_scan(country, dry_run=dry_run, verbose=verbose, json_output=json_output)
-    _conclude(results | scanned, json_output)
+    done = Results()
+    for ctx in country_contexts(country or also, "fs-check", verbose=verbose, json_output=json_output):
+        _fs_check(ctx, done, None, WHOLE, 0, verbose=verbose, dry_run=dry_run)
+        _db_scan(ctx, done, verbose=verbose, dry_run=dry_run)
+    done.conclude(json_output)
 
 
-def _conclude(results: dict[str, Any], json_output: bool) -> None:
-    show(results, json_output)
-    if not all(result["ok"] for result in results.values()):
-        raise typer.Exit(EXIT_WORK_LOST)
+def repair(
+    country: Countries = None,
+    node: Node = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many images of each node.")] = None,
+    delete_extra: Annotated[
+        bool, typer.Option("--delete-extra", help="Delete extra files, however many and however lately found.")
+    ] = False,
+    make_again: Annotated[
+        bool, typer.Option("--make-again", help="Queue images that no node holds, however many there are.")
+    ] = False,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    json_output: Json = False,
+) -> None:
+    """Give nodes what is marked for repair, from staging or a healthy node, and delete files that nothing wants.
+
+    What no node holds is queued to be made again. `fs-check` finds what there is to repair.
+
+    Example: imagesys repair uk --node n2
+    """
+    done = Results()
+    options = {"dry_run": dry_run, "limit": limit, "delete_extra": delete_extra, "make_again": make_again}
+
+    def work(ctx: Context, name: str) -> dict[str, Any]:
+        repaired = repair_stage(ctx, name, **options)  # type: ignore[arg-type]
+        return dataclasses.asdict(repaired) | {"ok": not repaired.waiting and not repaired.refused}
+
+    for ctx in country_contexts(country, "repair", verbose=verbose, json_output=json_output):
+        for name in [node] if node else ctx.config.nodes:
+            done.add(f"{ctx.country} {name}", partial(work, ctx, name))
+    done.conclude(json_output)

@@ -1,10 +1,8 @@
-"""The command that prunes what is kept for a time only."""
+"""Commands that keep house: prune what is kept for a time only, and make or migrate the schemas."""
 
 from __future__ import annotations
 
-import subprocess
-from configparser import Error as ConfigParserError
-from configparser import RawConfigParser
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,67 +10,67 @@ import typer
 
 from imagesys_lib import logs
 from imagesys_lib.cli.support import (
-    CountryOption,
-    DryRunOption,
-    JsonOption,
-    VerboseOption,
-    airflow_command,
+    Countries,
+    DryRun,
+    Json,
+    Results,
+    Verbose,
     countries,
     country_context,
+    country_contexts,
+    out,
     show,
 )
 from imagesys_lib.config import load_config
-from imagesys_lib.errors import EnvironmentFault, ImageSysError
-from imagesys_lib.maintenance import LOG_OPTIONS, log_folders, prune_logs, tend
+from imagesys_lib.db.upgrade import current_version, head_version
+from imagesys_lib.db.upgrade import upgrade as upgrade_schema
+from imagesys_lib.doctor.airflow_setup import setting
+from imagesys_lib.errors import ImageSysError
+from imagesys_lib.maintenance import LOG_OPTIONS, Tended, log_folders, prune_logs, tend
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command()(maintenance)
+def upgrade(country: Countries = None, dry_run: DryRun = False, json_output: Json = False) -> None:
+    """Bring the schemas of all countries, and the shared one, to the newest version.
+
+    Example: imagesys db upgrade
+    """
+    done: dict[str, Any] = {}
+    for ctx in country_contexts(country, "db-upgrade", json_output=json_output):
+        for engine, kind in [(ctx.db, "country"), *([] if done else [(ctx.shared, "shared")])]:
+            would = current_version(engine), head_version(kind)
+            before, after = would if dry_run else upgrade_schema(engine, kind)
+            done[str(engine.url.database)] = {"before": before, "after": after}
+            if not json_output:
+                out.print(f"{engine.url.database}: {before or 'empty'} -> {after}")
+    if json_output:
+        show(done, True)
 
 
 def maintenance(
-    country: CountryOption = None,
+    country: Countries = None,
     log_folder: Annotated[
         list[Path] | None, typer.Option("--logs", help="Folder of Airflow's logs; Airflow is asked if not given.")
     ] = None,
-    dry_run: DryRunOption = False,
-    verbose: VerboseOption = False,
-    json_output: JsonOption = False,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    json_output: Json = False,
 ) -> None:
     """Prune Airflow's log files and each country's old rows, and look at the staging disk.
 
-    How long things are kept is `retention` in the configuration. DAG imagesys_maintenance does the same every day.
+    How long things are kept is `retention` in the configuration. DAG imagesys_maintenance prunes every day.
 
     Example: imagesys maintenance --dry-run
     """
     logs.configure("maintenance", verbose=verbose, quiet=json_output)
-    codes: list[int] = []
     retentions = [config.retention for config in load_config().values()]
-    results: dict[str, Any] = {"logs": prune_logs(log_folder or _airflow_folders(), retentions, dry_run=dry_run)}
+
+    def work(name: str) -> Tended:
+        with country_context(name, "maintenance", verbose=verbose, json_output=json_output) as ctx:
+            return tend(ctx, dry_run=dry_run)
+
+    done = Results()
+    folders = log_folder or log_folders(*(Path(setting("logging", option)) for option in LOG_OPTIONS))
+    done.shown["logs"] = prune_logs(folders, retentions, dry_run=dry_run)
     for name in countries(country):
-        try:
-            with country_context(name, "maintenance", verbose=verbose, json_output=json_output) as ctx:
-                results[name] = tend(ctx, dry_run=dry_run)
-        except ImageSysError as fault:  # one country's database must not keep the others waiting
-            results[name] = {"fault": str(fault)}
-            codes.append(fault.exit_code)
-    show(results, json_output)
-    if codes:
-        raise typer.Exit(max(codes))
-
-
-def _airflow_folders() -> list[Path]:
-    """Ask Airflow where its logs are."""
-    command = [airflow_command(), "config", "list", "--section", "logging", "--show-values"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    try:
-        config = RawConfigParser()
-        config.read_string(done.stdout[done.stdout.index("[logging]") :])
-        base, parsing = (Path(config["logging"][option]) for option in LOG_OPTIONS)
-    except (ValueError, KeyError, ConfigParserError) as error:
-        raise EnvironmentFault(
-            f"Airflow does not say where its logs are: {(done.stderr or done.stdout).strip()[-300:]}",
-            remedy="set AIRFLOW_HOME as its services have it, or name the folders with --logs.",
-        ) from error
-    return log_folders(base, parsing)
+        done.add(name, partial(work, name), ImageSysError)
+    done.conclude(json_output)

@@ -7,14 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imagesys_lib.cli.support import (
-    CountryArgument,
-    DryRunOption,
-    JsonOption,
-    VerboseOption,
-    country_context,
-    show,
-)
+from imagesys_lib.cli.support import Country, DryRun, Json, Verbose, country_context, show
 from imagesys_lib.errors import EXIT_WORK_LOST, UsageError
 from imagesys_lib.stages import purge as purge_stage
 from imagesys_lib.stages.purge import proposals
@@ -22,13 +15,13 @@ from imagesys_lib.stages.purge.rules import Rule
 
 
 def purge(
-    country: CountryArgument,
-    dry_run: DryRunOption = False,
+    country: Country,
+    dry_run: DryRun = False,
     rule: Annotated[Rule | None, typer.Option("--rule", help="Unpublish by this rule alone.")] = None,
     approve: Annotated[int | None, typer.Option("--approve", help="Approve this proposal and carry it out.")] = None,
     reject: Annotated[int | None, typer.Option("--reject", help="Reject this proposal.")] = None,
-    verbose: VerboseOption = False,
-    json_output: JsonOption = False,
+    verbose: Verbose = False,
+    json_output: Json = False,
 ) -> None:
     """Unpublish images that no listing shows any more or that are too old; delete them once their grace has passed.
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import shutil
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from enum import Enum
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +22,8 @@ from typer._click.exceptions import ClickException  # not public: typer has its 
 from imagesys_lib import logs
 from imagesys_lib.config import load_config, refusing_broken
 from imagesys_lib.context import Context, open_context
-from imagesys_lib.errors import EXIT_WORK_LOST, EnvironmentFault, ImageSysError, Stopped, UsageError
+from imagesys_lib.errors import EXIT_DONE, EXIT_WORK_LOST, ImageSysError, Stopped, UsageError
+from imagesys_lib.nodes import NodeFault
 from imagesys_lib.text import printable
 
 
@@ -42,25 +40,34 @@ class _Plain(Console):
 
 out, err = _Plain(), _Plain(stderr=True)
 
-CountryArgument = Annotated[str, typer.Argument(help="Country code, such as uk.", metavar="COUNTRY")]
-CountryOption = Annotated[str | None, typer.Option("--country", help="One country; all if not given.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say each step in plain words.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")]
+
+def _known_countries() -> list[str]:
+    """Return the countries for the shell's completion."""
+    with suppress(ImageSysError):
+        return list(load_config())
+    return []
+
+
+Country = Annotated[
+    str, typer.Argument(help="Country code, such as uk.", metavar="COUNTRY", autocompletion=_known_countries)
+]
+Countries = Annotated[
+    str | None,
+    typer.Argument(help="One country; all if not given.", metavar="COUNTRY", autocompletion=_known_countries),
+]
+Node = Annotated[str | None, typer.Option("--node", help="One node; all if not given.")]
+Interval = Annotated[
+    str | None,
+    typer.Option("--interval", help="A/B (ISO instants) or one local day; the latest complete day if not given."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say each step in plain words.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")]
 
 
 def countries(country: str | None) -> list[str]:
     """Return the country asked for, or all that are configured."""
     return [country] if country else list(load_config())
-
-
-def airflow_command() -> str:
-    """Return the `airflow` beside this interpreter, or on the path. Raises EnvironmentFault if there is none."""
-    beside = Path(sys.executable).with_name("airflow")
-    found = str(beside) if beside.exists() else shutil.which("airflow")
-    if found is None:
-        raise EnvironmentFault("The airflow command is not installed here.", remedy="run this where Airflow is.")
-    return found
 
 
 @contextmanager
@@ -75,6 +82,43 @@ def country_context(country: str, label: str, *, verbose: bool = False, json_out
             yield ctx
         finally:
             ctx.close()
+
+
+def country_contexts(
+    country: str | None, label: str, *, verbose: bool = False, json_output: bool = False
+) -> Iterator[Context]:
+    """Open the country asked for, or one after the other all that are configured."""
+    for name in countries(country):
+        with country_context(name, label, verbose=verbose, json_output=json_output) as ctx:
+            yield ctx
+
+
+@dataclasses.dataclass
+class Results:
+    """What a command has done for several countries or nodes. What fails for one holds up no other."""
+
+    shown: dict[str, Any] = dataclasses.field(default_factory=dict)
+    code: int = EXIT_DONE
+
+    def add(self, name: str, work: Callable[[], Any], faults: type[ImageSysError] = NodeFault) -> bool:
+        """Do the work and keep its result or its fault. Returns whether it came to an end.
+
+        A result with ``ok`` false makes the command end with 1.
+        """
+        try:
+            result = plain(work())
+        except faults as fault:
+            self.shown[name] = {"ok": False, "fault": str(fault)}
+            self.code = max(self.code, fault.exit_code)
+            return False
+        self.shown[name] = result
+        self.code = max(self.code, EXIT_DONE if result.get("ok", True) else EXIT_WORK_LOST)
+        return True
+
+    def conclude(self, json_output: bool) -> None:
+        """Show all results and end with the worst of their exit codes."""
+        show(self.shown, json_output)
+        raise typer.Exit(self.code)
 
 
 @contextmanager
@@ -122,15 +166,7 @@ def _check_arguments(arguments: Sequence[str]) -> None:
 
 def plain(value: Any) -> Any:
     """Return a result as JSON can hold it."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value if isinstance(value, int | float | str | bool | type(None)) else str(value)
+    return json.loads(json.dumps(value, default=lambda one: vars(one) if dataclasses.is_dataclass(one) else str(one)))
 
 
 def show(value: Any, json_output: bool) -> None:

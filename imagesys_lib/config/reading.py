@@ -92,7 +92,7 @@ def _validate(document: Document) -> tuple[dict[str, CountryConfig], list[Fault]
     told = {fault.place for fault in document.faults}
     for code, own in document.value["countries"].items():
         country = str(code)
-        merged = _name({**_merge(document.value.get("defaults") or {}, own or {}), "country": country}, country)
+        merged = _name({**merge(document.value.get("defaults") or {}, own or {}), "country": country}, country)
         try:
             countries[country] = CountryConfig.model_validate(merged)
         except ValidationError as error:
@@ -102,13 +102,14 @@ def _validate(document: Document) -> tuple[dict[str, CountryConfig], list[Fault]
     return countries, faults
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with what ``over`` sets, mappings merged in the same way."""
     merged = dict(base)
     known = {same(key): key for key in base}
     for own, value in over.items():
         key = known.get(same(own), own)
         old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 

@@ -277,8 +277,7 @@ class Check(Section):
 class Retention(Section):
     """For how many days what only tells of the past is kept; changes count from when every node had applied them.
 
-    Log files are those of the whole installation: the longest time and the most ``logs_mb`` of any country hold. More
-    than so many MB of them are not kept, however young they are.
+    Log files are those of the whole installation: the longest time of any country holds.
     """
 
     runs: KeptDays = 400
@@ -288,7 +287,6 @@ class Retention(Section):
     changes: KeptDays = 30
     mails: KeptDays = 30
     logs: KeptDays = 30
-    logs_mb: Annotated[int, Field(ge=1)] = 10_240
 
 
 class Alerts(Section):

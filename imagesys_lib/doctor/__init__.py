@@ -19,7 +19,7 @@ __all__ = ["Finding", "examine"]
 def examine(country: str | None = None, *, send_mail: bool = False) -> Iterator[Finding]:
     """Check everything, for one country or all, and yield each result as it comes.
 
-    ``send_mail`` sends a message to whom each country tells of trouble.
+    ``send_mail`` sends a message to those whom each country notifies.
     """
     if broken := broken_config():
         yield Finding("configuration", False, broken.message, broken.remedy)

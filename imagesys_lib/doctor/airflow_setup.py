@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from imagesys_lib import airflow_api
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.connections import AIRFLOW_API, Connection, environment_connection, parse_connection
-from imagesys_lib.doctor import airflow_api
 from imagesys_lib.doctor.finding import Finding, attempt
 from imagesys_lib.errors import ConnectionMissing, EnvironmentFault
 
@@ -24,11 +25,14 @@ JOBS = {
     "TriggererJob": ("triggerer", "no mail tells of a run that is late, and no purge can be approved"),
 }
 _SECONDS = 120
+_NO_RUN = "imagesys-doctor-asks-for-nothing"
 
 
 def examine(countries: Sequence[CountryConfig]) -> Iterator[Finding]:
     """Check Airflow, where it is installed beside this command."""
-    if not _command().exists():
+    try:
+        command()
+    except EnvironmentFault:
         yield Finding("Airflow", True, "not checked: Airflow is not installed beside this command")
         return
     yield attempt("Airflow pools", _pools)
@@ -38,45 +42,55 @@ def examine(countries: Sequence[CountryConfig]) -> Iterator[Finding]:
     yield attempt("Airflow API", lambda: _api(countries))
 
 
-def _command() -> Path:
-    return Path(sys.executable).with_name("airflow")
+def command() -> str:
+    """Return the `airflow` beside this interpreter, or on the path. Raises EnvironmentFault if there is none."""
+    found = shutil.which("airflow", path=str(Path(sys.executable).parent)) or shutil.which("airflow")
+    if found is None:
+        raise EnvironmentFault("The airflow command is not installed here.", remedy="run this where Airflow is.")
+    return found
 
 
-def _call(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(_command()), *arguments]
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run an Airflow command, for two minutes at most."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
+        return subprocess.run([command(), *arguments], capture_output=True, text=True, check=False, timeout=_SECONDS)
     except subprocess.TimeoutExpired:
         raise EnvironmentFault(
             f"`airflow {' '.join(arguments)}` did not answer within {_SECONDS} s.",
-            remedy="look at the load of this machine and of Airflow's database, and call the doctor again.",
+            remedy="look at the load of this machine and of Airflow's database, and call this again.",
         ) from None
 
 
-def _ask(*arguments: str) -> str:
-    done = _call(*arguments)
+def ask(*arguments: str) -> str:
+    """Return what an Airflow command prints. Raises EnvironmentFault if it fails."""
+    done = call(*arguments)
     if done.returncode:
         raise EnvironmentFault(
             f"`airflow {' '.join(arguments)}` failed: {done.stderr.strip()[-300:]}.",
-            remedy="set AIRFLOW_HOME as the scheduler has it.",
+            remedy="set AIRFLOW_HOME as the scheduler has it, and look at `imagesys doctor`.",
         )
     return done.stdout
 
 
-def _rows(*arguments: str) -> list[dict[str, Any]]:
+def setting(section: str, option: str) -> str:
+    """Return a setting of Airflow."""
+    return ask("config", "get-value", section, option).strip().splitlines()[-1].strip()
+
+
+def rows(*arguments: str) -> list[dict[str, Any]]:
     """Return the rows of a list command."""
-    return rows_in(_ask(*arguments, "--output", "json"))
+    return _rows_in(ask(*arguments, "--output", "json"))
 
 
-def rows_in(said: str) -> list[dict[str, Any]]:
-    """Return the rows that a list command of Airflow has printed as JSON; it may have said other things before them."""
+def _rows_in(said: str) -> list[dict[str, Any]]:
+    """Return the rows that Airflow has printed as JSON; it may have said other things before them."""
     start = re.search(r"\[\s*\{", said)
-    rows: list[dict[str, Any]] = json.loads(said[start.start() :]) if start else []
-    return rows
+    found: list[dict[str, Any]] = json.loads(said[start.start() :]) if start else []
+    return found
 
 
 def _pools() -> str:
-    there = {row["pool"]: row["slots"] for row in _rows("pools", "list")}
+    there = {row["pool"]: row["slots"] for row in rows("pools", "list")}
     missing = [pool for pool in POOLS if pool not in there]
     if missing:
         raise EnvironmentFault(
@@ -105,9 +119,9 @@ def needed_connections(countries: Sequence[CountryConfig]) -> list[tuple[str, ..
 def _connections(countries: Sequence[CountryConfig]) -> str:
     """Look in the environment, then in Airflow's database; only for the rest in its secrets backend, one by one."""
     needed = needed_connections(countries)
-    stored = {str(row["conn_id"]) for row in _rows("connections", "list")}
+    stored = {str(row["conn_id"]) for row in rows("connections", "list")}
     unknown = [ids for ids in needed if not any(environment_connection(one) or one in stored for one in ids)]
-    missing = [ids for ids in unknown if not any(_call("connections", "get", one).returncode == 0 for one in ids)]
+    missing = [ids for ids in unknown if not any(call("connections", "get", one).returncode == 0 for one in ids)]
     if missing:
         names = ", ".join(" or ".join(ids) for ids in missing)
         raise ConnectionMissing(
@@ -121,19 +135,23 @@ def _api(countries: Sequence[CountryConfig]) -> str:
     connection = environment_connection(AIRFLOW_API) or _stored(AIRFLOW_API)
     if connection is None:
         return f"no connection {AIRFLOW_API}: runs get no note in the UI"
-    return airflow_api.look(connection, f"imagesys_{countries[0].country}")
+    dag_id, user = f"imagesys_{countries[0].country}", f"user {connection.login!r}"
+    status = airflow_api.set_note(connection, dag_id, _NO_RUN, "")  # refused before the run is looked for
+    if status != 404:
+        raise airflow_api.fault(f"{user} may not edit runs of {dag_id} (status {status})", "the user's role")
+    return f"{airflow_api.address(connection)}, {user} may write notes"
 
 
 def _stored(conn_id: str) -> Connection | None:
     """Return a connection from Airflow's database or secrets backend, None where it has none of that name."""
-    done = _call("connections", "get", conn_id, "--output", "json")
-    found = rows_in(done.stdout) if done.returncode == 0 else []
+    done = call("connections", "get", conn_id, "--output", "json")
+    found = _rows_in(done.stdout) if done.returncode == 0 else []
     return parse_connection(conn_id, json.dumps({**found[0], "extra": {}})) if found else None
 
 
 def _time_zone() -> str:
     """A plain date, typed for a backfill, is midnight in this zone, and the timetable knows one by midnight UTC."""
-    found = _ask("config", "get-value", "core", "default_timezone").strip().splitlines()[-1].strip()
+    found = setting("core", "default_timezone")
     if found.lower() not in ("utc", "etc/utc"):
         raise EnvironmentFault(
             f"core.default_timezone is {found!r}: plain dates of a backfill would mean other days.",
@@ -143,9 +161,9 @@ def _time_zone() -> str:
 
 
 def _services() -> str:
-    """Look for a heartbeat of each service whose absence nobody is told of by anything else."""
+    """Look for a heartbeat of each service whose absence nothing else shows."""
     with ThreadPoolExecutor(len(JOBS)) as pool:  # each is a start of Airflow
-        checked = pool.map(lambda job: _call("jobs", "check", "--job-type", job).returncode, JOBS)
+        checked = pool.map(lambda job: call("jobs", "check", "--job-type", job).returncode, JOBS)
         dead = [JOBS[job] for job, code in zip(JOBS, checked, strict=True) if code]
     if dead:
         raise EnvironmentFault(

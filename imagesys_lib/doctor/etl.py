@@ -121,7 +121,7 @@ def _sorts_by_time(ctx: Context) -> bool:
 
 
 def _has_index(ctx: Context, *columns: str) -> bool:
-    """Say whether statements over these columns can use an index. Of a view their plans tell it.
+    """Say whether statements over these columns can use an index. Of a view their plans show it.
 
     To see them takes SHOW VIEW, and SELECT on the view's tables; else it is taken for well.
     """
@@ -147,14 +147,14 @@ def _is_view(ctx: Context) -> bool:
 
 
 def _rows(ctx: Context) -> str:
-    """Look at rows that no run ever reads, and at the oldest and newest ones, and at what the last run has told."""
-    told: list[str] = []
-    with contextlib.suppress(DatabaseUnavailable):  # which another finding tells, and nobody waits for here
+    """Look at rows that no run ever reads, and at the oldest and newest ones, and at what the last run has skipped."""
+    skipped: list[str] = []
+    with contextlib.suppress(DatabaseUnavailable):  # which is a finding of its own
         probe(ctx.db)
         last = runs.latest_ended(ctx.db)
-        told = [line for found in ((last and last.bad_rows) or {}).values() for line in found["samples"]]
+        skipped = [line for found in ((last and last.bad_rows) or {}).values() for line in found["samples"]]
     bad = [*ctx.etl.never_read(dt.datetime.now(UTC)), *ctx.etl.ends().bad]
-    lines = list(dict.fromkeys([*map(str, bad), *told]))
+    lines = list(dict.fromkeys([*map(str, bad), *skipped]))
     if lines:
         more = f"; and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
         raise EnvironmentFault(

@@ -23,7 +23,7 @@ _REMEDY = "correct alerts.mail_to, or the mailbox, and call `imagesys doctor --s
 
 
 def examine(contexts: Sequence[Context], *, send: bool) -> Iterator[Finding]:
-    """Check the mail server; with ``send`` a message goes to everybody whom these countries tell of trouble."""
+    """Check the mail server; with ``send`` a message goes to everybody whom these countries notify."""
     recipients = sorted({address for ctx in contexts for address in ctx.config.alerts.mail_to}) if send else []
     yield attempt("mail", lambda: _mail(require(contexts[0].resolver, "smtp_default"), recipients))
     for ctx in contexts:
@@ -57,8 +57,8 @@ def _mail(connection: Connection, recipients: Sequence[str]) -> str:
             "until then.",
         ) from None
     if refused:
-        told = "; ".join(f"mail to {address} refused: {said}" for address, said in refused.items())
-        raise EnvironmentFault(f"Mail server {where}: {told}.", remedy=_REMEDY)
+        found = "; ".join(f"mail to {address} refused: {said}" for address, said in refused.items())
+        raise EnvironmentFault(f"Mail server {where}: {found}.", remedy=_REMEDY)
     sent = f", a message was sent to {', '.join(recipients)}" if recipients else ""
     return f"{where} answers ({code}) as seen from {socket.gethostname()}{sent}"
 

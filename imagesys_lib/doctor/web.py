@@ -50,6 +50,6 @@ def _any_thumbnail(ctx: Context, session: NodeSession) -> Entry | None:
         probe(ctx.db)
         shown = read(ctx.db, sa.select(lis_live_images.c.image_hash).limit(_LOOKED_FOR))
     except ImageSysError:
-        return None  # another check tells of that
+        return None  # which is a finding of its own
     there = stat_images(session, ctx.country, [row.image_hash for row in shown])
     return there[0] if there else None

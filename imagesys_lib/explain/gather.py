@@ -23,7 +23,7 @@ from imagesys_lib.db.schema import (
     lis_runs,
 )
 from imagesys_lib.errors import EnvironmentFault, ImageSysError
-from imagesys_lib.explain.verdicts import Closed, NodeVerdict, OnNode, Standing, Work, judge_image, judge_node
+from imagesys_lib.explain.verdicts import Closed, ImageFacts, NodeVerdict, OnNode, Work, judge_image, judge_node
 from imagesys_lib.fetch import host_of
 from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash
 from imagesys_lib.hosts import store
@@ -50,15 +50,8 @@ class Explanation:
     nodes: Mapping[str, NodeVerdict]
 
 
-Files = Mapping[str, int] | None
-
-
-@dataclass(frozen=True)
-class _NodeFiles:
-    """The sizes of the files that a node has of some images, by path below its root; or why nobody could look."""
-
-    files: Files
-    unseen: str = ""
+_NodeFiles = Mapping[str, int] | str
+"""The sizes of the files that a node has of some images, by path below its root; or why nobody could look."""
 
 
 def hashes_for(ctx: Context, what: str) -> list[str]:
@@ -106,7 +99,7 @@ def _explain(ctx: Context, image_hash: str, there: Mapping[str, _NodeFiles], fau
         *_listings(ctx, image_hash),
         *((on.node, f"{nodes[on.node].text}{_listed(on.files)}") for on in on_nodes),
     ]
-    standing = Standing(
+    facts_of_image = ImageFacts(
         state=State(image.state),
         live=bool(live),
         desired=Desired(image.desired),
@@ -119,7 +112,7 @@ def _explain(ctx: Context, image_hash: str, there: Mapping[str, _NodeFiles], fau
         quorum=ctx.config.quorum,
         closed=closed,
     )
-    return Explanation(ctx.country, image_hash, judge_image(standing), tuple(facts), nodes)
+    return Explanation(ctx.country, image_hash, judge_image(facts_of_image), tuple(facts), nodes)
 
 
 def _state(image: Row) -> str:
@@ -165,7 +158,7 @@ def _closed(ctx: Context, image: Row) -> tuple[Closed, ...]:
     try:
         known = store.standings(ctx.shared, [host]).get(host)
     except EnvironmentFault:
-        known = None  # the shared schema is away: all else can still be told
+        known = None  # the shared schema is away: all else can still be shown
     if known and known.wait > 0:
         found.append(Closed(f"host {host}", known.wait, known.position is Position.OPEN))
     return tuple(found)
@@ -215,7 +208,7 @@ def _on_node(ctx: Context, image: Row, name: str, there: _NodeFiles, fault: str)
     query = sa.select(mark.reason, mark.since).where(mark.node == name, mark.image_hash == image.image_hash)
     marks = read(ctx.db, query)
     desired = Desired(image.desired)
-    own = f"{ctx.country}/{lis_path_for_hash(image.image_hash)}."
+    stem = f"{ctx.country}/{lis_path_for_hash(image.image_hash)}."
     return OnNode(
         node=name,
         desired=desired,
@@ -224,8 +217,8 @@ def _on_node(ctx: Context, image: Row, name: str, there: _NodeFiles, fault: str)
         sync_fault=fault,
         mark=marks[0].reason if marks else None,
         marked_since=str(marks[0].since) if marks else None,
-        files=None if there.files is None else {p: size for p, size in there.files.items() if p.startswith(own)},
-        unseen=there.unseen,
+        files=None if isinstance(there, str) else {p: size for p, size in there.items() if p.startswith(stem)},
+        unseen=there if isinstance(there, str) else "",
     )
 
 
@@ -234,9 +227,9 @@ def _files(ctx: Context, node_name: str, hashes: Sequence[str]) -> _NodeFiles:
         with NodeSession(ctx.node(node_name)) as node:
             entries = stat_images(node, ctx.country, hashes)
     except ImageSysError as fault:
-        return _NodeFiles(None, str(fault))
-    return _NodeFiles({f"{ctx.country}/{entry.path}": entry.size for entry in entries})
+        return str(fault)
+    return {f"{ctx.country}/{entry.path}": entry.size for entry in entries}
 
 
-def _listed(files: Files) -> str:
+def _listed(files: Mapping[str, int] | None) -> str:
     return f" ({', '.join(f'{path} of {size} bytes' for path, size in files.items())})" if files else ""

@@ -107,7 +107,7 @@ class Closed:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ImageFacts:
     """What decides whether an image is live. ``nodes`` hold it in its newest form, of ``quorum`` that must."""
 
     state: State
@@ -123,7 +123,7 @@ class Standing:
     closed: tuple[Closed, ...] = field(default=())
 
 
-def judge_image(image: Standing) -> str:
+def judge_image(image: ImageFacts) -> str:
     """Say whether the image is live and, if not, what it waits for."""
     if image.live and image.state is State.LIVE and image.reason:
         return f"Live as it was made before: to make it again failed ({image.reason}); `imagesys retry` queues it."
@@ -132,19 +132,19 @@ def judge_image(image: Standing) -> str:
     return _next(image)
 
 
-def _next(image: Standing) -> str:
+def _next(image: ImageFacts) -> str:
     sentence = _SENTENCES[image.state](image)
     closed = image.closed if image.state in (State.NEW, State.RESERVED, State.FAILED) else ()
     return " ".join([sentence, *(f"{one}." for one in closed)])
 
 
-def _new(image: Standing) -> str:
+def _new(image: ImageFacts) -> str:
     if image.due:
         return "Not fetched yet: the next run takes it."
     return f"Not fetched yet: given back, taken again from {image.next_attempt_at} UTC."
 
 
-def _at_work(image: Standing) -> str:
+def _at_work(image: ImageFacts) -> str:
     todo = "to be fetched" if image.state is State.RESERVED else "fetched, without thumbnails yet"
     work = image.work
     if work is None:
@@ -157,13 +157,13 @@ def _at_work(image: Standing) -> str:
     return f"{place}: nobody is at it and the run is {work.run_state or 'gone'}; the next heal frees it."
 
 
-def _made(image: Standing) -> str:
+def _made(image: ImageFacts) -> str:
     if image.nodes >= image.quorum:
         return f"Made, and {image.nodes} nodes hold it: the next publish makes it live."
     return f"Made; waits for a quorum: {image.nodes} of the {image.quorum} nodes hold it that must."
 
 
-def _purged(image: Standing) -> str:
+def _purged(image: ImageFacts) -> str:
     why = f" ({image.detail})" if image.detail else ""
     if image.desired is Desired.PRESENT:
         until = image.next_attempt_at
@@ -171,7 +171,7 @@ def _purged(image: Standing) -> str:
     return f"Purged{why}: comes back when a listing shows it again."
 
 
-_SENTENCES: Mapping[State, Callable[[Standing], str]] = {
+_SENTENCES: Mapping[State, Callable[[ImageFacts], str]] = {
     State.NEW: _new,
     State.RESERVED: _at_work,
     State.DOWNLOADED: _at_work,

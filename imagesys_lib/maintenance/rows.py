@@ -1,4 +1,4 @@
-"""Rows that only tell of long ago go once they are older than ``retention`` says.
+"""Rows about what is long past go once they are older than ``retention`` says.
 
 Each table is walked from its oldest row on, a page at a time, each page in a transaction of its own that looks once
 more: a batch that is taken up again in that moment stays.
@@ -140,11 +140,9 @@ def _prune(ctx: Context, old: _Old, dry_run: bool) -> tuple[int, bool]:
 
 
 def _delete(session: Session, old: _Old, rows: Sequence[Row]) -> int:
-    """Delete those of ``rows`` that may still go, now that nobody else can change them."""
-    still = session.execute(sa.select(old.instant, *old.key).where(old.these(rows), old.due).with_for_update()).all()
-    if not still:
-        return 0
+    """Delete those of ``rows`` that may still go, and the acknowledgements of changes that are gone."""
+    count = session.execute(sa.delete(old.table).where(old.these(rows), old.due)).rowcount
     if old.table is lis_changes:
-        session.execute(sa.delete(lis_change_acks).where(lis_change_acks.c.change_id.in_([row[1] for row in still])))
-    session.execute(sa.delete(old.table).where(old.these(still)))
-    return len(still)
+        a, gone = lis_change_acks.c, ~sa.exists().where(lis_changes.c.change_id == lis_change_acks.c.change_id)
+        session.execute(sa.delete(lis_change_acks).where(a.change_id.in_([tuple(row)[1] for row in rows]), gone))
+    return count

@@ -37,7 +37,7 @@ def recognise(ctx: Context, node: NodeSession) -> bool:
         log.warning(
             "%s %s: it was emptied or replaced, or is new by this name: nobody knows what it holds. It is not ready "
             "until a check of its whole tree and a repair. Remedy: none is needed, the next daily run does both; at "
-            "once do `imagesys fs-check --country %s --node %s` and `imagesys repair --country %s --node %s`.",
+            "once do `imagesys fs-check %s --node %s` and `imagesys repair %s --node %s`.",
             *(ctx.country.upper(), name, ctx.country, name, ctx.country, name),
         )
         return False

@@ -157,7 +157,7 @@ class _Repair:
 
     def _refuse(self, images: int, what: str, option: str) -> None:
         self.left_alone += images
-        on = f"--country {self.ctx.country} --node {self.name}"
+        on = f"{self.ctx.country} --node {self.name}"
         self.total += Repaired(
             refused=f"{what}, as that is more than {self.cap} at once. Remedy: look at some of them with `imagesys "
             f"fs-check {on} --verbose` and `imagesys explain`, then run `imagesys repair {on} --{option}`."

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
+from imagesys_lib.config.reading import merge
+
 from .canary import canary_settings
 from .settings import PROJECT, SandboxSettings, write_atomically
 
@@ -57,20 +59,12 @@ def write_config(
     config = yaml.load((PROJECT / "include" / "countries.yaml").read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
     own = {"staging": {"root": str(settings.base / "staging"), "min_free_mb": 64}}
     for layer in (_OVERRIDES, own, overrides or {}):
-        config["defaults"] = _merge(config["defaults"], layer)
+        config["defaults"] = merge(config["defaults"], layer)
     for layers in ({"uk": {"canary": canary_settings(settings)}}, countries or {}):
         for country, layer in layers.items():
-            config["countries"][country] = _merge(config["countries"][country], layer)
+            config["countries"][country] = merge(config["countries"][country], layer)
     path = config_path(settings)
     text = yaml.dump(config, Dumper=_DUMPER, sort_keys=False)
     if not (path.exists() and path.read_text(encoding="utf-8") == text):
         write_atomically(path, text)
     return path
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import sys
@@ -11,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from . import process
+from .airflow_api import direct_session
 from .canary import serve_canary
 from .manifest import Manifest
 from .settings import PROJECT, WEB_HOSTS, SandboxSettings, write_atomically
@@ -94,14 +96,9 @@ class Website:
 
     def _answers(self) -> bool:
         """Asks every address, and that it is the server of this directory."""
-        for host in WEB_HOSTS:
-            connection = http.client.HTTPConnection(host, self.port, timeout=5)
+        with direct_session() as session:
             try:
-                connection.request("GET", "/.health")
-                if connection.getresponse().read().decode() != str(self.settings.web_dir):
-                    return False
-            except (OSError, http.client.HTTPException):
+                answers = [session.get(f"http://{host}:{self.port}/.health", timeout=5).text for host in WEB_HOSTS]
+            except requests.RequestException:
                 return False
-            finally:
-                connection.close()
-        return True
+        return all(answer == str(self.settings.web_dir) for answer in answers)

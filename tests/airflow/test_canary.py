@@ -39,7 +39,7 @@ def timetable_of(dag: Any) -> Any:
 
 def test_every_hour_each_country_that_has_a_canary_flies_it(world: World, dag: Any) -> None:
     assert (timetable_of(dag).summary, dag.max_active_runs, dag.catchup) == ("41 * * * *", 1, False)
-    task = dag.task_dict["fly"]
+    task = dag.task_dict["run"]
     assert task.expand_input.value == {"country": ["uk"]}
     limit = world.ctx.config.canary.seconds  # type: ignore[union-attr]
     assert limit < task.partial_kwargs["execution_timeout"].total_seconds() < 3600
@@ -106,36 +106,36 @@ def subjects(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> C
     return lambda: [str(mail["subject"]) for mail in world.sandbox.mail.mails(since)]
 
 
-def test_where_canaries_cannot_even_fly_that_is_mailed_once_and_taken_back_once(
+def test_where_canaries_cannot_even_run_that_is_mailed_once_and_taken_back_once(
     world: World, monkeypatch: pytest.MonkeyPatch, subjects: Callable[[], list[str]]
 ) -> None:
     import imagesys_canary
     from imagesys_failures import Failure
 
-    away = Failure("fly[0]", "Database away", "http://airflow.example.test/0", kind="DatabaseUnavailable")
-    flown = Failure("fly[1]", "push of n1: away", "http://airflow.example.test/1", kind="CanaryFailed")
+    away = Failure("run[0]", "Database away", "http://airflow.example.test/0", kind="DatabaseUnavailable")
+    flown = Failure("run[1]", "push of n1: away", "http://airflow.example.test/1", kind="CanaryFailed")
     failures = [flown]
     monkeypatch.setattr(imagesys_canary, "failures_of", lambda *_: failures)  # Airflow's API server's answer
     since = len(world.sandbox.mail.files())
     imagesys_canary.tell_failed({"run_id": "scheduled__1"})  # it has told of itself
-    imagesys_canary.tell_flown({"run_id": "scheduled__1"})
+    imagesys_canary.tell_ran({"run_id": "scheduled__1"})
     assert subjects() == []
     failures.append(away)
     for number in (2, 3):
         imagesys_canary.tell_failed({"run_id": f"scheduled__{number}"})
     (mail,) = world.sandbox.mail.mails(since)
-    assert (str(mail["subject"]), mail["to"]) == ("[ImageSys] Canaries cannot fly", "ops@example.test")
+    assert (str(mail["subject"]), mail["to"]) == ("[ImageSys] Canaries cannot run", "ops@example.test")
     text = mail.get_body(("plain",)).get_content()
     assert "Database away\n    http://airflow.example.test/0" in text
     assert "push of n1" not in text
     assert "http://airflow.example.test/dags/imagesys_canary/runs/scheduled__2" in text
     failures.remove(away)
-    imagesys_canary.tell_failed({"run_id": "scheduled__4"})  # they fly, though one does not come through
-    imagesys_canary.tell_flown({"run_id": "scheduled__5"})
-    assert subjects()[1:] == ["[ImageSys] Canaries fly again"]
+    imagesys_canary.tell_failed({"run_id": "scheduled__4"})  # they run, though one does not come through
+    imagesys_canary.tell_ran({"run_id": "scheduled__5"})
+    assert subjects()[1:] == ["[ImageSys] Canaries run again"]
     failures.append(away)
     imagesys_canary.tell_failed({"run_id": "scheduled__6"})  # a second outage of the same day
-    assert subjects()[2:] == ["[ImageSys] Canaries cannot fly"]
+    assert subjects()[2:] == ["[ImageSys] Canaries cannot run"]
 
 
 def test_that_canaries_cannot_fly_is_told_later_where_the_mail_server_is_away_too(
@@ -144,7 +144,7 @@ def test_that_canaries_cannot_fly_is_told_later_where_the_mail_server_is_away_to
     import imagesys_canary
     from imagesys_failures import Failure
 
-    away = Failure("fly[0]", "Database away", "http://airflow.example.test/0", kind="DatabaseUnavailable")
+    away = Failure("run[0]", "Database away", "http://airflow.example.test/0", kind="DatabaseUnavailable")
     monkeypatch.setattr(imagesys_canary, "failures_of", lambda *_: [away])
     world.sandbox.mail.stop()
     try:
@@ -152,7 +152,7 @@ def test_that_canaries_cannot_fly_is_told_later_where_the_mail_server_is_away_to
     finally:
         world.sandbox.mail.start()
     imagesys_canary.tell_failed({"run_id": "scheduled__2"})
-    assert subjects() == ["[ImageSys] Canaries cannot fly"]
+    assert subjects() == ["[ImageSys] Canaries cannot run"]
 
 
 def test_what_a_canary_logs_from_the_level_on_is_mailed(world: World, subjects: Callable[[], list[str]]) -> None:
@@ -164,7 +164,7 @@ def test_what_a_canary_logs_from_the_level_on_is_mailed(world: World, subjects: 
         def work(self, job: Any) -> Any:
             logging.getLogger("imagesys_lib.canary").error("n2 is slow")
 
-    task = Talkative(task_id="fly", country="uk")
+    task = Talkative(task_id="run", country="uk")
     task.execute(context_of(task))
     assert subjects() == ["[ImageSys] UK canary logged messages"]
     assert world.rows(sa.text("SELECT * FROM lis_messages")) == []

@@ -92,10 +92,10 @@ def test_a_note_that_is_refused_or_cannot_be_sent_is_a_line_in_the_log(
     caplog.set_level("INFO")
     api.status = 403
     set_note("imagesys_uk", RUN_ID, "x")
-    assert "could not be written: 403" in caplog.text
+    assert "could not be written: user 'ops' may not write it (status 403)" in caplog.text
     monkeypatch.setenv("AIRFLOW_CONN_IMAGESYS_AIRFLOW_API", '{"host": "127.0.0.1", "port": 9, "password": "s3cret"}')
     set_note("imagesys_uk", RUN_ID, "x")
-    assert "could not be written: ConnectError" in caplog.text
+    assert "could not be written: 127.0.0.1:9 gives no answer (ConnectionError)" in caplog.text
     assert "s3cret" not in caplog.text
     monkeypatch.delenv("AIRFLOW_CONN_IMAGESYS_AIRFLOW_API")
     set_note("imagesys_uk", RUN_ID, "x")

@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.config import country_config
-from imagesys_lib.doctor import airflow_api, airflow_setup
+from imagesys_lib.doctor import airflow_setup
 from imagesys_lib.doctor.finding import Finding, attempt
 from include.sandbox import Sandbox
 
@@ -130,13 +130,13 @@ def test_a_connection_that_is_nowhere_and_one_that_is_airflows_own(quick: pytest
     finding = found(lambda: airflow_setup._connections(uk))
     assert (finding.ok, finding.detail) == (False, "Airflow has no connection etl_uk or etl, n2.")
     assert "airflow connections add" in finding.remedy
-    added = airflow_setup._call("connections", "add", "etl_uk", "--conn-type", "mysql", "--conn-host", "h")
+    added = airflow_setup.call("connections", "add", "etl_uk", "--conn-type", "mysql", "--conn-host", "h")
     assert added.returncode == 0, added.stderr
     try:
         finding = found(lambda: airflow_setup._connections(uk))
         assert finding.detail == "Airflow has no connection n2."
     finally:
-        airflow_setup._call("connections", "delete", "etl_uk")
+        airflow_setup.call("connections", "delete", "etl_uk")
 
 
 def test_a_default_time_zone_that_would_shift_the_days_of_a_backfill(airflow: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,10 @@ def test_a_default_time_zone_that_would_shift_the_days_of_a_backfill(airflow: py
 def test_an_airflow_that_does_not_answer(airflow: pytest.MonkeyPatch) -> None:
     airflow.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite:////nowhere/at/all.db")
     finding = found(airflow_setup._pools)
-    assert (finding.ok, finding.remedy) == (False, "set AIRFLOW_HOME as the scheduler has it.")
+    assert (finding.ok, finding.remedy) == (
+        False,
+        "set AIRFLOW_HOME as the scheduler has it, and look at `imagesys doctor`.",
+    )
 
 
 # The API that writes the runs' notes
@@ -177,8 +180,26 @@ class Api(BaseHTTPRequestHandler):
 
     def do_PATCH(self) -> None:
         assert self._read() == {"note": ""}
-        assert self.path == f"/api/v2/dags/imagesys_uk/dagRuns/{airflow_api._NO_RUN}?update_mask=note"
+        assert self.path == f"/api/v2/dags/imagesys_uk/dagRuns/{airflow_setup._NO_RUN}?update_mask=note"
         self._answer(404 if self.headers["Authorization"] == "Bearer ops" else 403, {})
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """A server that is not Airflow: it leads to one, or gives a page."""
+
+    status, body = 307, b""
+
+    def log_message(self, *_: object) -> None: ...
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.status)
+        if self.status == 307:
+            self.send_header("Location", f"http://127.0.0.1:{self.server.target}/auth/token")  # type: ignore[attr-defined]
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        with contextlib.suppress(OSError):  # it is not read to its end
+            self.wfile.write(self.body)
 
 
 @pytest.fixture
@@ -208,8 +229,22 @@ def test_the_login_for_notes_is_tried(airflow: pytest.MonkeyPatch, api_port: int
         assert remedy in bad.remedy
         assert password not in str(bad)
     away = ask_api(airflow, 9, "ops", "s3cret")
-    assert "127.0.0.1:9 gives no answer (ConnectionRefusedError): runs get no note" in away.detail
+    assert "127.0.0.1:9 gives no answer (ConnectionError): runs get no note" in away.detail
     assert away.remedy.startswith("correct host and port of connection imagesys_airflow_api")
+
+
+def test_a_host_for_notes_that_is_not_airflow_is_named_and_never_given_the_password_for_another(
+    quick: pytest.MonkeyPatch, api_port: int
+) -> None:
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        server.target = api_port  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        moved = ask_api(quick, server.server_port, "ops", "s3cret")
+        Elsewhere.status, Elsewhere.body = 200, b"<html>" + b" " * (4 << 20)
+        page = ask_api(quick, server.server_port, "ops", "s3cret")
+        server.shutdown()
+    assert "does not let user 'ops' in (status 307)" in moved.detail
+    assert "answers, but not as Airflow's API server: runs get no note" in page.detail
 
 
 def test_a_login_for_notes_that_airflow_keeps_itself_is_tried_too(quick: pytest.MonkeyPatch, api_port: int) -> None:
@@ -217,9 +252,9 @@ def test_a_login_for_notes_that_airflow_keeps_itself_is_tried_too(quick: pytest.
     none = found(lambda: airflow_setup._api(uk))
     assert none.detail == "no connection imagesys_airflow_api: runs get no note in the UI"
     own = ["--conn-type", "http", "--conn-host", "127.0.0.1", "--conn-port", str(api_port), "--conn-login", "ops"]
-    added = airflow_setup._call("connections", "add", "imagesys_airflow_api", *own, "--conn-password", "wr0ng")
+    added = airflow_setup.call("connections", "add", "imagesys_airflow_api", *own, "--conn-password", "wr0ng")
     assert added.returncode == 0, added.stderr
     try:
         assert "does not let user 'ops' in (status 401)" in found(lambda: airflow_setup._api(uk)).detail
     finally:
-        airflow_setup._call("connections", "delete", "imagesys_airflow_api")
+        airflow_setup.call("connections", "delete", "imagesys_airflow_api")

@@ -314,14 +314,14 @@ def test_a_run_that_waits_for_its_date_is_one_mail_named_by_status_and_report_un
     assert "Mark it failed: open the run" in text
     told = "UK: run imagesys_uk manual__1 was seen on 20"
     for command in ("status", "report"):
-        (line,) = [line for line in world.cli(command, "--country", "uk").out.splitlines() if line.startswith(told)]
+        (line,) = [line for line in world.cli(command, "uk").out.splitlines() if line.startswith(told)]
         assert line.endswith("until it is marked failed in Airflow, it holds the DAG's only slot")
 
     heal = StageOperator(task_id="heal", country="uk", stage="heal")
     context = context_of(heal)
     context["ti"].get_dr_count = count({f"{DAG_ID} manual__1": "failed"})
     heal.execute(context)
-    assert told not in world.cli("status", "--country", "uk").out
+    assert told not in world.cli("status", "uk").out
     assert len(sink.subjects()) == 1  # whoever has marked it knows
 
 

@@ -90,7 +90,7 @@ def test_a_repair_and_a_purge_that_refuse_are_mailed_without_any_setting(
     assert sink.subjects() == ["run of 2026-03-28 logged messages"]
     (text,) = sink.texts()
     assert "ERROR: UK n2: 3 images have extra files: none of these was deleted" in text
-    assert "imagesys repair --country uk --node n2 --delete-extra" in text
+    assert "imagesys repair uk --node n2 --delete-extra" in text
     assert "ERROR: UK: " in text
     assert "it looks half loaded" in text
     unusual = [line.partition(":")[0] for line in report(world.ctx, run).anomalies]

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib.canary import Flight, Leg, fly
-from imagesys_lib.canary.legs import Limit, fly_leg
+from imagesys_lib.canary import CanaryRun, Place, run_canary
+from imagesys_lib.canary.steps import Limit, run_steps
 from imagesys_lib.db.schema import lis_metrics
 from imagesys_lib.errors import EXIT_ENVIRONMENT, EXIT_WORK_LOST, CanaryFailed, CanaryWaits, Stopped
 from imagesys_lib.fetch import host_of
@@ -87,13 +87,13 @@ def images(world: World) -> dict[str, dict[str, str]]:
     }
 
 
-def legs(flight: Flight) -> dict[str, Leg]:
-    return {leg.place: leg for leg in flight.legs}
+def places(run: CanaryRun) -> dict[str, Place]:
+    return {place.name: place for place in run.places}
 
 
-def failed(flight: Flight) -> str:
+def failed(run: CanaryRun) -> str:
     with pytest.raises(CanaryFailed) as caught:
-        flight.check()
+        run.check()
     assert caught.value.exit_code == EXIT_WORK_LOST
     return str(caught.value)
 
@@ -102,42 +102,42 @@ def test_a_good_canary_reaches_every_node_and_disturbs_nothing(world: World, liv
     trees, rows = images(world), world.dump()
     with served(partial(Files, directory=world.root("n1"))) as url:
         world.reconfigure(node_urls={"n1": url})
-        flight = fly(world.ctx)
-    flight.check()
-    assert [(leg.place, list(leg.seconds), leg.fault) for leg in flight.legs] == [
+        run = run_canary(world.ctx)
+    run.check()
+    assert [(place.name, list(place.seconds), place.fault) for place in run.places] == [
         ("worker", ["fetch", "thumbnail"], ""),
         ("n1", [*NODE_STEPS, "http"], ""),
         ("n2", NODE_STEPS, ""),
         ("n3", NODE_STEPS, ""),
     ]
-    assert all(0 < seconds <= flight.seconds for leg in flight.legs for seconds in leg.seconds.values())
+    assert all(0 < seconds <= run.seconds for place in run.places for seconds in place.seconds.values())
     names = {tuple(str(path.relative_to(world.root(node))) for path in canaries(world, node)) for node in NODES}
     (name,) = names
-    assert name == tuple(f"canary/uk/0/0/0/{flight.stamp.zfill(37)}.{n}.jpg" for n in (1, 2))
+    assert name == tuple(f"canary/uk/0/0/0/{run.stamp.zfill(37)}.{n}.jpg" for n in (1, 2))
     assert images(world) == trees
     assert world.requests() == {"/canary.jpg": 1}
     assert not list(world.staging.glob("canary-*"))
-    kept = world.rows(sa.select(lis_metrics).where(lis_metrics.c.run_id == f"canary-{flight.stamp}"))
+    kept = world.rows(sa.select(lis_metrics).where(lis_metrics.c.run_id == f"canary-{run.stamp}"))
     figures = {row.name: row.value for row in kept}
-    assert figures["canary.ms"] == round(1000 * flight.seconds)
-    assert figures["canary.ms.n1.http"] == round(1000 * legs(flight)["n1"].seconds["http"])
+    assert figures["canary.ms"] == round(1000 * run.seconds)
+    assert figures["canary.ms.n1.http"] == round(1000 * places(run)["n1"].seconds["http"])
     assert figures["canary.failed"] == 0
     assert {**world.dump(), "lis_metrics": []} == {**rows, "lis_metrics": []}
 
 
-def test_each_flight_has_a_name_of_its_own_and_only_the_newest_stays(world: World) -> None:
-    first, second = fly(world.ctx), fly(world.ctx)
+def test_each_run_has_a_name_of_its_own_and_only_the_newest_stays(world: World) -> None:
+    first, second = run_canary(world.ctx), run_canary(world.ctx)
     second.check()
     assert first.stamp < second.stamp
     for node in NODES:
         assert [path.name for path in canaries(world, node)] == [f"{second.stamp.zfill(37)}.{n}.jpg" for n in (1, 2)]
 
 
-def test_two_at_once_fly_one_after_the_other(world: World) -> None:
-    flights = in_threads(*[partial(fly, world.context()) for _ in range(2)])
-    for flight in flights:
-        flight.check()
-    assert len({flight.stamp for flight in flights}) == 2
+def test_two_at_once_run_one_after_the_other(world: World) -> None:
+    runs = in_threads(*[partial(run_canary, world.context()) for _ in range(2)])
+    for run in runs:
+        run.check()
+    assert len({run.stamp for run in runs}) == 2
 
 
 def test_a_node_whose_bytes_change_after_the_push_is_named(world: World) -> None:
@@ -154,45 +154,45 @@ def test_a_node_whose_bytes_change_after_the_push_is_named(world: World) -> None
         return sums(self, *args)
 
     world.patch.setattr(NodeSession, "sums", altered)
-    told = failed(flight := fly(world.ctx))
+    told = failed(run := run_canary(world.ctx))
     assert "read of n2: canary/uk/0/0/0/" in told
-    assert f"{flight.stamp}.2.jpg has other bytes (SHA-1 " in told
+    assert f"{run.stamp}.2.jpg has other bytes (SHA-1 " in told
     assert "read of n3: " in told
-    assert f"{flight.stamp}.1.jpg is not there" in told
-    assert "Remedy: run `imagesys fs-check --country uk --node n2 --scrub 1000`" in told
+    assert f"{run.stamp}.1.jpg is not there" in told
+    assert "Remedy: run `imagesys fs-check uk --node n2 --scrub 1000`" in told
     assert "n1" not in told
     world.patch.setattr(NodeSession, "sums", sums)
-    fly(world.ctx).check()
+    run_canary(world.ctx).check()
 
 
 def test_a_node_that_is_away_is_named_and_keeps_no_other_from_being_seen(world: World) -> None:
     world.sandbox.nodes.stop_node("n2")
-    told = failed(flight := fly(world.ctx))
+    told = failed(run := run_canary(world.ctx))
     assert "push of n2: Node n2: unreachable" in told
     assert "Remedy: start sshd on n2" in told
-    assert {place: bool(leg.fault) for place, leg in legs(flight).items()} == {
+    assert {name: bool(place.fault) for name, place in places(run).items()} == {
         **dict.fromkeys(("worker", "n1", "n3"), False),
         "n2": True,
     }
-    assert list(legs(flight)["n3"].seconds) == NODE_STEPS
+    assert list(places(run)["n3"].seconds) == NODE_STEPS
 
 
-def test_a_site_that_is_too_slow_ends_the_flight_at_its_limit(world: World) -> None:
+def test_a_site_that_is_too_slow_ends_the_run_at_its_limit(world: World) -> None:
     configure(world, seconds=1)
     world.sandbox.website.set_delay(2500)
-    told = failed(flight := fly(world.ctx))
+    told = failed(run := run_canary(world.ctx))
     assert "fetch of worker: not done within the whole path's 1 s" in told
     assert "Remedy: ask for canary.url from the worker" in told
-    assert 1 <= flight.seconds < 2.3
+    assert 1 <= run.seconds < 2.3
     assert canaries(world, "n1") == []
 
 
 def test_a_photo_that_cannot_be_had_or_is_another_one_is_told(world: World) -> None:
     url = world.ctx.config.canary.url if world.ctx.config.canary else ""
     configure(world, url=url.replace("canary", "none"))
-    assert "fetch of worker: http_404" in failed(fly(world.ctx))
+    assert "fetch of worker: http_404" in failed(run_canary(world.ctx))
     configure(world, sha1="0" * 40)
-    told = failed(fly(world.ctx))
+    told = failed(run_canary(world.ctx))
     assert "not the known photo" in told
     assert "correct canary.sha1" in told
 
@@ -201,9 +201,9 @@ def test_while_its_host_is_left_alone_nothing_is_tried_and_nothing_is_called_a_f
     url = world.ctx.config.canary.url if world.ctx.config.canary else ""
     pause(world.ctx.shared, host_of(url), 3600, "http_429")
     with pytest.raises(
-        CanaryWaits, match=r"is left alone for now, for another 3[56][0-9]{2} s\. Remedy: none: it flies"
+        CanaryWaits, match=r"is left alone for now, for another 3[56][0-9]{2} s\. Remedy: none: it is tried again"
     ):
-        fly(world.ctx)
+        run_canary(world.ctx)
     assert sum(world.requests().values()) == 0
     assert canaries(world, "n1") == []
     assert world.rows(sa.select(lis_metrics)) == []
@@ -214,13 +214,13 @@ def test_while_its_host_is_left_alone_nothing_is_tried_and_nothing_is_called_a_f
 def test_a_host_that_answers_the_canary_itself_with_a_pause_has_failed_it(world: World) -> None:
     with photo_host() as host:
         configure(world, url=host.put("/busy.jpg", b"", status=503, headers={"Retry-After": "60"}))
-        assert "fetch of worker: http_503" in failed(fly(world.ctx))
+        assert "fetch of worker: http_503" in failed(run_canary(world.ctx))
         with pytest.raises(CanaryWaits):
-            fly(world.ctx)
+            run_canary(world.ctx)
 
 
 def test_what_a_web_server_gives_instead_is_found(world: World, tmp_path: Path) -> None:
-    fly(world.ctx).check()
+    run_canary(world.ctx).check()
     shutil.copytree(world.root("n1"), tmp_path / "stale")
     old = canaries(world, "n3")[0].read_bytes()
     with (
@@ -231,17 +231,17 @@ def test_what_a_web_server_gives_instead_is_found(world: World, tmp_path: Path) 
         to_peer = partial(Answers, 302, b"", f"{peer}/")
         with served(to_peer) as redirects:
             world.reconfigure(node_urls={"n1": stale, "n2": redirects, "n3": wrong})
-            told = failed(flight := fly(world.ctx))
+            told = failed(run := run_canary(world.ctx))
     assert "http of n1: http_404" in told
     assert "http of n2: redirect_loop" in told
-    assert f"http of n3: canary/uk/0/0/0/{flight.stamp.zfill(37)}.1.jpg has other bytes" in told
+    assert f"http of n3: canary/uk/0/0/0/{run.stamp.zfill(37)}.1.jpg has other bytes" in told
     assert (
         "Remedy: look at the web server of n1, at what stands before it, and whether node_urls names its root." in told
     )
 
 
 def test_what_a_killed_canary_leaves_the_next_one_sweeps(world: World) -> None:
-    fly(world.ctx).check()
+    run_canary(world.ctx).check()
     child = world.spawn("canary", "uk")
     wait_for(lambda: list(world.staging.glob("canary-uk/out/canary/uk/*/*/*/*.2.jpg")), "thumbnails of a canary")
     os.killpg(child.pid, signal.SIGKILL)
@@ -249,11 +249,11 @@ def test_what_a_killed_canary_leaves_the_next_one_sweeps(world: World) -> None:
     assert child.returncode == -signal.SIGKILL
     assert list(world.staging.glob("canary-uk"))
 
-    flight = fly(world.ctx)
-    flight.check()
+    run = run_canary(world.ctx)
+    run.check()
     assert not list(world.staging.glob("canary-uk"))
     for node in NODES:
-        assert [path.name for path in canaries(world, node)] == [f"{flight.stamp.zfill(37)}.{n}.jpg" for n in (1, 2)]
+        assert [path.name for path in canaries(world, node)] == [f"{run.stamp.zfill(37)}.{n}.jpg" for n in (1, 2)]
 
 
 def test_a_canary_that_is_told_to_stop_stops(world: World) -> None:
@@ -261,14 +261,14 @@ def test_a_canary_that_is_told_to_stop_stops(world: World) -> None:
     threading.Timer(0.5, world.ctx.stop.set).start()
     began = time.monotonic()
     with pytest.raises(Stopped):
-        fly(world.ctx)
+        run_canary(world.ctx)
     assert time.monotonic() - began < 2
     assert not list(world.staging.glob("canary-uk"))
 
 
 def test_no_check_scrub_repair_or_purge_takes_it_for_a_file_too_many(world: World, live: Entries) -> None:
     trees = images(world)
-    fly(world.ctx).check()
+    run_canary(world.ctx).check()
     there = {node: canaries(world, node) for node in NODES}
     world.reconfigure(check={"extra_grace_hours": 0})
     for node in NODES:
@@ -285,9 +285,9 @@ def test_no_check_scrub_repair_or_purge_takes_it_for_a_file_too_many(world: Worl
 
 
 def test_a_path_that_took_too_long_in_all_is_told_with_its_longest_step() -> None:
-    flight = Flight("uk", "1", 10, 10.4, (Leg("worker", {"fetch": 1.0}), Leg("n2", {"push": 8.5, "read": 0.5})))
+    run = CanaryRun("uk", "1", 10, 10.4, (Place("worker", {"fetch": 1.0}), Place("n2", {"push": 8.5, "read": 0.5})))
     with pytest.raises(CanaryFailed, match=r"it took 10\.4 s of at most 10, 8\.5 of them push of n2"):
-        flight.check()
+        run.check()
 
 
 def test_an_error_that_is_no_step_of_the_path_passes_through() -> None:
@@ -296,7 +296,7 @@ def test_an_error_that_is_no_step_of_the_path_passes_through() -> None:
             raise OSError("disk")
 
     with pytest.raises(OSError, match="disk"):
-        fly_leg("uk", "worker", Limit(threading.Event(), 5), work)
+        run_steps("uk", "worker", Limit(threading.Event(), 5), work)
 
 
 def test_the_command_shows_each_place_and_step(world: World) -> None:
@@ -306,7 +306,7 @@ def test_the_command_shows_each_place_and_step(world: World) -> None:
     world.sandbox.nodes.stop_node("n3")
     ran = world.cli("canary", "uk", "--json")
     assert ran.code == EXIT_WORK_LOST
-    assert [leg["place"] for leg in ran.json["legs"] if leg["fault"]] == ["n3"]
+    assert [place["name"] for place in ran.json["places"] if place["fault"]] == ["n3"]
     assert "push of n3: Node n3: unreachable" in ran.err
     ran = world.cli("canary", "de")
     assert ran.code == 2

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib.cli.stages import backfill_command
+from imagesys_lib.cli.backfill import backfill_command
 from imagesys_lib.db.schema import lis_live_images, lis_runs
 from imagesys_lib.db.upgrade import head_version
 from imagesys_lib.errors import UsageError
@@ -43,16 +44,47 @@ def test_the_script_runs_a_whole_day_and_explains_itself(world: World) -> None:
     assert "sync n3:" in ran.out
     url = next(url for url, entry in entries.items() if entry.local_day == "2026-03-28")
     h = lis_hash_for_url(url)
-    (found,) = script(world, "explain", url, "--country", "uk", "--json", "--no-nodes").json
+    (found,) = script(world, "explain", url, "uk", "--json", "--no-nodes").json
     assert (found["image_hash"], found["verdict"]) == (h, "Live.")
     assert script(world, "hash", url).out == h + "\n"
-    error = script(world, "explain", "http://nowhere/", "--country", "uk", code=2).err
+    error = script(world, "explain", "http://nowhere/", "uk", code=2).err
     assert error.startswith("Nothing is known of 'http://nowhere/' in uk. Remedy: check the spelling")
 
 
-def test_help_names_every_command(world: World) -> None:
+def test_help_names_every_command_in_its_group(world: World) -> None:
     text = script(world, "--help").out
     assert all(f" {command} " in text for command in COMMANDS)
+    groups = ("See how things stand", "Do a run's work by hand", "Do it again", "Check and repair nodes", "Keep house")
+    assert [group for group in groups if group not in text] == []
+
+
+def test_the_version_is_the_packages(world: World) -> None:
+    assert world.cli("--version").out == f"imagesys {importlib.metadata.version('imagesys')}\n"
+
+
+def test_a_shell_completes_commands_and_countries(world: World) -> None:
+    def completed(words: str) -> list[str]:
+        count = len(words.split(" ")) - 1
+        asked = {"_IMAGESYS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(count)}
+        for name, value in asked.items():
+            world.patch.setenv(name, value)
+        return script(world).out.split()
+
+    assert completed("imagesys sta") == ["status"]
+    assert "uk" in completed("imagesys status u")
+    world.configure(quorum=7)
+    assert completed("imagesys status u") == []  # a broken configuration prints nothing into somebody's line
+    for name in ("_IMAGESYS_COMPLETE", "COMP_WORDS", "COMP_CWORD"):
+        world.patch.delenv(name)
+
+
+def test_a_country_is_an_argument_everywhere(world: World) -> None:
+    """Only the call that the design names has it as an option, too."""
+    for command in sorted({*COMMANDS} - {"hash", "path", "db"}):
+        usage = world.cli(command, "--help").out
+        assert "COUNTRY" in usage.split("Options")[0], command
+        assert ("--country" in usage) == (command == "check"), command
+    assert "COUNTRY" in world.cli("db", "upgrade", "--help").out
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command != "db"])
@@ -81,10 +113,10 @@ def test_every_command_has_an_example(world: World, command: str) -> None:
         (["backfill", "uk", "2026-03-01", "9999-12-31"], "The day 9999-12-31 has not ended yet"),
         (["path", "nonsense"], "not an image hash"),
         (["check", "--country", "uk"], "Say --all"),
-        (["fs-check", "--country", "uk", "--part", "xyz"], "say a, a0 or 24-48"),
-        (["fs-check", "--country", "uk", "--part", "a", "--today"], "Say one of"),
+        (["fs-check", "uk", "--part", "xyz"], "say a, a0 or 24-48"),
+        (["fs-check", "uk", "--part", "a", "--today"], "Say one of"),
         (["classify", "0" * 40, "kitchen", "uk"], "is not live in uk"),
-        (["explain", "L-unknown", "--country", "uk"], "Nothing is known"),
+        (["explain", "L-unknown", "uk"], "Nothing is known"),
         (["backfill", "uk", "2026-03-02", "2026-03-01"], "before the first day"),
         (["backfill", "uk", "soon", "later"], "write days as YYYY-MM-DD"),
         (["backfill", "uk", "2026-03-01", "2026-03-02", "--reprocess-behavior", "all"], "none, failed or completed"),
@@ -98,7 +130,7 @@ def test_a_wrong_call_ends_with_2(world: World, arguments: list[str], part: str)
 
 def test_a_missing_connection_a_broken_one_and_bad_config_end_with_3_and_their_remedy(world: World) -> None:
     set_connection(world, "IMAGESYS_DB", password="wrong")
-    ran = world.cli("status", "--country", "uk")
+    ran = world.cli("status", "uk")
     assert (ran.code, "check the connection's login" in ran.err, "wrong" in ran.err) == (3, True, False)
     world.patch.setenv("AIRFLOW_CONN_IMAGESYS_DB", "{broken")
     ran = world.cli("plan", "uk")
@@ -123,7 +155,7 @@ def test_a_node_that_is_away_makes_sync_and_run_end_with_1_and_names_the_remedy(
     ran = world.cli("sync", "uk", "--json")
     assert ran.code == 1
     assert ran.json.keys() == set(NODES)
-    assert "start sshd on n2" in ran.json["n2"]
+    assert "start sshd on n2" in ran.json["n2"]["fault"]
     world.sandbox.nodes.start_node("n2")
     assert world.cli("sync", "uk", "--node", "n2").code == 0
     world.equal_trees()
@@ -165,21 +197,35 @@ def test_run_speaks_json(world: World) -> None:
     assert world.rows(sa.select(lis_runs))[0].run_id == ran.json["run_id"]
 
 
+def test_a_report_is_of_the_last_run_or_of_that_of_an_interval(world: World) -> None:
+    world.seed(3)
+    for day in ("2026-03-28", "2026-03-27"):
+        assert world.cli("run", "uk", "--interval", day).code == 0
+    days = {
+        asked: [run["day"] for run in world.cli("report", "uk", *asked, "--json").json]
+        for asked in ((), ("--interval", "2026-03-28"), ("--interval", "2026-03-01"))
+    }
+    assert list(days.values()) == [["2026-03-27"], ["2026-03-28"], []]
+    told = world.cli("report", "uk", "--interval", "2026-03-01")
+    assert (told.code, told.out) == (0, "UK: no run of that interval has ended yet\n")
+    assert world.cli("report", "uk", "--interval", "someday").code == 2
+
+
 def test_status_shows_how_a_country_stands(world: World, live: Entries) -> None:
-    (found,) = world.cli("status", "--country", "uk", "--json").json
+    (found,) = world.cli("status", "uk", "--json").json
     assert (found["live"], found["states"], found["last_run"]["state"]) == (40, {"live": 40}, "success")
     assert {node["backlog"] for node in found["nodes"].values()} == {0}
-    assert "40" in world.cli("status", "--country", "uk").out
+    assert "40" in world.cli("status", "uk").out
 
 
 def test_explain_tells_all_of_a_url_a_hash_and_a_listing(world: World, live: Entries) -> None:
     url, entry = next(iter(live.items()))
     h = lis_hash_for_url(url)
-    texts = [world.cli("explain", what, "--country", "uk").out for what in (url, h)]
+    texts = [world.cli("explain", what, "uk").out for what in (url, h)]
     assert texts[0] == texts[1]
     for part in ("UK: Live.", h, lis_path_for_hash(h), entry.listing_ids[0], "n3", f"{h[3:]}.2.jpg", "number 0 of run"):
         assert part in texts[0]
-    found = world.cli("explain", entry.listing_ids[0], "--country", "uk", "--no-nodes", "--json").json
+    found = world.cli("explain", entry.listing_ids[0], "uk", "--no-nodes", "--json").json
     listed = [lis_hash_for_url(one) for one, e in live.items() if entry.listing_ids[0] in e.listing_ids]
     assert sorted(one["image_hash"] for one in found) == sorted(listed)
 
@@ -189,7 +235,7 @@ def test_explain_tells_all_of_a_url_a_hash_and_a_listing(world: World, live: Ent
     )
     world.sql("DELETE FROM lis_live_images WHERE image_hash = :h", h=h)
     world.sandbox.nodes.stop_node("n3")
-    (row,) = world.cli("explain", url, "--country", "uk", "--json").json
+    (row,) = world.cli("explain", url, "uk", "--json").json
     facts = dict(row["facts"])
     assert row["verdict"] == "Not live: http_404; waits for new ETL data or `imagesys retry`."
     assert facts["state"] == "rejected: http_404 (The host answered with status 404.) gone"
@@ -213,21 +259,21 @@ def test_the_checks_end_with_1_where_something_differs(world: World, live: Entri
     assert world.cli("check", "--all", "--country", "uk").code == 0
     path = thumbnail_path("uk", lis_hash_for_url(next(iter(live))), 1)
     (world.root("n2") / path).unlink()
-    ran = world.cli("fs-check", "--country", "uk", "--node", "n2", "--verbose", "--json")
+    ran = world.cli("fs-check", "uk", "--node", "n2", "--verbose", "--json")
     assert ran.code == 1
     assert ran.json["uk n2"]["findings"] == {"acked_absent": 1}
     assert ran.json["uk n2"]["samples"] == {"acked_absent": [path.removeprefix("uk/")]}
     other = "0" if path[3] != "0" else "1"
-    ran = world.cli("fs-check", "--country", "uk", "--node", "n2", "--part", other, "--scrub", "10", "--json")
+    ran = world.cli("fs-check", "uk", "--node", "n2", "--part", other, "--scrub", "10", "--json")
     assert (ran.code, ran.json["uk n2"]["part"]) == (0, f"{other}0-{other}f")
     assert ran.json["uk n2 scrub"]["files"] in (9, 10)  # the one that is gone cannot be read
-    assert world.cli("fs-check", "--country", "uk", "--node", "n2", "--today").code == 1
-    assert world.cli("db-scan", "--country", "uk").code == 0
+    assert world.cli("fs-check", "uk", "--node", "n2", "--today").code == 1
+    assert world.cli("db-scan", "uk").code == 0
     world.sql("DELETE FROM lis_live_images LIMIT 2")
-    ran = world.cli("db-scan", "--country", "uk", "--json")
+    ran = world.cli("db-scan", "uk", "--json")
     assert (ran.code, ran.json) == (1, {"uk live table": {"findings": {"not_published": 2}, "ok": False}})
     world.sandbox.nodes.stop_node("n1")
-    ran = world.cli("fs-check", "--country", "uk", "--node", "n1")
+    ran = world.cli("fs-check", "uk", "--node", "n1")
     assert (ran.code, "start sshd on n1" in ran.out) == (1, True)
 
 
@@ -245,9 +291,15 @@ def test_purge_that_refuses_ends_with_1(world: World, live: Entries) -> None:
     assert "looks half loaded" in ran.out
 
 
-def test_db_upgrade_may_be_said_twice(world: World) -> None:
+def test_db_upgrade_may_be_said_twice_and_tried_without_a_change(world: World) -> None:
     newest = [(name, head_version(kind)) for name, kind in (("uk", "country"), ("shared", "shared"))]
-    assert world.cli("db", "upgrade", "--country", "uk").out.splitlines() == [
+    world.sql("DROP TABLE alembic_version")
+    assert world.cli("db", "upgrade", "uk", "--dry-run", "--json").json == {
+        f"imagesys_{name}": {"before": None if name == "uk" else version, "after": version} for name, version in newest
+    }
+    assert world.cli("db", "upgrade", "uk", "--dry-run").out.startswith("imagesys_uk: empty -> ")
+    assert world.cli("db", "upgrade", "uk").out.startswith("imagesys_uk: empty -> ")
+    assert world.cli("db", "upgrade", "uk").out.splitlines() == [
         f"imagesys_{name}: {version} -> {version}" for name, version in newest
     ]
 

@@ -145,7 +145,7 @@ def test_a_database_that_is_read_only_is_named_as_such(world: World) -> None:
         ("plan", "uk"),
         ("retry", "uk", "--reason", "connect"),
         ("heal", "uk"),
-        ("fs-check", "--country", "uk"),
+        ("fs-check", "uk"),
     ):
         with read_only(world):
             ran = world.cli(*command)
@@ -161,7 +161,7 @@ def test_a_schema_is_not_migrated_where_the_database_is_read_only(world: World) 
     world.sql("DELETE FROM alembic_version")
     try:
         with read_only(world):
-            ran = world.cli("db", "upgrade", "--country", "uk")
+            ran = world.cli("db", "upgrade", "uk")
     finally:
         world.sql("INSERT INTO alembic_version VALUES (:head)", head=head)
     assert ran.code == 3
@@ -174,7 +174,7 @@ def test_what_only_looks_works_on_a_database_that_is_read_only(world: World) -> 
     world.cli("run", "uk", "--interval", "2026-03-28")
     with read_only(world):
         for command in (("status",), ("report",), ("explain", url, "--no-nodes")):
-            ran = world.cli(*command, "--country", "uk")
+            ran = world.cli(*command, "uk")
             assert (ran.code, ran.err) == (0, "")
 
 

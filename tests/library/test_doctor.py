@@ -54,10 +54,10 @@ def global_settings(world: World, settings: Mapping[str, str]) -> Iterator[None]
 
 
 def test_the_doctor_finds_a_sound_installation_sound(patient: World) -> None:
-    ran = patient.cli("doctor", "--country", "uk", "--json")
+    ran = patient.cli("doctor", "uk", "--json")
     assert ran.code == 0
     assert {finding["check"] for finding in ran.json} == SOUND
-    assert "BAD" not in patient.cli("doctor", "--country", "uk").out
+    assert "BAD" not in patient.cli("doctor", "uk").out
 
 
 def test_the_doctor_names_a_remedy_for_everything_that_is_wrong(patient: World) -> None:
@@ -84,7 +84,7 @@ def test_the_doctor_names_a_remedy_for_everything_that_is_wrong(patient: World) 
     }
     assert found.keys() == remedies.keys()
     assert all(remedies[check] in detail for check, detail in found.items())
-    ran = patient.cli("doctor", "--country", "uk")
+    ran = patient.cli("doctor", "uk")
     assert ran.code == 3
     assert ran.out.count("BAD") == len(remedies)
     assert "wrong" not in ran.out
@@ -365,7 +365,7 @@ def test_mail_is_sent_on_request_and_only_then(patient: World) -> None:
     assert bad(patient) == {}
     assert len(mail.files()) == before
     patient.configure(alerts={"mail_to": ["one@example.test", "two@example.test"]})
-    ran = patient.cli("doctor", "--country", "uk", "--send-mail")
+    ran = patient.cli("doctor", "uk", "--send-mail")
     assert ran.code == 0
     assert "a message was sent to one@example.test, two@example.test" in ran.out
     sent = mail.mails(since=before)

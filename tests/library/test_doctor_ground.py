@@ -163,7 +163,7 @@ def test_a_mail_connection_that_is_missing(patient: World) -> None:
 def test_a_message_that_the_mail_server_refuses(patient: World) -> None:
     patient.configure(alerts={"mail_to": ["öps@example.test"]})  # this server takes no such address
     assert bad(patient) == {}
-    ran = patient.cli("doctor", "--country", "uk", "--send-mail", "--json")
+    ran = patient.cli("doctor", "uk", "--send-mail", "--json")
     assert ran.code == 3
     (refused,) = [finding for finding in ran.json if not finding["ok"]]
     assert refused["check"] == "mail"

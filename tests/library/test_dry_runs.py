@@ -60,7 +60,7 @@ def damaged(world: World, live: Entries) -> list[str]:
     paths = sorted(thumbnail_path("uk", lis_hash_for_url(url), n) for url in live for n in (1, 2))
     (world.root("n2") / paths[0]).unlink()
     flip(world.root("n2") / paths[9])
-    return ["fs-check", "--country", "uk", "--node", "n2", "--scrub", "100", "--json"]
+    return ["fs-check", "uk", "--node", "n2", "--scrub", "100", "--json"]
 
 
 def test_a_check_and_a_scrub_mark_nothing_and_keep_no_result(world: World, damaged: list[str]) -> None:
@@ -78,7 +78,7 @@ def test_both_checks_at_once_keep_no_result_either(world: World, damaged: list[s
     before = everything(world)
     ran = world.cli("check", "--all", "--country", "uk", "--dry-run", "--json")
     assert (ran.code, ran.json["uk live table"]["findings"]) == (1, {"not_published": 1})
-    scanned = world.cli("db-scan", "--country", "uk", "--dry-run", "--json").json
+    scanned = world.cli("db-scan", "uk", "--dry-run", "--json").json
     assert scanned["uk live table"] == ran.json["uk live table"]
     assert everything(world) == before
 

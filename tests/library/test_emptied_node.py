@@ -252,9 +252,9 @@ def test_an_emptied_node_says_so_and_what_to_do(world: World, live: Entries, cap
     sync(world.ctx, "n2")
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "UK n2: it was emptied or replaced" in warning
-    assert "imagesys fs-check --country uk --node n2" in warning
-    assert world.cli("fs-check", "--country", "uk", "--node", "n2").code == 1
-    assert world.cli("repair", "--country", "uk", "--node", "n2").code == 0
+    assert "imagesys fs-check uk --node n2" in warning
+    assert world.cli("fs-check", "uk", "--node", "n2").code == 1
+    assert world.cli("repair", "uk", "--node", "n2").code == 0
     assert is_ready(world, "n2")
     assert_equal_nodes(world)
 

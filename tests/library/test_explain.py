@@ -10,7 +10,7 @@ import pytest
 from imagesys_lib import claims, node_records, runs
 from imagesys_lib.explain import Explanation, explain
 from imagesys_lib.explain.screen import several
-from imagesys_lib.explain.verdicts import MARKS, Closed, NodeVerdict, OnNode, Standing, Work, judge_image, judge_node
+from imagesys_lib.explain.verdicts import MARKS, Closed, ImageFacts, NodeVerdict, OnNode, Work, judge_image, judge_node
 from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
 from imagesys_lib.hosts.store import pause
 from imagesys_lib.stages.download import download
@@ -79,54 +79,56 @@ WORK = Work(17, "r", "running", "w", "12:00")
 @pytest.mark.parametrize(
     ("image", "text"),
     [
-        (Standing(State.LIVE, True), "Live."),
+        (ImageFacts(State.LIVE, True), "Live."),
         (
-            Standing(State.LIVE, True, reason="http_404"),
+            ImageFacts(State.LIVE, True, reason="http_404"),
             "Live as it was made before: to make it again failed (http_404); `imagesys retry` queues it.",
         ),
-        (Standing(State.LIVE, False), "State live without a live row: run `imagesys db-scan`."),
+        (ImageFacts(State.LIVE, False), "State live without a live row: run `imagesys db-scan`."),
         (
-            Standing(State.RESERVED, True, work=WORK),
+            ImageFacts(State.RESERVED, True, work=WORK),
             "Live as it was made before; being made again. In batch 17 of r, to be fetched: held by w until 12:00 UTC.",
         ),
-        (Standing(State.NEW, False), "Not fetched yet: the next run takes it."),
+        (ImageFacts(State.NEW, False), "Not fetched yet: the next run takes it."),
         (
-            Standing(State.NEW, False, due=False, next_attempt_at="noon", closed=(Closed("data source 7", 600),)),
+            ImageFacts(State.NEW, False, due=False, next_attempt_at="noon", closed=(Closed("data source 7", 600),)),
             f"Not fetched yet: given back, taken again from noon UTC. {Closed('data source 7', 600)}.",
         ),
         (
-            Standing(State.RESERVED, False, work=dataclasses.replace(WORK, holder=None)),
+            ImageFacts(State.RESERVED, False, work=dataclasses.replace(WORK, holder=None)),
             "In batch 17 of r, to be fetched: nobody is at it now. Clear its task if it has failed.",
         ),
         (
-            Standing(State.RESERVED, False, work=Work(17, "r", None)),
+            ImageFacts(State.RESERVED, False, work=Work(17, "r", None)),
             "In batch 17 of r, to be fetched: nobody is at it and the run is gone; the next heal frees it.",
         ),
-        (Standing(State.RESERVED, False), "In no batch, to be fetched: the next heal frees it."),
+        (ImageFacts(State.RESERVED, False), "In no batch, to be fetched: the next heal frees it."),
         (
-            Standing(State.THUMBNAILED, False, nodes=1, quorum=2),
+            ImageFacts(State.THUMBNAILED, False, nodes=1, quorum=2),
             "Made; waits for a quorum: 1 of the 2 nodes hold it that must.",
         ),
         (
-            Standing(State.THUMBNAILED, False, nodes=2, quorum=2),
+            ImageFacts(State.THUMBNAILED, False, nodes=2, quorum=2),
             "Made, and 2 nodes hold it: the next publish makes it live.",
         ),
         (
-            Standing(State.FAILED, False, reason="dns", next_attempt_at="noon", closed=(Closed("host h", 60, False),)),
+            ImageFacts(
+                State.FAILED, False, reason="dns", next_attempt_at="noon", closed=(Closed("host h", 60, False),)
+            ),
             "Not live: dns; tried again from noon UTC. host h is left alone for another 1 min: it asked for a pause.",
         ),
         (
-            Standing(State.QUARANTINED, False, reason="poison"),
+            ImageFacts(State.QUARANTINED, False, reason="poison"),
             "Not live: poison; set aside until somebody releases it.",
         ),
         (
-            Standing(State.PURGED, False, desired=Desired.PRESENT, detail="unlisted", next_attempt_at="noon"),
+            ImageFacts(State.PURGED, False, desired=Desired.PRESENT, detail="unlisted", next_attempt_at="noon"),
             "Off the site (unlisted); its files leave the nodes from noon UTC, unless it is listed again.",
         ),
-        (Standing(State.PURGED, False), "Purged: comes back when a listing shows it again."),
+        (ImageFacts(State.PURGED, False), "Purged: comes back when a listing shows it again."),
     ],
 )
-def test_an_image_is_judged_by_what_it_waits_for(image: Standing, text: str) -> None:
+def test_an_image_is_judged_by_what_it_waits_for(image: ImageFacts, text: str) -> None:
     assert judge_image(image) == text
 
 
@@ -219,7 +221,7 @@ def test_each_answer_fits_one_screen(world: World, live: Entries) -> None:
 
 
 def script_lines(world: World, what: str) -> list[str]:
-    ran = world.cli("explain", what, "--country", "uk")
+    ran = world.cli("explain", what, "uk")
     assert ran.code == 0, ran.err
     return ran.out.splitlines()
 
@@ -258,7 +260,7 @@ def test_a_listing_of_fifty_photos_with_a_node_down_fits_one_screen(world: World
     assert f"and {50 - len(shown)} more images, {50 - len(shown)} of them live: --json tells all" in told
     assert len([line for line in told if "n2, 50 images: Node n2: unreachable" in line]) == 1
     assert "Remedy: start sshd on n2" in " ".join(line.strip() for line in told)
-    assert len(world.cli("explain", "big", "--country", "uk", "--json").json) == 50
+    assert len(world.cli("explain", "big", "uk", "--json").json) == 50
     assert len(script_lines(world, min(live))) <= 40
 
 

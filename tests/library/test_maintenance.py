@@ -190,7 +190,7 @@ def test_nobody_misses_a_batch_that_has_gone(world: World, live: Entries) -> Non
     assert {row.batch_id for row in world.images().values()} == {batch_id}
 
     assert f"{batch_id}, which is no more" in world.cli("explain", url).out
-    assert world.cli("status", "--country", "uk", "--json").code == 0
+    assert world.cli("status", "uk", "--json").code == 0
     assert heal(world.ctx).batches == 0
     assert publish(world.ctx) == 0
     for command in ("download", "thumbnail"):
@@ -320,7 +320,7 @@ def test_the_command_prunes_logs_and_rows_and_a_dry_run_nothing(world: World, li
     old.write_text("x")
     os.utime(old, (0, 0))
     aged(world, "node_checks", 91)
-    command = ("maintenance", "--country", "uk", "--logs", str(tmp_path), "--json")
+    command = ("maintenance", "uk", "--logs", str(tmp_path), "--json")
     told = world.cli(*command, "--dry-run")
     assert told.code == 0, told.err
     assert old.exists()
@@ -351,7 +351,7 @@ def test_airflow_is_asked_where_its_logs_are(world: World, tmp_path: Path) -> No
         file.parent.mkdir(parents=True)
         file.write_text("x")
         os.utime(file, (0, 0))
-    done = world.cli("maintenance", "--country", "uk", "--dry-run", "--json")
+    done = world.cli("maintenance", "uk", "--dry-run", "--json")
     assert done.code == 0, done.err
     assert done.json["logs"]["files"] == 2
 

@@ -59,7 +59,7 @@ def test_a_killed_refill_writes_nothing_more(world: World, live: Entries) -> Non
     remove_below(world.root("n2"))
     check(world.ctx, "n2")
     world.configure(transfer={"bandwidth_kbps": 10})
-    child = world.spawn("repair", "--country", "uk", "--node", "n2")
+    child = world.spawn("repair", "uk", "--node", "n2")
     wait_for(lambda: len(world.tree("n2")) > 5 and receivers(world, "n2"), "a refill under way")
     kill_alone(child)
     wait_for(lambda: not receivers(world, "n2"), "the node's rsync to end", 10)

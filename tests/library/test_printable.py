@@ -70,16 +70,16 @@ def test_no_command_prints_or_logs_a_strangers_words_raw(patient: World, tmp_pat
     with evil_node(world, "n1"):
         for call in (
             ("run", "uk", "--interval", "2026-03-28", "--verbose"),
-            ("status", "--country", "uk"),
-            ("report", "--country", "uk"),
+            ("status", "uk"),
+            ("report", "uk"),
             ("retry", "uk", "--reason", "bad_url"),
             ("retry", "uk", "--reason", EVIL),
             ("sync", "uk", "--node", "n1", "--verbose"),
-            ("fs-check", "--country", "uk", "--verbose"),
-            ("repair", "--country", "uk", "--verbose"),
-            ("doctor", "--country", "uk"),
-            ("explain", listing, "--country", "uk"),
-            *(("explain", url, "--country", "uk") for url in urls),
+            ("fs-check", "uk", "--verbose"),
+            ("repair", "uk", "--verbose"),
+            ("doctor", "uk"),
+            ("explain", listing, "uk"),
+            *(("explain", url, "uk") for url in urls),
             ("explain", EVIL),
             ("path", EVIL),
             ("classify", EVIL, EVIL),
@@ -102,7 +102,7 @@ def test_json_keeps_what_is_there(world: World):
     url = f"http://127.0.0.11:9/{EVIL}.jpg"
     world.put("L", url)
     world.cli("ingest", "uk", "--interval", "2026-03-28")
-    ran = world.cli("explain", url, "--country", "uk", "--no-nodes", "--json")
+    ran = world.cli("explain", url, "uk", "--no-nodes", "--json")
     assert_harmless(ran.out)
     (found,) = ran.json
     assert found["image_hash"] == lis_hash_for_url(url)
@@ -113,7 +113,7 @@ def test_names_in_brackets_and_colons_are_no_markup(world: World):
     url = "http://127.0.0.11:9/[red]:heart:[link=http://evil.example]x[/link].jpg"
     world.put("L", url)
     world.cli("ingest", "uk", "--interval", "2026-03-28")
-    shown = world.cli("explain", url, "--country", "uk", "--no-nodes").out
+    shown = world.cli("explain", url, "uk", "--no-nodes").out
     assert url in re.sub(r"[\s\u2500-\u257f]", "", shown)
 
 

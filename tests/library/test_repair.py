@@ -205,7 +205,7 @@ def test_what_no_node_has_is_made_again_but_never_very_many_at_once(world: World
     world.reconfigure(check={"extra_cap_images": 0})
     refused = repair(world.ctx, "n1")
     assert (refused.requeued, refused.waiting) == (0, images)
-    assert "imagesys repair --country uk --node n1 --make-again" in refused.refused
+    assert "imagesys repair uk --node n1 --make-again" in refused.refused
     assert len(world.live()) == 40
     assert repair(world.ctx, "n1", make_again=True).requeued == images
     assert len(world.live()) == 40 - images
@@ -229,17 +229,17 @@ def test_many_extra_files_are_not_deleted_before_somebody_has_said_so(world: Wor
         os.utime(extra[-1], (time.time() - 48 * 3600,) * 2)
     (world.root("n2") / paths[0]).unlink()
     world.configure(check={"extra_cap_images": 0, "extra_cap_percent": 5})  # of 40: two
-    assert world.cli("fs-check", "--country", "uk", "--node", "n2", "--json").json["uk n2"]["findings"] == {
+    assert world.cli("fs-check", "uk", "--node", "n2", "--json").json["uk n2"]["findings"] == {
         "extra": 3,
         "acked_absent": 1,
     }
-    command = ["repair", "--country", "uk", "--node", "n2", "--json"]
+    command = ["repair", "uk", "--node", "n2", "--json"]
     ran = world.cli(*command)
     assert ran.code == 1
     told = ran.json["uk n2"]
     assert (told["restored"], told["deleted"], told["ok"]) == (1, 0, False)
     assert "3 images have extra files" in told["refused"]
-    assert "imagesys repair --country uk --node n2 --delete-extra" in told["refused"]
+    assert "imagesys repair uk --node n2 --delete-extra" in told["refused"]
     assert all(file.exists() for file in extra)
     assert world.cli(*command, "--delete-extra", "--dry-run").json["uk n2"]["deleted"] == 3
     assert all(file.exists() for file in extra)
@@ -253,12 +253,12 @@ def test_by_hand_every_node_is_repaired_and_one_that_is_away_named(world: World,
         (world.root(name) / paths[0]).unlink()
         mark(world, name, paths[0])
     world.sandbox.nodes.stop_node("n2")
-    ran = world.cli("repair", "--country", "uk")
+    ran = world.cli("repair", "uk")
     assert ran.code == 1
     assert "start sshd on n2" in ran.out
     assert "'restored': 1" in ran.out
     world.sandbox.nodes.start_node("n2")
-    assert world.cli("repair", "--country", "uk").code == 0
+    assert world.cli("repair", "uk").code == 0
     assert_equal_nodes(world)
 
 
@@ -307,7 +307,7 @@ def test_a_rehearsed_repair_says_what_the_repair_then_does_and_changes_nothing(w
 def refill(world: World) -> subprocess.Popen[str]:
     """Start a refill of n2, in many small groups and slowly, as a process of its own."""
     code = SMALL_GROUPS + "from imagesys_lib import cli; cli.main()"
-    return world.spawn("repair", "--country", "uk", "--node", "n2", program=(sys.executable, "-c", code))
+    return world.spawn("repair", "uk", "--node", "n2", program=(sys.executable, "-c", code))
 
 
 def test_a_refill_killed_in_the_middle_goes_on_where_it_was(world: World, live: Entries) -> None:

@@ -102,7 +102,7 @@ def test_a_worker_whose_clock_is_ahead_spares_new_files_all_the_same(
 ) -> None:
     extra = stray(world, "n1", thumbnail_path("uk", hashes[0], 9)[3:], 1)
     clock = {"LD_PRELOAD": str(shim), "WRONG_CLOCK": str(2 * 86400)}
-    command = [CONSOLE_SCRIPT, "fs-check", "--country", "uk", "--node", "n1", "--json"]
+    command = [CONSOLE_SCRIPT, "fs-check", "uk", "--node", "n1", "--json"]
     ran = subprocess.run(
         command, env=world.child_environment() | clock, capture_output=True, text=True, timeout=120, check=False
     )

@@ -176,7 +176,7 @@ def test_a_loss_that_was_mended_by_other_hands_is_gone_when_the_report_alone_is_
 
 def test_the_last_run_is_read_as_its_report_left_it_and_silence_is_marked(world: World) -> None:
     assert last_run(world.ctx) is None
-    assert world.cli("report", "--country", "uk").out == "UK: no run has ended yet\n"
+    assert world.cli("report", "uk").out == "UK: no run has ended yet\n"
     world.seed(4)
     summary = world.pipeline(world.run())
     time.sleep(0.01)
@@ -187,8 +187,8 @@ def test_the_last_run_is_read_as_its_report_left_it_and_silence_is_marked(world:
     assert found is not None
     assert (found.day, found.state, found.lost, found.unusual) == ("2026-03-28", "success", [], [])
     assert found.summary == summary
-    assert world.cli("report", "--country", "uk").out == render(summary) + "\n"
-    assert world.cli("report", "--country", "uk", "--json").json[0]["summary"]["images"] == summary.images
+    assert world.cli("report", "uk").out == render(summary) + "\n"
+    assert world.cli("report", "uk", "--json").json[0]["summary"]["images"] == summary.images
 
     world.sql("UPDATE lis_runs SET finished_at = TIMESTAMPADD(HOUR, -40, finished_at)")
     silent = last_run(world.ctx)
@@ -325,7 +325,7 @@ def test_a_run_that_broke_off_is_told_with_its_error(world: World) -> None:
     found = last_run(world.ctx)
     assert found is not None
     assert (found.summary, found.lost) == (None, [f"run {run.run_id} broke off: the ETL is away"])
-    assert world.cli("report", "--country", "uk").out == f"UK: run {run.run_id} broke off: the ETL is away\n"
+    assert world.cli("report", "uk").out == f"UK: run {run.run_id} broke off: the ETL is away\n"
 
 
 def test_nodes_alone_are_to_blame_only_where_nothing_else_was_lost() -> None:

@@ -113,10 +113,10 @@ def test_a_repair_that_refuses_or_waits_is_unusual_until_it_has_done_it(
         "repair of n2",
     ]
     assert "UNUSUAL:\n  - repair of n1: 1 images wait" in render(summary)
-    assert "`imagesys fs-check --country uk --node n2 --verbose`" in summary.anomalies[1]
+    assert "`imagesys fs-check uk --node n2 --verbose`" in summary.anomalies[1]
     told = [record for record in caplog.records if record.levelname == "ERROR"]
     assert [record.name for record in told] == ["imagesys_lib.stages.repair"]
-    assert "imagesys repair --country uk --node n2 --delete-extra" in told[0].getMessage()
+    assert "imagesys repair uk --node n2 --delete-extra" in told[0].getMessage()
 
     world.sandbox.nodes.start_node("n3")
     for node in ("n1", "n2"):

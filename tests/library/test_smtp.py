@@ -149,7 +149,7 @@ def test_the_newest_mail_says_who_is_refused_and_doctor_and_status_name_them(wor
     assert outbox.refusals(world.ctx.db) == {}
     write(world.ctx.db, lambda s: outbox.put(s, Message("one", "Intro.", ())))
     assert outbox.deliver(world.ctx.db, lambda _: {B: "550 no such user", "gone@x.test": "550 no"}) == 0
-    assert world.cli("status", "--country", "uk").out.splitlines()[-2:] == [
+    assert world.cli("status", "uk").out.splitlines()[-2:] == [
         f"UK: mail to {B} refused: 550 no such user",
         "UK: mail to gone@x.test refused: 550 no",
     ]

@@ -1,4 +1,4 @@
-"""The canary under the real scheduler: flown by the schedule, and one mail where a node does not hold it."""
+"""The canary under the real scheduler: run by the schedule, and one mail where a node does not hold it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox, pytest.mark.long]
 DAG_ID = "imagesys_canary"
 
 
-def test_the_schedule_flies_it_and_a_node_that_is_down_is_mailed_once(live: Live) -> None:
+def test_the_schedule_runs_it_and_a_node_that_is_down_is_mailed_once(live: Live) -> None:
     since = len(live.sandbox.mail.files())
     live.api.wait_for_dag(DAG_ID, 120)
     live.sandbox.nodes.stop_node("n2")

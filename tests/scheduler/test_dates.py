@@ -58,11 +58,11 @@ def test_a_run_that_waits_for_a_date_in_the_future_is_named_with_the_way_out_whi
         assert f"it waits until {date} 00:00 UTC and holds the only slot" in text
         assert "Mark it failed" in text
     for command in ("status", "report"):
-        told = live.command(command, "--country", "br").stdout
+        told = live.command(command, "br").stdout
         assert told.count("until it is marked failed in Airflow, it holds the DAG's only slot") == 2
 
     for run_id in ("by-api", "by-cli"):
         live.api.call("PATCH", f"dags/{DAG_ID}/dagRuns/{run_id}", {"state": "failed"})
     live.api.call("POST", f"dags/{DAG_ID}/dagRuns", {"logical_date": None, "dag_run_id": "next"})
     assert live.api.wait_for_run(DAG_ID, "next")["state"] == "success"
-    assert "marked failed" not in live.command("status", "--country", "br").stdout
+    assert "marked failed" not in live.command("status", "br").stdout

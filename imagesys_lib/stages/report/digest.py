@@ -10,7 +10,7 @@ from imagesys_lib import runs
 from imagesys_lib.alerts.incidents import waits
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, database_now
-from imagesys_lib.intervals import UTC
+from imagesys_lib.intervals import UTC, Interval
 from imagesys_lib.stages.report.summary import Summary, kept
 
 _SILENT_HOURS = 36
@@ -35,9 +35,9 @@ class LastRun:
     summary: Summary | None
 
 
-def last_run(ctx: Context) -> LastRun | None:
-    """Read it; None if no run has ended yet."""
-    row = runs.latest_ended(ctx.db)
+def last_run(ctx: Context, interval: Interval | None = None) -> LastRun | None:
+    """Read the last run that has ended, or the last one of an interval; None if there is none."""
+    row = runs.latest_ended(ctx.db, interval)
     return None if row is None else _ended(ctx, row)
 
 

@@ -38,7 +38,7 @@ def losses(summary: Summary, ingested: bool, failed_tasks: Sequence[str]) -> lis
         elif node.let_go and summary.kind != Kind.BACKFILL.value:  # which repairs nothing
             found.append(
                 f"Node {name} lacks {node.let_go} images that were let go while it was behind. Remedy: clear repair of "
-                f"{name}, or `imagesys repair --country {summary.country} --node {name}`."
+                f"{name}, or `imagesys repair {summary.country} --node {name}`."
             )
     for task in failed_tasks:
         if task.partition("[")[0] not in _JUDGED:
@@ -78,7 +78,7 @@ def nodes_alone(summary: Summary, ingested: bool, failed_tasks: Sequence[str]) -
 
 def _undone(country: str, node: str, repaired: Mapping[str, int]) -> list[str]:
     """Return what a repair has left undone, and how to go on."""
-    on, found = f"--country {country} --node {node}", []
+    on, found = f"{country} --node {node}", []
     if refused := repaired.get("refused", 0):
         found.append(
             f"repair of {node} left {refused} images alone: too many at once have files that nothing wants, or are on "

@@ -1,4 +1,4 @@
-"""A canary's flight in legs, one on the worker and one to each node, each of steps that are timed and can fail."""
+"""A canary run: at the worker and at each node, steps that are timed and can fail."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from imagesys_lib.nodes import NodeFault
 from imagesys_lib.reasons import ImageFault
 
 WORKER = "worker"
-"""The leg before any node: to fetch the photo and make its thumbnails."""
+"""The place of the first steps: to fetch the photo and make its thumbnails."""
 
 Step = Callable[[str], AbstractContextManager[None]]
-"""Times the block that is a leg's step of that name."""
+"""Times the block that is the step of that name."""
 
 _REMEDIES = {
     "fetch": "ask for canary.url from the worker: its host, our network, a proxy or the resolver is at fault; "
@@ -24,7 +24,7 @@ _REMEDIES = {
     "thumbnail": "the photo is a good one: look at the worker's load and memory, and at what was installed there last.",
     "push": "look at the load and network of {place}.",
     "sweep": "look at the load and network of {place}.",
-    "read": "run `imagesys fs-check --country {country} --node {place} --scrub 1000`: its disk may be failing.",
+    "read": "run `imagesys fs-check {country} --node {place} --scrub 1000`: its disk may be failing.",
     "http": "look at the web server of {place}, at what stands before it, and whether node_urls names its root.",
 }
 
@@ -42,7 +42,7 @@ class Limit(threading.Event):
 
     @property
     def passed(self) -> float:
-        """Seconds since the flight began."""
+        """Seconds since the canary run began."""
         return time.monotonic() - self._began
 
     def is_set(self) -> bool:
@@ -56,62 +56,64 @@ class Limit(threading.Event):
 
 
 @dataclass(frozen=True)
-class Leg:
+class Place:
     """What was seen at one place: the seconds of each step, in order, and the fault of the last one, if it has one."""
 
-    place: str
+    name: str
     seconds: dict[str, float]
     fault: str = ""
     remedy: str = ""
 
+    def __str__(self) -> str:
+        return ", ".join(f"{step} {seconds:.2f} s" for step, seconds in self.seconds.items())
+
 
 @dataclass(frozen=True)
-class Flight:
-    """A whole flight. ``stamp`` is its time in UTC and the name of its files; ``seconds`` it took, of ``limit``."""
+class CanaryRun:
+    """A whole run. ``stamp`` is its time in UTC and the name of its files; ``seconds`` it took, of ``limit``."""
 
     country: str
     stamp: str
     limit: float
     seconds: float
-    legs: tuple[Leg, ...]
+    places: tuple[Place, ...]
 
     def check(self) -> None:
         """Raise CanaryFailed, naming each node, step and remedy, unless all is well."""
-        bad = [leg for leg in self.legs if leg.fault]
-        faults, remedies = [leg.fault for leg in bad], [leg.remedy for leg in bad]
-        if not bad and self.seconds > self.limit:
-            steps = [(seconds, step, leg.place) for leg in self.legs for step, seconds in leg.seconds.items()]
-            seconds, step, place = max(steps)
-            faults = [
-                f"it took {self.seconds:.1f} s of at most {self.limit:g}, {seconds:.1f} of them {step} of {place}"
-            ]
-            remedies = [_REMEDIES[step].format(place=place, country=self.country)]
+        faults = [place.fault for place in self.places if place.fault]
+        remedies = [place.remedy for place in self.places if place.fault]
+        if not faults and self.seconds > self.limit:
+            steps = [(seconds, step, place.name) for place in self.places for step, seconds in place.seconds.items()]
+            seconds, step, name = max(steps)
+            faults = [f"it took {self.seconds:.1f} s of at most {self.limit:g}, {seconds:.1f} of them {step} of {name}"]
+            remedies = [_REMEDIES[step].format(place=name, country=self.country)]
         if faults:
             remedy = " ".join(dict.fromkeys(remedies))
             raise CanaryFailed(f"{self.country.upper()} canary {self.stamp}: {'; '.join(faults)}.", remedy=remedy)
 
 
-def fly_leg(country: str, place: str, limit: Limit, work: Callable[[Step], None]) -> Leg:
-    """Do the steps of ``work`` up to the first that fails. Raises Stopped if told to stop."""
-    seconds: dict[str, float] = {}
+def run_steps(country: str, place: str, limit: Limit, work: Callable[[Step], None]) -> Place:
+    """Do the steps of ``work`` at one place, up to the first that fails. Raises Stopped if told to stop."""
+    done: dict[str, float] = {}
 
     @contextmanager
     def step(name: str) -> Iterator[None]:
-        began, seconds[name] = time.monotonic(), 0.0
+        began, done[name] = time.monotonic(), 0.0
         try:
             yield
         finally:
-            seconds[name] = round(time.monotonic() - began, 3)
+            done[name] = round(time.monotonic() - began, 3)
 
     try:
         work(step)
     except (Wrong, ImageFault, NodeFault, Stopped) as error:
         if limit.stop.is_set():
             raise Stopped from None
-        name = list(seconds)[-1]
-        told = f"not done within the whole path's {limit.seconds:g} s" if isinstance(error, Stopped) else str(error)
-        remedy = _REMEDIES[name].format(place=place, country=country)
+        name = list(done)[-1]
+        what, remedy = str(error), _REMEDIES[name].format(place=place, country=country)
+        if isinstance(error, Stopped):
+            what = f"not done within the whole path's {limit.seconds:g} s"
         if isinstance(error, NodeFault):
-            told, remedy = error.message, error.remedy
-        return Leg(place, seconds, f"{name} of {place}: {told}", remedy)
-    return Leg(place, seconds)
+            what, remedy = error.message, error.remedy
+        return Place(place, done, f"{name} of {place}: {what}", remedy)
+    return Place(place, done)

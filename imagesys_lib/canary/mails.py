@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imagesys_lib.alerts import incidents, outbox
-from imagesys_lib.alerts.incidents import Kind, Over
+from imagesys_lib.alerts.incidents import Kind
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Session, write
@@ -11,8 +11,8 @@ from imagesys_lib.db.engine import Session, write
 _SUBJECT = "the canary"
 
 
-def tell_failed(ctx: Context, trouble: str, link: str) -> None:
-    """Put the mail about a failed flight into the outbox, unless the flight before it failed too."""
+def notify_failed(ctx: Context, trouble: str, link: str) -> None:
+    """Put the mail about a failed run into the outbox, unless the run before it failed too."""
     run = "The run"
     message = Message(
         subject=f"[ImageSys] {ctx.country.upper()} canary failed",
@@ -31,21 +31,14 @@ def tell_failed(ctx: Context, trouble: str, link: str) -> None:
     write(ctx.db, work)
 
 
-def tell_well(ctx: Context) -> None:
-    """Put the mail that takes a failure back into the outbox, if one was told."""
+def notify_recovered(ctx: Context) -> None:
+    """Put the mail that the canary comes through again into the outbox, if a failure was mailed."""
 
     def work(session: Session) -> None:
         over = incidents.end(session, Kind.CANARY, _SUBJECT)
         if over:
-            outbox.put(session, _well(ctx.country, over))
+            subject = f"[ImageSys] {ctx.country.upper()} canary comes through again"
+            intro = f"The known photo has come through the whole path to every node. It had failed since {over.since}."
+            outbox.put(session, Message(subject, intro, ()))
 
     write(ctx.db, work)
-
-
-def _well(country: str, over: Over) -> Message:
-    return Message(
-        subject=f"[ImageSys] {country.upper()} canary comes through again",
-        intro=f"The known photo has come through the whole path to every node. It had failed since {over.since}.",
-        sections=(),
-        links={},
-    )
