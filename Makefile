@@ -45,7 +45,7 @@ lint: setup ## Format, lint, types, and who may import whom
 	@.local/venv/bin/lint-imports --no-cache | tail -n 3
 	@.local/venv/bin/codespell
 	@.local/venv/bin/deptry . 2>&1 | tail -n 20
-	@$(PYTHON_LOCAL) -m imagesys_lib.reasons | diff -u docs/reasons.md - || { echo "docs/reasons.md is stale: make docs"; exit 1; }
+	@$(PYTHON_LOCAL) -m scripts.docs --check
 
 hooks: setup ## Let git call the formatter and the checks before each commit
 	@.local/venv/bin/pre-commit install
@@ -71,8 +71,9 @@ bench-nodes: setup ## Measure push, check and refill of nodes with a million fil
 bench-ops: setup ## Measure heal, plan and report on tables of up to three million images (options in BENCH="--rounds 3")
 	@$(PYTHON_LOCAL) -m benchmarks.ops_scale $(BENCH)
 
-docs: setup ## Make the pages that are made from code
-	@$(PYTHON_LOCAL) -m imagesys_lib.reasons > docs/reasons.md
+docs: ## Make the pages that are made from code, and the diagram
+	@scripts/bootstrap.sh docs
+	@$(PYTHON_LOCAL) -m scripts.docs
 
 LOCK := .local/tools/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url
 

@@ -13,7 +13,7 @@ python=${PYTHON:-python3}
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=no
 root=
-purpose=${1:-run} # `tests` also brings what only tests need, `browser` what the browser tests, `bench` what `make bench-images`
+purpose=${1:-run} # `tests` also brings what only tests need, `browser` what the browser tests, `docs` graphviz, `bench` what `make bench-images`
 
 say() { printf 'bootstrap: %s\n' "$*"; }
 
@@ -55,6 +55,9 @@ missing_packages() {
     fi
     if [ "$purpose" = browser ]; then
         has chromium || echo "chromium fonts-liberation"
+    fi
+    if [ "$purpose" = docs ]; then
+        has dot || echo graphviz
     fi
     if [ "$purpose" = bench ]; then
         has nginx || echo nginx
