@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Our own modules are found from here.
 unexport PYTHONSAFEPATH
 
-.PHONY: help setup demo down test test-all screenshots soak lint format bench bench-images bench-airflow bench-nodes bench-ops docs lock compose-check
+.PHONY: help setup demo down test test-all screenshots soak lint hooks format bench bench-images bench-airflow bench-nodes bench-ops docs lock compose-check
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,7 +43,12 @@ lint: setup ## Format, lint, types, and who may import whom
 	@.local/venv/bin/ruff check --quiet .
 	@.local/venv/bin/mypy
 	@.local/venv/bin/lint-imports --no-cache | tail -n 3
-	@$(PYTHON_LOCAL) -m imagesys_lib.reasons | diff -u docs/reasons.md - || { echo "docs/reasons.md is stale: make docs"; exit 1; }
+	@.local/venv/bin/codespell
+	@.local/venv/bin/deptry . 2>&1 | tail -n 20
+	@$(PYTHON_LOCAL) -m scripts.docs --check
+
+hooks: setup ## Let git call the formatter and the checks before each commit
+	@.local/venv/bin/pre-commit install
 
 format: setup ## Put the code into form
 	@.local/venv/bin/ruff format --quiet .
@@ -66,14 +71,16 @@ bench-nodes: setup ## Measure push, check and refill of nodes with a million fil
 bench-ops: setup ## Measure heal, plan and report on tables of up to three million images (options in BENCH="--rounds 3")
 	@$(PYTHON_LOCAL) -m benchmarks.ops_scale $(BENCH)
 
-docs: setup ## Make the pages that are made from code
-	@$(PYTHON_LOCAL) -m imagesys_lib.reasons > docs/reasons.md
+docs: ## Make the pages that are made from code, and the diagram
+	@scripts/bootstrap.sh docs
+	@$(PYTHON_LOCAL) -m scripts.docs
 
-lock: setup ## Resolve requirements.txt anew
-	@.local/tools/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
-		requirements.txt -o requirements.lock
-	@.local/tools/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
-		--constraints requirements.lock tests/browser/requirements.txt -o tests/browser/requirements.lock
+LOCK := .local/tools/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url
+
+lock: setup ## Resolve the dependencies of pyproject.toml anew (UPGRADE=--upgrade: to their newest versions)
+	@$(LOCK) $(UPGRADE) pyproject.toml --extra airflow --extra dev --extra bench -o requirements-dev.lock
+	@$(LOCK) --constraints requirements-dev.lock pyproject.toml --extra airflow -o requirements.lock
+	@$(LOCK) --constraints requirements-dev.lock tests/browser/requirements.txt -o tests/browser/requirements.lock
 
 compose-check: ## Check docker-compose.yml
 	@scripts/bootstrap.sh tests

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes this machine able to run ImageSys: the system packages that are missing, then .local/venv as requirements.lock
+# Makes this machine able to run ImageSys: the system packages that are missing, then .local/venv as requirements-dev.lock
 # says. It needs git, make, curl and a Python 3.10+ with pip or venv; it says nothing when there is nothing to do, and it
 # never starts a system service.
 set -eu
@@ -7,13 +7,13 @@ set -eu
 project=$(cd "$(dirname "$0")/.." && pwd)
 tools=$project/.local/tools
 venv=$project/.local/venv
-lock=$project/requirements.lock
+lock=$project/requirements-dev.lock
 browser_lock=$project/tests/browser/requirements.lock
 python=${PYTHON:-python3}
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=no
 root=
-purpose=${1:-run} # `tests` also brings what only tests need, `browser` what the browser tests, `bench` what `make bench-images`
+purpose=${1:-run} # `tests` also brings what only tests need, `browser` what the browser tests, `docs` graphviz, `bench` what `make bench-images`
 
 say() { printf 'bootstrap: %s\n' "$*"; }
 
@@ -55,6 +55,9 @@ missing_packages() {
     fi
     if [ "$purpose" = browser ]; then
         has chromium || echo "chromium fonts-liberation"
+    fi
+    if [ "$purpose" = docs ]; then
+        has dot || echo graphviz
     fi
     if [ "$purpose" = bench ]; then
         has nginx || echo nginx
@@ -165,7 +168,7 @@ uv_run() {
 
 # Stamps are written last: what a crash interrupted is done again.
 sync_venv() {
-    [ -f "$lock" ] || fail "there is no $lock: restore it from git (git checkout requirements.lock)."
+    [ -f "$lock" ] || fail "there is no $lock: restore it from git (git checkout requirements-dev.lock)."
     wanted="$(sha256sum <"$lock") $("$python" --version)"
     stamp=$venv/.requirements.stamp
     if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return; fi

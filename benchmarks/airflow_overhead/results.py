@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
@@ -230,12 +231,8 @@ def save(folder: Path, name: str, grids: Sequence[Grid], data: object) -> Path:
     return report
 
 
-def save_chart(folder: Path, results: Results) -> Path | None:
-    """Draw both lines, where matplotlib is at hand."""
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - not a requirement
-    except ImportError:
-        return None
+def save_chart(folder: Path, results: Results) -> Path:
+    """Draw both lines."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel="images of the day", ylabel="seconds of wall time", title="A daily run")
     for name, line in results.lines().items():

@@ -19,7 +19,7 @@ from benchmarks.common import report
 from benchmarks.common.outcome import Part
 
 from . import cpu, end_to_end, fidelity, leanness, memory
-from .pinning import ensure_venv, pin
+from .pinning import pin
 from .settings import BASE, HERE, PARTS, Options
 
 _TITLE = "Image benchmark"
@@ -82,8 +82,7 @@ def _options() -> tuple[Options, bool]:
 
 
 def _charts() -> list[Path]:
-    python = ensure_venv(BASE / "charts-venv", HERE / "requirements-charts.txt")
-    command = [python, HERE / "charts.py", BASE / "results.json", BASE]
+    command = [sys.executable, HERE / "charts.py", BASE / "results.json", BASE]
     result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return [Path(line) for line in result.stdout.splitlines()]
 
