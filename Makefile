@@ -1,4 +1,7 @@
 # Everything a developer or a new user does. Each target installs what it needs first; all it makes lies in .local/.
+SHELL := /bin/bash
+# A pipe fails with whatever fails in it.
+.SHELLFLAGS := -o pipefail -c
 PYTHON_LOCAL := .local/venv/bin/python
 SANDBOX := $(PYTHON_LOCAL) -m include.sandbox
 
@@ -44,7 +47,7 @@ lint: setup ## Format, lint, types, and who may import whom
 	@.local/venv/bin/mypy
 	@.local/venv/bin/lint-imports --no-cache | tail -n 3
 	@.local/venv/bin/codespell
-	@.local/venv/bin/deptry . 2>&1 | tail -n 20
+	@.local/venv/bin/deptry --no-ansi . 2>&1 | tail -n 20
 	@$(PYTHON_LOCAL) -m scripts.docs --check
 
 hooks: setup ## Let git call the formatter and the checks before each commit
