@@ -98,7 +98,7 @@ def test_a_canary_whose_host_is_left_alone_is_skipped_and_neither_told_nor_taken
 
 @pytest.fixture
 def subjects(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[str]]:
-    """Subjects of the mails since the test began; marks and mails that wait are its own."""
+    """Subjects of the mails since the test began; stamps of direct mails are its own."""
     import imagesys_mail
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
@@ -117,12 +117,12 @@ def test_where_canaries_cannot_even_fly_that_is_mailed_once_and_taken_back_once(
     failures = [flown]
     monkeypatch.setattr(imagesys_canary, "failures_of", lambda *_: failures)  # Airflow's API server's answer
     since = len(world.sandbox.mail.files())
-    imagesys_canary.tell_failed({"run_id": "scheduled__1"})  # it has told of itself
-    imagesys_canary.tell_flown({"run_id": "scheduled__1"})
+    imagesys_canary.notify_failure({"run_id": "scheduled__1"})  # it has told of itself
+    imagesys_canary.notify_recovery({"run_id": "scheduled__1"})
     assert subjects() == []
     failures.append(away)
     for number in (2, 3):
-        imagesys_canary.tell_failed({"run_id": f"scheduled__{number}"})
+        imagesys_canary.notify_failure({"run_id": f"scheduled__{number}"})
     (mail,) = world.sandbox.mail.mails(since)
     assert (str(mail["subject"]), mail["to"]) == ("[ImageSys] Canaries cannot fly", "ops@example.test")
     text = mail.get_body(("plain",)).get_content()
@@ -130,11 +130,11 @@ def test_where_canaries_cannot_even_fly_that_is_mailed_once_and_taken_back_once(
     assert "push of n1" not in text
     assert "http://airflow.example.test/dags/imagesys_canary/runs/scheduled__2" in text
     failures.remove(away)
-    imagesys_canary.tell_failed({"run_id": "scheduled__4"})  # they fly, though one does not come through
-    imagesys_canary.tell_flown({"run_id": "scheduled__5"})
+    imagesys_canary.notify_failure({"run_id": "scheduled__4"})  # they fly, though one does not come through
+    imagesys_canary.notify_recovery({"run_id": "scheduled__5"})
     assert subjects()[1:] == ["[ImageSys] Canaries fly again"]
     failures.append(away)
-    imagesys_canary.tell_failed({"run_id": "scheduled__6"})  # a second outage of the same day
+    imagesys_canary.notify_failure({"run_id": "scheduled__6"})  # a second outage of the same day
     assert subjects()[2:] == ["[ImageSys] Canaries cannot fly"]
 
 
@@ -148,10 +148,10 @@ def test_that_canaries_cannot_fly_is_told_later_where_the_mail_server_is_away_to
     monkeypatch.setattr(imagesys_canary, "failures_of", lambda *_: [away])
     world.sandbox.mail.stop()
     try:
-        imagesys_canary.tell_failed({"run_id": "scheduled__1"})
+        imagesys_canary.notify_failure({"run_id": "scheduled__1"})
     finally:
         world.sandbox.mail.start()
-    imagesys_canary.tell_failed({"run_id": "scheduled__2"})
+    imagesys_canary.notify_failure({"run_id": "scheduled__2"})
     assert subjects() == ["[ImageSys] Canaries cannot fly"]
 
 
