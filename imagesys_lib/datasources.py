@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib.alerts import incidents, outbox
+from imagesys_lib.alerts import incidents
+from imagesys_lib.alerts.incidents import Kind, Resolved
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.breaker import PROBES, Standing, source_trips
 from imagesys_lib.config import Breaker
@@ -101,7 +103,7 @@ def _note(
     probes: bool,
     decides: bool,
 ) -> float:
-    c = lis_datasources.c
+    c, subject = lis_datasources.c, f"data source {datasource_id}"
     first = insert(lis_datasources).values(datasource_id=datasource_id, first_seen_at=NOW, last_seen_at=NOW)
     session.execute(first.on_duplicate_key_update(datasource_id=c.datasource_id))
     over = c.window_at.is_(None) | (c.window_at < from_now(-round(settings.window_hours * 3600)))
@@ -118,15 +120,13 @@ def _note(
         opened = Standing(trips=row.trips).tripped(settings)
         empty = {"attempts": 0, "failures": 0, "window_at": None}
         session.execute(own.values(trips=opened.trips, not_before=from_now(round(opened.wait)), **empty))
-        if incidents.begin(session, incidents.Kind.SOURCE, f"data source {datasource_id}"):
-            outbox.put(session, _opened(country, datasource_id, attempts, failures, settings))
+        message = _opened(country, datasource_id, attempts, failures, settings)
+        incidents.open_incident(session, Kind.SOURCE, subject, message)
         return opened.wait
     if decides and row.trips and failures * 100 < settings.source_percent * attempts:
         log.info("data source %d works again: its breaker is closed", datasource_id)
         counted |= {"trips": 0, "not_before": None}
-        incident = incidents.end(session, incidents.Kind.SOURCE, f"data source {datasource_id}")
-        if incident:
-            outbox.put(session, _closed(country, datasource_id, incident))
+        incidents.resolve(session, Kind.SOURCE, subject, partial(_closed, country, datasource_id))
     session.execute(own.values(counted))
     return 0.0
 
@@ -148,9 +148,9 @@ def _opened(country: str, datasource_id: int, attempts: int, failures: int, sett
     )
 
 
-def _closed(country: str, datasource_id: int, incident: incidents.Over) -> Message:
+def _closed(country: str, datasource_id: int, resolved: Resolved) -> Message:
     return Message(
         subject=f"[ImageSys] {country.upper()} data source {datasource_id} works again",
-        intro=f"Data source {datasource_id} ({country.upper()}) was left alone since {incident.since}; it works again.",
+        intro=f"Data source {datasource_id} ({country.upper()}) was left alone since {resolved.since}; it works again.",
         sections=(("What to do", ("Nothing: what has failed meanwhile is tried again at its time.",)),),
     )

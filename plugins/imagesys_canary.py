@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from importlib import import_module
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
 from imagesys_failures import failures_of, run_id_of, run_url
-from imagesys_logged import mail_heard
-from imagesys_mail import SERVICE_LAPSES_HOURS, post, send_once, take_back
+from imagesys_mail import notify, notify_all, notify_service
 from imagesys_operators import CountryOperator, Job
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
-from imagesys_lib.alerts.gathered import Heard
+from imagesys_lib.alerts.incidents import Kind, Resolved, open_incident, resolve
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, load_config
-from imagesys_lib.context import Context
 from imagesys_lib.errors import CanaryFailed, CanaryWaits
 
 if TYPE_CHECKING:
@@ -26,13 +24,14 @@ if TYPE_CHECKING:
 
 DAG_ID = "imagesys_canary"
 _HOURLY = "41 * * * *"
-_CANNOT_RUN = "canaries cannot run"
+_ONE, _ALL = "the canary", "canaries"
 
 
 class CanaryOperator(CountryOperator):
     """Runs one country's canary."""
 
     needs_preflight = False
+    logs_as = "canary"
 
     @property
     def instance_name(self) -> str:
@@ -42,63 +41,77 @@ class CanaryOperator(CountryOperator):
     def work(self, job: Job) -> Any:
         """See :func:`imagesys_lib.canary.run_canary`. Raises CanaryFailed naming node, step and remedy.
 
-        A canary that waits for its host has neither failed nor come through: an open incident stays open.
+        A canary that waits for its host has neither failed nor come through: its incident stays as it is.
         """
-        canary = import_module("imagesys_lib.canary")
+        from imagesys_lib import canary  # noqa: PLC0415 - the DAG processor needs none of it
+
         try:
             done = canary.run_canary(job.ctx)
             done.check()
         except CanaryWaits as waits:
             raise AirflowSkipException(str(waits)) from None
         except CanaryFailed as failed:
-            canary.notify_failed(job.ctx, str(failed), run_url(DAG_ID, job.run.run_id))
-            post(job.ctx)
+            message = _failed(job, failed)
+            notify(job.ctx, partial(open_incident, kind=Kind.CANARY, subject=_ONE, message=message), message)
             raise
-        canary.notify_recovered(job.ctx)
-        post(job.ctx)
+        notify(job.ctx, partial(resolve, kind=Kind.CANARY, subject=_ONE, message=partial(_recovered, job.ctx.country)))
         return {"seconds": done.seconds} | {place.name: place.seconds for place in done.places}
 
-    def tell(self, ctx: Context, context: TaskContext, heard: Heard) -> None:
-        """Mail what was logged at once: no other task of the run is this country's."""
-        mail_heard(ctx, context, "canary", heard)
+
+def _failed(job: Job, failed: CanaryFailed) -> Message:
+    run = "The run"
+    return Message(
+        subject=f"[ImageSys] {job.ctx.country.upper()} canary failed",
+        intro=(
+            "A known photo did not come through the whole path, or took too long. Images of the website may be next. "
+            "It is tried again each hour; a mail tells when it comes through."
+        ),
+        sections=(("What was seen", tuple(str(failed).splitlines())), ("Where", (run,))),
+        links={run: run_url(DAG_ID, job.run.run_id)},
+    )
 
 
-def tell_failed(context: TaskContext) -> None:
+def _recovered(country: str, over: Resolved) -> Message:
+    intro = f"The known photo has come through the whole path to every node. It had failed since {over.since}."
+    return Message(f"[ImageSys] {country.upper()} canary comes through again", intro, ())
+
+
+def notify_failure(context: TaskContext) -> None:
     """Mail, once until they run again, that canaries could not run for want of a database, say.
 
-    Runs in the DAG processor, as does :func:`tell_ran`.
+    Runs in the DAG processor, as does :func:`notify_recovery`.
     """
     run_id = run_id_of(context)
     failures = [each for each in failures_of(DAG_ID, run_id, ["run"]) if each.kind != CanaryFailed.__name__]
     if not failures:
-        tell_ran(context)  # each canary that was run has mailed for itself
+        notify_recovery(context)  # each canary that was run has an incident of its own
         return
-    told = {failure.message: failure.log_url for failure in failures}
+    seen = {failure.message: failure.log_url for failure in failures}
     message = Message(
         subject="[ImageSys] Canaries cannot run",
         intro=(
             "Whether photos come through the whole path is not known: a database or a worker is away. They are tried "
             "again each hour; a mail tells when they run."
         ),
-        sections=(("What was seen", tuple(told)), ("Run", (run_id,))),
-        links={**told, run_id: run_url(DAG_ID, run_id)},
+        sections=(("What was seen", tuple(seen)), ("Run", (run_id,))),
+        links={**seen, run_id: run_url(DAG_ID, run_id)},
     )
-    send_once(_CANNOT_RUN, message, _with_canary(), lapses_hours=SERVICE_LAPSES_HOURS)
+    notify_service(_ALL, message, _with_canary())
 
 
-def tell_ran(context: TaskContext) -> None:
-    """Mail that canaries run again, whether they come through or not, if it was mailed that they could not."""
+def notify_recovery(context: TaskContext) -> None:
+    """Resolve that: all canaries were run, whether they came through or not."""
     run_id = run_id_of(context)
 
-    def message(since: str) -> Message:
+    def message(over: Resolved) -> Message:
         return Message(
             subject="[ImageSys] Canaries run again",
-            intro=f"They could not since {since}. Of one that has not come through a mail of its own tells.",
+            intro=f"They could not since {over.since}. Of one that has not come through a mail of its own tells.",
             sections=(("Run", (run_id,)),),
             links={run_id: run_url(DAG_ID, run_id)},
         )
 
-    take_back(_CANNOT_RUN, message, _with_canary())
+    notify_all(lambda session: resolve(session, Kind.SERVICE, _ALL, message, _with_canary()))
 
 
 def _with_canary() -> list[str]:
@@ -120,8 +133,8 @@ def build_canary(configs: Iterable[CountryConfig]) -> DAG:
         max_active_runs=1,
         tags=["imagesys", "canary"],
         default_args=default_args(known[0].owner),
-        on_failure_callback=tell_failed,
-        on_success_callback=tell_ran,
+        on_failure_callback=notify_failure,
+        on_success_callback=notify_recovery,
     ) as dag:
         CanaryOperator.partial(
             task_id="run",

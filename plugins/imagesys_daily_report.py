@@ -6,16 +6,19 @@ import datetime as dt
 import html
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, BaseOperator
 from imagesys_connections import airflow_connection
 from imagesys_failures import run_url
-from imagesys_mail import mail_failed_run, mail_good_run, send
+from imagesys_mail import notify_all, notify_failed_run, notify_good_run
 from imagesys_pipeline import START_DATE, default_args, manual_section
 from imagesys_reconcile import close_ended
 
+from imagesys_lib.alerts import outbox
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.context import open_context
@@ -74,16 +77,15 @@ class DailyReportOperator(BaseOperator):
         found: dict[str, LastRun | None] = {}
         silent: dict[str, str] = {}
         for country in self.countries:
-            ctx = open_context(country, resolver=airflow_connection)
-            try:
-                close_ended(ctx, context["ti"])
-                found[country] = newest_run(ctx)
-            except ImageSysError as error:
-                silent[country] = str(error)
-            finally:
-                ctx.close()
+            with closing(open_context(country, resolver=airflow_connection)) as ctx:
+                try:
+                    close_ended(ctx, context["ti"])
+                    found[country] = newest_run(ctx)
+                except ImageSysError as error:
+                    silent[country] = str(error)
         message = digest_mail(found, silent)
-        send(message, self.countries)
+        put = partial(outbox.put, message=message, countries=self.countries)
+        notify_all(put, message, self.countries)
         log.info(message.text())
 
 
@@ -120,21 +122,13 @@ def digest_mail(found: dict[str, LastRun | None], silent: dict[str, str]) -> Tab
 def _row(country: str, run: LastRun | None) -> tuple[str, ...]:
     if run is None:
         return (country.upper(), "never", *[""] * (len(COLUMNS) - 2))
-    summary = run.summary
-    if summary is None:
-        blank = [""] * (len(COLUMNS) - 5)
-        return (country.upper(), run.day, run.state, *blank, str(len(run.lost) or ""), str(len(run.unusual) or ""))
-    counts = (summary.images, *(summary.states.get(state, 0) for state in _OUTCOMES))
-    behind = ", ".join(_behind(name, node) for name, node in summary.nodes.items() if node.backlog)
-    return (
-        country.upper(),
-        run.day,
-        run.state,
-        *(f"{count:,}" for count in counts),
-        behind,
-        str(len(run.lost) or ""),
-        str(len(run.unusual) or ""),
-    )
+    cells = [""] * (len(COLUMNS) - 5)
+    if summary := run.summary:
+        counts = (summary.images, *(summary.states.get(state, 0) for state in _OUTCOMES))
+        behind = ", ".join(_behind(name, node) for name, node in summary.nodes.items() if node.backlog)
+        cells = [*(f"{count:,}" for count in counts), behind]
+    marks = (str(len(lines) or "") for lines in (run.lost, run.unusual))
+    return (country.upper(), run.day, run.state, *cells, *marks)
 
 
 def _behind(name: str, node: NodeState) -> str:
@@ -142,15 +136,15 @@ def _behind(name: str, node: NodeState) -> str:
     return f"{name} {node.backlog:,}{hours}"
 
 
-def tell_failed(context: TaskContext) -> None:
-    """Tell all countries' people, once until it works again, that there was no report; runs in the DAG processor."""
-    told = "There was no mail over all countries; nothing else waits. Read the failed task's log, mend it and clear it."
-    mail_failed_run(context, DAG_ID, "Daily report", told)
+def notify_failure(context: TaskContext) -> None:
+    """Notify all countries' people, once until it works again, that there was no report; runs in the DAG processor."""
+    intro = "There was no mail over all countries; nothing else waits. Read the failed task's log, and clear it."
+    notify_failed_run(context, DAG_ID, "Daily report", intro)
 
 
-def tell_well(context: TaskContext) -> None:  # noqa: ARG001 - what Airflow gives
-    """Take that back."""
-    mail_good_run(DAG_ID, "Daily report")
+def notify_recovery(context: TaskContext) -> None:  # noqa: ARG001 - what Airflow gives
+    """Resolve that."""
+    notify_good_run(DAG_ID, "Daily report")
 
 
 def build_daily_report(configs: Iterable[CountryConfig]) -> DAG | None:
@@ -168,8 +162,8 @@ def build_daily_report(configs: Iterable[CountryConfig]) -> DAG | None:
         max_active_runs=1,
         tags=["imagesys", "daily"],
         default_args=default_args(wanting[0].owner),
-        on_failure_callback=tell_failed,
-        on_success_callback=tell_well,
+        on_failure_callback=notify_failure,
+        on_success_callback=notify_recovery,
     ) as dag:
         DailyReportOperator(
             task_id="mail",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from importlib import import_module
 
 import sqlalchemy as sa
 from imagesys_failures import Failure
@@ -25,7 +24,7 @@ from imagesys_lib.runs import Kind, naive_utc
 def facts_of(country: str, key: str, since: dt.datetime, row: Row | None) -> RunFacts:
     """Return what mails say of a run that has ended well, from its row.
 
-    One without a row, such as a weekly check, was on the day before it was told of.
+    One without a row, such as a weekly check, was on the day before its incident opened.
     """
     dag_id, _, run_id = key.partition(" ")
     plain = {"run_id": run_id, "state": "success", "run_type": run_id.partition("__")[0]}
@@ -45,7 +44,8 @@ def with_cause(session: Session, facts: RunFacts, failures: Sequence[Failure]) -
     row = next(_rows(session, [facts.run.run_id]), None)
     if facts.is_check or facts.run.kind is not Kind.SCHEDULED or not verdicts or row is None:
         return facts
-    report = import_module("imagesys_lib.stages.report")  # every task reads its DAG, and few runs fail
+    from imagesys_lib.stages import report  # noqa: PLC0415 - every task reads its DAG, and few runs fail
+
     summary = report.kept(row)
     if summary is None:
         return facts
@@ -58,22 +58,22 @@ def with_cause(session: Session, facts: RunFacts, failures: Sequence[Failure]) -
 
 
 def caught_up_with(session: Session, facts: RunFacts) -> dict[str, str]:
-    """Return the scheduled runs of earlier days that are told of and that this good one has caught up with, by day.
+    """Return earlier scheduled runs that incidents wait for and that this good one has caught up with, by day.
 
     It has what they left of batches, nodes, purges and checks, and reads on from the last completed ingest. Rows of the
     ETL that nobody has read for all that keep such a run's alert open.
     """
     if facts.run.kind is not Kind.SCHEDULED:
         return {}
-    told = {key: since for key, since in incidents.waited_for(session).items() if key != facts.key}
-    ids = {key: run_id for key in told for dag_id, _, run_id in [key.partition(" ")] if dag_id == facts.dag_id}
+    awaited = {key: since for key, since in incidents.awaited_runs(session).items() if key != facts.key}
+    ids = {key: run_id for key in awaited for dag_id, _, run_id in [key.partition(" ")] if dag_id == facts.dag_id}
     rows: dict[str, Row] = {}
     if not facts.is_check:
         rows = {row.run_id: row for row in _rows(session, [facts.run.run_id, *ids.values()])}
         own = rows.get(facts.run.run_id)
         if own is None or own.state != "success":
             return {}  # marked by hand: no report has seen it
-    others = [facts_of(facts.config.country, key, told[key], rows.get(run_id)) for key, run_id in ids.items()]
+    others = [facts_of(facts.config.country, key, awaited[key], rows.get(run_id)) for key, run_id in ids.items()]
     return {
         other.key: other.day
         for other in others
@@ -91,7 +91,7 @@ def _rows(session: Session, run_ids: Collection[str]) -> Iterator[Row]:
 def _rows_are_in(session: Session, facts: RunFacts) -> bool:
     """Say whether some run has read all rows of this one's interval: itself, a backfill, or a later one.
 
-    It must have begun when that was over. A run keeps from when on it has read; of older ones the look-back tells it.
+    It must have begun when that was over. A run keeps from when on it has read; of older ones the look-back says it.
     """
     r = lis_runs.c
     start, end = naive_utc(facts.run.interval.start), naive_utc(facts.run.interval.end)

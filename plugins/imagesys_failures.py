@@ -1,4 +1,4 @@
-"""What failed in a run: told by the tasks themselves, read by `report` and by the mails.
+"""What failed in a run: noted by the tasks themselves, read by `report` and by the mails.
 
 A task that fails leaves its try and its message in XCom. So a mail can name every cause without a database of ours,
 which may be the very thing that failed.
@@ -71,7 +71,7 @@ def failures_of(dag_id: str, run_id: str, task_ids: Sequence[str]) -> list[Failu
 
 
 def _left_by(dag_id: str, run_id: str, task_id: str, map_index: int) -> dict[str, Any]:
-    """Return what a task instance has left in XCom for whoever tells of it, by key."""
+    """Return what a task instance has left in XCom for whoever reports it, by key."""
     keys = [XCOM_KEY, *([NODE_KEY] if task_id in NODE_TASKS else [])]
     return {
         key: XCom.get_one(key=key, dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index) for key in keys
@@ -92,7 +92,7 @@ def name_of(task_id: str, map_index: int, node: str | None = "") -> str:
 
 
 def run_id_of(context: Context) -> str:
-    """Return the id of the run that a DAG's callback is told of."""
+    """Return the id of the run that a DAG's callback is called for."""
     dag_run = context.get("dag_run")
     return dag_run.run_id if dag_run is not None else str(context.get("run_id"))
 

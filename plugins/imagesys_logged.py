@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from imagesys_failures import run_url
-from imagesys_mail import send, tell
+from imagesys_mail import notify, notify_all
 
-from imagesys_lib.alerts import gathered
+from imagesys_lib.alerts import gathered, outbox
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import load_config
 from imagesys_lib.context import Context
@@ -22,40 +23,32 @@ from imagesys_lib.context import Context
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
 
-log = logging.getLogger(__name__)
-
 
 @contextmanager
-def mailing_logged(ctx: Context, context: TaskContext, what: str) -> Iterator[None]:
-    """Mail a country's people what the library logs in the block from their ``alerts.mail_level`` on."""
-    with gathered.listening(ctx.config.alerts.mail_level) as heard:
+def mailing_logged(ctx: Context | None, context: TaskContext, what: str) -> Iterator[None]:
+    """Mail what the library logs in the block from ``alerts.mail_level`` on: to a country's people, or to all.
+
+    All are meant where ``ctx`` is None; then the lowest of their levels counts.
+    """
+    configs = [ctx.config] if ctx else load_config().values()
+    levels = [config.alerts.mail_level.upper() for config in configs]
+    with gathered.listening(min(levels, key=logging.getLevelName)) as heard:
         try:
             yield
         finally:
             mail_heard(ctx, context, what, heard)
 
 
-@contextmanager
-def mailing_everybody_logged(context: TaskContext, what: str) -> Iterator[None]:
-    """Do so for a task that serves all countries, from the lowest of their levels on."""
-    levels = [config.alerts.mail_level.upper() for config in load_config().values()]
-    with gathered.listening(min(levels, key=logging.getLevelName)) as heard:
-        try:
-            yield
-        finally:
-            if heard.messages:
-                send(_message(what, context, heard), load_config())
-
-
-def mail_heard(ctx: Context, context: TaskContext, what: str, heard: gathered.Heard) -> None:
-    """Mail a country's people what was heard, if anything; never changes how the task ends."""
-    if heard.messages:
-        message = _message(f"{ctx.country.upper()} {what}", context, heard)
-        try:
-            tell(ctx, message)
-        except Exception:
-            log.warning("%s: no outbox", ctx.country.upper(), exc_info=True)
-            send(message, [ctx.country])
+def mail_heard(ctx: Context | None, context: TaskContext, what: str, heard: gathered.Heard) -> None:
+    """Mail what was heard, if anything; never changes how the task ends."""
+    if not heard.messages:
+        return
+    message = _message(f"{ctx.country.upper()} {what}" if ctx else what, context, heard)
+    put = partial(outbox.put, message=message)
+    if ctx:
+        notify(ctx, put, message)
+    else:
+        notify_all(put, message)
 
 
 def _message(what: str, context: TaskContext, heard: gathered.Heard) -> Message:

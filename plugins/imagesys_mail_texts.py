@@ -14,7 +14,7 @@ from imagesys_operators import kind_of
 from imagesys_retries import PreflightMissing
 
 from imagesys_lib.alerts.incidents import Kind as Trouble
-from imagesys_lib.alerts.incidents import Over
+from imagesys_lib.alerts.incidents import Resolved
 from imagesys_lib.alerts.message import Message, Sections
 from imagesys_lib.config import CountryConfig, country_config
 from imagesys_lib.errors import WorkLost
@@ -89,7 +89,7 @@ class RunFacts:
 
     @property
     def is_backfill(self) -> bool:
-        """Whether it is one of many, which are told together."""
+        """Whether it is one of many, which share their mails."""
         return self.run.kind is Kind.BACKFILL
 
     @property
@@ -122,7 +122,7 @@ class RunFacts:
         return {self.section()[1][1]: run_url(self.dag_id, self.run.run_id)}
 
     def other_days(self) -> Sections:
-        """The lines about other days, where they are told by the same mail."""
+        """The lines about other days, where no mail of their own follows."""
         if self.is_backfill:
             return (("The backfill", (ONE_FOR_ALL_DAYS,)),)
         return (("The next days", (ONE_WHILE_AWAY,)),) if self.away else ()
@@ -133,22 +133,16 @@ def run_facts(country: str, dag_run: Mapping[str, Any], dag_id: str) -> RunFacts
     config = country_config(country)
     start, end = _instant(dag_run.get("data_interval_start")), _instant(dag_run.get("data_interval_end"))
     asked = _instant(dag_run.get("run_after")) or dt.datetime.now(dt.timezone.utc)
-    interval = _interval(start, end) or latest_complete_day(asked, config.zone)
+    interval = latest_complete_day(asked, config.zone)
+    if start and end:
+        with contextlib.suppress(ValueError):  # one that cannot be, for which its preflight has failed
+            interval = Interval(start, end)
     run_id = str(dag_run.get("dag_run_id") or dag_run.get("run_id"))
     state = dag_run.get("state")
     run = Run(run_id, kind_of(dag_run.get("run_type")), interval)
     dates = [date for date in (_instant(dag_run.get("logical_date")), _instant(dag_run.get("run_after"))) if date]
     waits_until = max((date for date in dates if date > dt.datetime.now(dt.timezone.utc)), default=None)
     return RunFacts(config, dag_id, run, str(getattr(state, "value", state)), waits_until=waits_until)
-
-
-def _interval(start: dt.datetime | None, end: dt.datetime | None) -> Interval | None:
-    """Return a run's interval; None where it has none, or one that cannot be, of which its preflight has told."""
-    if start is None or end is None:
-        return None
-    with contextlib.suppress(ValueError):
-        return Interval(start, end)
-    return None
 
 
 def _instant(value: Any) -> dt.datetime | None:
@@ -218,9 +212,8 @@ def failed_message(facts: RunFacts, failures: Sequence[Failure], reason: str) ->
     verdicts = [failure for failure in failures if failure.kind == WorkLost.__name__]
     causes = [f for f in failures if f not in verdicts and f.kind != PreflightMissing.__name__]
     lost = [line for verdict in verdicts for line in verdict.message.splitlines()]
-    told = {_told(failure): failure.log_url for failure in causes[:_SHOWN_FAILURES]}
-    more = len(causes) - len(told)
-    tasks = (*told, *([f"... and {more} more"] if more > 0 else []))
+    tasks = {_line(failure): failure.log_url for failure in causes[:_SHOWN_FAILURES]}
+    more = [f"... and {len(causes) - len(tasks)} more"] if len(causes) > len(tasks) else []
     reports = {f"{verdict.name}, which judges the run": verdict.log_url for verdict in verdicts}
     fallback = reason or "No task said what was lost; the report did not run."
     return Message(
@@ -229,25 +222,25 @@ def failed_message(facts: RunFacts, failures: Sequence[Failure], reason: str) ->
         sections=(
             facts.section(),
             ("What was lost", tuple(lost) or (fallback,)),
-            ("Failed tasks", (*tasks, *reports) or ("None: see the run.",)),
+            ("Failed tasks", (*tasks, *more, *reports) or ("None: see the run.",)),
             *facts.other_days(),
             ("How to run it again", (HOW_TO_RERUN,)),
         ),
-        links={**facts.links(), **told, **reports},
+        links={**facts.links(), **tasks, **reports},
     )
 
 
-def _told(failure: Failure) -> str:
+def _line(failure: Failure) -> str:
     tried = f", try {failure.try_number}" if failure.try_number else ""
     return f"{failure.name}{tried}: {failure.message}"
 
 
-def logged_message(facts: RunFacts, told: Sections) -> Message:
+def logged_message(facts: RunFacts, logged: Sections) -> Message:
     """Return the mail with what a run's tasks have logged from the level on that is mailed."""
     return Message(
         subject=f"[ImageSys] {facts.config.country.upper()} {facts.what} of {facts.day} logged messages",
         intro="What the run's tasks logged from `alerts.mail_level` on. The run's colour does not depend on it.",
-        sections=(facts.section(), *told),
+        sections=(facts.section(), *logged),
         links=facts.links(),
     )
 
@@ -260,24 +253,26 @@ _WAS = {
 }
 
 
-def over_message(facts: RunFacts, over: Sequence[Over], days: Mapping[str, str] = MappingProxyType({})) -> Message:
-    """Return the mail that takes back what was told of a run, a backfill or earlier days, once it has ended well.
+def over_message(facts: RunFacts, over: Sequence[Resolved], days: Mapping[str, str] = MappingProxyType({})) -> Message:
+    """Return the mail about resolved incidents of a run, a backfill or earlier days, once it has ended well.
 
     ``days`` has the day of each run that it has brought to an end.
     """
-    told = tuple(f"{_which(facts, incident, days)} {_WAS[incident.kind]}, told {incident.since}." for incident in over)
+    incidents = tuple(
+        f"{_which(facts, incident, days)} {_WAS[incident.kind]}, told {incident.since}." for incident in over
+    )
     earlier = sorted({days[key] for incident in over for key in incident.runs if key != facts.key})
     more = f" With it, nothing is left of what was told of {', '.join(earlier)}." if earlier else ""
     last = " All its days that were told of have." if facts.is_backfill else ""
     return Message(
         subject=facts.title("has ended well"),
         intro=f"The {facts.what} of {facts.config.name} for {facts.day} has ended well.{last}{more}",
-        sections=(facts.section(), ("What was told before", told), ("What to do", ("Nothing.",))),
+        sections=(facts.section(), ("What was told before", incidents), ("What to do", ("Nothing.",))),
         links=facts.links(),
     )
 
 
-def _which(facts: RunFacts, incident: Over, days: Mapping[str, str]) -> str:
+def _which(facts: RunFacts, incident: Resolved, days: Mapping[str, str]) -> str:
     if set(incident.runs) <= {facts.key}:
         return "It was"
     return f"{', '.join(sorted(days[key] for key in incident.runs))}:"

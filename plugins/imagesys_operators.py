@@ -24,6 +24,7 @@ from airflow.sdk.exceptions import (
 from airflow.utils.state import State
 from imagesys_connections import airflow_connection
 from imagesys_failures import failures_of, name_of, note_failure
+from imagesys_logged import mail_heard
 from imagesys_mail import post
 from imagesys_retries import PreflightMissing
 
@@ -101,9 +102,12 @@ class CountryOperator(BaseOperator):
 
     ``needs_preflight``: refuse to begin unless this run's preflight succeeded. The chain's later tasks run whatever
     happened before them (``all_done``), and without sound ground each would fail in its own confusing way.
+    ``logs_as``: what mails call a task that is the only one of its country in a run, and so mails at once what it has
+    logged; the messages of others are kept until their run has ended.
     """
 
     needs_preflight = True
+    logs_as = ""
     ui_color = "#e8f0f2"
 
     def __init__(self, *, country: str, **kwargs: Any) -> None:
@@ -157,9 +161,12 @@ class CountryOperator(BaseOperator):
         return result
 
     def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
-        """Keep what was logged from the level on that is mailed; never changes how the task ends."""
+        """Keep what was logged from the level on that is mailed, or mail it; never changes how the task ends."""
         ti = context["ti"]
         try:
+            if self.logs_as:
+                mail_heard(ctx, context, self.logs_as, heard)
+                return
             task = name_of(ti.task_id, ti.map_index, getattr(self, "node", ""))
             gathered.keep(ctx.db, f"{ti.dag_id} {ti.run_id}", task, heard)
         except Exception:
@@ -230,7 +237,7 @@ class StageOperator(CountryOperator):
             try:
                 reconcile = import_module("imagesys_reconcile")
                 reconcile.reconcile(ctx, context["ti"])
-                reconcile.announce_untold(ctx, context["ti"], list(context["dag"].task_ids))
+                reconcile.announce_missed(ctx, context["ti"], list(context["dag"].task_ids))
             except Exception:
                 log.exception("Could not look how runs stand of whose end nobody has told")
             post(ctx)

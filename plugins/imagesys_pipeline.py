@@ -15,7 +15,7 @@ from string import Template
 from typing import Any
 
 from airflow.sdk import DAG, AsyncCallback, DeadlineAlert, Param, TriggerRule, task_group
-from imagesys_config import tell_config
+from imagesys_config import notify_config_faults
 from imagesys_deadline import RunQueued
 from imagesys_incidents import RunEndedWell, RunFailed, run_late
 from imagesys_nodes import CheckNodeOperator, RepairNodeOperator, SyncNodeOperator
@@ -74,7 +74,7 @@ def default_args(owner: str) -> dict[str, Any]:
         "retry_exponential_backoff": 2.0,
         "max_retry_delay": dt.timedelta(minutes=10),
         "retry_policy": RETRY_POLICY,
-        "on_execute_callback": tell_config,
+        "on_execute_callback": notify_config_faults,
     }
 
 

@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from imagesys_connections import airflow_connection
 from imagesys_failures import failures_of, run_id_of, run_url
 from imagesys_logged import mailing_logged
-from imagesys_mail import mail_failed_run, mail_good_run, post
+from imagesys_mail import notify_failed_run, notify_good_run, post
 from imagesys_operators import Progress, as_xcom
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
@@ -239,22 +239,22 @@ class CarryOutOperator(ProposalTask):
             stop.set()
 
 
-def mail_failure(context: TaskContext) -> None:
-    """Tell the countries' people that a run of this DAG failed; runs in the DAG processor.
+def notify_failure(context: TaskContext) -> None:
+    """Notify the countries' people that a run of this DAG failed; runs in the DAG processor.
 
     A database that is away fails `find` each hour, and is one trouble; each purge that is unfinished is one of its own.
     """
     run_id = run_id_of(context)
     failures = failures_of(DAG_ID, run_id, [FIND, ASK, CARRY_OUT])
-    told = "An approved purge may be unfinished, or a database away. Read the failed task's log, mend it and clear it."
+    intro = "An approved purge may be unfinished, or a database away. Read the failed task's log, mend it and clear it."
     incident = "" if {failure.name for failure in failures} == {FIND} else f" {run_id}"
-    mail_failed_run(context, DAG_ID, "Purge approval", told, incident)
+    notify_failed_run(context, DAG_ID, "Purge approval", intro, incident)
 
 
-def mail_recovery(context: TaskContext) -> None:
-    """Take both back."""
-    mail_good_run(DAG_ID, "Purge approval")
-    mail_good_run(DAG_ID, "Purge approval", f" {run_id_of(context)}")
+def notify_recovery(context: TaskContext) -> None:
+    """Resolve both."""
+    notify_good_run(DAG_ID, "Purge approval")
+    notify_good_run(DAG_ID, "Purge approval", f" {run_id_of(context)}")
 
 
 def build_purge_approval(configs: Iterable[CountryConfig]) -> DAG:
@@ -272,8 +272,8 @@ def build_purge_approval(configs: Iterable[CountryConfig]) -> DAG:
         max_active_runs=24,  # a question keeps its run open; the next hour must still find another country's
         tags=["imagesys", "purge"],
         default_args=default_args(known[0].owner),
-        on_failure_callback=mail_failure,
-        on_success_callback=mail_recovery,
+        on_failure_callback=notify_failure,
+        on_success_callback=notify_recovery,
     ) as dag:
         find = FindProposalsOperator(
             task_id=FIND,

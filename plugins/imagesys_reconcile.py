@@ -1,4 +1,4 @@
-"""Runs whose end nobody has told: no report closed their row, or the callback was lost, or somebody marked them.
+"""Runs whose end nobody has seen: no report closed their row, or the callback was lost, or somebody marked them.
 
 Airflow is asked how those runs stand that count as under way, or that open incidents wait for. Called by each ``heal``.
 """
@@ -6,24 +6,20 @@ Airflow is asked how those runs stand that count as under way, or that open inci
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from itertools import groupby
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from imagesys_days import facts_of
-from imagesys_incidents import take_back, tell_failed
+from imagesys_incidents import announce_failure, resolve_run
 
 from imagesys_lib import runs
 from imagesys_lib.alerts import incidents
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import Session, chunks, write
+from imagesys_lib.db.engine import write
 from imagesys_lib.errors import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
-
-_AT_ONCE = 50
-"""Runs asked for in one request, which carries their ids in its address."""
 
 
 def close_ended(ctx: Context, ti: Any) -> None:
@@ -35,75 +31,51 @@ def close_ended(ctx: Context, ti: Any) -> None:
     dag_id = f"imagesys_{ctx.country}"
     try:
         for run_id in runs.under_way(ctx.db):
-            for state in ("success", "failed"):
-                if _count(ti, dag_id, [run_id], [state]):
-                    log.info("run %s is over (%s): its row is closed", run_id, state)
-                    _close(ctx, run_id, well=state == "success")
+            state = _state(ti, dag_id, run_id)
+            if state in ("success", "failed"):
+                log.info("run %s is over (%s): its row is closed", run_id, state)
+                write(ctx.db, partial(runs.close, run_id=run_id, well=state == "success"))
     except DatabaseUnavailable:
         raise
     except Exception:
         log.exception("Could not look how the runs stand that count as under way")
 
 
-def _close(ctx: Context, run_id: str, *, well: bool) -> None:
-    write(ctx.db, lambda session: runs.close(session, run_id, well=well))
-
-
 def reconcile(ctx: Context, ti: Any) -> None:
-    """Close the incidents of runs that have ended well, and mail that; quietly those of runs that are no more.
+    """Resolve the incidents of runs that have ended well, and mail that; quietly those of runs that are no more.
 
     Quietly, too, what its failure ends: a run that somebody has marked failed calls nobody back. ``ti`` is the task
     instance that asks.
     """
-    late = write(ctx.db, lambda session: incidents.waited_for(session, incidents.ENDED_BY_FAILURE))
-    for key in late:
+    for key, since in write(ctx.db, incidents.awaited_runs).items():
         dag_id, _, run_id = key.partition(" ")
-        if _count(ti, dag_id, [run_id], ["failed"]):
-            write(ctx.db, lambda session, key=key: _let_go(session, key, incidents.ENDED_BY_FAILURE))
-    since = write(ctx.db, incidents.waited_for)
-    for dag_id, run_id, is_there in _over(ti, since):
-        key = f"{dag_id} {run_id}"
-        if is_there:
+        state = _state(ti, dag_id, run_id)
+        if state == "success":
             row = runs.load(ctx.db, run_id) if dag_id == f"imagesys_{ctx.country}" else None
-            facts = facts_of(ctx.country, key, since[key], row)
-            write(ctx.db, lambda session, facts=facts: take_back(session, facts))
-        else:
-            log.info("run %s is no more: nothing waits for it now", key)
-            write(ctx.db, lambda session, key=key: _let_go(session, key))
+            write(ctx.db, partial(resolve_run, facts=facts_of(ctx.country, key, since, row)))
+        elif state in ("failed", "gone"):
+            kinds = incidents.ENDED_BY_FAILURE if state == "failed" else incidents.ABOUT_RUNS
+            write(ctx.db, partial(incidents.resolve_runs, runs=[key], kinds=kinds))
 
 
-def announce_untold(ctx: Context, ti: Any, task_ids: Sequence[str]) -> None:
-    """Tell of runs that have failed lately and of which no incident is or was: the callback was lost."""
+def announce_missed(ctx: Context, ti: Any, task_ids: Sequence[str]) -> None:
+    """Open incidents of runs that have failed lately and have or had none: the callback was lost."""
     dag_id, failed = f"imagesys_{ctx.country}", runs.failed_lately(ctx.db)
     if not failed:
         return
     first = min(row.finished_at for row in failed)
-    told = write(ctx.db, lambda session: incidents.told_of(session, incidents.Kind.FAILED, first))
+    notified = write(ctx.db, lambda session: incidents.notified_runs(session, incidents.Kind.FAILED, first))
     for row in failed:
         key = f"{dag_id} {row.run_id}"
-        is_told = key in told and ((closed_at := told[key]) is None or closed_at > row.finished_at)
-        if not is_told and _count(ti, dag_id, [row.run_id], ["failed"]):
-            facts = replace(facts_of(ctx.country, key, row.finished_at, row), state="failed")
-            tell_failed(ctx, facts, task_ids)
+        is_known = key in notified and ((resolved_at := notified[key]) is None or resolved_at > row.finished_at)
+        if not is_known and _state(ti, dag_id, row.run_id) == "failed":
+            announce_failure(ctx, facts_of(ctx.country, key, row.finished_at, row), task_ids)
 
 
-def _let_go(session: Session, key: str, kinds: Sequence[incidents.Kind] = incidents.ABOUT_RUNS) -> None:
-    incidents.runs_ended(session, [key], kinds)
-
-
-def _over(ti: Any, keys: Iterable[str]) -> Iterator[tuple[str, str, bool]]:
-    """Go through those runs that have ended well, or that are no more. Mostly there are none: two requests say so."""
-    pairs = sorted((dag_id, run_id) for dag_id, _, run_id in (key.partition(" ") for key in keys))
-    for dag_id, own in groupby(pairs, key=lambda pair: pair[0]):
-        for some in chunks([run_id for _, run_id in own], _AT_ONCE):
-            if _count(ti, dag_id, some) == len(some) and not _count(ti, dag_id, some, ["success"]):
-                continue
-            for run_id in some:
-                if _count(ti, dag_id, [run_id], ["success"]):
-                    yield dag_id, run_id, True
-                elif not _count(ti, dag_id, [run_id]):
-                    yield dag_id, run_id, False
-
-
-def _count(ti: Any, dag_id: str, run_ids: list[str], states: list[str] | None = None) -> int:
-    return int(ti.get_dr_count(dag_id=dag_id, run_ids=run_ids, states=states))
+def _state(ti: Any, dag_id: str, run_id: str) -> str:
+    """Return how a run stands, as Airflow says: ``success``, ``failed``, ``gone`` or ``open``."""
+    count = partial(ti.get_dr_count, dag_id=dag_id, run_ids=[run_id])
+    for state in ("success", "failed"):
+        if count(states=[state]):
+            return state
+    return "open" if count(states=None) else "gone"

@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.configuration import conf
 from airflow.sdk import DAG, BaseOperator, Param
 from airflow.sdk.exceptions import AirflowException
-from imagesys_logged import mail_heard, mailing_everybody_logged
-from imagesys_mail import mail_failed_run, mail_good_run
+from imagesys_logged import mailing_logged
+from imagesys_mail import notify_failed_run, notify_good_run
 from imagesys_operators import CountryOperator, Job, as_xcom, one_line
 from imagesys_pipeline import START_DATE, default_args, manual_section
 
-from imagesys_lib.alerts import gathered
 from imagesys_lib.config import CountryConfig, load_config
-from imagesys_lib.context import Context
 from imagesys_lib.errors import Stopped
 
 if TYPE_CHECKING:
@@ -47,7 +45,7 @@ class PruneLogsOperator(BaseOperator):
         retentions = [config.retention for config in load_config().values()]
         dry_run = bool(context["params"]["dry_run"])
         try:
-            with mailing_everybody_logged(context, "Maintenance"):
+            with mailing_logged(None, context, "Maintenance"):
                 folders = work.log_folders(base, parsing)
                 done = work.prune_logs(folders, retentions, dry_run=dry_run, check_stop=self._check_stop)
         except Stopped:
@@ -70,6 +68,7 @@ class TendOperator(CountryOperator):
     """Prunes the old rows of one country and looks at its staging disk."""
 
     needs_preflight = False
+    logs_as = "maintenance"
 
     @property
     def instance_name(self) -> str:
@@ -80,20 +79,16 @@ class TendOperator(CountryOperator):
         """See :func:`imagesys_lib.maintenance.tend`."""
         return import_module("imagesys_lib.maintenance").tend(job.ctx, dry_run=bool(job.context["params"]["dry_run"]))
 
-    def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
-        """Mail what was logged at once: no other task of the run is this country's."""
-        mail_heard(ctx, context, "maintenance", heard)
+
+def notify_failure(context: TaskContext) -> None:
+    """Notify the countries' people, once until it works again, that maintenance failed; runs in the DAG processor."""
+    intro = "Rows or log files are kept for longer than configured; nothing else waits. Read the failed task's log."
+    notify_failed_run(context, DAG_ID, "Maintenance", intro)
 
 
-def tell_failed(context: TaskContext) -> None:
-    """Tell the countries' people, once until it works again, that maintenance failed; runs in the DAG processor."""
-    told = "Rows or log files are kept for longer than configured; nothing else waits. Read the failed task's log."
-    mail_failed_run(context, DAG_ID, "Maintenance", told)
-
-
-def tell_well(context: TaskContext) -> None:  # noqa: ARG001 - what Airflow gives
-    """Take that back."""
-    mail_good_run(DAG_ID, "Maintenance")
+def notify_recovery(context: TaskContext) -> None:  # noqa: ARG001 - what Airflow gives
+    """Resolve that."""
+    notify_good_run(DAG_ID, "Maintenance")
 
 
 def build_maintenance(configs: Iterable[CountryConfig]) -> DAG:
@@ -114,8 +109,8 @@ def build_maintenance(configs: Iterable[CountryConfig]) -> DAG:
             )
         },
         default_args=default_args(known[0].owner),
-        on_failure_callback=tell_failed,
-        on_success_callback=tell_well,
+        on_failure_callback=notify_failure,
+        on_success_callback=notify_recovery,
     ) as dag:
         PruneLogsOperator(
             task_id="prune_logs",

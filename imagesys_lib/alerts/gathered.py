@@ -57,17 +57,17 @@ def keep(db: Engine, run: str, task: str, heard: Heard) -> None:
 def take(session: Session, run: str) -> Sections:
     """Return what is kept of a run, by task, and forget it: the caller puts it into a mail.
 
-    Of more than a thousand messages the first thousand are told, the rest counted.
+    Of more than a thousand messages the first thousand are given, the rest counted.
     """
-    told: dict[str, list[str]] = {}
+    by_task: dict[str, list[str]] = {}
     more = 0
     while rows := _take_page(session, run):
-        if told:
+        if by_task:
             more += len(rows)
             continue
         for row in rows:
-            told.setdefault(row.task, []).append(_line(row.level, row.text, row.times))
-    sections = tuple((task, tuple(lines)) for task, lines in told.items())
+            by_task.setdefault(row.task, []).append(_line(row.level, row.text, row.times))
+    sections = tuple((task, tuple(lines)) for task, lines in by_task.items())
     rest = (("And more", (f"{more} other messages: the tasks' logs have them.",)),) if more else ()
     return sections + rest
 
@@ -82,7 +82,7 @@ def _take_page(session: Session, run: str) -> Sequence[Any]:
 
 
 def lines(heard: Heard) -> tuple[str, ...]:
-    """Return what was heard as a mail tells it."""
+    """Return what was heard as a mail has it."""
     return tuple(_line(level, text, times) for (level, text), times in heard.messages.items())
 
 

@@ -1,12 +1,13 @@
-"""Incidents: what is wrong now, so that each is told once when it begins and once when it is over.
+"""Incidents: what is wrong now, so that each is mailed once when it opens and once when it is resolved.
 
-An incident is opened or closed in the transaction that puts its mail into the outbox: one never goes without the other.
+An incident opens or is resolved in the transaction that puts its mail into the outbox: one never goes without the
+other. Those of a country live in its own schema, those about all countries in the shared one.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -15,16 +16,15 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
+from imagesys_lib.alerts import outbox
+from imagesys_lib.alerts.message import Message
 from imagesys_lib.db.engine import CHUNK, NOW, Session, from_now, write
 from imagesys_lib.db.schema import lis_incidents
-
-BACKFILL_LAPSES_HOURS = 24
-"""A backfill has no name that its runs know. So long after its last trouble, the next trouble is another backfill's."""
 
 
 class Kind(str, Enum):
     """What is wrong: a run is late, very late, waits for its date or failed, a data source is left alone, a canary did
-    not come through.
+    not come through; or a DAG for all countries fails, the configuration is broken, an address is refused.
     """
 
     LATE = "late"
@@ -33,6 +33,9 @@ class Kind(str, Enum):
     FAILED = "failed"
     SOURCE = "source"
     CANARY = "canary"
+    SERVICE = "service"
+    CONFIG = "config"
+    REFUSED = "refused"
 
 
 ENDED_BY_FAILURE = (Kind.LATE, Kind.MISSED, Kind.WAITS)
@@ -40,9 +43,18 @@ ENDED_BY_FAILURE = (Kind.LATE, Kind.MISSED, Kind.WAITS)
 
 ABOUT_RUNS = (*ENDED_BY_FAILURE, Kind.FAILED)
 
+BACKFILL_LAPSES_HOURS = 24
+"""A backfill has no name that its runs know. So long after its last trouble, the next trouble is another backfill's."""
+
+_NEVER = 1_000_000  # hours
+_LAPSES_HOURS = {Kind.SERVICE: 48, Kind.REFUSED: 48}
+"""What has no run that must end well counts as forgotten when it was not seen for so long."""
+
+_REPEATED_HOURS = {Kind.CONFIG: 24}
+
 
 @dataclass(frozen=True)
-class Over:
+class Resolved:
     """An incident that is over, with the last runs that it had waited for."""
 
     kind: Kind
@@ -52,60 +64,73 @@ class Over:
 
     @property
     def since(self) -> str:
-        """When it began, as a mail says it."""
+        """When it opened, as a mail says it."""
         return f"{self.opened_at:%Y-%m-%d %H:%M} UTC"
 
 
-def begin(
+def open_incident(
     session: Session,
     kind: Kind,
     subject: str,
-    run: str = "",
+    message: Message,
     *,
-    lapses_hours: float | None = None,
-    opened: dt.datetime | None = None,
+    run: str = "",
+    lapses_hours: int = 0,
+    countries: Iterable[str] = (),
 ) -> bool:
-    """Open an incident; returns whether it is new, which is when it has to be told.
+    """Open an incident and put its mail, unless it is open already; returns whether a mail was put.
 
-    ``run`` has to end well before it is over; runs of one subject, a backfill say, share an incident. After
-    ``lapses_hours`` without another run an open one counts as forgotten, and a new one begins. ``opened`` (naive, UTC)
-    is when a new one began, if not now.
+    ``run`` has to end well before it is resolved; runs of one subject, a backfill say, share an incident. One that was
+    seen for the last time over ``lapses_hours`` ago counts as forgotten, and a new one opens. A broken configuration is
+    mailed again each day. ``countries``: see :func:`imagesys_lib.alerts.outbox.put`.
     """
     c = lis_incidents.c
-    own = (c.kind == kind.value) & (c.subject == subject) & (c.is_open == 1)
+    is_it = (c.kind == kind.value) & (c.subject == subject) & (c.is_open == 1)
     first = insert(lis_incidents).values(
-        kind=kind.value, subject=subject, is_open=1, runs=[], opened_at=opened or NOW, touched_at=NOW, told=0
+        kind=kind.value, subject=subject, is_open=1, runs=[], opened_at=NOW, last_seen_at=NOW
     )
     session.execute(first.on_duplicate_key_update(kind=c.kind))  # and thereby wait for whoever is at it
-    lapsed = c.touched_at < from_now(-round((lapses_hours or 0) * 3600))
-    query = sa.select(c.incident_id, c.told, c.runs, lapsed.label("lapsed")).where(own).with_for_update()
-    row = session.execute(query).one()
-    runs = list(row.runs)
-    if lapses_hours is not None and row.told and row.lapsed and run not in runs:
+    lapsed = (c.last_seen_at < _hours_ago(lapses_hours or _LAPSES_HOURS.get(kind, _NEVER))).label("lapsed")
+    due = (c.notified_at.is_(None) | (c.notified_at < _hours_ago(_REPEATED_HOURS.get(kind, _NEVER)))).label("due")
+    row = session.execute(sa.select(c.incident_id, c.runs, lapsed, due).where(is_it).with_for_update()).one()
+    if row.lapsed and run not in row.runs:
         _close(session, row.incident_id)
-        return begin(session, kind, subject, run, opened=opened)
-    if run and run not in runs:
-        runs.append(run)
+        return open_incident(session, kind, subject, message, run=run, countries=countries)
+    runs = [*row.runs, run] if run and run not in row.runs else row.runs
+    notified = {"notified_at": NOW} if row.due else {}
     change = sa.update(lis_incidents).where(c.incident_id == row.incident_id)
-    session.execute(change.values(told=1, runs=runs, touched_at=NOW))
-    return not row.told
+    session.execute(change.values(runs=runs, last_seen_at=NOW, **notified))
+    if row.due:
+        outbox.put(session, message, countries)
+    return bool(row.due)
 
 
-def end(session: Session, kind: Kind, subject: str) -> Over | None:
-    """Close an incident; None where it was not open."""
+def _hours_ago(hours: int) -> sa.ColumnElement[Any]:
+    return from_now(-3600 * hours)
+
+
+def resolve(
+    session: Session,
+    kind: Kind,
+    subject: str,
+    message: Callable[[Resolved], Message],
+    countries: Iterable[str] = (),
+) -> bool:
+    """Close an incident and put the mail that says so; returns whether it was open."""
     c = lis_incidents.c
     query = sa.select(c.incident_id, c.opened_at).where(c.is_open == 1, c.kind == kind.value, c.subject == subject)
     row = session.execute(query.with_for_update()).one_or_none()
     if row is None:
-        return None
+        return False
     _close(session, row.incident_id)
-    return Over(kind, subject, row.opened_at)
+    outbox.put(session, message(Resolved(kind, subject, row.opened_at)), countries)
+    return True
 
 
-def runs_ended(session: Session, runs: Collection[str], kinds: Collection[Kind]) -> list[Over]:
-    """Take runs off the incidents that wait for them; returns those that are over with it, to be told.
+def resolve_runs(session: Session, runs: Collection[str], kinds: Collection[Kind]) -> list[Resolved]:
+    """Take runs off the incidents that wait for them; returns those that are resolved by it, to be notified.
 
-    One that is over while another of the same subject still waits (days of a backfill that were late, beside some that
+    One that is over while another of its subject still waits (days of a backfill that were late, beside some that
     failed) closes in silence: nothing is well before the last.
     """
     over, waiting = [], set()
@@ -120,14 +145,14 @@ def runs_ended(session: Session, runs: Collection[str], kinds: Collection[Kind])
             session.execute(change.values(runs=left))
         else:
             _close(session, row.incident_id)
-            over.append(Over(Kind(row.kind), row.subject, row.opened_at, tuple(row.runs)))
+            over.append(Resolved(Kind(row.kind), row.subject, row.opened_at, tuple(row.runs)))
     return [incident for incident in over if incident.subject not in waiting]
 
 
-def waited_for(session: Session, kinds: Collection[Kind] = ABOUT_RUNS) -> dict[str, dt.datetime]:
-    """Return the runs that have to end well before something is over, each with when its first incident began.
+def awaited_runs(session: Session, kinds: Collection[Kind] = ABOUT_RUNS) -> dict[str, dt.datetime]:
+    """Return the runs that have to end well before something is resolved, each with when its first incident opened.
 
-    Whoever knows how they stand calls :func:`runs_ended` for those of which nobody has told that they have.
+    Whoever knows how they stand calls :func:`resolve_runs` for those that have ended.
     """
     runs: dict[str, dt.datetime] = {}
     for row in _open(session, kinds):
@@ -141,16 +166,16 @@ def waits(db: Engine) -> list[str]:
     return [
         f"run {run} was seen on {since:%Y-%m-%d %H:%M} UTC to wait for its date, which lies in the future: until it is "
         "marked failed in Airflow, it holds the DAG's only slot"
-        for run, since in write(db, lambda session: waited_for(session, [Kind.WAITS])).items()
+        for run, since in write(db, lambda session: awaited_runs(session, [Kind.WAITS])).items()
     ]
 
 
-def told_of(session: Session, kind: Kind, closed_after: dt.datetime) -> dict[str, dt.datetime | None]:
+def notified_runs(session: Session, kind: Kind, resolved_after: dt.datetime) -> dict[str, dt.datetime | None]:
     """Return the runs of incidents that are open, or were closed after an instant, each with when; None: it is open."""
     c = lis_incidents.c
-    closed = sa.select(c.runs, c.closed_at).where(c.closed_at > closed_after, c.kind == kind.value)
-    rows = session.execute(closed.order_by(c.closed_at).limit(CHUNK)).all()
-    runs: dict[str, dt.datetime | None] = {run: row.closed_at for row in rows for run in row.runs}
+    closed = sa.select(c.runs, c.resolved_at).where(c.resolved_at > resolved_after, c.kind == kind.value)
+    rows = session.execute(closed.order_by(c.resolved_at).limit(CHUNK)).all()
+    runs: dict[str, dt.datetime | None] = {run: row.resolved_at for row in rows for run in row.runs}
     return {**runs, **dict.fromkeys(run for row in _open(session, [kind]) for run in row.runs)}
 
 
@@ -171,4 +196,4 @@ def _open(session: Session, kinds: Collection[Kind], *, lock: bool = False) -> I
 
 def _close(session: Session, incident_id: int) -> None:
     change = sa.update(lis_incidents).where(lis_incidents.c.incident_id == incident_id)
-    session.execute(change.values(is_open=None, closed_at=NOW))
+    session.execute(change.values(is_open=None, resolved_at=NOW))

@@ -1,4 +1,4 @@
-"""The outbox: mails wait in the database until a server has taken them.
+"""The outbox: mails wait in the database until a server has taken them, those about all countries in the shared schema.
 
 Whoever sends claims one mail at a time, for longer than a server may take over it, so that two senders never send one
 twice. A mail is sent when all of its recipients have it: for those whom the server has refused it stays, and is tried
@@ -8,53 +8,39 @@ one case left: that mail goes out again when its claim has run out.
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.alerts.smtp import is_given_up, words
-from imagesys_lib.db.engine import NOW, Session, from_now, read, write
+from imagesys_lib.db.engine import NOW, Row, Session, from_now, read, write
 from imagesys_lib.db.schema import lis_mails
 
 log = logging.getLogger(__name__)
 
 _CLAIM_SECONDS = 300
-WAITED_SECONDS = 600
+_WAITED_SECONDS = 600
 
 
-@dataclass(frozen=True)
-class Mail:
-    """One mail to send. ``written_at`` is set (UTC) where it has waited for so long that its reader should know.
+def put(session: Session, message: Message, countries: Iterable[str] = ()) -> None:
+    """Leave a mail to be sent, in the transaction that did what it says.
 
-    ``refused``: who has not got it although others have, each with the server's words; empty where nobody has.
+    It goes to the people of ``countries``; where none is given, of the schema's country, or in the shared one of all.
     """
-
-    mail_id: int
-    subject: str
-    text: str
-    html: str
-    created_at: dt.datetime
-    attempts: int
-    refused: Mapping[str, str]
-    written_at: dt.datetime | None = None
-
-
-def put(session: Session, message: Message) -> None:
-    """Leave a mail to be sent, in the transaction that did what it tells of."""
     row = asdict(message.written())
-    session.execute(sa.insert(lis_mails).values(row | {"created_at": NOW, "attempts": 0}))
+    session.execute(sa.insert(lis_mails).values(row | {"countries": sorted(countries), "created_at": NOW}))
 
 
-def deliver(db: Engine, send: Callable[[Mail], Mapping[str, str] | None]) -> int:
+def deliver(db: Engine, send: Callable[[Row], Mapping[str, str] | None]) -> int:
     """Send what waits, oldest first, each mail once; returns how many all of their recipients have now.
 
-    ``send`` returns whom the server has refused, each with its words. At the first that it raises for, the rest is
-    kept.
+    ``send`` is given a row of ``lis_mails``, with ``written_at`` (UTC) where it has waited for so long that its reader
+    should know, and returns whom the server has refused, each with its words. At the first that it raises for, the rest
+    is kept.
     """
     sent = 0
     tried: list[int] = []
@@ -82,19 +68,20 @@ def refusals(db: Engine) -> dict[str, str]:
     return dict(rows[0].refused or {}) if rows else {}
 
 
-def _keep_for(db: Engine, mail: Mail, refused: Mapping[str, str]) -> None:
+def _keep_for(db: Engine, mail: Row, refused: Mapping[str, str]) -> None:
     given_up = is_given_up(refused, mail.attempts + 1, mail.created_at)
     end = "given up for them" if given_up else "kept for them"
     log.warning("The mail %r was refused for some recipients and is %s: %s", mail.subject, end, dict(refused))
-    values = {"refused": dict(refused), "claimed_until": None, "attempts": lis_mails.c.attempts + 1}
-    _update(db, mail, **values, **({"given_up_at": NOW} if given_up else {}))
+    ended = {"given_up_at": NOW} if given_up else {}
+    _update(db, mail, refused=dict(refused), claimed_until=None, attempts=lis_mails.c.attempts + 1, **ended)
 
 
-def _claim(session: Session, tried: Collection[int]) -> Mail | None:
+def _claim(session: Session, tried: Collection[int]) -> Row | None:
     c = lis_mails.c
-    waited = c.created_at < from_now(-WAITED_SECONDS)
+    waited = c.created_at < from_now(-_WAITED_SECONDS)
+    written_at = sa.case((waited, c.created_at)).label("written_at")
     query = (
-        sa.select(lis_mails, waited.label("waited"))
+        sa.select(lis_mails, written_at)
         .where(c.sent_at.is_(None), c.given_up_at.is_(None), c.mail_id.not_in(tried))
         .where(c.claimed_until.is_(None) | (c.claimed_until < NOW))
         .order_by(c.attempts, c.mail_id)  # one that is refused each time holds no other up
@@ -102,24 +89,12 @@ def _claim(session: Session, tried: Collection[int]) -> Mail | None:
         .with_for_update(skip_locked=True)
     )
     row = session.execute(query).one_or_none()
-    if row is None:
-        return None
-    session.execute(_change(row.mail_id, {"claimed_until": from_now(_CLAIM_SECONDS)}))
-    return Mail(
-        mail_id=row.mail_id,
-        subject=row.subject,
-        text=row.text,
-        html=row.html,
-        created_at=row.created_at,
-        attempts=row.attempts,
-        refused=row.refused or {},
-        written_at=row.created_at if row.waited else None,
-    )
+    if row is not None:
+        claim = sa.update(lis_mails).where(c.mail_id == row.mail_id)
+        session.execute(claim.values(claimed_until=from_now(_CLAIM_SECONDS)))
+    return row
 
 
-def _update(db: Engine, mail: Mail, **values: object) -> None:
-    write(db, lambda session: session.execute(_change(mail.mail_id, values)))
-
-
-def _change(mail_id: int, values: dict[str, object]) -> sa.Update:
-    return sa.update(lis_mails).where(lis_mails.c.mail_id == mail_id).values(values)
+def _update(db: Engine, mail: Row, **values: object) -> None:
+    change = sa.update(lis_mails).where(lis_mails.c.mail_id == mail.mail_id).values(values)
+    write(db, lambda session: session.execute(change))

@@ -1,12 +1,10 @@
 """The canary: one known photo goes the whole way to every node and is read back ("live continuous testing").
 
-:mod:`run` has the way, :mod:`node` what is done at one node, :mod:`steps` how steps are timed and judged,
-:mod:`mails` what is mailed. It knows no image, batch or listing: it meets the daily run only at the limits of hosts and
-on the nodes.
+:mod:`run` has the way, :mod:`node` what is done at one node, :mod:`steps` how steps are timed and judged. It knows no
+image, batch or listing: it meets the daily run only at the limits of hosts and on the nodes.
 """
 
-from imagesys_lib.canary.mails import notify_failed, notify_recovered
 from imagesys_lib.canary.run import run_canary
 from imagesys_lib.canary.steps import CanaryRun, Place
 
-__all__ = ["CanaryRun", "Place", "notify_failed", "notify_recovered", "run_canary"]
+__all__ = ["CanaryRun", "Place", "run_canary"]

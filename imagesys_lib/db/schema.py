@@ -304,14 +304,14 @@ lis_incidents = Table(
     _code("subject", 300),
     Column("is_open", SMALLINT(unsigned=True), comment="1, or null once it is over"),
     Column("runs", JSON, nullable=False, comment="runs that must end well before it is over"),
-    Column("told", SMALLINT(unsigned=True), nullable=False, server_default="0"),
     _instant("opened_at", nullable=False),
-    _instant("touched_at", nullable=False),
-    _instant("closed_at"),
+    _instant("notified_at"),
+    _instant("last_seen_at", nullable=False),
+    _instant("resolved_at"),
     Index("ux_incidents_open", "is_open", "kind", "subject", unique=True),
-    Index("ix_incidents_closed", "closed_at"),
+    Index("ix_incidents_resolved", "resolved_at"),
     **_InnoDB,
-    comment="What is or was wrong, each told once",
+    comment="What is or was wrong, each mailed once",
 )
 
 lis_mails = Table(
@@ -321,6 +321,7 @@ lis_mails = Table(
     Column("subject", String(255), nullable=False),
     Column("text", MEDIUMTEXT, nullable=False),
     Column("html", MEDIUMTEXT, nullable=False),
+    Column("countries", JSON, comment="whose people get it; none: those of the schema"),
     _instant("created_at", nullable=False),
     _instant("sent_at"),
     Column("attempts", SMALLINT(unsigned=True), nullable=False, server_default="0"),
@@ -332,6 +333,9 @@ lis_mails = Table(
     **_InnoDB,
     comment="Mails until they are sent, and a month longer",
 )
+
+for _table in (lis_incidents, lis_mails):
+    _table.to_metadata(shared_metadata)  # for what is about all countries
 
 lis_messages = Table(
     "lis_messages",
@@ -346,7 +350,7 @@ lis_messages = Table(
     Index("ix_messages_run", "run"),
     Index("ix_messages_noted", "noted_at"),
     **_InnoDB,
-    comment="Logged messages that the mail about their run will tell",
+    comment="Logged messages that wait for the mail about their run",
 )
 
 lis_hosts = Table(

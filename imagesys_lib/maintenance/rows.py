@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import Engine
 
+from imagesys_lib.config import load_config
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, Row, Session, beyond, from_now, read, write
 from imagesys_lib.db.schema import (
@@ -33,6 +36,8 @@ log = logging.getLogger(__name__)
 
 _SECONDS = 120
 """For each table: a country that has years to prune does it in several days, and its run never waits for it."""
+
+_ALSO_SHARED = ("mails", "given_up_mails", "incidents")
 
 
 @dataclass(frozen=True)
@@ -102,17 +107,24 @@ def _tables(ctx: Context) -> dict[str, _Old]:
         "node_checks": _Old(lis_node_checks.c.checked_at, keep.node_checks),
         "mails": _Old(lis_mails.c.sent_at, keep.mails),
         "given_up_mails": _Old(lis_mails.c.given_up_at, keep.mails),
-        "incidents": _Old(lis_incidents.c.closed_at, keep.mails),
+        "incidents": _Old(lis_incidents.c.resolved_at, keep.mails),
         "messages": _Old(lis_messages.c.noted_at, keep.mails),
     }
 
 
 def prune_rows(ctx: Context, *, dry_run: bool = False) -> PrunedRows:
-    """Delete a country's old rows, for at most two minutes a table: what is left then goes another day."""
-    counts: dict[str, int] = {}
+    """Delete old rows, of a country and of what is shared, for at most two minutes a table: the rest goes another day.
+
+    What is shared is kept for the longest that any country says.
+    """
+    counts: Counter[str] = Counter()
     unfinished = []
-    for name, old in _tables(ctx).items():
-        counts[name], done = _prune(ctx, old, dry_run)
+    tables = _tables(ctx)
+    longest = max(config.retention.mails for config in load_config().values())
+    shared = [(name, ctx.shared, replace(tables[name], days=longest)) for name in _ALSO_SHARED]
+    for name, db, old in [*((name, ctx.db, old) for name, old in tables.items()), *shared]:
+        count, done = _prune(ctx, db, old, dry_run)
+        counts[name] += count
         if not done:
             unfinished.append(name)
     pruned = PrunedRows(**counts, unfinished=unfinished)
@@ -120,7 +132,7 @@ def prune_rows(ctx: Context, *, dry_run: bool = False) -> PrunedRows:
     return pruned
 
 
-def _prune(ctx: Context, old: _Old, dry_run: bool) -> tuple[int, bool]:
+def _prune(ctx: Context, db: Engine, old: _Old, dry_run: bool) -> tuple[int, bool]:
     """Return how many rows went and whether these were all."""
     until = time.monotonic() + _SECONDS
     count = 0
@@ -128,11 +140,11 @@ def _prune(ctx: Context, old: _Old, dry_run: bool) -> tuple[int, bool]:
     while time.monotonic() < until:
         ctx.give_way()
         order = (old.instant, *old.key)
-        rows = read(ctx.db, sa.select(*order).where(old.due, *old.after(last)).order_by(*order).limit(old.page))
+        rows = read(db, sa.select(*order).where(old.due, *old.after(last)).order_by(*order).limit(old.page))
         if rows:
             last = rows[-1]
             count += (
-                len(rows) if dry_run else write(ctx.db, lambda session, rows=rows: _delete(session, old, rows))  # type: ignore[misc]
+                len(rows) if dry_run else write(db, lambda session, rows=rows: _delete(session, old, rows))  # type: ignore[misc]
             )
         if len(rows) < old.page:
             return count, True

@@ -55,7 +55,7 @@ def airflow_database() -> None:
 
 @pytest.fixture
 def sink(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
-    """The mail server, which runs again after the test; marks and mails that wait are the test's own."""
+    """The mail server, which runs again after the test; stamps of direct mails are the test's own."""
     import imagesys_mail
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)

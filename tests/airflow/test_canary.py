@@ -57,12 +57,12 @@ def test_a_canary_that_fails_turns_the_run_red_and_is_told_once_and_taken_back_o
     def subjects() -> list[str]:
         return [str(mail["subject"]).removeprefix("[ImageSys] ") for mail in world.sandbox.mail.mails(since)]
 
-    def flown() -> Any:
+    def ran() -> Any:
         return dag.test(logical_date=dt.datetime.now(dt.timezone.utc))
 
     world.sandbox.nodes.stop_node("n2")
     for _ in range(2):  # the second hour is no second mail
-        run = flown()
+        run = ran()
         assert run.state == "failed"
         (ti,) = run.get_task_instances()
         assert (ti.state, ti.try_number, ti.rendered_map_index) == ("failed", 1, "uk")
@@ -72,33 +72,33 @@ def test_a_canary_that_fails_turns_the_run_red_and_is_told_once_and_taken_back_o
     assert "push of n2: Node n2: unreachable" in text
     assert "http://airflow.example.test/dags/imagesys_canary/runs/" in text
     world.sandbox.nodes.start_node("n2")
-    assert flown().state == "success"
-    assert flown().state == "success"
+    assert ran().state == "success"
+    assert ran().state == "success"
     assert subjects() == ["UK canary failed", "UK canary comes through again"]
 
 
 def test_a_canary_whose_host_is_left_alone_is_skipped_and_neither_told_nor_taken_back(world: World, dag: Any) -> None:
     since = len(world.sandbox.mail.files())
 
-    def flown() -> str:
+    def ran() -> str:
         (ti,) = dag.test(logical_date=dt.datetime.now(dt.timezone.utc)).get_task_instances()
         return str(ti.state)
 
     pause(world.ctx.shared, host_of(world.ctx.config.canary.url), 3600, "http_429")  # type: ignore[union-attr]
-    assert flown() == "skipped"
+    assert ran() == "skipped"
     assert world.sandbox.mail.mails(since) == []
     world.write_all(world.ctx.shared, [sa.delete(lis_hosts)])
     world.sandbox.nodes.stop_node("n2")
-    assert flown() == "failed"
+    assert ran() == "failed"
     pause(world.ctx.shared, host_of(world.ctx.config.canary.url), 3600, "http_429")  # type: ignore[union-attr]
-    assert flown() == "skipped"
+    assert ran() == "skipped"
     subjects = [str(mail["subject"]) for mail in world.sandbox.mail.mails(since)]
     assert subjects == ["[ImageSys] UK canary failed"]
 
 
 @pytest.fixture
 def subjects(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[str]]:
-    """Subjects of the mails since the test began; marks and mails that wait are its own."""
+    """Subjects of the mails since the test began; stamps of direct mails are its own."""
     import imagesys_mail
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
@@ -113,16 +113,16 @@ def test_where_canaries_cannot_even_run_that_is_mailed_once_and_taken_back_once(
     from imagesys_failures import Failure
 
     away = Failure("run[0]", "Database away", "http://airflow.example.test/0", kind="DatabaseUnavailable")
-    flown = Failure("run[1]", "push of n1: away", "http://airflow.example.test/1", kind="CanaryFailed")
-    failures = [flown]
+    failed = Failure("run[1]", "push of n1: away", "http://airflow.example.test/1", kind="CanaryFailed")
+    failures = [failed]
     monkeypatch.setattr(imagesys_canary, "failures_of", lambda *_: failures)  # Airflow's API server's answer
     since = len(world.sandbox.mail.files())
-    imagesys_canary.tell_failed({"run_id": "scheduled__1"})  # it has told of itself
-    imagesys_canary.tell_ran({"run_id": "scheduled__1"})
+    imagesys_canary.notify_failure({"run_id": "scheduled__1"})  # it has told of itself
+    imagesys_canary.notify_recovery({"run_id": "scheduled__1"})
     assert subjects() == []
     failures.append(away)
     for number in (2, 3):
-        imagesys_canary.tell_failed({"run_id": f"scheduled__{number}"})
+        imagesys_canary.notify_failure({"run_id": f"scheduled__{number}"})
     (mail,) = world.sandbox.mail.mails(since)
     assert (str(mail["subject"]), mail["to"]) == ("[ImageSys] Canaries cannot run", "ops@example.test")
     text = mail.get_body(("plain",)).get_content()
@@ -130,15 +130,15 @@ def test_where_canaries_cannot_even_run_that_is_mailed_once_and_taken_back_once(
     assert "push of n1" not in text
     assert "http://airflow.example.test/dags/imagesys_canary/runs/scheduled__2" in text
     failures.remove(away)
-    imagesys_canary.tell_failed({"run_id": "scheduled__4"})  # they run, though one does not come through
-    imagesys_canary.tell_ran({"run_id": "scheduled__5"})
+    imagesys_canary.notify_failure({"run_id": "scheduled__4"})  # they run, though one does not come through
+    imagesys_canary.notify_recovery({"run_id": "scheduled__5"})
     assert subjects()[1:] == ["[ImageSys] Canaries run again"]
     failures.append(away)
-    imagesys_canary.tell_failed({"run_id": "scheduled__6"})  # a second outage of the same day
+    imagesys_canary.notify_failure({"run_id": "scheduled__6"})  # a second outage of the same day
     assert subjects()[2:] == ["[ImageSys] Canaries cannot run"]
 
 
-def test_that_canaries_cannot_fly_is_told_later_where_the_mail_server_is_away_too(
+def test_that_canaries_cannot_run_is_told_later_where_the_mail_server_is_away_too(
     world: World, monkeypatch: pytest.MonkeyPatch, subjects: Callable[[], list[str]]
 ) -> None:
     import imagesys_canary
@@ -148,10 +148,10 @@ def test_that_canaries_cannot_fly_is_told_later_where_the_mail_server_is_away_to
     monkeypatch.setattr(imagesys_canary, "failures_of", lambda *_: [away])
     world.sandbox.mail.stop()
     try:
-        imagesys_canary.tell_failed({"run_id": "scheduled__1"})
+        imagesys_canary.notify_failure({"run_id": "scheduled__1"})
     finally:
         world.sandbox.mail.start()
-    imagesys_canary.tell_failed({"run_id": "scheduled__2"})
+    imagesys_canary.notify_failure({"run_id": "scheduled__2"})
     assert subjects() == ["[ImageSys] Canaries cannot run"]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import yaml
 
 from imagesys_lib.config import config_path, keep_good
@@ -77,23 +77,23 @@ def test_a_state_directory_that_takes_nothing_costs_no_dag(state: Path, monkeypa
 
 
 def tell() -> None:
-    from imagesys_config import tell_config
+    from imagesys_config import notify_config_faults
 
-    tell_config({})
+    notify_config_faults({})
 
 
 def test_every_task_of_every_dag_tells_before_it_begins(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.dag_processing.dagbag import DagBag
-    from imagesys_config import tell_config
+    from imagesys_config import notify_config_faults
 
     for dag in DagBag(str(PROJECT / "dags")).dags.values():
         for task in dag.task_dict.values():
             callbacks = (getattr(task, "partial_kwargs", None) or {}).get("on_execute_callback")
             told = [one.__name__ for one in callbacks or task.on_execute_callback]  # a module may be loaded twice here
-            assert told == [tell_config.__name__], task.task_id
+            assert told == [notify_config_faults.__name__], task.task_id
 
 
-def test_one_mail_a_day_tells_who_is_to_mend_it_and_one_that_it_is_well(state: Path, sink: Sink) -> None:
+def test_one_mail_a_day_tells_who_is_to_mend_it_and_one_that_it_is_well(world: World, state: Path, sink: Sink) -> None:
     keep_good()
     tell()
     assert sink.subjects() == []
@@ -106,8 +106,8 @@ def test_one_mail_a_day_tells_who_is_to_mend_it_and_one_that_it_is_well(state: P
     assert f"{config_path()}:" in sink.texts()[0]
     assert "stands twice, in line" in sink.texts()[0]
     assert "Airflow goes on with what was good 0.0 hours ago" in sink.texts()[0]
-    (mark,) = state.glob("imagesys-told-*")
-    os.utime(mark, (mark.stat().st_atime, mark.stat().st_mtime - 25 * 3600))
+    day_ago = sa.text("UPDATE lis_incidents SET notified_at = notified_at - INTERVAL 25 HOUR")
+    world.write_all(world.ctx.shared, [day_ago])
     for _ in range(2):
         tell()
     assert len(sink.subjects()) == 2
@@ -117,15 +117,15 @@ def test_one_mail_a_day_tells_who_is_to_mend_it_and_one_that_it_is_well(state: P
     assert sink.subjects()[2:] == ["[ImageSys] The configuration is well again"]
 
 
-def test_a_mail_that_cannot_be_sent_is_told_all_the_same_once(state: Path, sink: Sink) -> None:
-    from imagesys_mail import post_files
+def test_a_mail_that_cannot_be_sent_is_told_all_the_same_once(world: World, state: Path, sink: Sink) -> None:
+    from imagesys_mail import post
 
     keep_good()
     break_it()
     sink.server.stop()
     tell()
     sink.server.start()
-    post_files()
+    post(world.ctx)
     tell()
     assert sink.subjects() == ["[ImageSys] The configuration is to be mended"]
 

@@ -248,18 +248,18 @@ def test_a_daily_mail_that_cannot_be_sent_goes_with_the_next(
 
 
 def test_a_daily_report_that_fails_is_mailed_once_and_taken_back(sink: Sink, world: World) -> None:
-    from imagesys_daily_report import build_daily_report, tell_failed, tell_well
+    from imagesys_daily_report import build_daily_report, notify_failure, notify_recovery
 
     world.configure(alerts={"daily_report": True})
     dag = build_daily_report(load_config().values())
     assert dag is not None
-    assert (dag.on_failure_callback, dag.on_success_callback) == (tell_failed, tell_well)
+    assert (dag.on_failure_callback, dag.on_success_callback) == (notify_failure, notify_recovery)
     context: Any = {"run_id": "scheduled__1"}
     for _ in range(2):  # the next day it fails again
-        tell_failed(context)
+        notify_failure(context)
     assert "/dags/imagesys_daily_report/runs/scheduled__1" in sink.texts()[0]
     for _ in range(2):
-        tell_well(context)
+        notify_recovery(context)
     assert sink.subjects() == ["[ImageSys] Daily report failed", "[ImageSys] Daily report works again"]
 
 

@@ -20,7 +20,7 @@ from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_mails
 from tests.airflow.mails import DAG_ID, Sink, count, ends, late, run
 from tests.airflow.test_runs import context_of
-from tests.world import World
+from tests.world import World, in_threads
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
 
@@ -116,79 +116,60 @@ def test_a_data_source_is_told_of_when_it_is_left_alone_and_when_it_works_again(
 @pytest.fixture
 def no_database(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection names a port where nothing listens."""
-    import imagesys_incidents
+    import imagesys_mail
 
-    monkeypatch.setattr(imagesys_incidents, "_LOOK_SECONDS", 1)
+    monkeypatch.setattr(imagesys_mail, "_LOOK_SECONDS", 1)
     connection = json.loads(os.environ["AIRFLOW_CONN_IMAGESYS_DB"])
     monkeypatch.setenv("AIRFLOW_CONN_IMAGESYS_DB", json.dumps({**connection, "port": 1}))
 
 
 def test_without_a_database_mails_go_directly_and_a_backfill_is_still_one(
-    sink: Sink, world: World, no_database: None, monkeypatch: pytest.MonkeyPatch
+    sink: Sink, world: World, no_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late(run())
     assert sink.subjects() == ["run of 2026-03-28 is late"]
     assert "The database does not say: Database 127.0.0.1:1/imagesys_uk did not answer" in sink.texts()[0]
     assert "Likely cause\n  - The database is away" in sink.texts()[0]
-    for day in (10, 11, 12):
-        ends(run(day, "backfill"), well=False, monkeypatch=monkeypatch)
+    days = [run(day, "backfill") for day in (10, 11, 12)]
+    in_threads(*[lambda day=day: ends(day, well=False, monkeypatch=monkeypatch) for day in days])
     assert sink.subjects()[1:] == ["backfill failed"]
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_IMAGESYS_DB", world.sandbox.environment()["AIRFLOW_CONN_IMAGESYS_DB"]
-    )  # it is back
+    for path in tmp_path.glob("imagesys-mailed-*"):
+        os.utime(path, (time.time() - 3601,) * 2)
     for _ in range(2):
-        ends(run(), well=True, monkeypatch=monkeypatch)
-    assert sink.subjects()[2:] == ["run of 2026-03-28 has ended well"]
+        ends(days[0], well=False, monkeypatch=monkeypatch)
+    assert sink.subjects()[2:] == ["backfill failed"]  # once an hour
+    ends(days[0], well=True, monkeypatch=monkeypatch)
+    assert len(sink.subjects()) == 3
 
 
-def test_without_database_and_mail_server_mails_come_later_and_once(
-    sink: Sink, world: World, no_database: None, monkeypatch: pytest.MonkeyPatch
+def test_a_mail_that_no_server_took_while_the_database_was_away_is_tried_again_with_the_next_of_its_subject(
+    sink: Sink, world: World, no_database: None
 ) -> None:
     sink.server.stop()
     late(run())
-    for day in (10, 11):
-        ends(run(day, "backfill"), well=False, monkeypatch=monkeypatch)
-    for _ in range(2):
-        ends(run(), well=False, monkeypatch=monkeypatch)
-    assert sink.subjects() == []
     sink.server.start()
-    ends(run(27), well=True, monkeypatch=monkeypatch)  # whoever is next takes them along
-    told = {"run of 2026-03-28 is late": 1, "run of 2026-03-28 failed": 1, "backfill failed": 1}
-    assert Counter(sink.subjects()) == told
     for _ in range(2):
-        ends(run(), well=True, monkeypatch=monkeypatch)  # the database is still away
-    assert sink.subjects()[3:] == ["run of 2026-03-28 has ended well"]
-    assert "It was failed, told " in sink.texts()[3]
+        late(run())
+    assert sink.subjects() == ["run of 2026-03-28 is late"]
 
 
-def test_a_mail_that_has_waited_in_a_file_says_when_it_was_written(
+def test_where_no_file_can_be_kept_a_mail_goes_all_the_same(
     sink: Sink, no_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import imagesys_mail
 
-    sink.server.stop()
-    late(run())
-    (path,) = (tmp_path / "imagesys-mails").glob("*.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "written_at": "2026-03-28T10:00:00+00:00"}))
-    sink.server.start()
-    imagesys_mail.post_files()
-    assert sink.texts()[0].startswith("Written 2026-03-28 10:00 UTC; it could not be sent before now.\n\nThe run of")
-
-
-def test_where_not_even_a_file_can_be_kept_a_mail_goes_at_once(
-    sink: Sink, no_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "imagesys-mails").touch()  # no folder can be made there
-    late(run())
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path / "file")
     late(run())
     assert sink.subjects() == ["run of 2026-03-28 is late"]
 
 
 def test_a_silent_database_holds_a_mail_up_for_seconds_only(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     import imagesys_incidents
+    import imagesys_mail
 
-    monkeypatch.setattr(imagesys_incidents, "_LOOK_SECONDS", 0.5)
-    monkeypatch.setattr(imagesys_incidents, "_look", lambda *_: time.sleep(60))
+    monkeypatch.setattr(imagesys_mail, "_LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(imagesys_incidents, "_progress", lambda *_: time.sleep(60))
     late(run())
     [mail] = sink.server.mails(sink.since)
     assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
@@ -263,13 +244,17 @@ def test_runs_whose_end_nobody_told_are_taken_back_by_the_next_heal(
 def test_a_good_end_that_a_silent_database_kept_from_being_told_is_told_by_the_next_heal(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import imagesys_incidents
+    import imagesys_mail
     from imagesys_operators import StageOperator
+
+    def silent(*_: Any, **__: Any) -> None:
+        time.sleep(1)
+        raise OSError("no answer")
 
     ends(run(), well=False, monkeypatch=monkeypatch)
     with monkeypatch.context() as patch:
-        patch.setattr(imagesys_incidents, "_LOOK_SECONDS", 0.3)
-        patch.setattr(imagesys_incidents, "probe", lambda *_, **__: time.sleep(5))
+        patch.setattr(imagesys_mail, "_LOOK_SECONDS", 0.3)
+        patch.setattr(imagesys_mail, "probe", silent)
         ends(run(), well=True, monkeypatch=monkeypatch)
     assert sink.subjects() == ["run of 2026-03-28 failed"]
     heal = StageOperator(task_id="heal", country="uk", stage="heal")

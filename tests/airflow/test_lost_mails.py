@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from imagesys_lib import runs
 from imagesys_lib.runs import Kind
@@ -41,11 +40,11 @@ def heals(states: dict[str, str]) -> None:
 @contextmanager
 def no_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The connection names a port where nothing listens."""
-    import imagesys_incidents
+    import imagesys_mail
 
     connection = json.loads(os.environ["AIRFLOW_CONN_IMAGESYS_DB"])
     with monkeypatch.context() as patch:
-        patch.setattr(imagesys_incidents, "_LOOK_SECONDS", 1)
+        patch.setattr(imagesys_mail, "_LOOK_SECONDS", 1)
         patch.setenv("AIRFLOW_CONN_IMAGESYS_DB", json.dumps({**connection, "port": 1}))
         yield
 
@@ -100,36 +99,18 @@ def test_a_run_that_failed_again_after_its_alert_was_taken_back_is_told_anew(
     assert sink.subjects()[2:] == ["run of 2026-03-27 failed"]
 
 
-def test_what_was_told_without_a_database_is_not_told_again_with_one_and_its_end_is(
-    sink: Sink, monkeypatch: pytest.MonkeyPatch
+def test_what_was_mailed_without_a_database_becomes_an_incident_once_it_is_back(
+    sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with no_database(monkeypatch):
         late(run())
         ends(run(), well=False, monkeypatch=monkeypatch)
     assert sink.subjects() == ["run of 2026-03-28 is late", "run of 2026-03-28 failed"]
-    ends(run(), well=False, monkeypatch=monkeypatch)  # cleared, and the database is back
+    judged(world, 28, "failed")
+    for _ in range(2):
+        heals({f"{DAG_ID} scheduled__2026-03-28": "failed"})
+    assert sink.subjects()[2:] == ["run of 2026-03-28 failed"]
     for _ in range(2):
         ends(run(), well=True, monkeypatch=monkeypatch)
-    assert sink.subjects()[2:] == ["run of 2026-03-28 has ended well"]
-    assert sink.texts()[2].count("It was") == 1
-
-
-@pytest.mark.parametrize("again", [True, False])
-def test_the_end_of_a_backfill_that_was_told_without_a_database_is_told_once_all_its_days_are_well(
-    sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch, again: bool
-) -> None:
-    days = [run(day, "backfill") for day in (10, 11, 12)]
-    with no_database(monkeypatch):
-        for day in days[:2]:
-            ends(day, well=False, monkeypatch=monkeypatch)
-        ends(days[0], well=True, monkeypatch=monkeypatch)
-    if again:
-        ends(days[2], well=False, monkeypatch=monkeypatch)
-    assert sink.subjects() == ["backfill failed"]
-    for day in days:
-        assert sink.subjects() == ["backfill failed"]
-        ends(day, well=True, monkeypatch=monkeypatch)
-        if day is days[1] and not again:
-            break
-    assert sink.subjects() == ["backfill failed", "backfill has ended well"]
-    assert world.rows(sa.text("SELECT subject FROM lis_incidents WHERE is_open = 1")) == []
+    assert sink.subjects()[3:] == ["run of 2026-03-28 has ended well"]
+    assert sink.texts()[3].count("It was") == 1

@@ -82,7 +82,7 @@ def results(run_id: str) -> dict[str, Any]:
 
 @pytest.fixture
 def subjects(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[str]]:
-    """Subjects of the mails since the test began; marks and mails that wait are its own."""
+    """Subjects of the mails since the test began; stamps of direct mails are its own."""
     import imagesys_mail
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
@@ -106,13 +106,13 @@ def test_a_country_that_fails_is_named_mailed_once_and_taken_back(
 
     since = len(world.sandbox.mail.files())
     for _ in range(2):  # the next day it fails again
-        imagesys_upkeep.tell_failed({"dag_run": context["dag_run"]})
+        imagesys_upkeep.notify_failure({"dag_run": context["dag_run"]})
     mail = world.sandbox.mail.wait_for(lambda mail: "Maintenance failed" in str(mail["subject"]), since=since)
     assert "/dags/imagesys_maintenance/runs/manual__1" in mail.get_body(("plain",)).get_content()
     for _ in range(2):
-        imagesys_upkeep.tell_well({})
+        imagesys_upkeep.notify_recovery({})
     assert subjects() == ["[ImageSys] Maintenance failed", "[ImageSys] Maintenance works again"]
-    imagesys_upkeep.tell_failed({"dag_run": context["dag_run"]})
+    imagesys_upkeep.notify_failure({"dag_run": context["dag_run"]})
     assert subjects()[2:] == ["[ImageSys] Maintenance failed"]
 
 

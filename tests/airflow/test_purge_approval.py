@@ -170,16 +170,16 @@ def test_a_database_that_is_away_is_told_once_until_it_is_back_and_each_unfinish
         return [str(mail["subject"]) for mail in world.sandbox.mail.mails(since)]
 
     for hour in range(3):
-        imagesys_purge.mail_failure({"run_id": f"scheduled__{hour}"})
+        imagesys_purge.notify_failure({"run_id": f"scheduled__{hour}"})
     assert told() == [failed]
     failures[:] = [Failure("carry_out[0]", "", "http://airflow.example.test/carry_out")]
     for _ in range(2):
-        imagesys_purge.mail_failure({"run_id": "scheduled__3"})
+        imagesys_purge.notify_failure({"run_id": "scheduled__3"})
     assert told() == [failed] * 2
-    imagesys_purge.mail_recovery({"run_id": "scheduled__4"})  # the database is back
+    imagesys_purge.notify_recovery({"run_id": "scheduled__4"})  # the database is back
     assert told() == [failed] * 2 + [well]
-    imagesys_purge.mail_recovery({"run_id": "scheduled__3"})  # the purge was cleared
-    imagesys_purge.mail_recovery({"run_id": "scheduled__5"})
+    imagesys_purge.notify_recovery({"run_id": "scheduled__3"})  # the purge was cleared
+    imagesys_purge.notify_recovery({"run_id": "scheduled__5"})
     assert told() == [failed] * 2 + [well] * 2
 
 

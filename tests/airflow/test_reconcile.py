@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from imagesys_lib import runs
 from imagesys_lib.alerts import incidents
 from imagesys_lib.alerts.incidents import Kind
+from imagesys_lib.alerts.message import Message
 from imagesys_lib.db.engine import write
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
@@ -56,7 +58,9 @@ def test_what_nobody_took_back_the_next_run_does(world: World, uk: Any) -> None:
     assert first.state == "success"
     for run_id in (first.run_id, "scheduled__deleted"):
         key = f"imagesys_uk {run_id}"
-        write(world.ctx.db, lambda session, key=key: incidents.begin(session, Kind.FAILED, key, key))
+        message = Message("[ImageSys] UK failed", "Intro.", ())
+        write(world.ctx.db, partial(incidents.open_incident, kind=Kind.FAILED, subject=key, message=message, run=key))
+    world.sql("DELETE FROM lis_mails")  # they were sent
     since = len(world.sandbox.mail.files())
     assert ran(uk, 2).state == "success"
     assert world.rows(sa.text("SELECT subject FROM lis_incidents WHERE is_open = 1")) == []

@@ -12,6 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.alerts.message import Message
+from imagesys_lib.alerts.outbox import put
+from imagesys_lib.db.engine import read
 from tests.airflow.mails import late, run
 from tests.mail_site import MailSite, mail_site
 from tests.world import World, set_connection
@@ -24,7 +26,7 @@ TOLD = f"[ImageSys] Mail to {B} is refused"
 
 @pytest.fixture
 def site(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailSite]:
-    """A mail server that refuses b, for a country whose mails go to a and b; marks and files are the test's own."""
+    """A mail server that refuses b, for a country whose mails go to a and b; direct mails are noted apart."""
     import imagesys_mail
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
@@ -106,26 +108,25 @@ def test_an_address_that_the_configuration_names_no_more_holds_no_mail(site: Mai
     assert site.got(B) == 0
 
 
-def test_a_mail_in_a_file_fares_alike_and_so_does_one_that_no_disk_takes(
-    site: MailSite, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_mail_about_all_countries_fares_alike_and_so_does_one_that_no_database_keeps(
+    site: MailSite, world: World
 ) -> None:
     import imagesys_mail
 
     message = Message("[ImageSys] UK one for all", "Intro.", ())
-    imagesys_mail.send(message, ["uk"])
-    imagesys_mail.post_files()
+    imagesys_mail.notify_all(lambda session: put(session, message, ["uk"]))
+    imagesys_mail.post(world.ctx)
     assert subjects(site, A) == ["one for all", TOLD]
-    kept = [json.loads(path.read_text()) for path in (tmp_path / "imagesys-mails").glob("*.json")]
-    assert [mail["refused"] for mail in kept] == [{B: "550 no such user"}] * 2
+    query = sa.text("SELECT refused FROM lis_mails WHERE sent_at IS NULL")
+    kept = [json.loads(row.refused) for row in read(world.ctx.shared, query)]
+    assert kept == [{B: "550 no such user"}] * 2
     site.replies = {}
-    imagesys_mail.post_files()
+    imagesys_mail.post(world.ctx)
     assert "one for all" in subjects(site, B)
-    assert list((tmp_path / "imagesys-mails").glob("*.json")) == []
+    assert read(world.ctx.shared, query) == []
     site.replies = {B: b"550 no\r\n"}
-    monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path / "none")
-    (tmp_path / "none").write_text("no folder")
-    imagesys_mail.send(Message("[ImageSys] UK no disk", "Intro.", ()), ["uk"])
-    assert subjects(site, A).count("no disk") == 1
+    imagesys_mail.send_directly(Message("[ImageSys] UK no database", "Intro.", ()), ["uk"])
+    assert subjects(site, A).count("no database") == 1
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def subjects() -> set[str]:
             if name in ("Message", "TableMail"):
                 given = [keyword.value for keyword in call.keywords if keyword.arg == "subject"] or call.args[:1]
                 found |= {text for value in given for text in templates(value)}
-            elif name == "mail_failed_run":
+            elif name == "notify_failed_run":
                 names |= {value.value for value in call.args if isinstance(value, ast.Constant)}
     names = {name for name in names if isinstance(name, str)}
     return found - {*SERVICES} | {each.replace("…", name) for each in SERVICES if each in found for name in names}
@@ -115,8 +115,8 @@ def test_every_mail_has_its_row_and_its_page() -> None:
 
 def test_the_statements_of_the_page_show_what_is_wrong_and_what_waits(world: World) -> None:
     world.sql(
-        "INSERT INTO lis_incidents (kind, subject, is_open, runs, told, opened_at, touched_at) "
-        "VALUES ('failed', 'dag r1', 1, '[]', 1, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))"
+        "INSERT INTO lis_incidents (kind, subject, is_open, runs, opened_at, last_seen_at) "
+        "VALUES ('failed', 'dag r1', 1, '[]', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))"
     )
     world.sql("INSERT INTO lis_mails (subject, text, html, created_at) VALUES ('told', '', '', UTC_TIMESTAMP(6))")
     (block,) = re.findall(r"```sql\n(.*?)```", ALERTS, re.DOTALL)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from imagesys_lib import changes, datasources, node_records, runs
 from imagesys_lib.alerts import gathered, incidents, outbox
+from imagesys_lib.alerts.message import Message
 from imagesys_lib.batch_work import images_in
 from imagesys_lib.config import Breaker
 from imagesys_lib.context import Context
@@ -144,7 +145,7 @@ def filled(world: World) -> None:
 
     hours = [NOON - dt.timedelta(hours=n) for n in range(3000)]
     incidents = [
-        {"kind": kind, "subject": f"s-{n}", "runs": [], "told": 1, "opened_at": n, "touched_at": n, "closed_at": n}
+        {"kind": kind, "subject": f"s-{n}", "runs": [], "opened_at": n, "last_seen_at": n, "resolved_at": n}
         for n, kind in zip(hours, ("failed", "late", "source") * 1000, strict=True)
     ]
     mails = [{"subject": "s", "text": "t", "html": "h", "created_at": NOON, "sent_at": NOON} for n in range(3000)]
@@ -269,12 +270,13 @@ def told(ctx: Context) -> None:
     gathered.keep(ctx.db, "r-1", "plan", heard)
 
     def work(session: sa.Connection) -> None:
-        incidents.begin(session, incidents.Kind.FAILED, "r1", "r1", lapses_hours=24)
-        incidents.runs_ended(session, ["r1"], tuple(incidents.Kind))
+        message = Message("s", "Intro.", ())
+        incidents.open_incident(session, incidents.Kind.FAILED, "r1", message, run="r1", lapses_hours=24)
+        incidents.resolve_runs(session, ["r1"], tuple(incidents.Kind))
         gathered.take(session, "r-1")
 
     write(ctx.db, work)
-    assert outbox.deliver(ctx.db, lambda mail: None) == 2
+    assert outbox.deliver(ctx.db, lambda mail: None) == 3
 
 
 def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:

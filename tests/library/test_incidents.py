@@ -11,24 +11,38 @@ import sqlalchemy as sa
 
 from imagesys_lib.alerts import gathered, incidents, outbox
 from imagesys_lib.alerts.incidents import ENDED_BY_FAILURE, Kind
-from imagesys_lib.alerts.message import Message
-from imagesys_lib.alerts.outbox import Mail, deliver
+from imagesys_lib.alerts.message import LONGEST, Message
+from imagesys_lib.alerts.outbox import deliver
 from imagesys_lib.config import Breaker
 from imagesys_lib.datasources import Tally, note
-from imagesys_lib.db.engine import write
+from imagesys_lib.db.engine import NOW, Row, read, write
 from imagesys_lib.db.schema import lis_incidents, lis_mails
 from tests.world import World, in_threads
 
 BREAKER = Breaker(source_percent=90, source_images=30, first_seconds=600)
 
 
-def begin(world: World, kind: Kind, subject: str, run: str = "", lapses_hours: float | None = None) -> bool:
-    return write(world.ctx.db, lambda s: incidents.begin(s, kind, subject, run, lapses_hours=lapses_hours))
+def begin(world: World, kind: Kind, subject: str, run: str = "", lapses_hours: int = 0) -> bool:
+    """Open an incident; returns whether its mail was put."""
+    message, before = Message(f"{kind.value} {subject}", "Intro.", ()), subjects(world)
+    new = write(
+        world.ctx.db,
+        lambda s: incidents.open_incident(s, kind, subject, message, run=run, lapses_hours=lapses_hours),
+    )
+    assert new <= (subjects(world).count(message.subject) > before.count(message.subject))
+    return new
 
 
 def ended(world: World, run: str, kinds: Any = tuple(Kind)) -> list[str]:
-    over = write(world.ctx.db, lambda s: incidents.runs_ended(s, [run], kinds))
+    over = write(world.ctx.db, lambda s: incidents.resolve_runs(s, [run], kinds))
     return [incident.kind.value for incident in over]
+
+
+def resolve(world: World, kind: Kind, subject: str) -> bool:
+    def message(over: incidents.Resolved) -> Message:
+        return Message(f"over since {over.since}", "Intro.", ())
+
+    return write(world.ctx.db, lambda s: incidents.resolve(s, kind, subject, message))
 
 
 def put(world: World, *subjects: str) -> None:
@@ -80,17 +94,17 @@ def test_what_is_over_while_another_trouble_of_its_subject_waits_is_not_told(wor
 def test_several_runs_may_end_at_once(world: World) -> None:
     for number in range(3):
         begin(world, Kind.FAILED, "dag without n2", f"dag r{number}")
-    over = write(world.ctx.db, lambda s: incidents.runs_ended(s, ["dag r0", "dag r2"], tuple(Kind)))
+    over = write(world.ctx.db, lambda s: incidents.resolve_runs(s, ["dag r0", "dag r2"], tuple(Kind)))
     assert over == []
-    over = write(world.ctx.db, lambda s: incidents.runs_ended(s, ["dag r0", "dag r1"], tuple(Kind)))
+    over = write(world.ctx.db, lambda s: incidents.resolve_runs(s, ["dag r0", "dag r1"], tuple(Kind)))
     assert [incident.runs for incident in over] == [("dag r1",)]
 
 
 def test_trouble_a_day_after_the_last_is_another_backfills(world: World) -> None:
     begin(world, Kind.FAILED, "dag backfill", "dag r1", 24)
-    world.sql("UPDATE lis_incidents SET touched_at = touched_at - INTERVAL 25 HOUR")
+    world.sql("UPDATE lis_incidents SET last_seen_at = last_seen_at - INTERVAL 25 HOUR")
     assert not begin(world, Kind.FAILED, "dag backfill", "dag r1", 24)  # its own run, cleared
-    world.sql("UPDATE lis_incidents SET touched_at = touched_at - INTERVAL 25 HOUR")
+    world.sql("UPDATE lis_incidents SET last_seen_at = last_seen_at - INTERVAL 25 HOUR")
     assert begin(world, Kind.FAILED, "dag backfill", "dag r9", 24)
     open_now = world.rows(sa.select(lis_incidents.c.runs).where(lis_incidents.c.is_open == 1))
     assert [row.runs for row in open_now] == [["dag r9"]]
@@ -98,20 +112,37 @@ def test_trouble_a_day_after_the_last_is_another_backfills(world: World) -> None
 
 def test_among_more_than_a_thousand_open_incidents_each_is_found(world: World) -> None:
     world.sql(
-        "INSERT INTO lis_incidents (kind, subject, is_open, runs, told, opened_at, touched_at) "
-        "SELECT 'failed', CONCAT('dag old', seq), 1, JSON_ARRAY(CONCAT('dag old', seq)), 1, UTC_TIMESTAMP(6), "
+        "INSERT INTO lis_incidents (kind, subject, is_open, runs, opened_at, last_seen_at) "
+        "SELECT 'failed', CONCAT('dag old', seq), 1, JSON_ARRAY(CONCAT('dag old', seq)), UTC_TIMESTAMP(6), "
         "UTC_TIMESTAMP(6) FROM seq_1_to_1001"
     )
     begin(world, Kind.FAILED, "dag r1", "dag r1")
     begin(world, Kind.CANARY, "the canary")
-    waiting = write(world.ctx.db, incidents.waited_for)
+    waiting = write(world.ctx.db, incidents.awaited_runs)
     assert len(waiting) == 1002
     assert "dag r1" in waiting
     assert ended(world, "dag r1") == ["failed"]
-    over = write(world.ctx.db, lambda s: incidents.end(s, Kind.CANARY, "the canary"))
-    assert over
-    assert write(world.ctx.db, lambda s: incidents.end(s, Kind.CANARY, "the canary")) is None
-    assert len(write(world.ctx.db, incidents.waited_for)) == 1001
+    assert resolve(world, Kind.CANARY, "the canary")
+    assert subjects(world)[-1].startswith("over since 20")
+    assert not resolve(world, Kind.CANARY, "the canary")
+    assert len(write(world.ctx.db, incidents.awaited_runs)) == 1001
+
+
+def test_a_broken_configuration_is_mailed_again_each_day(world: World) -> None:
+    def begin() -> bool:
+        message = Message("broken", "Intro.", ())
+        return write(
+            world.ctx.shared,
+            lambda s: incidents.open_incident(s, Kind.CONFIG, "", message, countries=["uk", "de"]),
+        )
+
+    assert [begin(), begin()] == [True, False]
+    older = sa.update(lis_incidents).values(notified_at=sa.func.timestampadd(sa.text("HOUR"), -25, NOW))
+    world.write_all(world.ctx.shared, [older])
+    assert [begin(), begin()] == [True, False]
+    rows = read(world.ctx.shared, sa.select(lis_mails))
+    assert [(row.subject, row.countries) for row in rows] == [("broken", ["de", "uk"])] * 2
+    assert subjects(world) == []  # nothing of it is the country's
 
 
 def test_a_breaker_that_opens_again_and_again_is_one_mail_and_its_end_another(world: World) -> None:
@@ -129,8 +160,7 @@ def test_a_breaker_that_opens_again_and_again_is_one_mail_and_its_end_another(wo
 
 def test_a_mail_is_kept_where_the_move_it_tells_of_is_not(world: World) -> None:
     def work(session: sa.Connection) -> None:
-        incidents.begin(session, Kind.FAILED, "dag r1", "dag r1")
-        outbox.put(session, Message("told", "Intro.", ()))
+        incidents.open_incident(session, Kind.FAILED, "dag r1", Message("told", "Intro.", ()), run="dag r1")
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
@@ -139,11 +169,11 @@ def test_a_mail_is_kept_where_the_move_it_tells_of_is_not(world: World) -> None:
     assert begin(world, Kind.FAILED, "dag r1", "dag r1")
 
 
-def refuse(*refused: str) -> tuple[list[str], Callable[[Mail], None]]:
+def refuse(*refused: str) -> tuple[list[str], Callable[[Row], None]]:
     """A server that takes some mails and refuses others."""
     taken: list[str] = []
 
-    def send(mail: Mail) -> None:
+    def send(mail: Row) -> None:
         if not refused or mail.subject in refused:
             raise ConnectionRefusedError("no server")
         taken.append(mail.subject)
@@ -178,7 +208,7 @@ def test_two_senders_at_once_send_nothing_twice(world: World) -> None:
 def test_mails_that_a_slow_server_takes_minutes_for_are_not_sent_by_another_meanwhile(world: World) -> None:
     taken, other = refuse("none of them")
 
-    def slowly(mail: Mail) -> None:
+    def slowly(mail: Row) -> None:
         taken.append(mail.subject)
         world.sql("UPDATE lis_mails SET claimed_until = claimed_until - INTERVAL 200 SECOND")
         if mail.subject != "a":
@@ -198,6 +228,17 @@ def test_a_mail_longer_than_64_kilobytes_is_kept_whole(world: World) -> None:
     assert len(row.text.encode()) > 2 * 65_535
 
 
+def test_a_mail_that_is_too_long_is_cut_and_says_so() -> None:
+    short = Message("s", "Intro.", (("Title", ("<item>",)),))
+    assert (short.written().text, short.written().html) == (short.text(), short.html())
+    written = Message("s" * 300, "Intro.", (("Title", ("<x>" * LONGEST,)),)).written()
+    assert len(written.subject) == 255
+    assert written.text.endswith("more characters.)\n")
+    assert len(written.text) < LONGEST + 100
+    assert written.html.startswith("<pre>Intro.")
+    assert "&lt;x&gt;" in written.html
+
+
 def test_a_run_that_logged_thousands_of_messages_tells_a_thousand_and_counts_the_rest(world: World) -> None:
     world.sql(
         "INSERT INTO lis_messages (run, task, level, text, times, noted_at) "
@@ -212,7 +253,7 @@ def test_a_run_that_logged_thousands_of_messages_tells_a_thousand_and_counts_the
 
 
 def test_a_sender_that_died_keeps_its_mails_for_five_minutes_only(world: World) -> None:
-    def die(mail: Mail) -> None:
+    def die(mail: Row) -> None:
         raise SystemExit
 
     put(world, "a")

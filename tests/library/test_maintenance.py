@@ -38,7 +38,8 @@ from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.report import summarize
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox import ManifestEntry
-from tests.world import NODES, World
+from include.sandbox.config import write_config
+from tests.world import NODES, QUICK, World
 
 Entries = dict[str, ManifestEntry]
 TABLES = {
@@ -48,7 +49,7 @@ TABLES = {
     "metrics": (lis_metrics.c.measured_at, 400),
     "node_checks": (lis_node_checks.c.checked_at, 90),
     "mails": (lis_mails.c.sent_at, 30),
-    "incidents": (lis_incidents.c.closed_at, 30),
+    "incidents": (lis_incidents.c.resolved_at, 30),
     "messages": (lis_messages.c.noted_at, 30),
 }
 
@@ -60,10 +61,10 @@ def nothing(**counts: int) -> PrunedRows:
 def told(world: World) -> None:
     """An incident that is over and one that is not, a mail that is sent and one that waits, and a logged message."""
     now = sa.func.utc_timestamp(6)
-    incident = sa.insert(lis_incidents).values(kind="failed", runs=["r1"], opened_at=now, touched_at=now)
+    incident = sa.insert(lis_incidents).values(kind="failed", runs=["r1"], opened_at=now, last_seen_at=now)
     mail = sa.insert(lis_mails).values(subject="failed", text="t", html="h", created_at=now)
     message = sa.insert(lis_messages).values(run="r1", task="plan", level="error", text="t", times=1, noted_at=now)
-    rows = [incident.values(subject="r1", closed_at=now), incident.values(subject="r2", is_open=1)]
+    rows = [incident.values(subject="r1", resolved_at=now), incident.values(subject="r2", is_open=1)]
     world.write_all(world.ctx.db, [*rows, mail.values(sent_at=now), mail, message])
 
 
@@ -102,6 +103,22 @@ def test_each_kind_of_row_is_kept_for_its_configured_time_and_a_dry_run_tells_it
     assert count(world, column.table) == stay
     others = set(country_metadata.tables) - {column.table.name} - ({"lis_change_acks"} if name == "changes" else set())
     assert {table: world.dump()[table] for table in others} == {table: before[table] for table in others}
+    assert prune_rows(world.ctx) == nothing()
+
+
+def test_what_is_about_all_countries_is_kept_for_the_longest_that_any_says(world: World) -> None:
+    def shared(days: int) -> None:
+        then = sa.func.timestampadd(sa.text("DAY"), -days, sa.func.utc_timestamp(6))
+        incident = sa.insert(lis_incidents).values(kind="config", runs=[], opened_at=then, last_seen_at=then)
+        mail = sa.insert(lis_mails).values(subject="s", text="t", html="h", created_at=then)
+        rows = [incident.values(subject=f"{days}", resolved_at=then), mail.values(sent_at=then), mail]
+        world.write_all(world.ctx.shared, [*rows, mail.values(given_up_at=then)])
+
+    write_config(world.sandbox.settings, QUICK, {"de": {"retention": {"mails": 60}}})
+    shared(59)
+    assert prune_rows(world.ctx) == nothing()
+    shared(61)
+    assert prune_rows(world.ctx) == nothing(incidents=1, mails=1, given_up_mails=1)
     assert prune_rows(world.ctx) == nothing()
 
 
@@ -242,7 +259,7 @@ def test_a_pruning_out_of_time_says_so_and_the_next_one_goes_on(world: World, mo
     many_metrics(world, 2500)
     clock = iter(range(0, 10**6, 50))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    first = rows._prune(world.ctx, rows._tables(world.ctx)["metrics"], dry_run=False)
+    first = rows._prune(world.ctx, world.ctx.db, rows._tables(world.ctx)["metrics"], dry_run=False)
     monkeypatch.undo()
     assert first[1] is False
     assert 0 < first[0] < 2500

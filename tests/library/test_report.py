@@ -241,7 +241,7 @@ def test_data_sources_that_failed_and_recovered_since_the_run_before_are_counted
     assert "data sources: 2 left alone now; since the run before 2 failed and 1 recovered" in render(summary)
     assert runs.figures(world.ctx.db, run.run_id, "sources.") == summary.sources
     world.sql(
-        "UPDATE lis_incidents SET opened_at = '2020-01-01', closed_at = IF(closed_at IS NULL, NULL, '2020-01-01')"
+        "UPDATE lis_incidents SET opened_at = '2020-01-01', resolved_at = IF(resolved_at IS NULL, NULL, '2020-01-01')"
     )
     assert report(world.ctx, run).sources == {"left_alone": 2, "failed": 0, "recovered": 0}
 

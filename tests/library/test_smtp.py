@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import smtplib
 import time
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -14,7 +13,6 @@ from imagesys_lib import doctor
 from imagesys_lib.alerts import outbox, smtp
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.alerts.smtp import Client, is_given_up, words
-from imagesys_lib.alerts.spool import Kept, Spool
 from imagesys_lib.db.engine import write
 from imagesys_lib.intervals import UTC
 from tests.mail_site import MailSite, mail_site
@@ -128,19 +126,6 @@ def test_who_refuses_for_good_is_tried_five_times_and_who_refuses_for_now_for_da
     refused: dict[str, str], tries: int, days: int, given_up: bool
 ) -> None:
     assert is_given_up(refused, tries, NOW - dt.timedelta(days=days)) is given_up
-
-
-def test_a_mail_in_a_file_stays_for_those_who_have_not_got_it_and_is_put_aside_in_the_end(tmp_path: Path) -> None:
-    spool, asked = Spool(tmp_path), []
-
-    def post(kept: Kept) -> dict[str, str]:
-        asked.append(dict(kept.refused))
-        return {B: "550 no"}
-
-    spool.put(Message("m", "Intro.", ()), ["uk"])
-    assert [spool.deliver(post) for _ in range(6)] == [0] * 6
-    assert asked == [{}, *[{B: "550 no"}] * 4]
-    assert [path.suffix for path in tmp_path.glob("0*")] == [".refused"]
 
 
 @pytest.mark.usefixtures("patient")

@@ -22,7 +22,7 @@ def data_sources(db: Engine, run: Run) -> dict[str, int]:
     lately = sa.func.sum(sa.case((c.opened_at >= since, 1), else_=0)).label("lately")
     counts = sa.select(sa.func.count().label("all_of_them"), lately)
     (now,) = read(db, counts.where(c.is_open == 1, source))
-    (over,) = read(db, counts.where(c.closed_at >= since, source))
+    (over,) = read(db, counts.where(c.resolved_at >= since, source))
     return {
         "left_alone": now.all_of_them,
         "failed": int((now.lately or 0) + (over.lately or 0)),
