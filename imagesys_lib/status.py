@@ -17,11 +17,11 @@ from imagesys_lib.states import tally
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """One node: images it is behind, images marked for repair (of them let go), its last fault and its last check."""
+    """One node: images it is behind, and marked for repair (of them not staged), its last fault and its last check."""
 
     backlog: int
     marked: int
-    let_go: int
+    not_staged: int
     fault: str | None
     synced_at: str | None
     files: int | None
@@ -83,7 +83,7 @@ def _node(ctx: Context, name: str) -> NodeStatus:
     return NodeStatus(
         backlog=known.backlog,
         marked=known.marked,
-        let_go=known.let_go,
+        not_staged=known.not_staged,
         fault=known.fault or None,
         synced_at=known.synced_at,
         files=known.checked.files if known.checked else None,

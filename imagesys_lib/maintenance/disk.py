@@ -32,7 +32,7 @@ class Disk:
 
 
 def look_at_staging(ctx: Context, *, dry_run: bool = False) -> Disk:
-    """Measure the staging disk; under pressure, heal the country first: that sweeps and lets go what may go."""
+    """Measure the staging disk; under pressure, heal the country first, which deletes what may go."""
     healed = ctx.staging.under_pressure() and not dry_run
     if healed:
         heal(ctx)

@@ -13,19 +13,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes, runs
+from imagesys_lib import changes, node_records, runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, chunks, from_now, read, write
-from imagesys_lib.db.schema import lis_batches, lis_images, lis_runs
+from imagesys_lib.db.schema import lis_batches, lis_changes, lis_images, lis_runs
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.runs import Run
-from imagesys_lib.stages.let_go import let_go
-from imagesys_lib.stages.sync import node_lock, settle
+from imagesys_lib.stages.sync import drop_staged, node_lock, settle
 from imagesys_lib.states import NEVER, UNFINISHED, Desired, State, move
 
 log = logging.getLogger(__name__)
 
-_ABANDONED_SECONDS = 2 * 86_400
+_DAY = 86_400
+_ABANDONED_SECONDS = 2 * _DAY
 _STALE_STAGING_HOURS = 48
 _POISON_AFTER = 5
 
@@ -37,9 +37,9 @@ FIGURES = "heal."
 class Healed:
     """What was put right: batches and images released, images found to be poison, bad retries, staged files.
 
-    ``let_go`` counts images that are no longer held for a node that is behind, ``lost_runs`` those of the batches whose
-    run no longer exists or never came to its end, ``orphans`` images whose batch no longer exists, ``endless`` images
-    that were fetched again and again without an end.
+    ``unstaged`` counts images whose staged files went while a node is behind with them, ``lost_runs`` those of the
+    batches whose run no longer exists or never came to its end, ``orphans`` images whose batch no longer exists,
+    ``endless`` images that were fetched again and again without an end.
     """
 
     batches: int = 0
@@ -47,7 +47,7 @@ class Healed:
     poison: int = 0
     bad_retries: int = 0
     staged: int = 0
-    let_go: int = 0
+    unstaged: int = 0
     lost_runs: int = 0
     orphans: int = 0
     endless: int = 0
@@ -105,9 +105,8 @@ def heal(ctx: Context, run: Run | None = None, *, dry_run: bool = False) -> Heal
         _release(books, stuck)
     if not dry_run:
         settle(ctx)
-    books.note("let_go", let_go(ctx, dry_run=dry_run))
-    if not dry_run:
         _sweep_repairs(ctx)
+    drop_held(books)
     check_bad_retry_jobs(books)
     _sweep_staging(books)
     check_orphans(books)
@@ -291,6 +290,48 @@ def _put_right(
     while ids := [row.image_id for row in read(db, sa.select(i.image_id).where(bad).limit(CHUNK))]:
         books.ctx.give_way()
         books.do(lambda session, ids=ids: {name: work(session, ids)})  # type: ignore[misc]
+
+
+def drop_held(books: _Books) -> None:
+    """Delete staged files that some node holds, of images that others are behind with for too long.
+
+    That is for more than ``staging.keep_days``; for less, oldest first, while the staging disk is under pressure. The
+    sync of a node that is behind then marks what it lacks, and its repair fetches that from a peer.
+    """
+    ctx, c = books.ctx, lis_changes.c
+    old = c.created_at < from_now(-round(ctx.config.staging.keep_days * _DAY))
+    # A node that is only late today is about to sync and frees the disk by itself.
+    sound = [name for name in ctx.config.nodes if not node_records.fault_of(ctx.db, name)]
+    late = (c.created_at < from_now(-_DAY)) | sa.and_(
+        sa.true(), *(changes.acknowledged_by(name, c.change_id) for name in sound)
+    )
+    for why, which, is_needed in (
+        (f"more than {ctx.config.staging.keep_days:g} days old", old, lambda: True),
+        ("as the staging disk runs full", late & ~old, ctx.staging.under_pressure),
+    ):
+        images = _drop_held(books, which, is_needed)
+        if images and not books.dry_run:
+            log.warning(
+                "%s: %d images are no longer staged for nodes that are behind, %s. Remedy: bring these nodes back "
+                "(`imagesys status`); their repair fetches the images from a peer.",
+                *(ctx.country.upper(), images, why),
+            )
+
+
+def _drop_held(books: _Books, which: sa.ColumnElement[bool], is_needed: Callable[[], bool]) -> int:
+    """Delete the staged files of open changes, oldest first, while that is needed. Returns how many images had any."""
+    ctx, c, i = books.ctx, lis_changes.c, lis_images.c
+    after = images = 0
+    query = sa.select(c.change_id).where(c.settled_at.is_(None), which).order_by(c.change_id).limit(1)
+    held = (i.desired == Desired.PRESENT.value) & (node_records.holders(ctx.config.nodes) > 0)
+    while is_needed() and (found := read(ctx.db, query.where(c.change_id > after))):
+        ctx.give_way()
+        after = found[0].change_id
+        rows = read(ctx.db, sa.select(i.state, i.thumbs).where(i.change_id == after, held))
+        dropped = drop_staged(ctx, rows, dry_run=books.dry_run)
+        books.note("unstaged", dropped)
+        images += dropped
+    return images
 
 
 def _sweep_repairs(ctx: Context) -> None:

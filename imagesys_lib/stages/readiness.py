@@ -79,7 +79,7 @@ def _is_relied_on(other: Context, node_name: str) -> bool:
 
 
 def is_behind(ctx: Context, node_name: str) -> bool:
-    """Say whether a node has changes to apply, or lacks images that were let go, not staged or found missing."""
+    """Say whether a node has changes to apply, or lacks images that were not staged or found missing."""
     return bool(changes.pending(ctx.db, node_name, 1)) or node_records.is_lacking(ctx.db, node_name, ctx.config.nodes)
 
 

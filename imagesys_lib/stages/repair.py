@@ -271,7 +271,7 @@ class _Repair:
         gone = {image.image_hash for image in group.nowhere} if requeued is not None else set()
         waiting = [image.image_hash for image in group.left if image.image_hash not in gone]
         not_written = sorted({image.image_hash for image in failed} | {_hash_of(path) for path in undeleted})
-        node_records.set_aside(self.ctx.db, self.name, not_written)
+        node_records.mark(self.ctx.db, self.name, dict.fromkeys(not_written, "transfer"))
         right = group.plan.marks.keys() - {*group.plan.spared, *waiting, *not_written}
         node_records.unmark(self.ctx.db, self.name, sorted(right))
         restored = sum(map(len, group.found.values())) - len(failed)

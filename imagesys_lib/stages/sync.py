@@ -7,9 +7,10 @@ group that fails as a whole is split, so that one bad file holds nothing up; tha
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from imagesys_lib import changes, node_records, runs
@@ -25,7 +26,7 @@ from imagesys_lib.states import Desired, State
 
 log = logging.getLogger(__name__)
 
-_CHANGES_AT_ONCE = 10
+_FINISHED = {State.THUMBNAILED.value, State.LIVE.value, State.PURGED.value, State.QUARANTINED.value}
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,7 @@ class Synced:
     set_aside: int = 0
 
     def __add__(self, other: Synced) -> Synced:
-        return Synced(
-            self.pushed + other.pushed,
-            self.deleted + other.deleted,
-            self.changes + other.changes,
-            self.set_aside + other.set_aside,
-        )
+        return Synced(*map(operator.add, astuple(self), astuple(other)))
 
 
 @contextmanager
@@ -107,13 +103,13 @@ def sync(ctx: Context, node_name: str, run: Run | None = None) -> Synced:
 def rehearse(ctx: Context, node_name: str) -> Synced:
     """Say what a sync of the node would do, as database and staging are now; nothing is asked of the node."""
     total = Synced()
-    for change_ids, images in _pending(ctx, node_name):
-        present, absent = _by_desire(images)
+    for group in changes.groups(ctx.db, node_name):
+        present, absent = _by_desire(group.images)
         staged = [image for image in present if _is_staged(ctx, image)]
         total += Synced(
             pushed=len(_paths(staged)),
             deleted=len(_paths(absent)),
-            changes=len(change_ids),
+            changes=len(group.change_ids),
             set_aside=len(present) - len(staged),
         )
     return total
@@ -131,7 +127,7 @@ class _Sync:
         """Apply all changes that the node has not acknowledged, oldest first."""
         ctx, total = self.ctx, Synced()
         images = self._done + changes.backlog(ctx.db, self.name)
-        while group := changes.next_group(ctx.db, self.name):
+        for group in changes.groups(ctx.db, self.name):
             for some in chunks(group.images, ctx.config.transfer.group_images):
                 ctx.give_way()
                 self.lock.verify()
@@ -145,10 +141,10 @@ class _Sync:
 
     def make_room(self) -> None:
         """Do all deletions ahead of their turn: a node that is short of room can take nothing before."""
-        for _, images in _pending(self.ctx, self.name):
+        for group in changes.groups(self.ctx.db, self.name):
             self.ctx.give_way()
             self.lock.verify()
-            self._delete(_by_desire(images)[1])  # what fails now is met again, and set aside, in its turn
+            self._delete(_by_desire(group.images)[1])  # what fails now is met again, and set aside, in its turn
 
     def _delete(self, images: Sequence[Row]) -> list[Row]:
         failed: list[Row] = []
@@ -160,26 +156,17 @@ class _Sync:
         """Delete what should not be there, push what should and is staged; set the rest aside for repair."""
         present, absent = _by_desire(images)
         staged = [image for image in present if _is_staged(self.ctx, image)]
-        unstaged = [image for image in present if not _is_staged(self.ctx, image)]
         failed = self._delete(absent)
         if staged:  # each time: a long backlog, or whoever else writes there, may have filled the disk meanwhile
             require_space(self.ctx, self.name, self.node.space())
         failed += push(self.node, self.ctx.staging.out, staged)
         reasons = {image.image_hash: "transfer" for image in failed}
-        node_records.mark(self.ctx.db, self.name, reasons | {image.image_hash: NOT_STAGED for image in unstaged})
-        not_done = {image.image_id for image in failed}
-        arrived = [image for image in staged if image.image_id not in not_done]
-        deleted = [image for image in absent if image.image_id not in not_done]
+        # Looked at again: a heal may have deleted some meanwhile.
+        reasons |= {image.image_hash: NOT_STAGED for image in present if not _is_staged(self.ctx, image)}
+        node_records.mark(self.ctx.db, self.name, reasons)
+        arrived, deleted = ([image for image in some if image.image_hash not in reasons] for some in (present, absent))
         node_records.unmark(self.ctx.db, self.name, [image.image_hash for image in arrived + deleted])
-        return Synced(pushed=len(_paths(arrived)), deleted=len(_paths(deleted)), set_aside=len(failed) + len(unstaged))
-
-
-def _pending(ctx: Context, node_name: str) -> Iterator[tuple[list[int], list[Row]]]:
-    """Yield some changes that the node has not acknowledged with their images, oldest first, and then the next ones."""
-    after = 0
-    while change_ids := changes.pending(ctx.db, node_name, _CHANGES_AT_ONCE, after=after):
-        after = change_ids[-1]
-        yield change_ids, changes.images_of(ctx.db, change_ids)
+        return Synced(pushed=len(_paths(arrived)), deleted=len(_paths(deleted)), set_aside=len(reasons))
 
 
 def _by_desire(images: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -235,16 +222,23 @@ def _push_or_again(node: NodeSession, source: Path, paths: list[str]) -> None:
         node.push(source, paths)
 
 
-def settle(ctx: Context) -> int:
-    """Drop the staged files of changes that every node has applied, and close them. Returns their number."""
-    settled = 0
-    finished = {State.THUMBNAILED.value, State.LIVE.value, State.PURGED.value, State.QUARANTINED.value}
+def settle(ctx: Context) -> None:
+    """Drop the staged files of changes that every node has applied, and close them."""
     while change_ids := changes.ready_to_settle(ctx.db, ctx.config.nodes):
-        for piece in chunks(change_ids, _CHANGES_AT_ONCE):  # each may speak of 1,000 images
-            for image in changes.images_of(ctx.db, piece):
-                # An image in work again (a remake) may have fresh files here already: they belong to a later change.
-                if image.state in finished:
-                    ctx.staging.drop_thumbnails(thumb_paths(image))
-            changes.settle(ctx.db, piece)
-            settled += len(piece)
-    return settled
+        group = changes.group_of(ctx.db, change_ids)
+        drop_staged(ctx, group.images)
+        changes.settle(ctx.db, group.change_ids)
+
+
+def drop_staged(ctx: Context, images: Iterable[Row], *, dry_run: bool = False) -> int:
+    """Delete the staged thumbnails of images. Returns how many had any; a dry run only counts them.
+
+    An image in work again (a remake) may have fresh files there already, which belong to a later change.
+    """
+    dropped = 0
+    for image in images:
+        paths = thumb_paths(image) if image.state in _FINISHED else []
+        dropped += any((ctx.staging.out / path).exists() for path in paths)
+        if not dry_run:
+            ctx.staging.drop_thumbnails(paths)
+    return dropped
