@@ -106,12 +106,10 @@ def group_of(engine: Engine, change_ids: list[int]) -> Group:
     query = sa.select(c.image_id, c.image_hash, c.state, c.desired, c.thumbs, c.change_id)
     some = change_ids[:CHUNK]
     rows = read(engine, query.where(c.change_id.in_(some)).order_by(c.change_id, c.image_id).limit(CHUNK))
-    last = rows[-1].change_id if len(rows) == CHUNK else None
-    if last is not None and last != rows[0].change_id:  # maybe cut off; one change alone has no more than that
-        some = [change_id for change_id in some if change_id < last]
-        rows = [row for row in rows if row.change_id != last]
-    elif last is not None:
+    if len(rows) == CHUNK:  # the last change may be cut off, unless it is alone: none has more than that
+        last = rows[-1].change_id - (rows[-1].change_id != rows[0].change_id)
         some = [change_id for change_id in some if change_id <= last]
+        rows = [row for row in rows if row.change_id <= last]
     return Group(some, sorted(rows, key=lambda row: str(row.image_hash)))
 
 

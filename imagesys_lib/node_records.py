@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib import changes
-from imagesys_lib.db.engine import CHUNK, NOW, Row, from_now, read, write
+from imagesys_lib.db.engine import NOW, Row, from_now, read, write
 from imagesys_lib.db.schema import (
     lis_change_acks,
     lis_changes,
@@ -51,26 +51,33 @@ _MAYBE_LACKING = (NOT_STAGED, NOT_A_FILE)
 
 @dataclass(frozen=True)
 class NodeRecord:
-    """One node: its last fault ("" if it has none), images it is behind, and marked for repair (of them not staged)."""
+    """One node: images it is behind, and marked for repair (of them not staged), its last fault and last check."""
 
-    fault: str
-    synced_at: str | None
     backlog: int
     marked: int
     not_staged: int
-    checked: Row | None
+    fault: str | None
+    synced_at: str | None
+    part: str | None
+    files: int | None
+    bytes: int | None
+    findings: dict[str, int]
 
 
 def record(engine: Engine, node: str, run_id: str | None = None) -> NodeRecord:
     """Return what is known of a node; ``run_id`` asks for the check of that run."""
     synced = read(engine, sa.select(lis_nodes.c.synced_at).where(lis_nodes.c.node == node))
+    checked = latest_check(engine, node, run_id)
     return NodeRecord(
-        fault=fault_of(engine, node),
-        synced_at=str(synced[0].synced_at) if synced and synced[0].synced_at else None,
         backlog=changes.backlog(engine, node),
         marked=count_marks(engine, node),
         not_staged=count_marks(engine, node, NOT_STAGED),
-        checked=latest_check(engine, node, run_id),
+        fault=fault_of(engine, node) or None,
+        synced_at=str(synced[0].synced_at) if synced and synced[0].synced_at else None,
+        part=checked.part if checked else None,
+        files=checked.files if checked else None,
+        bytes=checked.bytes if checked else None,
+        findings=checked.findings if checked else {},
     )
 
 
@@ -135,18 +142,11 @@ def unmark(engine: Engine, node: str, hashes: Sequence[str]) -> None:
         write(engine, lambda session: session.execute(statement))
 
 
-def marked_after(engine: Engine, node: str, after: str, limit: int = CHUNK) -> dict[str, str]:
+def marked_after(engine: Engine, node: str, after: str, limit: int) -> dict[str, str]:
     """Return the next marked images of a node and why they are marked, in hash order."""
     c = lis_node_repairs.c
     query = sa.select(c.image_hash, c.reason).where(c.node == node, c.image_hash > after)
     return {row.image_hash: row.reason for row in read(engine, query.order_by(c.image_hash).limit(limit))}
-
-
-def marked_of(engine: Engine, node: str, hashes: Sequence[str]) -> set[str]:
-    """Return which of these images (at most 1,000) are marked on a node."""
-    c = lis_node_repairs.c
-    query = sa.select(c.image_hash).where(c.node == node, c.image_hash.in_(hashes))
-    return {row.image_hash for row in read(engine, query)}
 
 
 def marked_lately(engine: Engine, node: str, hashes: Sequence[str], hours: float) -> set[str]:
@@ -170,14 +170,10 @@ def is_lacking(engine: Engine, node: str, nodes: Sequence[str]) -> bool:
     holds it: what none has is not shown either.
     """
     c, i = lis_node_repairs.c, lis_images.c
-    known = sa.select(c.image_hash).where(c.node == node, c.reason == "missing").limit(1)
-    held = (
-        sa.select(c.image_hash)
-        .join_from(lis_node_repairs, lis_images, i.image_hash == c.image_hash)
-        .where(c.node == node, c.reason.in_(_MAYBE_LACKING), i.desired == Desired.PRESENT.value, holders(nodes) > 0)
-        .limit(1)
-    )
-    return any(bool(read(engine, query)) for query in (known, held))
+    present = (i.image_hash == c.image_hash) & (i.desired == Desired.PRESENT.value)
+    held = sa.select(i.image_hash).where(present, holders(nodes) > 0).correlate(lis_node_repairs).exists()
+    counts = (c.reason == "missing") | (c.reason.in_(_MAYBE_LACKING) & held)
+    return bool(read(engine, sa.select(c.image_hash).where(c.node == node, counts).limit(1)))
 
 
 def holders(nodes: Sequence[str]) -> sa.ColumnElement[int]:

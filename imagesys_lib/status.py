@@ -12,20 +12,8 @@ from imagesys_lib.alerts import incidents, outbox
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, read
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_live_images
+from imagesys_lib.node_records import NodeRecord
 from imagesys_lib.states import tally
-
-
-@dataclass(frozen=True)
-class NodeStatus:
-    """One node: images it is behind, and marked for repair (of them not staged), its last fault and its last check."""
-
-    backlog: int
-    marked: int
-    not_staged: int
-    fault: str | None
-    synced_at: str | None
-    files: int | None
-    findings: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -42,7 +30,7 @@ class Status:
     reasons: dict[str, dict[str, int]]
     batches_held: int
     last_run: dict[str, Any] | None
-    nodes: dict[str, NodeStatus]
+    nodes: dict[str, NodeRecord]
     staging_free_mb: int
     mail_refused: dict[str, str]
     waiting_runs: list[str]
@@ -71,21 +59,8 @@ def status(ctx: Context) -> Status:
             "started_at": str(last.started_at),
             "finished_at": str(last.finished_at) if last.finished_at else None,
         },
-        nodes={name: _node(ctx, name) for name in ctx.config.nodes},
+        nodes={name: node_records.record(ctx.db, name) for name in ctx.config.nodes},
         staging_free_mb=ctx.staging.free_bytes() >> 20,
         mail_refused=outbox.refusals(ctx.db),
         waiting_runs=incidents.waits(ctx.db),
-    )
-
-
-def _node(ctx: Context, name: str) -> NodeStatus:
-    known = node_records.record(ctx.db, name)
-    return NodeStatus(
-        backlog=known.backlog,
-        marked=known.marked,
-        not_staged=known.not_staged,
-        fault=known.fault or None,
-        synced_at=known.synced_at,
-        files=known.checked.files if known.checked else None,
-        findings=dict(known.checked.findings) if known.checked else {},
     )

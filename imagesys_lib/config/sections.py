@@ -205,16 +205,6 @@ class Staging(Section):
     keep_days: Annotated[float, Field(gt=0)] = 7
     transit_mb: Annotated[int, Field(ge=0, le=4096)] = 32
 
-    @property
-    def pressure_mb(self) -> int:
-        """Free MB below which nothing is held any more for nodes that are behind."""
-        return self.min_free_mb * self.pressure_percent // 100
-
-    @property
-    def pressure_inodes(self) -> int:
-        """Free inodes below which nothing is held any more for nodes that are behind."""
-        return self.min_free_inodes * self.pressure_percent // 100
-
 
 class Transfer(Section):
     """How files go to a node. ``bandwidth_kbps`` in KiB/s, 0 for no limit; times in seconds.

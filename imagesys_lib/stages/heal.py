@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes, node_records, runs
+from imagesys_lib import runs
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, chunks, from_now, read, write
-from imagesys_lib.db.schema import lis_batches, lis_changes, lis_images, lis_runs
-from imagesys_lib.nodes import NodeFault
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, from_now, read, write
+from imagesys_lib.db.schema import lis_batches, lis_images, lis_runs
 from imagesys_lib.runs import Run
-from imagesys_lib.stages.sync import drop_staged, node_lock, settle
+from imagesys_lib.stages.staged_files import drop_held, sweep
 from imagesys_lib.states import NEVER, UNFINISHED, Desired, State, move
 
 log = logging.getLogger(__name__)
 
-_DAY = 86_400
-_ABANDONED_SECONDS = 2 * _DAY
-_STALE_STAGING_HOURS = 48
+_ABANDONED_SECONDS = 2 * 86_400
 _POISON_AFTER = 5
 
 FIGURES = "heal."
@@ -103,12 +97,9 @@ def heal(ctx: Context, run: Run | None = None, *, dry_run: bool = False) -> Heal
     for stuck in check_stuck_jobs(ctx, run):
         ctx.give_way()
         _release(books, stuck)
-    if not dry_run:
-        settle(ctx)
-        _sweep_repairs(ctx)
-    drop_held(books)
+    drop_held(ctx, books.note, dry_run=dry_run)
     check_bad_retry_jobs(books)
-    _sweep_staging(books)
+    sweep(ctx, books.note, dry_run=dry_run)
     check_orphans(books)
     check_endless(books)
     healed = Healed(**books.counts)
@@ -290,87 +281,3 @@ def _put_right(
     while ids := [row.image_id for row in read(db, sa.select(i.image_id).where(bad).limit(CHUNK))]:
         books.ctx.give_way()
         books.do(lambda session, ids=ids: {name: work(session, ids)})  # type: ignore[misc]
-
-
-def drop_held(books: _Books) -> None:
-    """Delete staged files that some node holds, of images that others are behind with for too long.
-
-    That is for more than ``staging.keep_days``; for less, oldest first, while the staging disk is under pressure. The
-    sync of a node that is behind then marks what it lacks, and its repair fetches that from a peer.
-    """
-    ctx, c = books.ctx, lis_changes.c
-    old = c.created_at < from_now(-round(ctx.config.staging.keep_days * _DAY))
-    # A node that is only late today is about to sync and frees the disk by itself.
-    sound = [name for name in ctx.config.nodes if not node_records.fault_of(ctx.db, name)]
-    late = (c.created_at < from_now(-_DAY)) | sa.and_(
-        sa.true(), *(changes.acknowledged_by(name, c.change_id) for name in sound)
-    )
-    for why, which, is_needed in (
-        (f"more than {ctx.config.staging.keep_days:g} days old", old, lambda: True),
-        ("as the staging disk runs full", late & ~old, ctx.staging.under_pressure),
-    ):
-        images = _drop_held(books, which, is_needed)
-        if images and not books.dry_run:
-            log.warning(
-                "%s: %d images are no longer staged for nodes that are behind, %s. Remedy: bring these nodes back "
-                "(`imagesys status`); their repair fetches the images from a peer.",
-                *(ctx.country.upper(), images, why),
-            )
-
-
-def _drop_held(books: _Books, which: sa.ColumnElement[bool], is_needed: Callable[[], bool]) -> int:
-    """Delete the staged files of open changes, oldest first, while that is needed. Returns how many images had any."""
-    ctx, c, i = books.ctx, lis_changes.c, lis_images.c
-    after = images = 0
-    query = sa.select(c.change_id).where(c.settled_at.is_(None), which).order_by(c.change_id).limit(1)
-    held = (i.desired == Desired.PRESENT.value) & (node_records.holders(ctx.config.nodes) > 0)
-    while is_needed() and (found := read(ctx.db, query.where(c.change_id > after))):
-        ctx.give_way()
-        after = found[0].change_id
-        rows = read(ctx.db, sa.select(i.state, i.thumbs).where(i.change_id == after, held))
-        dropped = drop_staged(ctx, rows, dry_run=books.dry_run)
-        books.note("unstaged", dropped)
-        images += dropped
-    return images
-
-
-def _sweep_repairs(ctx: Context) -> None:
-    """Remove what killed repairs have left in staging, but for nodes that somebody is at right now."""
-    for node in ctx.config.nodes:
-        if ctx.staging.repairs_left(node):
-            with suppress(NodeFault), node_lock(ctx, node, timeout=0):
-                ctx.staging.sweep_repairs(node)
-
-
-def _sweep_staging(books: _Books) -> None:
-    """Remove staged files, two days old or more, of images that no batch and no open change needs."""
-    ctx = books.ctx
-    root = ctx.staging.settings.root
-    before = time.time() - _STALE_STAGING_HOURS * 3600
-    for kind in ("originals", "out"):
-        folder = root / kind / ctx.country
-        for some in chunks(_files_older(folder, before)):
-            ctx.give_way()
-            hashes = {path: "".join(path.relative_to(folder).parts).split(".")[0][:40] for path in some}
-            needed = _needed(ctx, kind, sorted(set(hashes.values())))
-            swept = [path for path, image_hash in hashes.items() if image_hash not in needed]
-            for path in swept if not books.dry_run else ():
-                path.unlink(missing_ok=True)
-            books.note("staged", len(swept))
-
-
-def _files_older(folder: Path, before: float) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # another run's worker may have finished with it
-            if path.is_file() and path.stat().st_mtime < before:
-                yield path
-
-
-def _needed(ctx: Context, kind: str, hashes: list[str]) -> set[str]:
-    i = lis_images.c
-    query = sa.select(i.image_hash).where(i.image_hash.in_(hashes))
-    if kind == "originals":
-        query = query.where(i.state.in_([state.value for state in (*UNFINISHED, State.NEW)]))
-    else:
-        query = query.where(changes.is_open(i.change_id))
-    return {row.image_hash for row in read(ctx.db, query)}

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from imagesys_lib import changes, node_records, runs
 from imagesys_lib.context import Context
@@ -20,13 +21,14 @@ from imagesys_lib.errors import LockHeld
 from imagesys_lib.node_records import NOT_STAGED
 from imagesys_lib.nodes import NodeFault, NodeSession, Space
 from imagesys_lib.runs import Run
-from imagesys_lib.stages.halves import in_halves
 from imagesys_lib.stages.readiness import is_behind, recognise, update_readiness
-from imagesys_lib.states import Desired, State
+from imagesys_lib.stages.staged_files import settle, thumb_paths
+from imagesys_lib.states import Desired
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-_FINISHED = {State.THUMBNAILED.value, State.LIVE.value, State.PURGED.value, State.QUARANTINED.value}
+_MOST_SET_ASIDE = 50
 
 
 @dataclass(frozen=True)
@@ -43,17 +45,17 @@ class Synced:
 
 
 @contextmanager
-def node_lock(ctx: Context, node_name: str, *, timeout: float | None = None) -> Iterator[named_lock]:
+def node_lock(ctx: Context, node_name: str) -> Iterator[named_lock]:
     """Hold the lock under which one node of one country is changed, and give it, to be verified between groups.
 
-    It is waited for as long as configured, or for ``timeout`` seconds. Raises NodeFault if another run keeps it.
+    It is waited for as long as ``transfer.lock_timeout`` says. Raises NodeFault if another run keeps it.
     """
-    timeout = ctx.config.transfer.lock_timeout if timeout is None else timeout
 
     def waiting(seconds: float) -> None:
         ctx.check_stop()
         log.info("%s %s: another run is at this node; waiting (%.0f s)", ctx.country.upper(), node_name, seconds)
 
+    timeout = ctx.config.transfer.lock_timeout
     lock = named_lock(ctx.db, f"imagesys.{ctx.country}.{node_name}", timeout=timeout, on_wait=waiting)
     with ExitStack() as stack:
         try:
@@ -91,11 +93,7 @@ def sync(ctx: Context, node_name: str, run: Run | None = None) -> Synced:
     settle(ctx)
     log.info(
         "%s %s: %d files pushed, %d deleted, %d changes acknowledged",
-        ctx.country.upper(),
-        node_name,
-        total.pushed,
-        total.deleted,
-        total.changes,
+        *(ctx.country.upper(), node_name, total.pushed, total.deleted, total.changes),
     )
     return total
 
@@ -149,7 +147,7 @@ class _Sync:
     def _delete(self, images: Sequence[Row]) -> list[Row]:
         failed: list[Row] = []
         for some in chunks(images, self.ctx.config.transfer.group_images):
-            failed += in_halves(some, lambda images: self.node.delete(_paths(images)))
+            failed += bisected(some, lambda images: self.node.delete(_paths(images)))
         return failed
 
     def _apply(self, images: Sequence[Row]) -> Synced:
@@ -192,11 +190,6 @@ def require_space(ctx: Context, node_name: str, space: Space) -> None:
         raise NodeFault(node_name, *found)
 
 
-def thumb_paths(image: Row) -> list[str]:
-    """Return the paths of an image's thumbnails below a root."""
-    return [str(thumb["path"]) for thumb in image.thumbs or ()]
-
-
 def _paths(images: Iterable[Row]) -> list[str]:
     return [path for image in images for path in thumb_paths(image)]
 
@@ -206,9 +199,32 @@ def _is_staged(ctx: Context, image: Row) -> bool:
     return all(ctx.staging.has(str(thumb["path"]), int(thumb["bytes"])) for thumb in image.thumbs or ())
 
 
+def bisected(items: Sequence[T], work: Callable[[Sequence[T]], None]) -> list[T]:
+    """Do ``work`` with all items; return those it cannot be done with, bisecting a group that fails down to one.
+
+    Raises NodeFault where it is not for the items' sake that it fails, or where it fails for very many of them.
+    """
+    if not items:
+        return []
+    try:
+        work(items)
+    except NodeFault as fault:
+        if fault.reason != "transfer":
+            raise
+        log.warning("%s (in a group of %d)", fault.message, len(items))
+        if len(items) == 1:
+            return list(items)
+        middle = len(items) // 2
+        failed = bisected(items[:middle], work)
+        if len(failed) > _MOST_SET_ASIDE:
+            raise
+        return failed + bisected(items[middle:], work)
+    return []
+
+
 def push(node: NodeSession, source: Path, images: Sequence[Row]) -> list[Row]:
     """Push images from below ``source``; return those that could not be."""
-    return in_halves(images, lambda some: _push_or_again(node, source, _paths(some)))
+    return bisected(images, lambda some: _push_or_again(node, source, _paths(some)))
 
 
 def _push_or_again(node: NodeSession, source: Path, paths: list[str]) -> None:
@@ -220,25 +236,3 @@ def _push_or_again(node: NodeSession, source: Path, paths: list[str]) -> None:
             raise
         log.warning("%s; trying once more", fault.message)
         node.push(source, paths)
-
-
-def settle(ctx: Context) -> None:
-    """Drop the staged files of changes that every node has applied, and close them."""
-    while change_ids := changes.ready_to_settle(ctx.db, ctx.config.nodes):
-        group = changes.group_of(ctx.db, change_ids)
-        drop_staged(ctx, group.images)
-        changes.settle(ctx.db, group.change_ids)
-
-
-def drop_staged(ctx: Context, images: Iterable[Row], *, dry_run: bool = False) -> int:
-    """Delete the staged thumbnails of images. Returns how many had any; a dry run only counts them.
-
-    An image in work again (a remake) may have fresh files there already, which belong to a later change.
-    """
-    dropped = 0
-    for image in images:
-        paths = thumb_paths(image) if image.state in _FINISHED else []
-        dropped += any((ctx.staging.out / path).exists() for path in paths)
-        if not dry_run:
-            ctx.staging.drop_thumbnails(paths)
-    return dropped

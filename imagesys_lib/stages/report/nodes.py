@@ -61,7 +61,6 @@ class FullCheck:
 def node_state(ctx: Context, name: str, run: Run) -> NodeState:
     """Read how a node stands after a run."""
     known = node_records.record(ctx.db, name, run.run_id)
-    checked = known.checked
     findings = _figures(ctx, CHECK_FIGURES, name, run.run_id)
     behind = changes.behind_since(ctx.db, name)
     return NodeState(
@@ -69,11 +68,11 @@ def node_state(ctx: Context, name: str, run: Run) -> NodeState:
         backlog=known.backlog,
         own_backlog=changes.backlog(ctx.db, name, run.run_id),
         marked=known.marked,
-        fault=known.fault or None,
-        files=checked.files if checked else None,
-        bytes=checked.bytes if checked else None,
-        missing=node_records.absent_files(findings) if checked else None,
-        part=checked.part if checked else None,
+        fault=known.fault,
+        files=known.files,
+        bytes=known.bytes,
+        missing=None if known.files is None else node_records.absent_files(findings),
+        part=known.part,
         findings=findings,
         not_staged=known.not_staged,
         behind_hours=None if behind is None else round(behind / 3600, 1),
