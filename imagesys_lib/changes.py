@@ -7,6 +7,7 @@ intent always wins, in whatever order changes commit or nodes apply them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, seconds_until, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, from_now, read, seconds_until, write
 from imagesys_lib.db.schema import lis_batches, lis_change_acks, lis_changes, lis_images
 from imagesys_lib.states import Desired
 
@@ -46,10 +47,15 @@ def open_for(node: str) -> sa.ColumnElement[bool]:
     return sa.and_(lis_changes.c.settled_at.is_(None), acked.correlate(lis_changes).scalar_subquery().is_(None))
 
 
-def pending(engine: Engine, node: str, limit: int = 100, *, after: int = 0) -> list[int]:
-    """Return the oldest changes (of those after the change ``after``) that ``node`` has not acknowledged."""
+def pending(engine: Engine, node: str, limit: int = 100, *, after: int = 0, hours: float = 0) -> list[int]:
+    """Return the oldest changes (of those after the change ``after``) that ``node`` has not acknowledged.
+
+    ``hours`` leaves those out that were made so lately.
+    """
     c = lis_changes.c
     query = sa.select(c.change_id).where(open_for(node), c.change_id > after).order_by(c.change_id).limit(limit)
+    if hours:
+        query = query.where(c.created_at < from_now(-round(hours * 3600)))
     return [row.change_id for row in read(engine, query)]
 
 
@@ -61,10 +67,13 @@ class Group:
     images: list[Row]
 
 
-def next_group(engine: Engine, node: str) -> Group | None:
-    """Return the oldest changes that ``node`` has not acknowledged, of at most 1,000 images; None if there are none."""
-    waiting = pending(engine, node, CHUNK)
-    return _some(engine, waiting) if waiting else None
+def groups(engine: Engine, node: str) -> Iterator[Group]:
+    """Yield the changes that ``node`` has not acknowledged, oldest first, in groups of at most 1,000 images."""
+    after = 0
+    while waiting := pending(engine, node, CHUNK, after=after):
+        group = group_of(engine, waiting)
+        after = group.change_ids[-1]
+        yield group
 
 
 def behind_since(engine: Engine, node: str) -> float | None:
@@ -88,45 +97,28 @@ def backlog(engine: Engine, node: str, run_id: str | None = None) -> int:
     return int(read(engine, sa.select(sa.func.count()).select_from(source).where(where))[0][0])
 
 
-def images_of(engine: Engine, change_ids: list[int]) -> list[Row]:
-    """Return (image_id, image_hash, state, desired, thumbs, change_id) of the images these changes still speak of."""
-    rows: list[Row] = []
-    left = sorted(change_ids)
-    while left:
-        group = _some(engine, left)
-        rows += group.images
-        left = left[len(group.change_ids) :]
-    return rows
+def group_of(engine: Engine, change_ids: list[int]) -> Group:
+    """Return the first of these changes, given in order, that have at most 1,000 images together.
 
-
-def _some(engine: Engine, change_ids: list[int]) -> Group:
-    """Return the first of these changes, given in order, that have at most 1,000 images together."""
+    Its images are rows of (image_id, image_hash, state, desired, thumbs, change_id).
+    """
     c = lis_images.c
     query = sa.select(c.image_id, c.image_hash, c.state, c.desired, c.thumbs, c.change_id)
     some = change_ids[:CHUNK]
     rows = read(engine, query.where(c.change_id.in_(some)).order_by(c.change_id, c.image_id).limit(CHUNK))
-    last = rows[-1].change_id if len(rows) == CHUNK else None
-    if last is not None and last != rows[0].change_id:  # maybe cut off; one change alone has no more than that
-        some = [change_id for change_id in some if change_id < last]
-        rows = [row for row in rows if row.change_id != last]
-    elif last is not None:
+    if len(rows) == CHUNK:  # the last change may be cut off, unless it is alone: none has more than that
+        last = rows[-1].change_id - (rows[-1].change_id != rows[0].change_id)
         some = [change_id for change_id in some if change_id <= last]
+        rows = [row for row in rows if row.change_id <= last]
     return Group(some, sorted(rows, key=lambda row: str(row.image_hash)))
 
 
 def acknowledge(engine: Engine, node: str, change_ids: list[int]) -> None:
     """Record that ``node`` has applied these changes."""
-    if change_ids:
-        write(engine, lambda session: acknowledge_in(session, node, change_ids))
-
-
-def acknowledge_in(session: Session, node: str, change_ids: list[int]) -> None:
-    """Record the same within a transaction."""
     statement = insert(lis_change_acks).values(acked_at=NOW)
-    session.execute(
-        statement.on_duplicate_key_update(acked_at=lis_change_acks.c.acked_at),
-        [{"change_id": change_id, "node": node} for change_id in change_ids],
-    )
+    statement = statement.on_duplicate_key_update(acked_at=lis_change_acks.c.acked_at)
+    rows = [{"change_id": change_id, "node": node} for change_id in change_ids]
+    write(engine, lambda session: session.execute(statement, rows))
 
 
 def ready_to_settle(engine: Engine, nodes: tuple[str, ...]) -> list[int]:
@@ -148,9 +140,5 @@ def ready_to_settle(engine: Engine, nodes: tuple[str, ...]) -> list[int]:
 
 def settle(engine: Engine, change_ids: list[int]) -> None:
     """Close changes that every node has applied and whose staged files are gone."""
-
-    def work(session: Session) -> None:
-        session.execute(sa.update(lis_changes).where(lis_changes.c.change_id.in_(change_ids)).values(settled_at=NOW))
-
-    if change_ids:
-        write(engine, work)
+    statement = sa.update(lis_changes).where(lis_changes.c.change_id.in_(change_ids)).values(settled_at=NOW)
+    write(engine, lambda session: session.execute(statement))

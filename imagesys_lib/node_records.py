@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib import changes
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, from_now, read, write
+from imagesys_lib.db.engine import NOW, Row, from_now, read, write
 from imagesys_lib.db.schema import (
     lis_change_acks,
     lis_images,
@@ -34,9 +34,6 @@ FOUND_BY_CHECKS = ("missing", "wrong_size", "extra", "damaged", NOT_A_FILE)
 EXTRA = "extra"
 """Reason of a mark: the node has files of the image that nothing wants. Its own files it may well have."""
 
-LET_GO = "let_go"
-"""Reason of a mark: the image's change was acknowledged on the node's behalf, and the node has yet to get it."""
-
 NOT_STAGED = "not_staged"
 """Reason of a mark: the image's change was acknowledged, but its files had gone from staging before it was brought."""
 
@@ -49,36 +46,38 @@ CHECK_FIGURES, REPAIR_FIGURES = "check.", "repair."
 ABSENT_KINDS = ("missing", "acked_absent")
 """Kinds of findings of files that are not there: a report tells their sum."""
 
-_LACKING = (LET_GO, "missing")  # marks with which a node is not fit to be asked for images
 _MAYBE_LACKING = (NOT_STAGED, NOT_A_FILE)
 
 
 @dataclass(frozen=True)
 class NodeRecord:
-    """One node: its last fault ("" if it has none), images it is behind, images marked for repair (of them let go)."""
+    """One node: images it is behind, and marked for repair (of them not staged), its last fault and last check."""
 
-    fault: str
-    synced_at: str | None
     backlog: int
     marked: int
-    let_go: int
-    checked: Row | None
+    not_staged: int
+    fault: str | None
+    synced_at: str | None
+    part: str | None
+    files: int | None
+    bytes: int | None
+    findings: dict[str, int]
 
 
 def record(engine: Engine, node: str, run_id: str | None = None) -> NodeRecord:
     """Return what is known of a node; ``run_id`` asks for the check of that run."""
     synced = read(engine, sa.select(lis_nodes.c.synced_at).where(lis_nodes.c.node == node))
-    c = lis_node_repairs.c
-    let_go = sa.func.sum(sa.case((c.reason == LET_GO, 1), else_=0)).label("let_go")
-    counts = sa.select(sa.func.count().label("marked"), let_go)
-    marks = read(engine, counts.where(c.node == node))[0]
+    checked = latest_check(engine, node, run_id)
     return NodeRecord(
-        fault=fault_of(engine, node),
-        synced_at=str(synced[0].synced_at) if synced and synced[0].synced_at else None,
         backlog=changes.backlog(engine, node),
-        marked=int(marks.marked),
-        let_go=int(marks.let_go or 0),
-        checked=latest_check(engine, node, run_id),
+        marked=count_marks(engine, node),
+        not_staged=count_marks(engine, node, NOT_STAGED),
+        fault=fault_of(engine, node) or None,
+        synced_at=str(synced[0].synced_at) if synced and synced[0].synced_at else None,
+        part=checked.part if checked else None,
+        files=checked.files if checked else None,
+        bytes=checked.bytes if checked else None,
+        findings=checked.findings if checked else {},
     )
 
 
@@ -130,31 +129,16 @@ def is_strange(engine: Engine, node: str, identity: str) -> bool:
 def mark(engine: Engine, node: str, reasons: Mapping[str, str], *, keep: bool = False) -> None:
     """Mark images (hash to reason, at most 1,000) whose files on a node are missing or wrong.
 
-    One that was let go stays so, whatever a check sees of it, until the node has it; with ``keep`` any that is marked
-    already keeps its reason, unless that is ``extra``, which says nothing of its own files.
+    With ``keep`` one that is marked already keeps its reason, unless that is ``extra``, which says nothing of its own
+    files.
     """
-    if reasons:
-        write(engine, lambda session: mark_in(session, node, reasons, keep=keep))
-
-
-def mark_in(session: Session, node: str, reasons: Mapping[str, str], *, keep: bool = False) -> None:
-    """Mark images within a transaction, as :func:`mark` does."""
     rows = [{"node": node, "image_hash": image_hash, "reason": reason} for image_hash, reason in reasons.items()]
     statement = insert(lis_node_repairs).values(since=NOW)
     was = lis_node_repairs.c.reason
-    newer = sa.func.if_(was == sa.literal_column(f"'{LET_GO}'"), was, statement.inserted.reason)
-    kept = sa.func.if_(was == sa.literal_column(f"'{EXTRA}'"), statement.inserted.reason, was)
-    reason: sa.ColumnElement[str] = kept if keep else newer
+    newer = statement.inserted.reason
+    reason = sa.func.if_(was == sa.literal_column(f"'{EXTRA}'"), newer, was) if keep else newer
     if rows:
-        session.execute(statement.on_duplicate_key_update(reason=reason), rows)
-
-
-def set_aside(engine: Engine, node: str, hashes: Sequence[str]) -> None:
-    """Note of marked images (at most 1,000) that a repair could not write them: the node goes without them."""
-    c = lis_node_repairs.c
-    if hashes:
-        statement = sa.update(lis_node_repairs).where(c.node == node, c.image_hash.in_(hashes))
-        write(engine, lambda session: session.execute(statement.values(reason="transfer")))
+        write(engine, lambda session: session.execute(statement.on_duplicate_key_update(reason=reason), rows))
 
 
 def unmark(engine: Engine, node: str, hashes: Sequence[str]) -> None:
@@ -165,18 +149,11 @@ def unmark(engine: Engine, node: str, hashes: Sequence[str]) -> None:
         write(engine, lambda session: session.execute(statement))
 
 
-def marked_after(engine: Engine, node: str, after: str, limit: int = CHUNK) -> dict[str, str]:
+def marked_after(engine: Engine, node: str, after: str, limit: int) -> dict[str, str]:
     """Return the next marked images of a node and why they are marked, in hash order."""
     c = lis_node_repairs.c
     query = sa.select(c.image_hash, c.reason).where(c.node == node, c.image_hash > after)
     return {row.image_hash: row.reason for row in read(engine, query.order_by(c.image_hash).limit(limit))}
-
-
-def marked_of(engine: Engine, node: str, hashes: Sequence[str]) -> set[str]:
-    """Return which of these images (at most 1,000) are marked on a node."""
-    c = lis_node_repairs.c
-    query = sa.select(c.image_hash).where(c.node == node, c.image_hash.in_(hashes))
-    return {row.image_hash for row in read(engine, query)}
 
 
 def marked_lately(engine: Engine, node: str, hashes: Sequence[str], hours: float) -> set[str]:
@@ -194,27 +171,23 @@ def count_marks(engine: Engine, node: str, reason: str | None = None) -> int:
 
 
 def is_lacking(engine: Engine, node: str, nodes: Sequence[str]) -> bool:
-    """Say whether a node lacks images that it is known to lack: let go, or missing when it was checked.
+    """Say whether a node is known to lack images: they were missing when it was checked, or not staged for its sync.
 
     One that was not staged, or in whose place something else lies, counts where another of the country's ``nodes``
     holds it: what none has is not shown either.
     """
     c, i = lis_node_repairs.c, lis_images.c
-    known = sa.select(c.image_hash).where(c.node == node, c.reason.in_(_LACKING)).limit(1)
-    held = (
-        sa.select(c.image_hash)
-        .join_from(lis_node_repairs, lis_images, i.image_hash == c.image_hash)
-        .where(c.node == node, c.reason.in_(_MAYBE_LACKING), i.desired == Desired.PRESENT.value, holders(nodes) > 0)
-        .limit(1)
-    )
-    return any(bool(read(engine, query)) for query in (known, held))
+    present = (i.image_hash == c.image_hash) & (i.desired == Desired.PRESENT.value)
+    held = sa.select(i.image_hash).where(present, holders(nodes) > 0).correlate(lis_node_repairs).exists()
+    counts = (c.reason == "missing") | (c.reason.in_(_MAYBE_LACKING) & held)
+    return bool(read(engine, sa.select(c.image_hash).where(c.node == node, counts).limit(1)))
 
 
 def holders(nodes: Sequence[str]) -> sa.ColumnElement[int]:
     """Return, for use in a query over ``lis_images``, how many of ``nodes`` hold an image in its newest form.
 
-    A node does that has acknowledged the image's change and has no mark for it but of extra files: a change that was
-    let go counts not. A change that is settled was applied by all nodes; its acknowledgements may be pruned since.
+    A node does that has acknowledged the image's change and has no mark for it but of extra files. A change that is
+    settled was applied by all nodes; its acknowledgements may be pruned since.
     """
     i, ack, repair = lis_images.c, lis_change_acks.c, lis_node_repairs.c
     lacking = (

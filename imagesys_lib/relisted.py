@@ -1,6 +1,6 @@
-"""Purged images that a listing shows again.
+"""Purged images that a listing shows again, and images whose files are lost.
 
-While the grace period lasts their files still lie on the nodes: such an image is thumbnailed again, and the next
+While the grace period lasts their files still lie on the nodes: a purged image is thumbnailed again, and the next
 publish makes it live without a download. What is gone, or was made by another recipe, is made anew.
 """
 
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.db.engine import NOW, Session
-from imagesys_lib.db.schema import lis_images
+from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.recipe import recipe
 from imagesys_lib.states import CLEAN_SLATE, Desired, State, move
 
@@ -46,3 +46,26 @@ def bring_back(session: Session, config: CountryConfig, hashes: Sequence[str]) -
         if ids:
             moved += move(session, to, frm=(State.PURGED,), where=i.image_id.in_(sorted(ids)), values=values)
     return moved
+
+
+def requeue_lost(session: Session, seen: dict[int, int | None]) -> int:
+    """Queue images that no node holds as new, if they still are as they were seen (id to change).
+
+    One in work again has its files on the way. Of purged ones, which nothing is to be made of, the files are forgotten.
+    Returns how many were queued.
+    """
+    i = lis_images.c
+    locked = session.execute(
+        sa.select(i.image_id, i.image_hash, i.change_id, i.state)
+        .where(i.image_id.in_(list(seen)), i.state.in_([State.LIVE.value, State.THUMBNAILED.value, State.PURGED.value]))
+        .order_by(i.image_id)
+        .with_for_update()
+    ).all()
+    rows = [row for row in locked if row.change_id == seen[row.image_id]]
+    if not rows:
+        return 0
+    where, hashes = i.image_id.in_([row.image_id for row in rows]), [row.image_hash for row in rows]
+    session.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(hashes)))
+    session.execute(sa.update(lis_images).where(where, i.state == State.PURGED.value).values(FORGOTTEN))
+    values = {"next_attempt_at": NOW, "attempts": 0, **FORGOTTEN}
+    return move(session, State.NEW, frm=(State.LIVE, State.THUMBNAILED), where=where, values=values)

@@ -19,7 +19,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from stat import S_ISDIR
 from typing import Any
 
 from imagesys_lib.config import Staging as StagingConfig
@@ -28,7 +27,7 @@ from imagesys_lib.fetch import Fetched
 from imagesys_lib.files import link_atomically, write_atomically
 from imagesys_lib.hashing import lis_path_for_hash, thumbnail_path
 
-_IN_MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of our own in it, which nobody else can read or replace
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108  # folders of our own in it, which nobody else can read
 
 
 @dataclass(frozen=True)
@@ -110,48 +109,31 @@ class Staging:
             rows.append({**thumb, "path": path})
         return rows or None
 
-    def drop_thumbnails(self, paths: Iterable[str]) -> None:
-        """Remove thumbnails, given as paths below ``out``."""
-        for path in paths:
-            (self.out / path).unlink(missing_ok=True)
-
     def repair_folder(self, node: str, size: int) -> Path:
         """Make a folder for ``size`` bytes on their way from a peer to ``node``: in memory, if they are few.
 
         What lies there goes with a crash, and would be fetched again in any case.
         """
-        root, memory = self.settings.root, self._memory
-        if size <= self.settings.transit_mb << 20:
-            with contextlib.suppress(OSError):
-                memory.mkdir(mode=0o700, exist_ok=True)
-                found, room = memory.lstat(), os.statvfs(memory)
-                if S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and room.f_bavail * room.f_frsize > 8 * size:
-                    root = memory
+        root = self.settings.root
+        with contextlib.suppress(OSError):
+            room = os.statvfs(_IN_MEMORY)
+            if size <= self.settings.transit_mb << 20 and room.f_bavail * room.f_frsize > 8 * size:
+                root = _IN_MEMORY
         return Path(tempfile.mkdtemp(prefix=self._repairs(node), dir=root))
 
     def repairs_left(self, node: str) -> list[Path]:
         """Return the folders of repairs of ``node`` that are under way, or were killed."""
-        return [
-            folder for root in (self.settings.root, self._memory) for folder in root.glob(f"{self._repairs(node)}*")
-        ]
+        return [path for root in (self.settings.root, _IN_MEMORY) for path in root.glob(f"{self._repairs(node)}*")]
 
-    def sweep_repairs(self, node: str) -> int:
-        """Remove what killed repairs of ``node`` have left; only under the node's lock. Returns how many folders."""
-        left = self.repairs_left(node)
-        for folder in left:
+    def sweep_repairs(self, node: str) -> None:
+        """Remove what killed repairs of ``node`` have left; only under the node's lock."""
+        for folder in self.repairs_left(node):
             shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # not there, or in use by others
-            self._memory.rmdir()
-        return len(left)
 
     def _repairs(self, node: str) -> str:
-        return f"repair-{self.country}-{node}-"
-
-    @cached_property
-    def _memory(self) -> Path:
-        """This installation's own folder in memory, which all programs of the machine share."""
-        name = hashlib.sha1(os.fsencode(self.settings.root.absolute()), usedforsecurity=False).hexdigest()[:16]
-        return _IN_MEMORY / f"imagesys-{name}"
+        """Return how their names begin: all programs of the machine share its memory."""
+        installation = hashlib.sha1(os.fsencode(self.settings.root.absolute()), usedforsecurity=False).hexdigest()[:16]
+        return f"imagesys-repair-{installation}-{self.country}-{node}-"
 
     def free_bytes(self) -> int:
         """Return the free space of the staging disk."""
@@ -167,24 +149,27 @@ class Staging:
 
     def under_pressure(self) -> bool:
         """Say whether the disk comes near one of its floors: what is held for nodes that are behind should go."""
-        free, inodes = self._free()
-        return free < self.settings.pressure_mb * 1024 * 1024 or inodes < self.settings.pressure_inodes
+        return self._short_of(self.settings.pressure_percent) is not None
 
     def require_space(self) -> None:
         """Raise DiskFull if the disk has reached a floor; called before work is taken on."""
-        free, inodes = self._free()
-        floor = self.settings.min_free_mb * 1024 * 1024
-        if free < floor:
+        if short := self._short_of():
+            what, found = short
             raise DiskFull(
-                f"Staging {self.settings.root} has {free >> 20} MB free, below its floor of {floor >> 20} MB.",
-                remedy="free space or bring the lagging node back, then clear this task; nothing is lost.",
+                f"Staging {self.settings.root} has {found}.",
+                remedy=f"free {what} or bring the lagging node back, then clear this task; nothing is lost.",
             )
-        if inodes < self.settings.min_free_inodes:
-            raise DiskFull(
-                f"Staging {self.settings.root} has {inodes} inodes free, below its floor of "
-                f"{self.settings.min_free_inodes}.",
-                remedy="free inodes or bring the lagging node back, then clear this task; nothing is lost.",
-            )
+
+    def _short_of(self, percent: int = 100) -> tuple[str, str] | None:
+        """Return of what there is less than so many percent of its floor, and how much; None if there is enough."""
+        settings, (free, inodes) = self.settings, self._free()
+        for what, unit, have, floor in (
+            ("space", "MB", free >> 20, settings.min_free_mb),
+            ("inodes", "inodes", inodes, settings.min_free_inodes),
+        ):
+            if have * 100 < floor * percent:
+                return what, f"{have} {unit} free, below its floor of {floor} {unit}"
+        return None
 
     def _ensure_root(self) -> Path:
         root = self.settings.root

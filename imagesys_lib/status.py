@@ -12,20 +12,8 @@ from imagesys_lib.alerts import incidents, outbox
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, Row, read
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_live_images
+from imagesys_lib.node_records import NodeRecord
 from imagesys_lib.states import tally
-
-
-@dataclass(frozen=True)
-class NodeStatus:
-    """One node: images it is behind, images marked for repair (of them let go), its last fault and its last check."""
-
-    backlog: int
-    marked: int
-    let_go: int
-    fault: str | None
-    synced_at: str | None
-    files: int | None
-    findings: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -42,7 +30,7 @@ class Status:
     reasons: dict[str, dict[str, int]]
     batches_held: int
     last_run: dict[str, Any] | None
-    nodes: dict[str, NodeStatus]
+    nodes: dict[str, NodeRecord]
     staging_free_mb: int
     mail_refused: dict[str, str]
     waiting_runs: list[str]
@@ -62,7 +50,7 @@ def status(ctx: Context) -> Status:
         reasons=reasons,
         batches_held=int(read(ctx.db, held)[0][0]),
         last_run=_run(last) if last else None,
-        nodes={name: _node(ctx, name) for name in ctx.config.nodes},
+        nodes={name: node_records.record(ctx.db, name) for name in ctx.config.nodes},
         staging_free_mb=ctx.staging.free_bytes() >> 20,
         mail_refused=outbox.refusals(ctx.db),
         waiting_runs=incidents.waits(ctx.db),
@@ -73,16 +61,3 @@ def _run(row: Row) -> dict[str, Any]:
     times = {"started_at": str(row.started_at), "finished_at": str(row.finished_at) if row.finished_at else None}
     interval = f"{row.interval_start}/{row.interval_end}"
     return {"run_id": row.run_id, "kind": row.kind, "state": row.state, "interval": interval, **times}
-
-
-def _node(ctx: Context, name: str) -> NodeStatus:
-    known = node_records.record(ctx.db, name)
-    return NodeStatus(
-        backlog=known.backlog,
-        marked=known.marked,
-        let_go=known.let_go,
-        fault=known.fault or None,
-        synced_at=known.synced_at,
-        files=known.checked.files if known.checked else None,
-        findings=dict(known.checked.findings) if known.checked else {},
-    )

@@ -103,7 +103,7 @@ class Builder:
             grace=f"{config.purge.grace_hours:g}",
             shard_above=config.check.shard_above,
             scrub_files=config.check.scrub_files,
-            let_go_days=f"{config.transfer.let_go_days:g}",
+            keep_days=f"{config.staging.keep_days:g}",
         )
 
     def task(self, task_id: str, *, pool: str = "", rule: TriggerRule = TriggerRule.ALL_SUCCESS) -> dict[str, Any]:

@@ -192,7 +192,8 @@ class Batching(Section):
 class Staging(Section):
     """The worker's disk: where originals and thumbnails wait, and the floors of free space it never crosses.
 
-    Below ``pressure_percent`` of one of them (200: twice as much) changes of nodes that are behind are let go.
+    Thumbnails stay until all nodes have them. What a node has not fetched for ``keep_days``, or while less is free than
+    ``pressure_percent`` of a floor (200: twice as much), goes if another node holds it: a repair brings it from there.
     Up to ``transit_mb`` of files at a time (some four of such groups at once) go through memory in a repair, more
     through ``root``.
     """
@@ -201,30 +202,19 @@ class Staging(Section):
     min_free_mb: Annotated[int, Field(ge=0)] = 1024
     min_free_inodes: Annotated[int, Field(ge=0)] = 10_000
     pressure_percent: Annotated[int, Field(ge=100, le=1000)] = 200
+    keep_days: Annotated[float, Field(gt=0)] = 7
     transit_mb: Annotated[int, Field(ge=0, le=4096)] = 32
-
-    @property
-    def pressure_mb(self) -> int:
-        """Free MB below which nothing is held any more for nodes that are behind."""
-        return self.min_free_mb * self.pressure_percent // 100
-
-    @property
-    def pressure_inodes(self) -> int:
-        """Free inodes below which nothing is held any more for nodes that are behind."""
-        return self.min_free_inodes * self.pressure_percent // 100
 
 
 class Transfer(Section):
     """How files go to a node. ``bandwidth_kbps`` in KiB/s, 0 for no limit; times in seconds.
 
-    ``repair_kbps`` is the same for what a repair takes from its peers, all together. A node that is behind by more than
-    ``let_go_days`` is waited for no more: its changes are let go, and a repair brings it their images when it is back.
+    ``repair_kbps`` is the same for what a repair takes from its peers, all together.
     A transfer is given up when nothing comes for ``io_timeout``, a command or listing after five times as long.
     """
 
     bandwidth_kbps: Annotated[int, Field(ge=0)] = 0
     repair_kbps: Annotated[int, Field(ge=0)] = 20_000
-    let_go_days: Annotated[float, Field(gt=0)] = 7
     connect_timeout: Seconds = 10
     io_timeout: Seconds = 120
     lock_timeout: Seconds = 1800

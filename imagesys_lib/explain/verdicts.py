@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from imagesys_lib.node_records import LET_GO
 from imagesys_lib.states import Desired, State
 
 MARKS: Mapping[str, str] = {
-    LET_GO: "the node was behind for too long and its change was let go",
     "missing": "a check found it missing",
     "wrong_size": "a check found a file of another size",
     "not_a_file": "a check found a folder, a link or another thing in the place of a file",

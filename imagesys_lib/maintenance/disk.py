@@ -32,7 +32,7 @@ class Disk:
 
 
 def look_at_staging(ctx: Context, *, dry_run: bool = False) -> Disk:
-    """Measure the staging disk; under pressure, heal the country first: that deletes what may go."""
+    """Measure the staging disk; under pressure, heal the country first, which deletes what may go."""
     healed = ctx.staging.under_pressure() and not dry_run
     if healed:
         heal(ctx)
@@ -42,7 +42,7 @@ def look_at_staging(ctx: Context, *, dry_run: bool = False) -> Disk:
     disk = Disk(
         free_mb=ctx.staging.free_bytes() >> 20,
         floor_mb=settings.min_free_mb,
-        pressure_mb=settings.pressure_mb,
+        pressure_mb=settings.min_free_mb * settings.pressure_percent // 100,
         original_files=original_files,
         original_mb=original_bytes >> 20,
         thumbnail_files=thumbnail_files,

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes, runs
+from imagesys_lib import runs
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, chunks, from_now, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, from_now, read, write
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_runs
-from imagesys_lib.nodes import NodeFault
 from imagesys_lib.runs import Run
-from imagesys_lib.stages.let_go import let_go
-from imagesys_lib.stages.sync import node_lock, settle
+from imagesys_lib.stages.staged_files import drop_held, sweep
 from imagesys_lib.states import NEVER, UNFINISHED, Desired, State, move
 
 log = logging.getLogger(__name__)
 
 _ABANDONED_SECONDS = 2 * 86_400
-_STALE_STAGING_HOURS = 48
 _POISON_AFTER = 5
 
 FIGURES = "heal."
@@ -37,9 +31,9 @@ FIGURES = "heal."
 class Healed:
     """What was put right: batches and images released, images found to be poison, bad retries, staged files.
 
-    ``let_go`` counts images that are no longer held for a node that is behind, ``lost_runs`` those of the batches whose
-    run no longer exists or never came to its end, ``orphans`` images whose batch no longer exists, ``endless`` images
-    that were fetched again and again without an end.
+    ``unstaged`` counts images whose staged files went while a node is behind with them, ``lost_runs`` those of the
+    batches whose run no longer exists or never came to its end, ``orphans`` images whose batch no longer exists,
+    ``endless`` images that were fetched again and again without an end.
     """
 
     batches: int = 0
@@ -47,7 +41,7 @@ class Healed:
     poison: int = 0
     bad_retries: int = 0
     staged: int = 0
-    let_go: int = 0
+    unstaged: int = 0
     lost_runs: int = 0
     orphans: int = 0
     endless: int = 0
@@ -103,13 +97,9 @@ def heal(ctx: Context, run: Run | None = None, *, dry_run: bool = False) -> Heal
     for stuck in check_stuck_jobs(ctx, run):
         ctx.give_way()
         _release(books, stuck)
-    if not dry_run:
-        settle(ctx)
-    books.note("let_go", let_go(ctx, dry_run=dry_run))
-    if not dry_run:
-        _sweep_repairs(ctx)
+    drop_held(ctx, books.note, dry_run=dry_run)
     check_bad_retry_jobs(books)
-    _sweep_staging(books)
+    sweep(ctx, books.note, dry_run=dry_run)
     check_orphans(books)
     check_endless(books)
     healed = Healed(**books.counts)
@@ -291,45 +281,3 @@ def _put_right(
     while ids := [row.image_id for row in read(db, sa.select(i.image_id).where(bad).limit(CHUNK))]:
         books.ctx.give_way()
         books.do(lambda session, ids=ids: {name: work(session, ids)})  # type: ignore[misc]
-
-
-def _sweep_repairs(ctx: Context) -> None:
-    """Remove what killed repairs have left in staging, but for nodes that somebody is at right now."""
-    for node in ctx.config.nodes:
-        if ctx.staging.repairs_left(node):
-            with suppress(NodeFault), node_lock(ctx, node, timeout=0):
-                ctx.staging.sweep_repairs(node)
-
-
-def _sweep_staging(books: _Books) -> None:
-    """Remove staged files, two days old or more, of images that no batch and no open change needs."""
-    ctx = books.ctx
-    root = ctx.staging.settings.root
-    before = time.time() - _STALE_STAGING_HOURS * 3600
-    for kind in ("originals", "out"):
-        folder = root / kind / ctx.country
-        for some in chunks(_files_older(folder, before)):
-            ctx.give_way()
-            hashes = {path: "".join(path.relative_to(folder).parts).split(".")[0][:40] for path in some}
-            needed = _needed(ctx, kind, sorted(set(hashes.values())))
-            swept = [path for path, image_hash in hashes.items() if image_hash not in needed]
-            for path in swept if not books.dry_run else ():
-                path.unlink(missing_ok=True)
-            books.note("staged", len(swept))
-
-
-def _files_older(folder: Path, before: float) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # another run's worker may have finished with it
-            if path.is_file() and path.stat().st_mtime < before:
-                yield path
-
-
-def _needed(ctx: Context, kind: str, hashes: list[str]) -> set[str]:
-    i = lis_images.c
-    query = sa.select(i.image_hash).where(i.image_hash.in_(hashes))
-    if kind == "originals":
-        query = query.where(i.state.in_([state.value for state in (*UNFINISHED, State.NEW)]))
-    else:
-        query = query.where(changes.is_open(i.change_id))
-    return {row.image_hash for row in read(ctx.db, query)}

@@ -86,7 +86,7 @@ def _is_at(other: Context, name: str, node: Node) -> bool:
 
 
 def is_behind(ctx: Context, node_name: str) -> bool:
-    """Say whether a node has changes to apply, or lacks images that were let go, not staged or found missing."""
+    """Say whether a node has changes to apply, or lacks images that were not staged or found missing."""
     return bool(changes.pending(ctx.db, node_name, 1)) or node_records.is_lacking(ctx.db, node_name, ctx.config.nodes)
 
 

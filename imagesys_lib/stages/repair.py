@@ -19,19 +19,18 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from imagesys_lib import changes, node_records, relisted, runs
-from imagesys_lib.ahead import ahead
+from imagesys_lib.ahead import prefetch
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, named_lock, read, write
+from imagesys_lib.db.engine import CHUNK, Row, named_lock, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.hashing import parse_thumbnail_path
 from imagesys_lib.node_records import EXTRA, NOT_A_FILE, REPAIR_FIGURES
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.stages.check import expected_on, spared_from, stat_images
-from imagesys_lib.stages.halves import in_halves
 from imagesys_lib.stages.readiness import update_readiness
 from imagesys_lib.stages.sources import Plan, Sourced, Sources, discard, is_among, sizes
-from imagesys_lib.stages.sync import node_lock, push, require_space, shortage
-from imagesys_lib.states import Desired, State, move
+from imagesys_lib.stages.sync import bisected, node_lock, push, require_space, shortage
+from imagesys_lib.states import Desired
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,6 @@ _GROUP = CHUNK
 _DOUBTFUL = (EXTRA, NOT_A_FILE)
 """Reasons of marks that say that there is too much of an image, not that it lacks something."""
 
-_SPACE_EVERY = 10  # groups
 _TELL_EVERY = 30.0  # seconds
 
 
@@ -86,41 +84,23 @@ def repair(
     was done until then is kept. It is added to the figures of the run ``run_id``, to which a repair that is made again
     adds only what it did; what was left undone stands there as the last one left it.
     """
-    marked = node_records.count_marks(ctx.db, node_name)
-    if not marked:
-        if not dry_run:  # one that was killed after its last mark has not told
-            with NodeSession(ctx.node(node_name), ctx.stop) as node:
-                update_readiness(ctx, node)
-        _keep_undone(ctx, node_name, run_id)
-        return Repaired()
     with node_lock(ctx, node_name) as lock, NodeSession(ctx.node(node_name), ctx.stop) as node:
+        marked = node_records.count_marks(ctx.db, node_name)
         images = min(marked, limit or marked)
         work = _Repair(ctx, node, lock, images, run_id, delete_extra=delete_extra, make_again=make_again)
         total = work.rehearse() if dry_run else work.run()
-    if not dry_run:
-        _keep_undone(ctx, node_name, run_id, waiting=total.waiting, refused=work.left_alone)
+    if run_id is not None and not dry_run:
+        for name, left in (("waiting", total.waiting), ("refused", work.left_alone)):
+            runs.set_or_drop_figure(ctx.db, run_id, f"{REPAIR_FIGURES}{node_name}.{name}", left)
     log.info(
         "%s %s: %d images restored, %d extra files deleted, %d images to be made again, %d wait%s",
-        ctx.country.upper(),
-        node_name,
-        total.restored,
-        total.deleted,
-        total.requeued,
-        total.waiting,
+        *(ctx.country.upper(), node_name, total.restored, total.deleted, total.requeued, total.waiting),
         " (dry run)" if dry_run else "",
     )
     if total.refused:
         tell = log.warning if dry_run else log.error  # nobody but a person can go on, so it is mailed
         tell("%s %s: %s", ctx.country.upper(), node_name, total.refused)
     return total
-
-
-def _keep_undone(ctx: Context, node_name: str, run_id: str | None, *, waiting: int = 0, refused: int = 0) -> None:
-    """Keep how many images a run's repair of a node could not, or would not, put right."""
-    if run_id is None:
-        return
-    for name, images in (("waiting", waiting), ("refused", refused)):
-        runs.set_or_drop_figure(ctx.db, run_id, f"{REPAIR_FIGURES}{node_name}.{name}", images)
 
 
 class _Repair:
@@ -140,7 +120,6 @@ class _Repair:
         self.ctx, self.node, self.lock, self.images, self.run_id = ctx, node, lock, images, run_id
         self.name = node.node.name
         self._began = self._told = time.monotonic()
-        self._brought = 0  # groups
         self.delete_extra = delete_extra
         settings = ctx.config.check
         extra = 0 if delete_extra else node_records.count_marks(ctx.db, self.name, EXTRA)
@@ -176,14 +155,14 @@ class _Repair:
     def run(self) -> Repaired:
         """Do it, group by group."""
         self.ctx.staging.sweep_repairs(self.name)
-        if self._is_short():
+        if shortage(self.ctx, self.node.prepare()):
             self._make_room()
         done = 0
         with ExitStack() as stack:
             stack.callback(self.ctx.staging.sweep_repairs, self.name)
             sources = stack.enter_context(Sources(self.ctx, self.name))
-            fetched = stack.enter_context(closing(ahead(sources.fetch(self._plans()))))
-            groups = stack.enter_context(closing(ahead(sources.verify(fetched))))
+            fetched = stack.enter_context(closing(prefetch(sources.fetch(self._plans()))))
+            groups = stack.enter_context(closing(prefetch(sources.verify(fetched))))
             stack.callback(sources.halt.set)  # first of all, as closing the pipeline waits for what is under way
             for group in groups:
                 self.ctx.give_way()
@@ -194,16 +173,13 @@ class _Repair:
         update_readiness(self.ctx, self.node)
         return self.total
 
-    def _is_short(self) -> bool:
-        return shortage(self.ctx, self.node.prepare()) is not None
-
     def _make_room(self) -> None:
         """Delete first what is too much: a node without room can take nothing before."""
         for plan in self._plans():
             self.ctx.give_way()
             self.lock.verify()
             extra = self._extra_paths(plan)
-            self._count(Repaired(deleted=len(extra) - len(in_halves(extra, self.node.delete))))
+            self._count(Repaired(deleted=len(extra) - len(bisected(extra, self.node.delete))))
 
     def _tell(self, done: int) -> None:
         self.ctx.progress(done, self.images)
@@ -258,11 +234,9 @@ class _Repair:
     def _finish(self, group: Sourced) -> None:
         """Delete what is too much, bring the node the files of a group, and clear the marks of what is right."""
         extra = self._extra_paths(group.plan)
-        undeleted = in_halves(extra, self.node.delete)
+        undeleted = bisected(extra, self.node.delete)
         if any(group.found.values()):
-            if self._brought % _SPACE_EVERY == 0:
-                require_space(self.ctx, self.name, self.node.prepare())
-            self._brought += 1
+            require_space(self.ctx, self.name, self.node.space())
         failed: list[Row] = []
         for source, images in group.found.items():
             failed += push(self.node, source, images)
@@ -271,7 +245,7 @@ class _Repair:
         gone = {image.image_hash for image in group.nowhere} if requeued is not None else set()
         waiting = [image.image_hash for image in group.left if image.image_hash not in gone]
         not_written = sorted({image.image_hash for image in failed} | {_hash_of(path) for path in undeleted})
-        node_records.set_aside(self.ctx.db, self.name, not_written)
+        node_records.mark(self.ctx.db, self.name, dict.fromkeys(not_written, "transfer"))
         right = group.plan.marks.keys() - {*group.plan.spared, *waiting, *not_written}
         node_records.unmark(self.ctx.db, self.name, sorted(right))
         restored = sum(map(len, group.found.values())) - len(failed)
@@ -316,34 +290,9 @@ class _Repair:
             return None
         log.warning("%s: %d images are on no node: they will be made again", self.ctx.country.upper(), len(images))
         seen = {image.image_id: image.change_id for image in images}
-        return write(self.ctx.db, lambda session: _requeue(session, seen))
+        return write(self.ctx.db, lambda session: relisted.requeue_lost(session, seen))
 
 
 def _hash_of(path: str) -> str:
     """Return the hash of the image that a thumbnail, given as a path below the root, belongs to."""
     return (parse_thumbnail_path(path.partition("/")[2]) or ("", ""))[0]
-
-
-def _requeue(session: Session, seen: dict[int, int | None]) -> int:
-    """Queue images as new that still are as they were seen: one in work again has its files on the way.
-
-    Of purged ones, which nothing is to be made of, the files are forgotten. Returns how many were queued.
-    """
-    i = lis_images.c
-    locked = session.execute(
-        sa.select(i.image_id, i.image_hash, i.change_id, i.state)
-        .where(i.image_id.in_(list(seen)), i.state.in_([State.LIVE.value, State.THUMBNAILED.value, State.PURGED.value]))
-        .order_by(i.image_id)
-        .with_for_update()
-    ).all()
-    rows = [row for row in locked if row.change_id == seen[row.image_id]]
-    if not rows:
-        return 0
-    hashes = [row.image_hash for row in rows]
-    session.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(hashes)))
-    purged = [row.image_id for row in rows if row.state == State.PURGED.value]
-    if purged:
-        session.execute(sa.update(lis_images).where(i.image_id.in_(purged)).values(relisted.FORGOTTEN))
-    values = {"next_attempt_at": NOW, "attempts": 0, **relisted.FORGOTTEN}
-    where = i.image_id.in_([row.image_id for row in rows])
-    return move(session, State.NEW, frm=(State.LIVE, State.THUMBNAILED), where=where, values=values)

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from imagesys_lib import node_records
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row
 from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.stages.readiness import is_known
-from imagesys_lib.stages.sync import thumb_paths
+from imagesys_lib.stages.staged_files import thumb_paths
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +41,8 @@ class Plan:
 class Sourced:
     """A plan with its files: images ``found``, by the folder that holds them, ``left`` and, of these, on no node.
 
-    ``folder`` is where what came from peers lies, in a folder for each; it is the user's to remove. ``asked`` and
-    ``answered`` hold the images that each peer was asked for, and those it could tell of.
+    ``folder`` is where what came from peers lies, in a folder for each; it is the user's to remove. ``answered`` holds
+    the images that each peer could tell of.
     """
 
     plan: Plan
@@ -51,7 +50,6 @@ class Sourced:
     turn: int
     left: list[Row]
     found: dict[Path, list[Row]] = field(default_factory=dict)
-    asked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     answered: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     nowhere: list[Row] = field(default_factory=list)
 
@@ -109,20 +107,17 @@ class Sources:
             folder = self.ctx.staging.repair_folder(self.node, size)
             group = Sourced(plan, folder, turn, plan.wanted)
             group.collect(self.ctx.staging.out)
-            for peer, images in self._first_choice(group).items():
-                self._pull(group, peer, images)
+            for peer in self._order(turn)[:1]:
+                self._pull(group, peer)
             yield group
 
     def verify(self, groups: Iterable[Sourced]) -> Iterator[Sourced]:
         """Yield groups whose files are right; what the first peer did not have so, the others are asked for."""
         for group in groups:
-            for peer in list(group.asked):
-                group.collect(group.folder / peer)
             for peer in self._order(group.turn):
-                asked = group.asked[peer]
-                if images := [image for image in group.left if image.image_hash not in asked]:
-                    self._pull(group, peer, images)
-                    group.collect(group.folder / peer)
+                if group.left and not (group.folder / peer).exists():
+                    self._pull(group, peer)
+                group.collect(group.folder / peer)
             group.nowhere = self._nowhere(group)
             yield group
 
@@ -177,28 +172,14 @@ class Sources:
         first = turn % len(self.peers) if self.peers else 0
         return self.peers[first:] + self.peers[:first]
 
-    def _first_choice(self, group: Sourced) -> dict[str, list[Row]]:
-        """Say which peer is asked first for which images: not one that lacks an image itself."""
-        order = [peer for peer in self._order(group.turn) if peer not in self._away]
-        if not order or not group.left:
-            return {}
-        hashes = [image.image_hash for image in group.left]
-        lacking: dict[str, set[str]] = {peer: set() for peer in order}
-        for peer in order:
-            if node_records.marked_after(self.ctx.db, peer, "", 1):
-                lacking[peer] = node_records.marked_of(self.ctx.db, peer, hashes)
-        return first_choice(group.left, order, lacking)
-
-    def _pull(self, group: Sourced, peer: str, images: Sequence[Row]) -> None:
-        """Copy images from a peer into its own folder of the group."""
+    def _pull(self, group: Sourced, peer: str) -> None:
+        """Copy the images that are left from a peer into its own folder of the group."""
         with self._lock:
             if peer in self._away:
                 return
-            hashes = {image.image_hash for image in images}
-            group.asked[peer] |= hashes
             target = group.folder / peer
-            target.mkdir(exist_ok=True)
-            paths = [path for image in images for path in thumb_paths(image)]
+            target.mkdir()
+            paths = [path for image in group.left for path in thumb_paths(image)]
             try:
                 self._session(peer).pull(paths, target, kbps=self.ctx.config.transfer.repair_kbps)
             except NodeFault as fault:
@@ -207,22 +188,13 @@ class Sources:
                 if fault.reason != "transfer":  # of one file that cannot be read the others are not worse
                     self._away.add(peer)
                 return
-            group.answered[peer] |= hashes
+            group.answered[peer] |= {image.image_hash for image in group.left}
 
     def _session(self, peer: str) -> NodeSession:
         if peer not in self._sessions:
             session = NodeSession(self.ctx.node(peer), self.halt)
             self._sessions[peer] = self._stack.enter_context(session)
         return self._sessions[peer]
-
-
-def first_choice(images: Sequence[Row], order: Sequence[str], lacking: dict[str, set[str]]) -> dict[str, list[Row]]:
-    """Share images out: each to the first peer of ``order`` that does not lack it; if all do, to the first."""
-    shares: dict[str, list[Row]] = {}
-    for image in images:
-        peer = next((name for name in order if image.image_hash not in lacking[name]), order[0])
-        shares.setdefault(peer, []).append(image)
-    return shares
 
 
 def sizes(node: NodeSession, country: str, images: Sequence[Row]) -> dict[str, int]:

@@ -7,10 +7,12 @@ group that fails as a whole is split, so that one bad file holds nothing up; tha
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from imagesys_lib import changes, node_records, runs
 from imagesys_lib.context import Context
@@ -19,13 +21,14 @@ from imagesys_lib.errors import LockHeld
 from imagesys_lib.node_records import NOT_STAGED
 from imagesys_lib.nodes import NodeFault, NodeSession, Space
 from imagesys_lib.runs import Run
-from imagesys_lib.stages.halves import in_halves
 from imagesys_lib.stages.readiness import is_behind, recognise, update_readiness
-from imagesys_lib.states import Desired, State
+from imagesys_lib.stages.staged_files import settle, thumb_paths
+from imagesys_lib.states import Desired
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-_CHANGES_AT_ONCE = 10
+_MOST_SET_ASIDE = 50
 
 
 @dataclass(frozen=True)
@@ -38,26 +41,21 @@ class Synced:
     set_aside: int = 0
 
     def __add__(self, other: Synced) -> Synced:
-        return Synced(
-            self.pushed + other.pushed,
-            self.deleted + other.deleted,
-            self.changes + other.changes,
-            self.set_aside + other.set_aside,
-        )
+        return Synced(*map(operator.add, astuple(self), astuple(other)))
 
 
 @contextmanager
-def node_lock(ctx: Context, node_name: str, *, timeout: float | None = None) -> Iterator[named_lock]:
+def node_lock(ctx: Context, node_name: str) -> Iterator[named_lock]:
     """Hold the lock under which one node of one country is changed, and give it, to be verified between groups.
 
-    It is waited for as long as configured, or for ``timeout`` seconds. Raises NodeFault if another run keeps it.
+    It is waited for as long as ``transfer.lock_timeout`` says. Raises NodeFault if another run keeps it.
     """
-    timeout = ctx.config.transfer.lock_timeout if timeout is None else timeout
 
     def waiting(seconds: float) -> None:
         ctx.check_stop()
         log.info("%s %s: another run is at this node; waiting (%.0f s)", ctx.country.upper(), node_name, seconds)
 
+    timeout = ctx.config.transfer.lock_timeout
     lock = named_lock(ctx.db, f"imagesys.{ctx.country}.{node_name}", timeout=timeout, on_wait=waiting)
     with ExitStack() as stack:
         try:
@@ -96,11 +94,7 @@ def sync(ctx: Context, node_name: str, run: Run | None = None, prepare: Callable
     settle(ctx)
     log.info(
         "%s %s: %d files pushed, %d deleted, %d changes acknowledged",
-        ctx.country.upper(),
-        node_name,
-        total.pushed,
-        total.deleted,
-        total.changes,
+        *(ctx.country.upper(), node_name, total.pushed, total.deleted, total.changes),
     )
     return total
 
@@ -108,13 +102,13 @@ def sync(ctx: Context, node_name: str, run: Run | None = None, prepare: Callable
 def rehearse(ctx: Context, node_name: str) -> Synced:
     """Say what a sync of the node would do, as database and staging are now; nothing is asked of the node."""
     total = Synced()
-    for change_ids, images in _pending(ctx, node_name):
-        present, absent = _by_desire(images)
+    for group in changes.groups(ctx.db, node_name):
+        present, absent = _by_desire(group.images)
         staged = [image for image in present if _is_staged(ctx, image)]
         total += Synced(
             pushed=len(_paths(staged)),
             deleted=len(_paths(absent)),
-            changes=len(change_ids),
+            changes=len(group.change_ids),
             set_aside=len(present) - len(staged),
         )
     return total
@@ -132,7 +126,7 @@ class _Sync:
         """Apply all changes that the node has not acknowledged, oldest first."""
         ctx, total = self.ctx, Synced()
         images = self._done + changes.backlog(ctx.db, self.name)
-        while group := changes.next_group(ctx.db, self.name):
+        for group in changes.groups(ctx.db, self.name):
             for some in chunks(group.images, ctx.config.transfer.group_images):
                 ctx.give_way()
                 self.lock.verify()
@@ -146,41 +140,32 @@ class _Sync:
 
     def make_room(self) -> None:
         """Do all deletions ahead of their turn: a node that is short of room can take nothing before."""
-        for _, images in _pending(self.ctx, self.name):
+        for group in changes.groups(self.ctx.db, self.name):
             self.ctx.give_way()
             self.lock.verify()
-            self._delete(_by_desire(images)[1])  # what fails now is met again, and set aside, in its turn
+            self._delete(_by_desire(group.images)[1])  # what fails now is met again, and set aside, in its turn
 
     def _delete(self, images: Sequence[Row]) -> list[Row]:
         failed: list[Row] = []
         for some in chunks(images, self.ctx.config.transfer.group_images):
-            failed += in_halves(some, lambda images: self.node.delete(_paths(images)))
+            failed += bisected(some, lambda images: self.node.delete(_paths(images)))
         return failed
 
     def _apply(self, images: Sequence[Row]) -> Synced:
         """Delete what should not be there, push what should and is staged; set the rest aside for repair."""
         present, absent = _by_desire(images)
         staged = [image for image in present if _is_staged(self.ctx, image)]
-        unstaged = [image for image in present if not _is_staged(self.ctx, image)]
         failed = self._delete(absent)
         if staged:  # each time: a long backlog, or whoever else writes there, may have filled the disk meanwhile
             require_space(self.ctx, self.name, self.node.space())
         failed += push(self.node, self.ctx.staging.out, staged)
         reasons = {image.image_hash: "transfer" for image in failed}
-        node_records.mark(self.ctx.db, self.name, reasons | {image.image_hash: NOT_STAGED for image in unstaged})
-        not_done = {image.image_id for image in failed}
-        arrived = [image for image in staged if image.image_id not in not_done]
-        deleted = [image for image in absent if image.image_id not in not_done]
+        # Looked at again: a heal may have deleted some meanwhile.
+        reasons |= {image.image_hash: NOT_STAGED for image in present if not _is_staged(self.ctx, image)}
+        node_records.mark(self.ctx.db, self.name, reasons)
+        arrived, deleted = ([image for image in some if image.image_hash not in reasons] for some in (present, absent))
         node_records.unmark(self.ctx.db, self.name, [image.image_hash for image in arrived + deleted])
-        return Synced(pushed=len(_paths(arrived)), deleted=len(_paths(deleted)), set_aside=len(failed) + len(unstaged))
-
-
-def _pending(ctx: Context, node_name: str) -> Iterator[tuple[list[int], list[Row]]]:
-    """Yield some changes that the node has not acknowledged with their images, oldest first, and then the next ones."""
-    after = 0
-    while change_ids := changes.pending(ctx.db, node_name, _CHANGES_AT_ONCE, after=after):
-        after = change_ids[-1]
-        yield change_ids, changes.images_of(ctx.db, change_ids)
+        return Synced(pushed=len(_paths(arrived)), deleted=len(_paths(deleted)), set_aside=len(reasons))
 
 
 def _by_desire(images: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -206,11 +191,6 @@ def require_space(ctx: Context, node_name: str, space: Space) -> None:
         raise NodeFault(node_name, *found)
 
 
-def thumb_paths(image: Row) -> list[str]:
-    """Return the paths of an image's thumbnails below a root."""
-    return [str(thumb["path"]) for thumb in image.thumbs or ()]
-
-
 def _paths(images: Iterable[Row]) -> list[str]:
     return [path for image in images for path in thumb_paths(image)]
 
@@ -220,9 +200,32 @@ def _is_staged(ctx: Context, image: Row) -> bool:
     return all(ctx.staging.has(str(thumb["path"]), int(thumb["bytes"])) for thumb in image.thumbs or ())
 
 
+def bisected(items: Sequence[T], work: Callable[[Sequence[T]], None]) -> list[T]:
+    """Do ``work`` with all items; return those it cannot be done with, bisecting a group that fails down to one.
+
+    Raises NodeFault where it is not for the items' sake that it fails, or where it fails for very many of them.
+    """
+    if not items:
+        return []
+    try:
+        work(items)
+    except NodeFault as fault:
+        if fault.reason != "transfer":
+            raise
+        log.warning("%s (in a group of %d)", fault.message, len(items))
+        if len(items) == 1:
+            return list(items)
+        middle = len(items) // 2
+        failed = bisected(items[:middle], work)
+        if len(failed) > _MOST_SET_ASIDE:
+            raise
+        return failed + bisected(items[middle:], work)
+    return []
+
+
 def push(node: NodeSession, source: Path, images: Sequence[Row]) -> list[Row]:
     """Push images from below ``source``; return those that could not be."""
-    return in_halves(images, lambda some: _push_or_again(node, source, _paths(some)))
+    return bisected(images, lambda some: _push_or_again(node, source, _paths(some)))
 
 
 def _push_or_again(node: NodeSession, source: Path, paths: list[str]) -> None:
@@ -234,18 +237,3 @@ def _push_or_again(node: NodeSession, source: Path, paths: list[str]) -> None:
             raise
         log.warning("%s; trying once more", fault.message)
         node.push(source, paths)
-
-
-def settle(ctx: Context) -> int:
-    """Drop the staged files of changes that every node has applied, and close them. Returns their number."""
-    settled = 0
-    finished = {State.THUMBNAILED.value, State.LIVE.value, State.PURGED.value, State.QUARANTINED.value}
-    while change_ids := changes.ready_to_settle(ctx.db, ctx.config.nodes):
-        for piece in chunks(change_ids, _CHANGES_AT_ONCE):  # each may speak of 1,000 images
-            for image in changes.images_of(ctx.db, piece):
-                # An image in work again (a remake) may have fresh files here already: they belong to a later change.
-                if image.state in finished:
-                    ctx.staging.drop_thumbnails(thumb_paths(image))
-            changes.settle(ctx.db, piece)
-            settled += len(piece)
-    return settled

@@ -1,4 +1,4 @@
-"""Working ahead: in order, bounded, and over when nobody wants any more."""
+"""Prefetching: in order, bounded, and over when nobody wants any more."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from imagesys_lib.ahead import ahead
+from imagesys_lib.ahead import prefetch
 from tests.world import wait_for
 
 
@@ -19,12 +19,12 @@ def numbers(made: list[int], most: int = 100) -> Iterator[int]:
 
 
 def test_items_come_in_order_through_any_number_of_stages() -> None:
-    assert list(ahead(ahead(numbers([], 50)), 3)) == list(range(50))
+    assert list(prefetch(prefetch(numbers([], 50)), 3)) == list(range(50))
 
 
-def test_a_stage_works_ahead_but_no_further_than_allowed() -> None:
+def test_a_stage_prefetches_but_no_further_than_allowed() -> None:
     made: list[int] = []
-    with closing(ahead(numbers(made), 2)) as items:
+    with closing(prefetch(numbers(made), 2)) as items:
         assert next(items) == 0
         wait_for(lambda: len(made) == 4, "one in hand, two waiting")  # 0 is used, 1 and 2 wait, 3 is in hand
         assert not threading.Event().wait(0.3)
@@ -36,7 +36,7 @@ def test_an_error_comes_after_what_was_made_before_it() -> None:
         yield 1
         raise ValueError("broken")
 
-    items = ahead(ahead(broken()))
+    items = prefetch(prefetch(broken()))
     assert next(items) == 1
     with pytest.raises(ValueError, match="broken"):
         next(items)
@@ -52,8 +52,8 @@ def test_closing_ends_every_thread_and_closes_what_it_worked_on() -> None:
         finally:
             closed.append(name)
 
-    first = ahead(stage("first", numbers([])))
-    second = ahead(stage("second", first))
+    first = prefetch(stage("first", numbers([])))
+    second = prefetch(stage("second", first))
     assert next(second) == 0
     second.close()
     first.close()

@@ -44,9 +44,9 @@ HOLDS = OnNode("n2", Desired.PRESENT, WANTED, files=WANTED)
             "the change of noon UTC is not acknowledged, and its last sync failed: disk_full",
         ),
         (
-            {"files": {"uk/a/b/c/d.1.jpg": 10}, "mark": "let_go", "marked_since": "noon"},
+            {"files": {"uk/a/b/c/d.1.jpg": 10}, "mark": "not_staged", "marked_since": "noon"},
             False,
-            f"lacks thumbnail 2: marked for repair since noon UTC: {MARKS['let_go']}",
+            f"lacks thumbnail 2: marked for repair since noon UTC: {MARKS['not_staged']}",
         ),
         (
             {"files": {**WANTED, "uk/a/b/c/d.2.jpg": 19}},
@@ -175,8 +175,8 @@ def test_why_is_this_image_not_on_n2(world: World, live: Entries) -> None:
     assert {name: node.ok for name, node in found.nodes.items()} == {"n1": True, "n2": False, "n3": False}
     assert found.nodes["n2"].text.startswith("lacks thumbnail 2: it has acknowledged it")
     assert found.nodes["n3"].text.startswith("thumbnail 1 has other bytes")
-    node_records.mark(world.ctx.db, "n2", {h: "let_go"})
-    assert "its change was let go" in explained(world, url).nodes["n2"].text
+    node_records.mark(world.ctx.db, "n2", {h: "not_staged"})
+    assert "its files were not staged any more" in explained(world, url).nodes["n2"].text
     world.sql("UPDATE lis_listing_images SET missing_since = '2020-01-01' WHERE image_hash = :h", h=h)
     assert world.purge_now([h]) == 1
     gone = explained(world, url)

@@ -259,7 +259,7 @@ def test_an_older_change_holds_only_what_still_matters(world: World) -> None:
         )
 
     write(world.ctx.db, purge_two)
-    assert len(changes.images_of(world.ctx.db, [change])) == 2
+    assert len(changes.group_of(world.ctx.db, [change]).images) == 2
     assert sync(world.ctx, "n1") == Synced(pushed=4, deleted=4, changes=2)
     assert len(world.tree("n1")) == 4
 
@@ -309,12 +309,12 @@ def test_changes_are_taken_in_their_order_and_at_most_a_thousand_images_at_once(
 
     write(world.ctx.db, work)
     taken = []
-    while group := changes.next_group(world.ctx.db, "n1"):
+    for group in changes.groups(world.ctx.db, "n1"):
         taken.append((len(group.change_ids), len(group.images)))
         assert [image.image_hash for image in group.images] == sorted(image.image_hash for image in group.images)
         changes.acknowledge(world.ctx.db, "n1", group.change_ids)
     assert taken == [(5, 901), (3, 399)]
-    assert len(changes.images_of(world.ctx.db, ids)) == 1300
+    assert list(changes.groups(world.ctx.db, "n1")) == []
     world.sql("UPDATE lis_images SET change_id = :c LIMIT 1000", c=ids[1])
-    group = changes.next_group(world.ctx.db, "n2")
+    group = next(changes.groups(world.ctx.db, "n2"))
     assert (group.change_ids, len(group.images)) == (ids[:2], 1000)

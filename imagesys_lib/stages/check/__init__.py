@@ -11,10 +11,9 @@ from imagesys_lib.stages.check.fs_check import check, daily_part
 from imagesys_lib.stages.check.parts import WHOLE, Part
 from imagesys_lib.stages.check.results import Checked
 from imagesys_lib.stages.check.scrub import scrub
-from imagesys_lib.stages.check.suspects import REPAIRED_KINDS, spared_from, stat_images
+from imagesys_lib.stages.check.suspects import spared_from, stat_images
 
 __all__ = [
-    "REPAIRED_KINDS",
     "WHOLE",
     "Checked",
     "Expected",

@@ -66,10 +66,6 @@ def page_of(country: str, rows: Sequence[Sequence[Any]], complete: bool) -> Page
     return Page("".join(records).encode(), len(records), size, bound)
 
 
-def _catch_up_began(ctx: Context) -> sa.ColumnElement[Any]:
-    return from_now(-round(ctx.config.check.catch_up_hours * 3600))
-
-
 def expected_on(ctx: Context, node_name: str, hashes: list[str] | None = None) -> Iterator[Expected]:
     """Yield what the database expects of a node, in hash order, page by page; ``hashes`` narrows it.
 
@@ -80,7 +76,8 @@ def expected_on(ctx: Context, node_name: str, hashes: list[str] | None = None) -
     i, c = lis_images.c, lis_changes.c
     own = sa.select(c.change_id).where(c.change_id == i.change_id)
     acked = changes.acknowledged_by(node_name, i.change_id)
-    young = own.where(c.settled_at.is_(None), c.created_at >= _catch_up_began(ctx)).exists()
+    began = from_now(-round(ctx.config.check.catch_up_hours * 3600))
+    young = own.where(c.settled_at.is_(None), c.created_at >= began).exists()
     query = sa.select(
         i.image_hash,
         i.desired,
@@ -121,52 +118,14 @@ def _expected(row: Row, thumbs: Sequence[dict[str, Any]]) -> Expected:
 
 
 def unacknowledged(ctx: Context, node_name: str, folder: Folder) -> Iterator[str]:
-    """Yield the live images of a folder that this node should have acknowledged and never has.
-
-    Either their change is open for longer than ``check.catch_up_hours``, or it was closed without this node and what
-    it speaks of is still marked for repair here. What is younger is the normal catching up; what was repaired is there.
-    """
+    """Yield the live images of a folder whose change this node has not acknowledged for ``check.catch_up_hours``."""
     i = lis_images.c
     inside = (i.state == State.LIVE.value) & (i.image_hash > folder.low)
     if folder.high:
         inside &= i.image_hash < folder.high
-    for change_id in _overdue(ctx, node_name):
-        query = sa.select(i.image_hash).where(i.change_id == change_id, inside).order_by(i.image_hash)
-        yield from (row.image_hash for row in read(ctx.db, query))  # at most 1,000 a change
-    after = folder.low
-    while marked := node_records.marked_after(ctx.db, node_name, after, CHUNK):
-        after = max(marked)
-        let_go = [image_hash for image_hash, reason in marked.items() if reason == node_records.LET_GO]
-        without = ~changes.acknowledged_by(node_name, i.change_id) | i.image_hash.in_(let_go)
-        query = (
-            sa.select(i.image_hash)
-            .select_from(lis_images.join(lis_changes, lis_changes.c.change_id == i.change_id))
-            .where(i.image_hash.in_(list(marked)), inside, lis_changes.c.settled_at.is_not(None), without)
-            .order_by(i.image_hash)
-        )
-        yield from (row.image_hash for row in read(ctx.db, query))
-        if folder.high and after >= folder.high:
-            return
-
-
-def _overdue(ctx: Context, node_name: str) -> Iterator[int]:
-    """Yield the changes that are open for longer than a node may take, and that this one has not acknowledged."""
-    c = lis_changes.c
-    after = 0
-    while True:
-        query = (
-            sa.select(c.change_id)
-            .where(
-                c.settled_at.is_(None),
-                c.change_id > after,
-                c.created_at < _catch_up_began(ctx),
-                ~changes.acknowledged_by(node_name, c.change_id),
-            )
-            .order_by(c.change_id)
-            .limit(CHUNK)
-        )
-        rows = read(ctx.db, query)
-        yield from (row.change_id for row in rows)
-        if len(rows) < CHUNK:
-            return
-        after = rows[-1].change_id
+    after, hours = 0, ctx.config.check.catch_up_hours
+    while late := changes.pending(ctx.db, node_name, CHUNK, after=after, hours=hours):
+        after = late[-1]
+        for change_id in late:  # at most 1,000 images each
+            query = sa.select(i.image_hash).where(i.change_id == change_id, inside).order_by(i.image_hash)
+            yield from (row.image_hash for row in read(ctx.db, query))

@@ -17,7 +17,7 @@ from imagesys_lib.stages.check.compare import Finding, judge
 from imagesys_lib.stages.check.expected import expected_on
 from imagesys_lib.stages.check.results import Checked
 
-REPAIRED_KINDS = ("missing", "acked_absent", "wrong_size", "extra", "damaged", node_records.NOT_A_FILE)
+_REPAIRED_KINDS = ("missing", "acked_absent", "wrong_size", "extra", "damaged", node_records.NOT_A_FILE)
 _ABSENT = ("missing", "acked_absent")
 
 
@@ -46,7 +46,7 @@ class Suspects:
         for finding in found:
             self._result.count(finding.kind, finding.path, self._ctx.config.check.samples)
             young = finding.kind == "extra" and finding.mtime > spare_until
-            if finding.kind in REPAIRED_KINDS and finding.image_hash and not young:
+            if finding.kind in _REPAIRED_KINDS and finding.image_hash and not young:
                 marks[finding.image_hash] = "missing" if finding.kind in _ABSENT else finding.kind
         if not self._dry_run:
             node_records.mark(self._ctx.db, self._node.node.name, marks, keep=True)

@@ -35,10 +35,10 @@ def losses(summary: Summary, ingested: bool, failed_tasks: Sequence[str]) -> lis
         if unsynced or node.own_backlog:
             cause = node.fault or f"Remedy: clear sync of {name}."
             found.append(f"Node {name} is behind by {node.backlog} images. {cause}")
-        elif node.let_go and summary.kind != Kind.BACKFILL.value:  # which repairs nothing
+        elif node.not_staged and summary.kind != Kind.BACKFILL.value:  # which repairs nothing
             found.append(
-                f"Node {name} lacks {node.let_go} images that were let go while it was behind. Remedy: clear repair of "
-                f"{name}, or `imagesys repair {summary.country} --node {name}`."
+                f"Node {name} lacks {node.not_staged} images that were not staged any more when it synced. Remedy: "
+                f"clear repair of {name}, or `imagesys repair {summary.country} --node {name}`."
             )
     for task in failed_tasks:
         if task.partition("[")[0] not in _JUDGED:

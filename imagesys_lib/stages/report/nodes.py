@@ -27,8 +27,7 @@ class NodeState:
     ``files`` and ``bytes`` are those of the newest check; ``findings`` (of them ``missing`` files) what any check of
     the run has found, ``repaired`` what its repairs did about that: images ``restored``, files ``deleted``, images
     ``requeued`` and ``waiting``, and ``refused``, left alone as they are too many. ``behind_hours``: how long the
-    oldest change waits for it. ``let_go`` of the marked ones were given up while it was behind, and it has
-    yet to get them.
+    oldest change waits for it. ``not_staged`` of the marked ones were not staged any more when it synced.
     """
 
     node: str
@@ -41,7 +40,7 @@ class NodeState:
     missing: int | None = None
     part: str | None = None
     findings: dict[str, int] = field(default_factory=dict)
-    let_go: int = 0
+    not_staged: int = 0
     behind_hours: float | None = None
     repaired: dict[str, int] = field(default_factory=dict)
 
@@ -62,7 +61,6 @@ class FullCheck:
 def node_state(ctx: Context, name: str, run: Run) -> NodeState:
     """Read how a node stands after a run."""
     known = node_records.record(ctx.db, name, run.run_id)
-    checked = known.checked
     findings = _figures(ctx, CHECK_FIGURES, name, run.run_id)
     behind = changes.behind_since(ctx.db, name)
     return NodeState(
@@ -70,13 +68,13 @@ def node_state(ctx: Context, name: str, run: Run) -> NodeState:
         backlog=known.backlog,
         own_backlog=changes.backlog(ctx.db, name, run.run_id),
         marked=known.marked,
-        fault=known.fault or None,
-        files=checked.files if checked else None,
-        bytes=checked.bytes if checked else None,
-        missing=node_records.absent_files(findings) if checked else None,
-        part=checked.part if checked else None,
+        fault=known.fault,
+        files=known.files,
+        bytes=known.bytes,
+        missing=None if known.files is None else node_records.absent_files(findings),
+        part=known.part,
         findings=findings,
-        let_go=known.let_go,
+        not_staged=known.not_staged,
         behind_hours=None if behind is None else round(behind / 3600, 1),
         repaired=_figures(ctx, REPAIR_FIGURES, name, run.run_id),
     )

@@ -123,7 +123,7 @@ def _bad_rows(stage: str, found: Mapping[str, Any]) -> str:
 def _node(name: str, node: NodeState) -> str:
     seen = "not checked" if node.files is None else _seen(node.files, node.findings, node.repaired, node.part)
     waits = "" if node.behind_hours is None else f" (the oldest for {node.behind_hours:.1f} h)"
-    gone = f" ({node.let_go} let go)" if node.let_go else ""
+    gone = f" ({node.not_staged} not staged)" if node.not_staged else ""
     return f"  {name}: {seen}, {node.backlog} images behind{waits}, {node.marked} marked for repair{gone}"
 
 

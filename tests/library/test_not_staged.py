@@ -1,4 +1,4 @@
-"""A node that is behind for too long, or at the cost of the staging disk: let go, told apart, and brought back."""
+"""A node that is behind for too long, or at the cost of the staging disk: what is not staged any more a peer brings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,17 +16,17 @@ from imagesys_lib import changes, node_records
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_change_acks, lis_changes, lis_images, lis_node_repairs
 from imagesys_lib.explain import explain
-from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash, thumbnail_path
+from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.repair import Repaired, repair
 from imagesys_lib.stages.report import render, report
-from imagesys_lib.stages.sync import Synced, node_lock, sync
+from imagesys_lib.stages.sync import Synced, sync
 from include.sandbox import ManifestEntry
 from tests.library.trees import assert_equal_nodes
-from tests.world import NODES, World
+from tests.world import NODES, World, wait_for
 
 Entries = dict[str, ManifestEntry]
 
@@ -107,31 +108,35 @@ def open_changes(world: World) -> int:
 # By age
 
 
-def test_a_node_that_is_away_too_long_is_let_go_and_repaired_when_it_is_back(world: World) -> None:
+def test_a_node_that_was_away_too_long_is_repaired_from_a_peer_when_it_is_back(world: World) -> None:
     away(world, "n2")
     age(world, 6)
-    assert heal(world.ctx).let_go == 0
+    assert heal(world.ctx).unstaged == 0
     assert len(world.staged("out")) == 12
     age(world, 2)
-    assert heal(world.ctx).let_go == 12
-    assert heal(world.ctx).let_go == 0
+    assert heal(world.ctx, dry_run=True).unstaged == 12
+    assert len(world.staged("out")) == 12
+    assert heal(world.ctx).unstaged == 12
+    assert heal(world.ctx).unstaged == 0
     assert world.staged("out") == []
-    assert open_changes(world) == 0
-    assert reasons(world) == {"n2": {"let_go"}}
-    url, row = next(iter(world.images().items()))
-    assert "its change was let go" in dict(explain(world.ctx, [row.image_hash])[0].facts)["n2"]
+    assert reasons(world) == {}
+    assert changes.backlog(world.ctx.db, "n2") == 12
 
     back(world, "n2")
     (world.root("n2") / ".imagesys").mkdir()
     (world.root("n2") / ".imagesys" / "ready").touch()  # as it was before it went away
-    assert sync(world.ctx, "n2") == Synced()
+    assert sync(world.ctx, "n2") == Synced(changes=3, set_aside=12)
     assert not is_ready(world, "n2")
+    assert open_changes(world) == 0
+    assert reasons(world) == {"n2": {"not_staged"}}
+    url, row = next(iter(world.images().items()))
+    assert "its files were not staged any more" in dict(explain(world.ctx, [row.image_hash])[0].facts)["n2"]
     run = world.run()
     lost = report(world.ctx, run).lost
-    assert any("Node n2 lacks 12 images that were let go" in loss for loss in lost)
-    assert "12 marked for repair (12 let go)" in render(report(world.ctx, run))
+    assert any("Node n2 lacks 12 images that were not staged any more" in loss for loss in lost)
+    assert "12 marked for repair (12 not staged)" in render(report(world.ctx, run))
     check(world.ctx, "n2")
-    assert reasons(world) == {"n2": {"let_go"}}  # a check that sees them missing does not make it forget
+    assert reasons(world) == {"n2": {"not_staged"}}  # a check that sees them missing does not make it forget
     assert repair(world.ctx, "n2", limit=5).restored == 5
     assert not is_ready(world, "n2")
     assert repair(world.ctx, "n2") == Repaired(restored=7)
@@ -140,11 +145,11 @@ def test_a_node_that_is_away_too_long_is_let_go_and_repaired_when_it_is_back(wor
     assert url in world.live()
 
 
-def test_a_change_that_was_let_go_counts_not_towards_the_quorum(world: World) -> None:
+def test_what_was_not_staged_for_a_node_counts_not_towards_the_quorum(world: World) -> None:
     world.reconfigure(quorum=3)
     away(world, "n2")
     age(world, 8)
-    assert heal(world.ctx).let_go == 12
+    assert heal(world.ctx).unstaged == 12
     assert publish(world.ctx) == 0
     back(world, "n2")
     sync(world.ctx, "n2")
@@ -154,10 +159,11 @@ def test_a_change_that_was_let_go_counts_not_towards_the_quorum(world: World) ->
     assert_equal_nodes(world)
 
 
-def test_nothing_is_let_go_that_no_other_node_holds(world: World) -> None:
+def test_nothing_leaves_staging_that_no_node_holds(world: World) -> None:
     away(world, *NODES)
     age(world, 30)
-    assert heal(world.ctx).let_go == 0
+    assert heal(world.reconfigure(staging={"min_free_mb": 10**9})).unstaged == 0
+    world.reconfigure()
     assert len(world.staged("out")) == 12
     back(world, *NODES)
     sync(world.ctx, "n1")
@@ -165,26 +171,22 @@ def test_nothing_is_let_go_that_no_other_node_holds(world: World) -> None:
     h = next(iter(world.images().values())).image_hash
     for name in ("n1", "n3"):
         world.sql("INSERT INTO lis_node_repairs VALUES (:n, :h, 'transfer', UTC_TIMESTAMP(6))", n=name, h=h)
-    assert heal(world.ctx).let_go == 8  # one image of the third change is on neither
-    assert len(world.staged("out")) == 4
+    assert heal(world.ctx).unstaged == 11  # one image is on neither
+    assert len(world.staged("out")) == 1
     world.sql("DELETE FROM lis_node_repairs WHERE node = 'n1'")
-    assert heal(world.ctx).let_go == 4
+    assert heal(world.ctx).unstaged == 1
     assert world.staged("out") == []
 
 
-def test_a_deletion_that_was_let_go_is_made_good_by_the_repair(world: World, live: Entries) -> None:
+def test_a_deletion_waits_for_the_node_however_long(world: World, live: Entries) -> None:
     h = lis_hash_for_url(next(iter(live)))
     world.sql("DELETE FROM lis_listing_images WHERE image_hash = :h", h=h)
     assert world.purge_now([h]) == 1
     sync(world.ctx, "n1")
     sync(world.ctx, "n3")
     age(world, 8)
-    assert heal(world.ctx).let_go == 1
-    for number in (1, 2):
-        os.utime(world.root("n2") / thumbnail_path("uk", h, number), (time.time() - 48 * 3600,) * 2)
-    sync(world.ctx, "n2")
-    assert not is_ready(world, "n2")
-    assert repair(world.ctx, "n2") == Repaired(deleted=2)
+    assert heal(world.ctx).unstaged == 0
+    assert sync(world.ctx, "n2").deleted == 2
     assert is_ready(world, "n2")
     assert_equal_nodes(world)
 
@@ -194,6 +196,8 @@ def test_what_comes_later_reaches_a_node_through_its_sync_and_takes_the_mark_awa
     age(world, 8)
     heal(world.ctx)
     back(world, "n2")
+    sync(world.ctx, "n2")
+    assert node_records.count_marks(world.ctx.db, "n2") == 12
     hashes = sorted(row.image_hash for row in world.images().values())
     world.sql("DELETE FROM lis_listing_images WHERE image_hash = :h", h=hashes[0])
     assert world.purge_now([hashes[0]]) == 1
@@ -204,12 +208,39 @@ def test_what_comes_later_reaches_a_node_through_its_sync_and_takes_the_mark_awa
     assert_equal_nodes(world)
 
 
-def test_a_node_that_somebody_syncs_is_passed_over(world: World) -> None:
-    away(world, "n2")
+def test_heal_sync_and_repair_that_are_killed_on_the_way_go_on_where_they_were(world: World) -> None:
+    made_up(world, 400)
+    sync(world.ctx, "n1")
+    sync(world.ctx, "n3")
+    publish(world.ctx)
     age(world, 8)
-    with node_lock(world.ctx, "n2"):
-        assert heal(world.ctx).let_go == 0
-    assert heal(world.ctx).let_go == 12
+
+    def kill(when: Callable[[], bool], *command: str) -> None:
+        child = world.spawn(*command)
+        wait_for(when, f"{command} to be under way")
+        child.kill()
+        child.wait()
+
+    def marks() -> int:
+        return node_records.count_marks(world.ctx.db, "n2")
+
+    kill(lambda: len(world.staged("out")) < 400, "heal", "uk")
+    left = len(world.staged("out"))
+    assert 0 < left < 400
+    assert heal(world.ctx).unstaged == left
+    world.reconfigure(transfer={"group_images": 10, "repair_kbps": 1})
+    kill(lambda: marks() > 0, "sync", "uk", "--node", "n2")
+    assert 0 < marks() < 400
+    assert not is_ready(world, "n2")
+    sync(world.ctx, "n2")
+    assert marks() == 400
+    assert not is_ready(world, "n2")
+    kill(lambda: any(world.ctx.staging.repairs_left("n2")), "repair", "--country", "uk", "--node", "n2")
+    world.reconfigure()
+    repair(world.ctx, "n2")
+    assert marks() == 0
+    assert is_ready(world, "n2")
+    assert_equal_nodes(world)
 
 
 # By pressure
@@ -224,16 +255,17 @@ def test_under_disk_pressure_the_oldest_changes_go_until_it_is_over(world: World
     with big.open("r+b") as file:
         os.posix_fallocate(file.fileno(), 0, 2 << 30)  # what its change holds on the disk
     free_mb = world.ctx.staging.free_bytes() >> 20
-    assert heal(world.ctx).let_go == 0
+    assert heal(world.ctx).unstaged == 0
     ctx = world.reconfigure(staging={"min_free_mb": (free_mb + 1024) // 2})
     try:
-        assert 12 <= heal(ctx).let_go < 30
+        assert heal(ctx).unstaged in (4, 8, 12)  # the big file's change is among the three oldest
     finally:
         big.unlink(missing_ok=True)
-    assert younger[-1] in world.staged("out")
+    assert {*younger} <= {*world.staged("out")}
     world.reconfigure()
     back(world, "n2")
-    assert sync(world.ctx, "n2").set_aside == 0
+    done = sync(world.ctx, "n2")
+    assert (done.set_aside + done.pushed, done.set_aside >= 4) == (42, True)
     repair(world.ctx, "n2")
     assert_equal_nodes(world, all_live=False)
 
@@ -241,9 +273,9 @@ def test_under_disk_pressure_the_oldest_changes_go_until_it_is_over(world: World
 def test_a_staging_disk_that_runs_out_of_inodes_is_under_pressure_too(world: World) -> None:
     away(world, "n2")
     free = world.ctx.staging.free_inodes()
-    assert heal(world.reconfigure(staging={"min_free_inodes": free // 3})).let_go == 0
+    assert heal(world.reconfigure(staging={"min_free_inodes": free // 3})).unstaged == 0
     ctx = world.reconfigure(staging={"min_free_inodes": free * 2 // 3})  # and the pressure begins at twice as many
-    assert heal(ctx).let_go == 12
+    assert heal(ctx).unstaged == 12
     assert world.staged("out") == []
     world.reconfigure()
     back(world, "n2")
@@ -253,14 +285,14 @@ def test_a_staging_disk_that_runs_out_of_inodes_is_under_pressure_too(world: Wor
 
 
 @pytest.mark.long
-def test_pressure_lets_no_node_go_that_is_only_late_today(world: World) -> None:
+def test_pressure_waits_for_a_node_that_is_only_late_today(world: World) -> None:
     away(world)
     made_up(world, 3, host="younger")
     sync(world.ctx, "n1")
     ctx = world.reconfigure(staging={"min_free_mb": 10**9})
-    assert heal(ctx).let_go == 0
+    assert heal(ctx).unstaged == 0
     age(world, 1.1)
-    assert heal(ctx).let_go == 6  # n2 and n3, as n1 holds them
+    assert heal(ctx).unstaged == 3  # as n1 holds them
     world.reconfigure()
     for name in ("n2", "n3"):
         sync(world.ctx, name)
@@ -321,16 +353,17 @@ def gone(hashes: list[str]) -> set[str]:
 
 
 @pytest.mark.long
-def test_five_hundred_changes_that_are_let_go_come_back_through_one_repair(world: World) -> None:
+def test_five_hundred_changes_whose_files_went_come_back_through_one_repair(world: World) -> None:
     made_up(world, 500)
     sync(world.ctx, "n1")
     sync(world.ctx, "n3")
     age(world, 8)
     started = time.monotonic()
-    assert heal(world.ctx).let_go == 500
+    assert heal(world.ctx).unstaged == 500
     assert time.monotonic() - started < 10
-    assert (world.staged("out"), open_changes(world)) == ([], 0)
-    sync(world.ctx, "n2")
+    assert world.staged("out") == []
+    assert sync(world.ctx, "n2") == Synced(changes=500, set_aside=500)
+    assert open_changes(world) == 0
     assert repair(world.ctx, "n2") == Repaired(restored=500)
     assert_equal_nodes(world, all_live=False)
     assert Path(world.root("n2") / ".imagesys" / "ready").exists()
