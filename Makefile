@@ -42,7 +42,7 @@ lint: setup ## Format, lint, types, and who may import whom
 	@.local/venv/bin/ruff format --check --quiet .
 	@.local/venv/bin/ruff check --quiet .
 	@.local/venv/bin/mypy
-	@.local/venv/bin/lint-imports --no-cache | tail -n 3
+	@PYTHONPATH=plugins .local/venv/bin/lint-imports --no-cache | tail -n 3
 	@$(PYTHON_LOCAL) -m imagesys_lib.reasons | diff -u docs/reasons.md - || { echo "docs/reasons.md is stale: make docs"; exit 1; }
 
 format: setup ## Put the code into form

@@ -1,10 +1,11 @@
-"""The weekly full check of each configured country; what it is made of stands in plugins/imagesys_full_check.py."""
+"""The weekly full check of each configured country; see plugins/imagesys_airflow/dags/full_check.py."""
 
 from __future__ import annotations
 
 from airflow.sdk import DAG, get_parsing_context
-from imagesys_config import configured
-from imagesys_full_check import build_full_check
+
+from imagesys_airflow.alerts.config import configured
+from imagesys_airflow.dags.full_check import build_full_check
 
 wanted: str | None = get_parsing_context().dag_id  # a task needs its own DAG only; None: all are asked for
 dags: list[DAG] = []

@@ -1,10 +1,11 @@
-"""The daily DAG of each configured country; what it is made of stands in plugins/imagesys_pipeline.py."""
+"""The daily DAG of each configured country; see plugins/imagesys_airflow/dags/daily.py."""
 
 from __future__ import annotations
 
 from airflow.sdk import DAG, get_parsing_context
-from imagesys_config import configured
-from imagesys_pipeline import build_daily
+
+from imagesys_airflow.alerts.config import configured
+from imagesys_airflow.dags.daily import build_daily
 
 wanted: str | None = get_parsing_context().dag_id  # a task needs its own DAG only; None: all are asked for
 dags: list[DAG] = []

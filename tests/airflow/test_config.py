@@ -77,14 +77,15 @@ def test_a_state_directory_that_takes_nothing_costs_no_dag(state: Path, monkeypa
 
 
 def tell() -> None:
-    from imagesys_config import tell_config
+    from imagesys_airflow.alerts.config import tell_config
 
     tell_config({})
 
 
 def test_every_task_of_every_dag_tells_before_it_begins(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.dag_processing.dagbag import DagBag
-    from imagesys_config import tell_config
+
+    from imagesys_airflow.alerts.config import tell_config
 
     for dag in DagBag(str(PROJECT / "dags")).dags.values():
         for task in dag.task_dict.values():
@@ -118,7 +119,7 @@ def test_one_mail_a_day_tells_who_is_to_mend_it_and_one_that_it_is_well(state: P
 
 
 def test_a_mail_that_cannot_be_sent_is_told_all_the_same_once(state: Path, sink: Sink) -> None:
-    from imagesys_mail import post_files
+    from imagesys_airflow.alerts.mail import post_files
 
     keep_good()
     break_it()
@@ -146,7 +147,8 @@ def test_a_lost_country_is_mailed_until_it_is_back(state: Path, sink: Sink) -> N
 
 def test_nothing_is_purged_and_the_report_says_why(world: World, state: Path) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
-    from imagesys_operators import StageOperator
+
+    from imagesys_airflow.operators.stages import StageOperator
 
     keep_good()
     world.with_live_photos()
@@ -162,8 +164,7 @@ def test_nothing_is_purged_and_the_report_says_why(world: World, state: Path) ->
 
 
 def test_an_approved_purge_waits_until_the_file_is_mended(world: World, state: Path) -> None:
-    from imagesys_purge import CarryOutOperator
-
+    from imagesys_airflow.dags.purge_approval import CarryOutOperator
     from imagesys_lib.errors import ConfigError
 
     keep_good()

@@ -78,7 +78,7 @@ def test_a_backfill_whose_days_are_late_and_fail_is_one_mail_each(sink: Sink, mo
 def test_mails_of_an_incident_wait_for_a_server_that_is_down_and_go_out_once(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imagesys_operators import StageOperator
+    from imagesys_airflow.operators.stages import StageOperator
 
     sink.server.stop()
     late(run())
@@ -97,7 +97,7 @@ def test_mails_of_an_incident_wait_for_a_server_that_is_down_and_go_out_once(
 
 
 def test_a_data_source_is_told_of_when_it_is_left_alone_and_when_it_works_again(sink: Sink, world: World) -> None:
-    from imagesys_operators import StageOperator
+    from imagesys_airflow.operators.stages import StageOperator
 
     heal = StageOperator(task_id="heal", country="uk", stage="heal")
     settings = Breaker(source_percent=90, source_images=30)
@@ -116,7 +116,7 @@ def test_a_data_source_is_told_of_when_it_is_left_alone_and_when_it_works_again(
 @pytest.fixture
 def no_database(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection names a port where nothing listens."""
-    import imagesys_incidents
+    from imagesys_airflow.alerts import incidents as imagesys_incidents
 
     monkeypatch.setattr(imagesys_incidents, "_LOOK_SECONDS", 1)
     connection = json.loads(os.environ["AIRFLOW_CONN_IMAGESYS_DB"])
@@ -164,7 +164,7 @@ def test_without_database_and_mail_server_mails_come_later_and_once(
 def test_a_mail_that_has_waited_in_a_file_says_when_it_was_written(
     sink: Sink, no_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     sink.server.stop()
     late(run())
@@ -185,7 +185,7 @@ def test_where_not_even_a_file_can_be_kept_a_mail_goes_at_once(
 
 
 def test_a_silent_database_holds_a_mail_up_for_seconds_only(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    import imagesys_incidents
+    from imagesys_airflow.alerts import incidents as imagesys_incidents
 
     monkeypatch.setattr(imagesys_incidents, "_LOOK_SECONDS", 0.5)
     monkeypatch.setattr(imagesys_incidents, "_look", lambda *_: time.sleep(60))
@@ -198,8 +198,8 @@ def test_a_silent_database_holds_a_mail_up_for_seconds_only(sink: Sink, monkeypa
 def test_what_tasks_log_from_the_level_on_is_one_mail_a_run(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imagesys_nodes import NodeOperator
-    from imagesys_operators import CountryOperator
+    from imagesys_airflow.operators.nodes import NodeOperator
+    from imagesys_airflow.operators.stages import CountryOperator
 
     world.reconfigure(alerts={"mail_level": "warning"})
     log = logging.getLogger("imagesys_lib.stages.sync")
@@ -228,7 +228,7 @@ def test_what_tasks_log_from_the_level_on_is_one_mail_a_run(
 def test_runs_whose_end_nobody_told_are_taken_back_by_the_next_heal(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imagesys_operators import StageOperator
+    from imagesys_airflow.operators.stages import StageOperator
 
     for day in (26, 27, 28):
         ends(run(day), well=False, monkeypatch=monkeypatch)
@@ -263,8 +263,8 @@ def test_runs_whose_end_nobody_told_are_taken_back_by_the_next_heal(
 def test_a_good_end_that_a_silent_database_kept_from_being_told_is_told_by_the_next_heal(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import imagesys_incidents
-    from imagesys_operators import StageOperator
+    from imagesys_airflow.alerts import incidents as imagesys_incidents
+    from imagesys_airflow.operators.stages import StageOperator
 
     ends(run(), well=False, monkeypatch=monkeypatch)
     with monkeypatch.context() as patch:
@@ -289,8 +289,7 @@ def test_the_weekly_check_is_told_apart_from_the_daily_run(sink: Sink, monkeypat
 
 
 def test_a_mail_goes_to_those_whom_the_configuration_names_when_it_is_sent(sink: Sink, world: World) -> None:
-    from imagesys_mail import post
-
+    from imagesys_airflow.alerts.mail import post
     from imagesys_lib.alerts.message import Message
 
     write(world.ctx.db, lambda session: put(session, Message("[ImageSys] UK hello", "Intro.", ())))
@@ -303,7 +302,7 @@ def test_a_mail_goes_to_those_whom_the_configuration_names_when_it_is_sent(sink:
 def test_a_run_that_waits_for_its_date_is_one_mail_named_by_status_and_report_until_it_is_marked_failed(
     sink: Sink, world: World
 ) -> None:
-    from imagesys_operators import StageOperator
+    from imagesys_airflow.operators.stages import StageOperator
 
     waiting = {**run(), "dag_run_id": "manual__1", "run_type": "manual", "logical_date": "2199-01-01T00:00:00Z"}
     for trouble in ("late", "missed"):

@@ -25,7 +25,7 @@ TOLD = f"[ImageSys] Mail to {B} is refused"
 @pytest.fixture
 def site(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailSite]:
     """A mail server that refuses b, for a country whose mails go to a and b; marks and files are the test's own."""
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
     world.reconfigure(alerts={"mail_to": [A, B]})
@@ -47,7 +47,7 @@ def waiting(world: World) -> list[Any]:
 def test_a_mail_refused_for_one_stays_for_that_one_alone_and_the_others_are_told_once(
     site: MailSite, world: World
 ) -> None:
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     late(run())
     for _ in range(2):
@@ -66,7 +66,7 @@ def test_a_mail_refused_for_one_stays_for_that_one_alone_and_the_others_are_told
 def test_a_recipient_who_is_refused_for_good_is_tried_five_times_a_mail_and_one_for_now_until_taken(
     site: MailSite, world: World
 ) -> None:
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     late(run())
     for _ in range(8):
@@ -98,7 +98,7 @@ def test_a_server_that_hangs_up_at_one_recipient_keeps_the_mail_from_no_other(
 
 
 def test_an_address_that_the_configuration_names_no_more_holds_no_mail(site: MailSite, world: World) -> None:
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     late(run())
     imagesys_mail.post(world.reconfigure(alerts={"mail_to": [A]}))
@@ -109,7 +109,7 @@ def test_an_address_that_the_configuration_names_no_more_holds_no_mail(site: Mai
 def test_a_mail_in_a_file_fares_alike_and_so_does_one_that_no_disk_takes(
     site: MailSite, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     message = Message("[ImageSys] UK one for all", "Intro.", ())
     imagesys_mail.send(message, ["uk"])
@@ -141,7 +141,7 @@ def test_a_mail_in_a_file_fares_alike_and_so_does_one_that_no_disk_takes(
 def test_whatever_a_server_does_no_caller_is_harmed_and_the_mail_comes_once_it_behaves(
     site: MailSite, world: World, replies: dict[str, bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     site.replies = replies
     late(run())

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from imagesys_failures import Failure, run_url
-from imagesys_operators import kind_of
-from imagesys_retries import PreflightMissing
-
+from imagesys_airflow.alerts.failures import Failure, run_url
+from imagesys_airflow.operators.stages import kind_of
+from imagesys_airflow.scheduling.retries import PreflightMissing
 from imagesys_lib.alerts.incidents import Kind as Trouble
 from imagesys_lib.alerts.incidents import Over
 from imagesys_lib.alerts.message import Message, Sections

@@ -1,6 +1,6 @@
 """Messages that are mailed because of their level, from tasks whose runs belong to no single country.
 
-A country's daily run and weekly check gather theirs until they end, in one mail a run (``imagesys_incidents``). A run
+A country's daily run and weekly check gather theirs until they end, in one mail a run (``incidents``). A run
 of the other DAGs has one task a country, or a question that waits for days: each of its tasks mails its own.
 """
 
@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from imagesys_failures import run_url
-from imagesys_mail import send, tell
-
+from imagesys_airflow.alerts.failures import run_url
+from imagesys_airflow.alerts.mail import send, tell
 from imagesys_lib.alerts import gathered
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import load_config

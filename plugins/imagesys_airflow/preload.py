@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from importlib import import_module
-from typing import Any
-
-from airflow.plugins_manager import AirflowPlugin
 
 _LIBRARIES = (
     "airflow.providers.mysql.hooks.mysql",
@@ -24,14 +21,8 @@ _LIBRARIES = (
 )
 
 
-class PreloadPlugin(AirflowPlugin):
-    """Imports them when it is loaded; what is missing, the task that needs it will name."""
-
-    name = "imagesys_preload"
-
-    @classmethod
-    def on_load(cls, *_args: Any, **_kwargs: Any) -> None:
-        """Called by Airflow once in each process that loads plugins."""
-        for library in _LIBRARIES:
-            with contextlib.suppress(ImportError):
-                import_module(library)
+def preload() -> None:
+    """Import them; what is missing, the task that needs it will name."""
+    for library in _LIBRARIES:
+        with contextlib.suppress(ImportError):
+            import_module(library)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from airflow.plugins_manager import AirflowPlugin
 from airflow.sdk import BaseDeadlineReference
 
 if TYPE_CHECKING:
@@ -31,10 +30,3 @@ class RunQueued(BaseDeadlineReference):
             select(DagRun.queued_at).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
         )
         return queued
-
-
-class RunQueuedPlugin(AirflowPlugin):
-    """Makes the reference known to scheduler, API server and DAG processor."""
-
-    name = "imagesys_deadline"
-    deadline_references = (RunQueued,)

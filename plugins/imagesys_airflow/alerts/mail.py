@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.configuration import AIRFLOW_HOME
 from airflow.providers.smtp.hooks.smtp import SmtpHook
-from imagesys_failures import run_id_of, run_url
 
+from imagesys_airflow.alerts.failures import run_id_of, run_url
 from imagesys_lib.alerts import outbox
 from imagesys_lib.alerts.marks import Marks
 from imagesys_lib.alerts.message import Message, Written

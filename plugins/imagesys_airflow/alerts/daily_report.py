@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, BaseOperator
-from imagesys_connections import airflow_connection
-from imagesys_failures import run_url
-from imagesys_mail import mail_failed_run, mail_good_run, send
-from imagesys_pipeline import START_DATE, default_args, manual_section
-from imagesys_reconcile import close_ended
 
+from imagesys_airflow.alerts.failures import run_url
+from imagesys_airflow.alerts.mail import mail_failed_run, mail_good_run, send
+from imagesys_airflow.alerts.reconcile import close_ended
+from imagesys_airflow.connections import airflow_connection
+from imagesys_airflow.dags.daily import START_DATE, default_args, manual_section
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.context import open_context

@@ -12,7 +12,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from airflow.plugins_manager import AirflowPlugin
 from airflow.sdk._shared import logging as airflow_logging
 
 log = logging.getLogger(__name__)
@@ -60,12 +59,6 @@ def init_log_file(base: str | os.PathLike[str], below: str | os.PathLike[str], *
         return _LogPath(base, below)
 
 
-class TaskLogsPlugin(AirflowPlugin):
-    """Puts it into the place of Airflow's own, in each process that loads plugins, executors' workers among them."""
-
-    name = "imagesys_task_logs"
-
-    @classmethod
-    def on_load(cls, *_args: Any, **_kwargs: Any) -> None:
-        """Called by Airflow once in each process that loads plugins."""
-        airflow_logging.init_log_file = init_log_file
+def lose_lines() -> None:
+    """Put it into the place of Airflow's own."""
+    airflow_logging.init_log_file = init_log_file

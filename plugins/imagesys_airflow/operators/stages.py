@@ -22,11 +22,11 @@ from airflow.sdk.exceptions import (
     AirflowTaskTimeout,
 )
 from airflow.utils.state import State
-from imagesys_connections import airflow_connection
-from imagesys_failures import failures_of, name_of, note_failure
-from imagesys_mail import post
-from imagesys_retries import PreflightMissing
 
+from imagesys_airflow.alerts.failures import failures_of, name_of, note_failure
+from imagesys_airflow.alerts.mail import post
+from imagesys_airflow.connections import airflow_connection
+from imagesys_airflow.scheduling.retries import PreflightMissing
 from imagesys_lib.alerts import gathered
 from imagesys_lib.config import broken_config
 from imagesys_lib.context import Context, open_context
@@ -196,8 +196,8 @@ class PreflightOperator(CountryOperator):
     needs_preflight = False
 
     def work(self, job: Job) -> Any:
-        """See :func:`imagesys_preflight.preflight`."""
-        return import_module("imagesys_preflight").preflight(job.ctx, job.run)
+        """See :func:`imagesys_airflow.operators.preflight.preflight`."""
+        return import_module("imagesys_airflow.operators.preflight").preflight(job.ctx, job.run)
 
 
 class StageOperator(CountryOperator):
@@ -217,7 +217,7 @@ class StageOperator(CountryOperator):
         if self.stage == "purge" and (broken := broken_config()):
             raise AirflowSkipException(f"nothing is purged: {broken}")
         if self.stage == "heal":
-            import_module("imagesys_reconcile").close_ended(job.ctx, job.context["ti"])
+            import_module("imagesys_airflow.alerts.reconcile").close_ended(job.ctx, job.context["ti"])
         function = getattr(import_module(f"imagesys_lib.stages.{self.stage}"), self.stage)
         done = {"published": function(job.ctx)} if self.stage == "publish" else function(job.ctx, run=job.run)
         mark_ended(job.ctx.db, job.run, self.stage)
@@ -228,7 +228,7 @@ class StageOperator(CountryOperator):
         super().tell(ctx, context, heard)
         if self.stage == "heal":
             try:
-                reconcile = import_module("imagesys_reconcile")
+                reconcile = import_module("imagesys_airflow.alerts.reconcile")
                 reconcile.reconcile(ctx, context["ti"])
                 reconcile.announce_untold(ctx, context["ti"], list(context["dag"].task_ids))
             except Exception:
@@ -309,12 +309,12 @@ class ReportOperator(CountryOperator):
             )
             try:
                 note = stages.broke_off(job.ctx, job.run, lost)
-                import_module("imagesys_note").set_note(ti.dag_id, ti.run_id, note)
+                import_module("imagesys_airflow.alerts.run_note").set_note(ti.dag_id, ti.run_id, note)
             except Exception:  # what failed may be the database itself
                 log.exception("The end of this run could not be recorded")
             raise WorkLost(lost)
         summary = stages.report(job.ctx, job.run, [failure.name for failure in failures])
-        import_module("imagesys_note").set_note(ti.dag_id, ti.run_id, stages.note(summary))
+        import_module("imagesys_airflow.alerts.run_note").set_note(ti.dag_id, ti.run_id, stages.note(summary))
         if summary.lost:
             raise WorkLost("\n".join(summary.lost))
         return {

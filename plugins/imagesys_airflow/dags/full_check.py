@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, task_group
-from imagesys_incidents import RunEndedWell, RunFailed
-from imagesys_nodes import CheckNodeOperator, RepairNodeOperator
-from imagesys_operators import CountryOperator, Job
-from imagesys_pipeline import START_DATE, Builder
 
+from imagesys_airflow.alerts.incidents import RunEndedWell, RunFailed
+from imagesys_airflow.dags.daily import START_DATE, Builder
+from imagesys_airflow.operators.nodes import CheckNodeOperator, RepairNodeOperator
+from imagesys_airflow.operators.stages import CountryOperator, Job
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.errors import WorkLost
 

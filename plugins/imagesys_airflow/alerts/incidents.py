@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from imagesys_connections import airflow_connection
-from imagesys_days import caught_up_with, with_cause
-from imagesys_failures import Failure, failures_of
-from imagesys_mail import keep, marks, post, post_files, send_once
-from imagesys_mail_texts import (
+from imagesys_airflow.alerts.caught_up import caught_up_with, with_cause
+from imagesys_airflow.alerts.failures import Failure, failures_of
+from imagesys_airflow.alerts.mail import keep, marks, post, post_files, send_once
+from imagesys_airflow.alerts.mail_texts import (
     RunFacts,
     failed_message,
     late_message,
@@ -29,7 +28,7 @@ from imagesys_mail_texts import (
     run_facts,
     waits_message,
 )
-
+from imagesys_airflow.connections import airflow_connection
 from imagesys_lib.alerts import gathered, incidents, outbox
 from imagesys_lib.alerts.incidents import Kind as Trouble
 from imagesys_lib.alerts.incidents import Over
@@ -227,7 +226,7 @@ def tell_failed(ctx: Context, facts: RunFacts, task_ids: Sequence[str], reason: 
 class RunEndedWell:
     """A DAG's ``on_success_callback``: takes back what had been told of the run, its backfill, or earlier days.
 
-    What it cannot, with the database away, the next ``heal`` does: see ``imagesys_reconcile``.
+    What it cannot, with the database away, the next ``heal`` does: see ``imagesys_airflow.alerts.reconcile``.
     """
 
     country: str

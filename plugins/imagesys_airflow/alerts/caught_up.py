@@ -11,9 +11,9 @@ from dataclasses import replace
 from importlib import import_module
 
 import sqlalchemy as sa
-from imagesys_failures import Failure
-from imagesys_mail_texts import RunFacts, run_facts
 
+from imagesys_airflow.alerts.failures import Failure
+from imagesys_airflow.alerts.mail_texts import RunFacts, run_facts
 from imagesys_lib.alerts import incidents
 from imagesys_lib.db.engine import Row, Session, chunks
 from imagesys_lib.db.schema import lis_nodes, lis_runs

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.configuration import conf
 from airflow.sdk import DAG, BaseOperator, Param
 from airflow.sdk.exceptions import AirflowException
-from imagesys_logged import mail_heard, mailing_everybody_logged
-from imagesys_mail import mail_failed_run, mail_good_run
-from imagesys_operators import CountryOperator, Job, as_xcom, one_line
-from imagesys_pipeline import START_DATE, default_args, manual_section
 
+from imagesys_airflow.alerts.logged import mail_heard, mailing_everybody_logged
+from imagesys_airflow.alerts.mail import mail_failed_run, mail_good_run
+from imagesys_airflow.dags.daily import START_DATE, default_args, manual_section
+from imagesys_airflow.operators.stages import CountryOperator, Job, as_xcom, one_line
 from imagesys_lib.alerts import gathered
 from imagesys_lib.config import CountryConfig, load_config
 from imagesys_lib.context import Context

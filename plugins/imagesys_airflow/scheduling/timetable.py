@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pendulum
-from airflow.plugins_manager import AirflowPlugin
 from airflow.timetables.base import DagRunInfo, DataInterval, Timetable
 
 from imagesys_lib.intervals import UTC, Interval, latest_complete_day, local_day, local_midnight, require_year
@@ -137,10 +136,3 @@ def _as_airflow(interval: Interval) -> DataInterval:
     return DataInterval(
         pendulum.instance(interval.start.astimezone(UTC)), pendulum.instance(interval.end.astimezone(UTC))
     )
-
-
-class LocalDayTimetablePlugin(AirflowPlugin):
-    """Makes the timetable known to scheduler, API server and DAG processor."""
-
-    name = "imagesys_timetable"
-    timetables = (LocalDayTimetable,)

@@ -15,14 +15,20 @@ from string import Template
 from typing import Any
 
 from airflow.sdk import DAG, AsyncCallback, DeadlineAlert, Param, TriggerRule, task_group
-from imagesys_config import tell_config
-from imagesys_deadline import RunQueued
-from imagesys_incidents import RunEndedWell, RunFailed, run_late
-from imagesys_nodes import CheckNodeOperator, RepairNodeOperator, SyncNodeOperator
-from imagesys_operators import BatchOperator, PlanOperator, PreflightOperator, ReportOperator, StageOperator
-from imagesys_retries import RETRY_POLICY
-from imagesys_timetable import LocalDayTimetable
 
+from imagesys_airflow.alerts.config import tell_config
+from imagesys_airflow.alerts.incidents import RunEndedWell, RunFailed, run_late
+from imagesys_airflow.operators.nodes import CheckNodeOperator, RepairNodeOperator, SyncNodeOperator
+from imagesys_airflow.operators.stages import (
+    BatchOperator,
+    PlanOperator,
+    PreflightOperator,
+    ReportOperator,
+    StageOperator,
+)
+from imagesys_airflow.scheduling.deadline import RunQueued
+from imagesys_airflow.scheduling.retries import RETRY_POLICY
+from imagesys_airflow.scheduling.timetable import LocalDayTimetable
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.intervals import UTC, YEARS
 
@@ -30,7 +36,7 @@ DOWNLOAD_POOL, THUMBNAIL_POOL = "imagesys_download", "imagesys_thumbnail"
 START_DATE = dt.datetime(YEARS[0], 1, 1, tzinfo=UTC)
 """Not after any day that may be asked for: a run by hand whose date lies before it has no tasks, and ends green."""
 
-_MANUAL = Path(__file__).with_name("imagesys_manual.md")
+_MANUAL = Path(__file__).with_name("manual.md")
 _NAME = "{{ task.instance_name | default('') }}"
 
 _PRIORITY = {"download": 10, "thumbnail": 20, "later": 30}
@@ -121,7 +127,7 @@ class Builder:
 
     def defaults(self) -> dict[str, Any]:
         """Return what holds for every task of a country's DAG."""
-        return {**default_args(self.config.owner), "weight_rule": "imagesys_priority.DailyFirst"}
+        return {**default_args(self.config.owner), "weight_rule": "imagesys_airflow.scheduling.priority.DailyFirst"}
 
     def _deadline(self, trouble: str, minutes: float) -> DeadlineAlert:
         return DeadlineAlert(

@@ -9,8 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from imagesys_mail import keep, marks, post_files
-
+from imagesys_airflow.alerts.mail import keep, marks, post_files
 from imagesys_lib.alerts.marks import Marks
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import (

@@ -11,9 +11,8 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from imagesys_days import facts_of
-from imagesys_incidents import take_back, tell_failed
-
+from imagesys_airflow.alerts.caught_up import facts_of
+from imagesys_airflow.alerts.incidents import take_back, tell_failed
 from imagesys_lib import runs
 from imagesys_lib.alerts import incidents
 from imagesys_lib.context import Context

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, Protocol
 
-from airflow.plugins_manager import AirflowPlugin
 from airflow.task.priority_strategy import PriorityWeightStrategy
 
 from imagesys_lib.intervals import UTC
@@ -48,10 +47,3 @@ def _is_past(due: str, now: dt.datetime) -> bool:
         return dt.datetime.fromisoformat(due).astimezone(UTC) < now - _NEWEST
     except ValueError:  # an id that somebody made up
         return False
-
-
-class DailyFirstPlugin(AirflowPlugin):
-    """Makes the strategy known to scheduler, API server and DAG processor."""
-
-    name = "imagesys_priority"
-    priority_weight_strategies = (DailyFirst,)

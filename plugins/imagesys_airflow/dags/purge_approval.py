@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
 from airflow.sdk import DAG, BaseOperator, task_group
 from airflow.sdk.exceptions import AirflowSkipException
-from imagesys_connections import airflow_connection
-from imagesys_failures import failures_of, run_id_of, run_url
-from imagesys_logged import mailing_logged
-from imagesys_mail import mail_failed_run, mail_good_run, post
-from imagesys_operators import Progress, as_xcom
-from imagesys_pipeline import START_DATE, default_args, manual_section
 
+from imagesys_airflow.alerts.failures import failures_of, run_id_of, run_url
+from imagesys_airflow.alerts.logged import mailing_logged
+from imagesys_airflow.alerts.mail import mail_failed_run, mail_good_run, post
+from imagesys_airflow.connections import airflow_connection
+from imagesys_airflow.dags.daily import START_DATE, default_args, manual_section
+from imagesys_airflow.operators.stages import Progress, as_xcom
 from imagesys_lib.alerts import outbox
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, broken_config

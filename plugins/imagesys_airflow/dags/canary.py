@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
-from imagesys_failures import failures_of, run_id_of, run_url
-from imagesys_logged import mail_heard
-from imagesys_mail import SERVICE_LAPSES_HOURS, post, send_once, take_back
-from imagesys_operators import CountryOperator, Job
-from imagesys_pipeline import START_DATE, default_args, manual_section
 
+from imagesys_airflow.alerts.failures import failures_of, run_id_of, run_url
+from imagesys_airflow.alerts.logged import mail_heard
+from imagesys_airflow.alerts.mail import SERVICE_LAPSES_HOURS, post, send_once, take_back
+from imagesys_airflow.dags.daily import START_DATE, default_args, manual_section
+from imagesys_airflow.operators.stages import CountryOperator, Job
 from imagesys_lib.alerts.gathered import Heard
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, load_config

@@ -6,8 +6,8 @@ import logging
 from urllib.parse import quote
 
 import httpx
-from imagesys_connections import airflow_connection
 
+from imagesys_airflow.connections import airflow_connection
 from imagesys_lib.connections import AIRFLOW_API, AIRFLOW_API_PORT, Connection
 from imagesys_lib.text import printable
 
