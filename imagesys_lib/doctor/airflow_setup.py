@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from imagesys_lib.config import CountryConfig
-from imagesys_lib.connections import AIRFLOW_API, Connection, environment_connection, parse_connection
+from imagesys_lib.connections import AIRFLOW_API, POOLS, Connection, environment_connection, parse_connection
 from imagesys_lib.doctor import airflow_api
 from imagesys_lib.doctor.finding import Finding, attempt
 from imagesys_lib.errors import ConnectionMissing, EnvironmentFault
 
-POOLS = ("imagesys_download", "imagesys_thumbnail")
 JOBS = {
     "SchedulerJob": ("scheduler", "no run starts"),
     "DagProcessorJob": ("dag-processor", "no mail tells of a run that has failed"),

@@ -25,7 +25,7 @@ def dag(world: World) -> Any:
     """The DAG, read with the world's configuration: uk alone has a canary."""
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
-    bag = DagBag(str(PROJECT / "dags" / "imagesys_canary_hourly.py"))
+    bag = DagBag(str(PROJECT / "dags"))
     assert bag.import_errors == {}
     sync_bag_to_db(bag, "dags-folder", None)
     return bag.dags["imagesys_canary"]
@@ -172,5 +172,5 @@ def test_what_a_canary_logs_from_the_level_on_is_mailed(world: World, subjects: 
 def test_without_any_canary_the_dag_is_there_and_does_not_run() -> None:
     from airflow.dag_processing.dagbag import DagBag
 
-    dag = DagBag(str(PROJECT / "dags" / "imagesys_canary_hourly.py")).dags["imagesys_canary"]
+    dag = DagBag(str(PROJECT / "dags")).dags["imagesys_canary"]
     assert timetable_of(dag).can_be_scheduled is False

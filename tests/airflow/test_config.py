@@ -77,7 +77,7 @@ def test_a_state_directory_that_takes_nothing_costs_no_dag(state: Path, monkeypa
 
 
 def tell() -> None:
-    from imagesys_airflow.alerts.config import tell_config
+    from imagesys_airflow.alerts.broken_config import tell_config
 
     tell_config({})
 
@@ -85,7 +85,7 @@ def tell() -> None:
 def test_every_task_of_every_dag_tells_before_it_begins(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.dag_processing.dagbag import DagBag
 
-    from imagesys_airflow.alerts.config import tell_config
+    from imagesys_airflow.alerts.broken_config import tell_config
 
     for dag in DagBag(str(PROJECT / "dags")).dags.values():
         for task in dag.task_dict.values():
@@ -148,14 +148,14 @@ def test_a_lost_country_is_mailed_until_it_is_back(state: Path, sink: Sink) -> N
 def test_nothing_is_purged_and_the_report_says_why(world: World, state: Path) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from imagesys_airflow.operators.stages import StageOperator
+    from imagesys_airflow.operators.stages import PurgeOperator
 
     keep_good()
     world.with_live_photos()
     live = set(world.live())
     world.sandbox.etl.empty("uk")
     break_it()
-    purge: Any = StageOperator(task_id="purge", country="uk", stage="purge")
+    purge: Any = PurgeOperator(task_id="purge", country="uk")
     with pytest.raises(AirflowSkipException, match=r"nothing is purged: 1 fault\(s\)(?s:.)*goes on with what was good"):
         purge.execute(context_of(purge))
     assert set(world.live()) == live

@@ -193,7 +193,7 @@ def test_the_daily_mail_has_a_table_of_all_countries_and_marks_what_to_look_at()
 def test_one_mail_goes_to_all_who_want_it_though_a_database_is_away(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imagesys_airflow.alerts.daily_report import DailyReportOperator, build_daily_report
+    from imagesys_airflow.dags.daily_report import DailyReportOperator, build_daily_report
     from imagesys_lib.db import engine
 
     assert build_daily_report(load_config().values()) is None
@@ -229,7 +229,7 @@ def test_a_daily_mail_that_cannot_be_sent_goes_with_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from imagesys_airflow.alerts import mail as imagesys_mail
-    from imagesys_airflow.alerts.daily_report import DailyReportOperator
+    from imagesys_airflow.dags.daily_report import DailyReportOperator
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
     since = len(world.sandbox.mail.files())
@@ -247,7 +247,7 @@ def test_a_daily_mail_that_cannot_be_sent_goes_with_the_next(
 
 
 def test_a_daily_report_that_fails_is_mailed_once_and_taken_back(sink: Sink, world: World) -> None:
-    from imagesys_airflow.alerts.daily_report import build_daily_report, tell_failed, tell_well
+    from imagesys_airflow.dags.daily_report import build_daily_report, tell_failed, tell_well
 
     world.configure(alerts={"daily_report": True})
     dag = build_daily_report(load_config().values())
@@ -297,7 +297,7 @@ def test_a_report_cleared_alone_judges_anew_by_database_and_tasks(world: World) 
 
 
 def test_a_run_of_which_one_task_was_cleared_alone_is_not_told_as_still_going(sink: Sink, world: World) -> None:
-    from imagesys_airflow.alerts.daily_report import DailyReportOperator
+    from imagesys_airflow.dags.daily_report import DailyReportOperator
 
     run = world.run()
     world.pipeline(run)

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("ai
 def dag(world: World) -> Any:
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
-    bag = DagBag(str(PROJECT / "dags" / "imagesys_check.py"))
+    bag = DagBag(str(PROJECT / "dags"))
     assert bag.import_errors == {}
     sync_bag_to_db(bag, "dags-folder", None)
     return bag.dags["imagesys_check_uk"]

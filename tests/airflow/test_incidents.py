@@ -78,12 +78,12 @@ def test_a_backfill_whose_days_are_late_and_fail_is_one_mail_each(sink: Sink, mo
 def test_mails_of_an_incident_wait_for_a_server_that_is_down_and_go_out_once(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imagesys_airflow.operators.stages import StageOperator
+    from imagesys_airflow.operators.stages import HealOperator
 
     sink.server.stop()
     late(run())
     ends(run(), well=False, monkeypatch=monkeypatch)
-    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    heal = HealOperator(task_id="heal", country="uk")
     heal.execute(context_of(heal))  # no run fails for a mail
     assert sink.subjects() == []
     world.sql("UPDATE lis_mails SET created_at = created_at - INTERVAL 1 HOUR")
@@ -97,9 +97,9 @@ def test_mails_of_an_incident_wait_for_a_server_that_is_down_and_go_out_once(
 
 
 def test_a_data_source_is_told_of_when_it_is_left_alone_and_when_it_works_again(sink: Sink, world: World) -> None:
-    from imagesys_airflow.operators.stages import StageOperator
+    from imagesys_airflow.operators.stages import HealOperator
 
-    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    heal = HealOperator(task_id="heal", country="uk")
     settings = Breaker(source_percent=90, source_images=30)
 
     def see(attempts: int, failures: int) -> None:
@@ -198,8 +198,8 @@ def test_a_silent_database_holds_a_mail_up_for_seconds_only(sink: Sink, monkeypa
 def test_what_tasks_log_from_the_level_on_is_one_mail_a_run(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from imagesys_airflow.operators.country import CountryOperator
     from imagesys_airflow.operators.nodes import NodeOperator
-    from imagesys_airflow.operators.stages import CountryOperator
 
     world.reconfigure(alerts={"mail_level": "warning"})
     log = logging.getLogger("imagesys_lib.stages.sync")
@@ -228,7 +228,7 @@ def test_what_tasks_log_from_the_level_on_is_one_mail_a_run(
 def test_runs_whose_end_nobody_told_are_taken_back_by_the_next_heal(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imagesys_airflow.operators.stages import StageOperator
+    from imagesys_airflow.operators.stages import HealOperator
 
     for day in (26, 27, 28):
         ends(run(day), well=False, monkeypatch=monkeypatch)
@@ -244,7 +244,7 @@ def test_runs_whose_end_nobody_told_are_taken_back_by_the_next_heal(
         **{f"{DAG_ID} {day['dag_run_id']}": "success" for day in days},
         f"imagesys_check_uk {check['dag_run_id']}": "success",
     }
-    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    heal = HealOperator(task_id="heal", country="uk")
     context = context_of(heal)
     context["ti"].get_dr_count = count(states)
     for _ in range(2):
@@ -264,7 +264,7 @@ def test_a_good_end_that_a_silent_database_kept_from_being_told_is_told_by_the_n
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from imagesys_airflow.alerts import incidents as imagesys_incidents
-    from imagesys_airflow.operators.stages import StageOperator
+    from imagesys_airflow.operators.stages import HealOperator
 
     ends(run(), well=False, monkeypatch=monkeypatch)
     with monkeypatch.context() as patch:
@@ -272,7 +272,7 @@ def test_a_good_end_that_a_silent_database_kept_from_being_told_is_told_by_the_n
         patch.setattr(imagesys_incidents, "probe", lambda *_, **__: time.sleep(5))
         ends(run(), well=True, monkeypatch=monkeypatch)
     assert sink.subjects() == ["run of 2026-03-28 failed"]
-    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    heal = HealOperator(task_id="heal", country="uk")
     context = context_of(heal)
     context["ti"].get_dr_count = count({f"{DAG_ID} scheduled__2026-03-28": "success"})
     heal.execute(context)
@@ -302,7 +302,7 @@ def test_a_mail_goes_to_those_whom_the_configuration_names_when_it_is_sent(sink:
 def test_a_run_that_waits_for_its_date_is_one_mail_named_by_status_and_report_until_it_is_marked_failed(
     sink: Sink, world: World
 ) -> None:
-    from imagesys_airflow.operators.stages import StageOperator
+    from imagesys_airflow.operators.stages import HealOperator
 
     waiting = {**run(), "dag_run_id": "manual__1", "run_type": "manual", "logical_date": "2199-01-01T00:00:00Z"}
     for trouble in ("late", "missed"):
@@ -316,7 +316,7 @@ def test_a_run_that_waits_for_its_date_is_one_mail_named_by_status_and_report_un
         (line,) = [line for line in world.cli(command, "--country", "uk").out.splitlines() if line.startswith(told)]
         assert line.endswith("until it is marked failed in Airflow, it holds the DAG's only slot")
 
-    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    heal = HealOperator(task_id="heal", country="uk")
     context = context_of(heal)
     context["ti"].get_dr_count = count({f"{DAG_ID} manual__1": "failed"})
     heal.execute(context)

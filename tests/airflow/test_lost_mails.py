@@ -30,9 +30,9 @@ def judged(world: World, day: int, state: str, kind: Kind = Kind.SCHEDULED) -> N
 
 def heals(states: dict[str, str]) -> None:
     """The `heal` of the next run, to which Airflow says how runs stand."""
-    from imagesys_airflow.operators.stages import StageOperator
+    from imagesys_airflow.operators.stages import HealOperator
 
-    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    heal = HealOperator(task_id="heal", country="uk")
     context = context_of(heal)
     context["ti"].get_dr_count = count(states)
     heal.execute(context)

@@ -231,7 +231,7 @@ def remembered_fault(ctx: Context, node: str) -> str:
 
 
 def test_preflight_names_every_missing_connection_and_its_remedy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from imagesys_airflow.operators.stages import PreflightOperator
+    from imagesys_airflow.operators.preflight import PreflightOperator
     from imagesys_lib.errors import ConnectionMissing
 
     monkeypatch.delenv("AIRFLOW_CONN_ETL")

@@ -84,7 +84,7 @@ def test_a_run_may_start_at_its_own_time_of_the_day_after() -> None:
 def test_without_catchup_the_first_run_is_the_latest_day_that_is_due() -> None:
     from airflow.timetables.base import TimeRestriction
 
-    from imagesys_airflow.dags.daily import START_DATE
+    from imagesys_airflow.dags.common import START_DATE
 
     zone = ZoneInfo("Europe/London")
     info = timetable("Europe/London", "00:00").next_dagrun_info(

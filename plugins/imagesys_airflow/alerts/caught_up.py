@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from importlib import import_module
 
 import sqlalchemy as sa
 
@@ -41,11 +40,12 @@ def with_cause(session: Session, facts: RunFacts, failures: Sequence[Failure]) -
 
     That is what its report has seen; a run that has none says nothing of its cause.
     """
+    from imagesys_lib.stages import report  # every task reads its DAG, and few runs fail
+
     verdicts = [failure for failure in failures if failure.kind == WorkLost.__name__]
     row = next(_rows(session, [facts.run.run_id]), None)
     if facts.is_check or facts.run.kind is not Kind.SCHEDULED or not verdicts or row is None:
         return facts
-    report = import_module("imagesys_lib.stages.report")  # every task reads its DAG, and few runs fail
     summary = report.kept(row)
     if summary is None:
         return facts

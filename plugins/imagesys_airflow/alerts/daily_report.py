@@ -1,38 +1,18 @@
-"""One mail a day over all countries that want it: their last runs in a table, and what was lost or unusual in them."""
+"""What the daily report's mail says: countries' last runs in a table, and what was lost or unusual in them."""
 
 from __future__ import annotations
 
-import datetime as dt
 import html
-import logging
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from airflow.sdk import DAG, BaseOperator
+from typing import TYPE_CHECKING
 
 from imagesys_airflow.alerts.failures import run_url
-from imagesys_airflow.alerts.mail import mail_failed_run, mail_good_run, send
-from imagesys_airflow.alerts.reconcile import close_ended
-from imagesys_airflow.connections import airflow_connection
-from imagesys_airflow.dags.daily import START_DATE, default_args, manual_section
 from imagesys_lib.alerts.message import Message
-from imagesys_lib.config import CountryConfig
-from imagesys_lib.context import open_context
-from imagesys_lib.errors import ImageSysError
 from imagesys_lib.stages.report import facts
-from imagesys_lib.stages.report.digest import LastRun, newest_run
+from imagesys_lib.stages.report.digest import LastRun
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context as TaskContext
-
     from imagesys_lib.stages.report import NodeState
-
-log = logging.getLogger(__name__)
-
-DAG_ID = "imagesys_daily_report"
-AFTER_THE_LAST_COUNTRY = "0 14 * * *"
-"""UTC: Mexico's run of 03:00 local time has then had its four hours."""
 
 _OUTCOMES = ("live", "failed", "rejected", "quarantined")
 COLUMNS = ("country", "day", "state", "images", *_OUTCOMES, "behind", "lost", "unusual")
@@ -58,33 +38,6 @@ class TableMail(Message):
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in COLUMNS)
         body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows)
         return f'<table border="1" cellpadding="4"><tr>{head}</tr>{body}</table>\n{super().html()}'
-
-
-class DailyReportOperator(BaseOperator):
-    """Reads each country's newest run and sends the mail. A country whose database is away is named in it."""
-
-    ui_color = "#e8f0f2"
-
-    def __init__(self, *, countries: Sequence[str], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.countries = list(countries)
-
-    def execute(self, context: TaskContext) -> Any:
-        """Send one mail to all whom these countries name. It is about now, whatever the run's date."""
-        found: dict[str, LastRun | None] = {}
-        silent: dict[str, str] = {}
-        for country in self.countries:
-            ctx = open_context(country, resolver=airflow_connection)
-            try:
-                close_ended(ctx, context["ti"])
-                found[country] = newest_run(ctx)
-            except ImageSysError as error:
-                silent[country] = str(error)
-            finally:
-                ctx.close()
-        message = digest_mail(found, silent)
-        send(message, self.countries)
-        log.info(message.text())
 
 
 def digest_mail(found: dict[str, LastRun | None], silent: dict[str, str]) -> TableMail:
@@ -140,41 +93,3 @@ def _row(country: str, run: LastRun | None) -> tuple[str, ...]:
 def _behind(name: str, node: NodeState) -> str:
     hours = "" if node.behind_hours is None else f" ({node.behind_hours:.1f} h)"
     return f"{name} {node.backlog:,}{hours}"
-
-
-def tell_failed(context: TaskContext) -> None:
-    """Tell all countries' people, once until it works again, that there was no report; runs in the DAG processor."""
-    told = "There was no mail over all countries; nothing else waits. Read the failed task's log, mend it and clear it."
-    mail_failed_run(context, DAG_ID, "Daily report", told)
-
-
-def tell_well(context: TaskContext) -> None:  # noqa: ARG001 - what Airflow gives
-    """Take that back."""
-    mail_good_run(DAG_ID, "Daily report")
-
-
-def build_daily_report(configs: Iterable[CountryConfig]) -> DAG | None:
-    """Return the DAG over the countries that want the mail; None if none does."""
-    wanting = [config for config in configs if config.alerts.daily_report]
-    if not wanting:
-        return None
-    with DAG(
-        dag_id=DAG_ID,
-        description="One mail a day over all countries",
-        doc_md=manual_section("daily_report"),
-        schedule=AFTER_THE_LAST_COUNTRY,
-        start_date=START_DATE,
-        catchup=False,
-        max_active_runs=1,
-        tags=["imagesys", "daily"],
-        default_args=default_args(wanting[0].owner),
-        on_failure_callback=tell_failed,
-        on_success_callback=tell_well,
-    ) as dag:
-        DailyReportOperator(
-            task_id="mail",
-            countries=[config.country for config in wanting],
-            execution_timeout=dt.timedelta(minutes=30),
-            doc_md=manual_section("daily_report_mail"),
-        )
-    return dag

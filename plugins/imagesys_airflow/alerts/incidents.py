@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from imagesys_airflow.alerts.caught_up import caught_up_with, with_cause
@@ -175,8 +174,9 @@ def _run_late(country: str, trouble: Trouble, context: Mapping[str, Any]) -> Non
 
 
 def _look(ctx: Context, facts: RunFacts) -> Sections:
-    lateness = import_module("imagesys_lib.stages.lateness")  # every task reads its DAG, and few are late
-    summarize = import_module("imagesys_lib.stages.report").summarize
+    from imagesys_lib.stages import lateness  # every task reads its DAG, and few runs are late
+    from imagesys_lib.stages.report import summarize
+
     row = load_run(ctx.db, facts.run.run_id)
     if row is not None and row.state != "running":
         raise EndedMeanwhile

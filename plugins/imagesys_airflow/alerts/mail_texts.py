@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from imagesys_airflow.alerts.failures import Failure, run_url
-from imagesys_airflow.operators.stages import kind_of
+from imagesys_airflow.dag_run import kind_of
 from imagesys_airflow.scheduling.retries import PreflightMissing
 from imagesys_lib.alerts.incidents import Kind as Trouble
 from imagesys_lib.alerts.incidents import Over

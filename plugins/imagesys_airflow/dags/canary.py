@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG
@@ -13,8 +12,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 from imagesys_airflow.alerts.failures import failures_of, run_id_of, run_url
 from imagesys_airflow.alerts.logged import mail_heard
 from imagesys_airflow.alerts.mail import SERVICE_LAPSES_HOURS, post, send_once, take_back
-from imagesys_airflow.dags.daily import START_DATE, default_args, manual_section
-from imagesys_airflow.operators.stages import CountryOperator, Job
+from imagesys_airflow.dags.common import INSTANCE_NAME, START_DATE, default_args, manual_section
+from imagesys_airflow.operators.country import CountryOperator, Job
 from imagesys_lib.alerts.gathered import Heard
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, load_config
@@ -44,7 +43,8 @@ class CanaryOperator(CountryOperator):
 
         A canary that waits for its host is neither told as failed nor as well: what was told stands.
         """
-        canary = import_module("imagesys_lib.canary")
+        from imagesys_lib import canary
+
         try:
             flight = canary.fly(job.ctx)
             flight.check()
@@ -125,7 +125,7 @@ def build_canary(configs: Iterable[CountryConfig]) -> DAG:
     ) as dag:
         CanaryOperator.partial(
             task_id="fly",
-            map_index_template="{{ task.instance_name | default('') }}",
+            map_index_template=INSTANCE_NAME,
             # A flight may wait for as long as another may take, and its last step ends a little after its limit.
             execution_timeout=dt.timedelta(seconds=2 * max(limits.values(), default=0) + 120),
             doc_md=manual_section("canary_fly"),

@@ -3,20 +3,18 @@ beside it the live table against the work state."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, task_group
 
 from imagesys_airflow.alerts.incidents import RunEndedWell, RunFailed
-from imagesys_airflow.dags.daily import START_DATE, Builder
+from imagesys_airflow.dags.common import INSTANCE_NAME, START_DATE, Builder
+from imagesys_airflow.operators.country import CountryOperator, Job
 from imagesys_airflow.operators.nodes import CheckNodeOperator, RepairNodeOperator
-from imagesys_airflow.operators.stages import CountryOperator, Job
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.errors import WorkLost
 
 SATURDAY_AT_FIVE = "0 5 * * 6"
-_NAME = "{{ task.instance_name | default('') }}"
 
 
 class ScanLiveTableOperator(CountryOperator):
@@ -26,7 +24,9 @@ class ScanLiveTableOperator(CountryOperator):
 
     def work(self, job: Job) -> Any:
         """See :func:`imagesys_lib.stages.check.db_scan`. Raises WorkLost naming what was found."""
-        found = import_module("imagesys_lib.stages.check").db_scan(job.ctx, job.run.run_id)
+        from imagesys_lib.stages.check import db_scan
+
+        found = db_scan(job.ctx, job.run.run_id)
         if not found.clean:
             told = (f"{count} {kind} ({', '.join(found.samples[kind][:3])})" for kind, count in found.findings.items())
             raise WorkLost(
@@ -56,7 +56,7 @@ def build_full_check(config: CountryConfig) -> DAG:
 
         @task_group(group_id="verify", prefix_group_id=False, tooltip="Each node by itself: check, repair")
         def verify(node: Any) -> None:
-            each = {"node": node, "map_index_template": _NAME, "full": True}
+            each = {"node": node, "map_index_template": INSTANCE_NAME, "full": True}
             CheckNodeOperator(**each, **build.task("check")) >> RepairNodeOperator(**each, **build.task("repair"))
 
         verify.expand(node=list(config.nodes))

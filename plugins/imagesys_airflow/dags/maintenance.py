@@ -10,7 +10,6 @@ import datetime as dt
 import logging
 import threading
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,8 @@ from airflow.sdk.exceptions import AirflowException
 
 from imagesys_airflow.alerts.logged import mail_heard, mailing_everybody_logged
 from imagesys_airflow.alerts.mail import mail_failed_run, mail_good_run
-from imagesys_airflow.dags.daily import START_DATE, default_args, manual_section
-from imagesys_airflow.operators.stages import CountryOperator, Job, as_xcom, one_line
+from imagesys_airflow.dags.common import INSTANCE_NAME, START_DATE, default_args, manual_section
+from imagesys_airflow.operators.country import CountryOperator, Job, as_xcom, one_line
 from imagesys_lib.alerts import gathered
 from imagesys_lib.config import CountryConfig, load_config
 from imagesys_lib.context import Context
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DAG_ID = "imagesys_maintenance"
-_NAME = "{{ task.instance_name | default('') }}"
 
 
 class PruneLogsOperator(BaseOperator):
@@ -41,8 +39,9 @@ class PruneLogsOperator(BaseOperator):
 
     def execute(self, context: TaskContext) -> Any:
         """See :func:`imagesys_lib.maintenance.prune_logs`."""
+        from imagesys_lib import maintenance as work
+
         self._stop = threading.Event()
-        work = import_module("imagesys_lib.maintenance")
         base, parsing = (Path(conf.get_mandatory_value("logging", option)) for option in work.LOG_OPTIONS)
         retentions = [config.retention for config in load_config().values()]
         dry_run = bool(context["params"]["dry_run"])
@@ -78,7 +77,9 @@ class TendOperator(CountryOperator):
 
     def work(self, job: Job) -> Any:
         """See :func:`imagesys_lib.maintenance.tend`."""
-        return import_module("imagesys_lib.maintenance").tend(job.ctx, dry_run=bool(job.context["params"]["dry_run"]))
+        from imagesys_lib.maintenance import tend
+
+        return tend(job.ctx, dry_run=bool(job.context["params"]["dry_run"]))
 
     def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
         """Mail what was logged at once: no other task of the run is this country's."""
@@ -124,7 +125,7 @@ def build_maintenance(configs: Iterable[CountryConfig]) -> DAG:
         )
         TendOperator.partial(
             task_id="tend",
-            map_index_template=_NAME,
+            map_index_template=INSTANCE_NAME,
             execution_timeout=dt.timedelta(hours=2),
             doc_md=manual_section("maintenance_tend"),
         ).expand(country=[config.country for config in known])

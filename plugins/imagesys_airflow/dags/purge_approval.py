@@ -20,8 +20,8 @@ from imagesys_airflow.alerts.failures import failures_of, run_id_of, run_url
 from imagesys_airflow.alerts.logged import mailing_logged
 from imagesys_airflow.alerts.mail import mail_failed_run, mail_good_run, post
 from imagesys_airflow.connections import airflow_connection
-from imagesys_airflow.dags.daily import START_DATE, default_args, manual_section
-from imagesys_airflow.operators.stages import Progress, as_xcom
+from imagesys_airflow.dags.common import START_DATE, default_args, manual_section
+from imagesys_airflow.operators.country import Progress, as_xcom
 from imagesys_lib.alerts import outbox
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, broken_config

@@ -17,7 +17,7 @@ from airflow.providers.ssh.operators.ssh import SSHOperator
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from imagesys_airflow.alerts.failures import NODE_KEY
-from imagesys_airflow.operators.stages import CountryOperator, Job
+from imagesys_airflow.operators.country import CountryOperator, Job
 from imagesys_lib import changes, node_records
 from imagesys_lib.context import Context
 from imagesys_lib.errors import ImageSysError

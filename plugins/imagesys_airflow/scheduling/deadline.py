@@ -23,8 +23,8 @@ class RunQueued(BaseDeadlineReference):
 
     def _evaluate_with(self, *, session: Session, dag_id: str, run_id: str) -> dt.datetime | None:
         """Return when the run was queued. Called by whoever made it: scheduler, API server or command line."""
-        from airflow.models import DagRun  # noqa: PLC0415, TID251 - only they, with their session, come here
-        from sqlalchemy import select  # noqa: PLC0415
+        from airflow.models import DagRun  # noqa: TID251 - only they, with their session, come here
+        from sqlalchemy import select
 
         queued: dt.datetime | None = session.scalar(
             select(DagRun.queued_at).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)

@@ -1,26 +1,16 @@
-"""The configuration under Airflow: the DAG processor keeps what was good of it last, and tasks tell what is wrong."""
+"""The mail about a configuration that is broken, sent by the next task that runs, and the one that it is well again."""
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import logging
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from imagesys_airflow.alerts.mail import keep, marks, post_files
 from imagesys_lib.alerts.marks import Marks
 from imagesys_lib.alerts.message import Message
-from imagesys_lib.config import (
-    CountryConfig,
-    config_path,
-    config_troubles,
-    keep_good,
-    load_config,
-    state_folder,
-)
-from imagesys_lib.errors import ConfigError, DiskFull
+from imagesys_lib.config import config_path, config_troubles, load_config, state_folder
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
@@ -29,21 +19,6 @@ log = logging.getLogger(__name__)
 
 _TOLD = "configuration"
 _AGAIN_HOURS = 24
-
-
-def configured() -> list[CountryConfig]:
-    """Return the countries that DAGs are built for; for DAG files alone.
-
-    The DAG processor keeps the file that it reads them from, if that is good. It forks the processes that read DAG
-    files, which Airflow (seen with 3.3) marks by nothing else that tasks do not have, too.
-    """
-    if "dag-processor" in sys.argv[1:2]:
-        try:
-            with contextlib.suppress(ConfigError):  # which tasks tell, going on with the copy
-                keep_good()
-        except (OSError, DiskFull) as error:
-            log.warning("The configuration cannot be kept for when it breaks: %s", error)
-    return list(load_config().values())
 
 
 def tell_config(_context: TaskContext) -> None:
