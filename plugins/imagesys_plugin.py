@@ -10,19 +10,17 @@ from imagesys_airflow.preload import preload
 from imagesys_airflow.scheduling.deadline import RunQueued
 from imagesys_airflow.scheduling.priority import DailyFirst
 from imagesys_airflow.scheduling.timetable import LocalDayTimetable
-from imagesys_airflow.task_logs import lose_lines
 
 
 class ImageSysPlugin(AirflowPlugin):
-    """The only plugin. The names of its classes are stored with each DAG: see the notes on upgrades before a rename."""
+    """The only plugin. Airflow stores the names of these classes with each version of a DAG: they stay as they are."""
 
     name = "imagesys"
-    timetables = (LocalDayTimetable,)
-    deadline_references = (RunQueued,)
-    priority_weight_strategies = (DailyFirst,)
+    timetables = [LocalDayTimetable]
+    deadline_references = [RunQueued]
+    priority_weight_strategies = [DailyFirst]
 
     @classmethod
     def on_load(cls, *_args: Any, **_kwargs: Any) -> None:
         """Called by Airflow once in each process that loads plugins."""
         preload()
-        lose_lines()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from airflow.exceptions import AirflowNotFoundException
 from airflow.providers.mysql.hooks.mysql import MySqlHook
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from imagesys_lib.connections import Connection
 

@@ -19,8 +19,10 @@ def run_of(context: TaskContext, zone: ZoneInfo) -> Run:
     """
     dag_run = context["dag_run"]
     start, end = dag_run.data_interval_start, dag_run.data_interval_end
-    has_interval = start is not None and end is not None and start < end
-    interval = Interval(start, end) if has_interval else latest_complete_day(dag_run.run_after, zone)
+    if start is not None and end is not None and start < end:
+        interval = Interval(start, end)
+    else:
+        interval = latest_complete_day(dag_run.run_after, zone)
     return Run(dag_run.run_id, kind_of(dag_run.run_type), interval, force=bool(context["params"].get("force")))
 
 

@@ -184,8 +184,11 @@ def test_airflow_reads_one_plugin_and_no_file_of_ours_under_two_names(airflow_da
     program = f"""
 import sys
 from airflow.dag_processing.dagbag import DagBag
-from airflow.plugins_manager import get_timetables_plugins
-get_timetables_plugins()
+from airflow import plugins_manager
+stored = plugins_manager.get_timetables_plugins() | plugins_manager.get_deadline_references_plugins()
+stored |= plugins_manager.get_priority_weight_strategy_plugins()
+names = {{"timetable.LocalDayTimetable", "deadline.RunQueued", "priority.DailyFirst"}}  # each version of a DAG has them
+assert {{f"imagesys_airflow.scheduling.{{name}}" for name in names}} <= set(stored), set(stored)
 plugins = {{name for name in sys.modules if name.startswith("imagesys") and "." not in name}}
 assert plugins == {{"imagesys_plugin", "imagesys_airflow", "imagesys_lib"}}, plugins
 assert not DagBag({str(PROJECT / "dags")!r}).import_errors

@@ -120,7 +120,7 @@ def last(country: str, **own: Any) -> LastRun:
 
 
 def test_the_daily_mail_has_a_table_of_all_countries_and_marks_what_to_look_at() -> None:
-    from imagesys_airflow.alerts.daily_report import digest_mail
+    from imagesys_airflow.dags.daily_report import digest_mail
 
     found = {
         "de": last("de"),

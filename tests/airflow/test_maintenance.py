@@ -131,6 +131,18 @@ def test_a_staging_disk_below_its_floor_is_mailed(
     assert "no work is begun" in mail.get_body(("plain",)).get_content()
 
 
+def test_a_log_disk_below_its_floor_is_mailed(world: World, subjects: Callable[[], list[str]]) -> None:
+    from imagesys_airflow.dags.maintenance import PruneLogsOperator
+    from tests.airflow.test_runs import context_of
+
+    world.patch.setattr("imagesys_lib.logs.AIRFLOW_FLOOR_MB", 10**9)
+    task = PruneLogsOperator(task_id="prune_logs")
+    task.execute({**context_of(task), "params": {"dry_run": True}})
+    assert subjects() == ["[ImageSys] Maintenance logged messages"]
+    (mail,) = world.sandbox.mail.mails(len(world.sandbox.mail.files()) - 1)
+    assert "Airflow ends each task whose log it cannot write" in mail.get_body(("plain",)).get_content()
+
+
 def test_a_logged_message_is_mailed_though_the_database_keeps_none(
     world: World, subjects: Callable[[], list[str]]
 ) -> None:

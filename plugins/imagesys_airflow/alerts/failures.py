@@ -86,9 +86,9 @@ def split_key(key: str, task_ids: Sequence[str]) -> tuple[str, int]:
     return head, int(tail)
 
 
-def name_of(task_id: str, map_index: int, node: str | None = "") -> str:
+def name_of(task_id: str, map_index: int | None, node: str | None = "") -> str:
     """Return a task instance's name as people read it: ``sync[n2]``, ``process.download[3]``, ``plan``."""
-    return task_id if map_index < 0 else f"{task_id}[{node or map_index}]"
+    return task_id if map_index is None or map_index < 0 else f"{task_id}[{node or map_index}]"
 
 
 def run_id_of(context: Context) -> str:

@@ -282,5 +282,5 @@ def _tell_logged(session: Session, facts: RunFacts) -> None:
 
 def _facts(country: str, context: TaskContext, state: str) -> RunFacts:
     dag_run = context.get("dag_run")
-    plain = dag_run.model_dump() if dag_run is not None else {"run_id": context["run_id"]}
+    plain = dag_run.model_dump() if dag_run is not None else {"run_id": context["run_id"]}  # type: ignore[attr-defined]
     return run_facts(country, {**plain, "state": state}, context["dag"].dag_id)

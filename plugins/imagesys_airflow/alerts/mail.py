@@ -53,7 +53,7 @@ class TwoPartSmtpHook(SmtpHook):
 
     def _build_mime_message(self, *args: Any, **kwargs: Any) -> tuple[MIMEMultipart, list[str]]:
         message, recipients = super()._build_mime_message(*args, **kwargs)
-        message.get_payload().insert(0, MIMEText(self.plain, "plain", "utf-8"))
+        message.get_payload().insert(0, MIMEText(self.plain, "plain", "utf-8"))  # type: ignore[union-attr]
         return message, recipients
 
     def _build_client(self) -> smtplib.SMTP_SSL | smtplib.SMTP:

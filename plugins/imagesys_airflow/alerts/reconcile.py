@@ -58,17 +58,17 @@ def reconcile(ctx: Context, ti: Any) -> None:
     for key in late:
         dag_id, _, run_id = key.partition(" ")
         if _count(ti, dag_id, [run_id], ["failed"]):
-            write(ctx.db, lambda session, key=key: _let_go(session, key, incidents.ENDED_BY_FAILURE))
+            write(ctx.db, lambda session, key=key: _let_go(session, key, incidents.ENDED_BY_FAILURE))  # type: ignore[misc]
     since = write(ctx.db, incidents.waited_for)
     for dag_id, run_id, is_there in _over(ti, since):
         key = f"{dag_id} {run_id}"
         if is_there:
             row = runs.load(ctx.db, run_id) if dag_id == f"imagesys_{ctx.country}" else None
             facts = facts_of(ctx.country, key, since[key], row)
-            write(ctx.db, lambda session, facts=facts: take_back(session, facts))
+            write(ctx.db, lambda session, facts=facts: take_back(session, facts))  # type: ignore[misc]
         else:
             log.info("run %s is no more: nothing waits for it now", key)
-            write(ctx.db, lambda session, key=key: _let_go(session, key))
+            write(ctx.db, lambda session, key=key: _let_go(session, key))  # type: ignore[misc]
 
 
 def announce_untold(ctx: Context, ti: Any, task_ids: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from airflow.sdk import DAG, AsyncCallback, DeadlineAlert, Param, TriggerRule, task_group
+from airflow.sdk import DAG, AsyncCallback, DeadlineAlert, Param, TriggerRule, task_group  # type: ignore[attr-defined]  # missing in its stub (3.3.2)
 
 from imagesys_airflow.alerts.incidents import RunEndedWell, RunFailed, run_late
 from imagesys_airflow.dags.common import INSTANCE_NAME, START_DATE, Builder

@@ -49,6 +49,7 @@ class PruneLogsOperator(BaseOperator):
             with mailing_everybody_logged(context, "Maintenance"):
                 folders = work.log_folders(base, parsing)
                 done = work.prune_logs(folders, retentions, dry_run=dry_run, check_stop=self._check_stop)
+                work.look_at_logs(base)
         except Stopped:
             raise AirflowException("Stopped on request; the next run prunes the rest.") from None
         log.info("%s", one_line(as_xcom(done)))

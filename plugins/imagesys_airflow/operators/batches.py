@@ -78,4 +78,4 @@ class ThumbnailOperator(BatchOperator):
         found = ti.get_task_states(dag_id=ti.dag_id, map_index=ti.map_index, task_ids=before, run_ids=[ti.run_id])
         if not set(found.get(ti.run_id, {}).values()) <= State.finished:
             log.info("its download has not ended yet")
-            raise AirflowRescheduleException(dt.datetime.now(UTC) + _LATER)
+            raise AirflowRescheduleException(dt.datetime.now(UTC) + _LATER)  # type: ignore[no-untyped-call]

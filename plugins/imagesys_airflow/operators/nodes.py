@@ -54,7 +54,7 @@ class _Hook(SSHHook):
     """The SSH provider's connection, which logs what a node says: as ours, so that it is escaped."""
 
     @property
-    def log(self) -> logging.Logger:
+    def log(self) -> logging.Logger:  # type: ignore[override]
         """Return this module's logger."""
         return log
 
@@ -87,7 +87,7 @@ class NodeOperator(CountryOperator):
             raise AirflowSkipException(f"{self.node} is behind, its sync failed: {fault}")
 
 
-class SyncNodeOperator(NodeOperator, SSHOperator):
+class SyncNodeOperator(NodeOperator, SSHOperator):  # type: ignore[misc]  # whose execute returns an answer
     """Readies the node with a command (SSHOperator), then brings it up to date with rsync.
 
     Both go over the same Airflow connection: host, port, user, key and the known host key come from it alone.

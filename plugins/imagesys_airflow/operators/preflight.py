@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from imagesys_airflow.operators.country import CountryOperator, Job
@@ -37,7 +38,7 @@ def preflight(ctx: Context, run: Run) -> dict[str, str]:
 def _check_connections(ctx: Context) -> None:
     """Look every connection up and tell of all faults at once. Nothing connects yet."""
     checks: list[Callable[[], object]] = [lambda: ctx.db, lambda: ctx.shared, lambda: ctx.etl]
-    checks += [lambda name=name: ctx.node(name) for name in ctx.config.nodes]
+    checks += [partial(ctx.node, name) for name in ctx.config.nodes]
     faults: list[EnvironmentFault] = []
     for check in checks:
         try:

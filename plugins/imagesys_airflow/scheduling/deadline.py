@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from airflow.sdk import BaseDeadlineReference
+from airflow.sdk import BaseDeadlineReference  # type: ignore[attr-defined]  # missing in its stub (3.3.2)
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
-class RunQueued(BaseDeadlineReference):
+class RunQueued(BaseDeadlineReference):  # type: ignore[misc]
     """The moment a run was queued.
 
     Used in place of Airflow's DAGRUN_QUEUED_AT: Airflow 3.3.2 cannot clear a failed run that has such a deadline before
