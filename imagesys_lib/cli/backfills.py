@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import datetime as dt
 import shlex
+import subprocess
 
+from imagesys_lib.cli.support import airflow_command
 from imagesys_lib.config import country_config
-from imagesys_lib.doctor.airflow_setup import rows
+from imagesys_lib.doctor.airflow_setup import rows_in
+from imagesys_lib.errors import EnvironmentFault
 
 
 def queued_runs(country: str, first: dt.date, last: dt.date) -> dict[dt.date, str]:
     """Return the ids of a country's queued runs of some local days, by day. Raises EnvironmentFault."""
+    command = [airflow_command(), "dags", "list-runs", f"imagesys_{country}", "--state", "queued", "--output", "json"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise EnvironmentFault(
+            f"`{shlex.join(command[1:])}` failed: {done.stderr.strip()[-300:]}.",
+            remedy="look at `imagesys doctor`; nothing was asked for.",
+        )
     zone = country_config(country).zone
     found = {
         dt.datetime.fromisoformat(row["logical_date"]).astimezone(zone).date(): str(row["run_id"])
-        for row in rows("dags", "list-runs", f"imagesys_{country}", "--state", "queued")
+        for row in rows_in(done.stdout)
         if row["logical_date"]
     }
     return {day: found[day] for day in sorted(found) if first <= day <= last}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from configparser import Error as ConfigParserError
+from configparser import RawConfigParser
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,13 +16,13 @@ from imagesys_lib.cli.support import (
     DryRunOption,
     JsonOption,
     VerboseOption,
+    airflow_command,
     countries,
     country_context,
     show,
 )
 from imagesys_lib.config import load_config
-from imagesys_lib.doctor.airflow_setup import setting
-from imagesys_lib.errors import ImageSysError
+from imagesys_lib.errors import EnvironmentFault, ImageSysError
 from imagesys_lib.maintenance import LOG_OPTIONS, log_folders, prune_logs, tend
 
 
@@ -60,6 +63,16 @@ def maintenance(
 
 
 def _airflow_folders() -> list[Path]:
-    """Ask Airflow where its logs are. Raises EnvironmentFault."""
-    base, parsing = (Path(setting("logging", option)) for option in LOG_OPTIONS)
+    """Ask Airflow where its logs are."""
+    command = [airflow_command(), "config", "list", "--section", "logging", "--show-values"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    try:
+        config = RawConfigParser()
+        config.read_string(done.stdout[done.stdout.index("[logging]") :])
+        base, parsing = (Path(config["logging"][option]) for option in LOG_OPTIONS)
+    except (ValueError, KeyError, ConfigParserError) as error:
+        raise EnvironmentFault(
+            f"Airflow does not say where its logs are: {(done.stderr or done.stdout).strip()[-300:]}",
+            remedy="set AIRFLOW_HOME as its services have it, or name the folders with --logs.",
+        ) from error
     return log_folders(base, parsing)

@@ -21,6 +21,7 @@ from imagesys_lib.cli.support import (
     DryRunOption,
     JsonOption,
     VerboseOption,
+    airflow_command,
     countries,
     country_context,
     err,
@@ -32,7 +33,6 @@ from imagesys_lib.context import Context, open_context
 from imagesys_lib.db import upgrade as migrations
 from imagesys_lib.db.engine import NOW, read
 from imagesys_lib.db.schema import lis_batches, lis_images
-from imagesys_lib.doctor.airflow_setup import airflow_command
 from imagesys_lib.errors import EXIT_DONE, EXIT_WORK_LOST, ImageSysError, UsageError
 from imagesys_lib.intervals import UTC, backfill_instants, latest_complete_day, parse_interval, parse_since
 from imagesys_lib.nodes import NodeFault

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import shutil
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +25,7 @@ from typer._click.exceptions import ClickException  # not public: typer has its 
 from imagesys_lib import logs
 from imagesys_lib.config import load_config, refusing_broken
 from imagesys_lib.context import Context, open_context
-from imagesys_lib.errors import EXIT_WORK_LOST, ImageSysError, Stopped, UsageError
+from imagesys_lib.errors import EXIT_WORK_LOST, EnvironmentFault, ImageSysError, Stopped, UsageError
 from imagesys_lib.text import printable
 
 
@@ -50,6 +52,15 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be
 def countries(country: str | None) -> list[str]:
     """Return the country asked for, or all that are configured."""
     return [country] if country else list(load_config())
+
+
+def airflow_command() -> str:
+    """Return the `airflow` beside this interpreter, or on the path. Raises EnvironmentFault if there is none."""
+    beside = Path(sys.executable).with_name("airflow")
+    found = str(beside) if beside.exists() else shutil.which("airflow")
+    if found is None:
+        raise EnvironmentFault("The airflow command is not installed here.", remedy="run this where Airflow is.")
+    return found
 
 
 @contextmanager

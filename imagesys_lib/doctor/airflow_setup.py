@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,31 +28,23 @@ _SECONDS = 120
 
 def examine(countries: Sequence[CountryConfig]) -> Iterator[Finding]:
     """Check Airflow, where it is installed beside this command."""
-    if not _beside().exists():
+    if not _command().exists():
         yield Finding("Airflow", True, "not checked: Airflow is not installed beside this command")
         return
     yield attempt("Airflow pools", _pools)
     yield attempt("Airflow connections", lambda: _connections(countries))
     yield attempt("Airflow time zone", _time_zone)
-    yield attempt("Airflow logs", lambda: require_room(Path(setting("logging", "base_log_folder"))))
+    yield attempt("Airflow logs", _logs)
     yield attempt("Airflow services", _services)
     yield attempt("Airflow API", lambda: _api(countries))
 
 
-def _beside() -> Path:
+def _command() -> Path:
     return Path(sys.executable).with_name("airflow")
 
 
-def airflow_command() -> str:
-    """Return the `airflow` beside this interpreter, or on the path. Raises EnvironmentFault if there is none."""
-    found = str(_beside()) if _beside().exists() else shutil.which("airflow")
-    if found is None:
-        raise EnvironmentFault("The airflow command is not installed here.", remedy="run this where Airflow is.")
-    return found
-
-
 def _call(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [airflow_command(), *arguments]
+    command = [str(_command()), *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
     except subprocess.TimeoutExpired:
@@ -73,25 +64,20 @@ def _ask(*arguments: str) -> str:
     return done.stdout
 
 
-def setting(section: str, name: str) -> str:
-    """Return a setting of Airflow's, as its services have it. Raises EnvironmentFault."""
-    return _ask("config", "get-value", section, name).strip().splitlines()[-1].strip()
+def _rows(*arguments: str) -> list[dict[str, Any]]:
+    """Return the rows of a list command."""
+    return rows_in(_ask(*arguments, "--output", "json"))
 
 
-def rows(*arguments: str) -> list[dict[str, Any]]:
-    """Return the rows of one of Airflow's list commands. Raises EnvironmentFault."""
-    return _rows_in(_ask(*arguments, "--output", "json"))
-
-
-def _rows_in(said: str) -> list[dict[str, Any]]:
+def rows_in(said: str) -> list[dict[str, Any]]:
     """Return the rows that a list command of Airflow has printed as JSON; it may have said other things before them."""
     start = re.search(r"\[\s*\{", said)
-    found: list[dict[str, Any]] = json.loads(said[start.start() :]) if start else []
-    return found
+    rows: list[dict[str, Any]] = json.loads(said[start.start() :]) if start else []
+    return rows
 
 
 def _pools() -> str:
-    there = {row["pool"]: row["slots"] for row in rows("pools", "list")}
+    there = {row["pool"]: row["slots"] for row in _rows("pools", "list")}
     missing = [pool for pool in POOLS if pool not in there]
     if missing:
         raise EnvironmentFault(
@@ -120,7 +106,7 @@ def needed_connections(countries: Sequence[CountryConfig]) -> list[tuple[str, ..
 def _connections(countries: Sequence[CountryConfig]) -> str:
     """Look in the environment, then in Airflow's database; only for the rest in its secrets backend, one by one."""
     needed = needed_connections(countries)
-    stored = {str(row["conn_id"]) for row in rows("connections", "list")}
+    stored = {str(row["conn_id"]) for row in _rows("connections", "list")}
     unknown = [ids for ids in needed if not any(environment_connection(one) or one in stored for one in ids)]
     missing = [ids for ids in unknown if not any(_call("connections", "get", one).returncode == 0 for one in ids)]
     if missing:
@@ -142,19 +128,25 @@ def _api(countries: Sequence[CountryConfig]) -> str:
 def _stored(conn_id: str) -> Connection | None:
     """Return a connection from Airflow's database or secrets backend, None where it has none of that name."""
     done = _call("connections", "get", conn_id, "--output", "json")
-    found = _rows_in(done.stdout) if done.returncode == 0 else []
+    found = rows_in(done.stdout) if done.returncode == 0 else []
     return parse_connection(conn_id, json.dumps({**found[0], "extra": {}})) if found else None
 
 
 def _time_zone() -> str:
     """A plain date, typed for a backfill, is midnight in this zone, and the timetable knows one by midnight UTC."""
-    found = setting("core", "default_timezone")
+    found = _ask("config", "get-value", "core", "default_timezone").strip().splitlines()[-1].strip()
     if found.lower() not in ("utc", "etc/utc"):
         raise EnvironmentFault(
             f"core.default_timezone is {found!r}: plain dates of a backfill would mean other days.",
             remedy="set AIRFLOW__CORE__DEFAULT_TIMEZONE=utc for scheduler, API server and this command.",
         )
     return found
+
+
+def _logs() -> str:
+    return require_room(
+        Path(_ask("config", "get-value", "logging", "base_log_folder").strip().splitlines()[-1].strip())
+    )
 
 
 def _services() -> str:
