@@ -45,7 +45,7 @@ lint: setup ## Format, lint, types, and who may import whom
 	@.local/venv/bin/ruff format --check --quiet .
 	@.local/venv/bin/ruff check --quiet .
 	@.local/venv/bin/mypy
-	@.local/venv/bin/lint-imports --no-cache | tail -n 3
+	@PYTHONPATH=plugins .local/venv/bin/lint-imports --no-cache | tail -n 3
 	@.local/venv/bin/codespell
 	@.local/venv/bin/deptry --no-ansi . 2>&1 | tail -n 20
 	@$(PYTHON_LOCAL) -m scripts.docs --check

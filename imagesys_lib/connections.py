@@ -28,6 +28,9 @@ class Connection:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
+POOLS = DOWNLOAD_POOL, THUMBNAIL_POOL = "imagesys_download", "imagesys_thumbnail"
+"""Airflow's pools, whose slots say how many batches are worked on at once."""
+
 AIRFLOW_API = "imagesys_airflow_api"
 """An optional connection (type http): host, port, scheme, and a user who may edit DAG runs, so that runs get notes."""
 

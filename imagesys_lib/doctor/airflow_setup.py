@@ -14,11 +14,11 @@ from typing import Any
 
 from imagesys_lib import airflow_api
 from imagesys_lib.config import CountryConfig
-from imagesys_lib.connections import AIRFLOW_API, Connection, environment_connection, parse_connection
+from imagesys_lib.connections import AIRFLOW_API, POOLS, Connection, environment_connection, parse_connection
 from imagesys_lib.doctor.finding import Finding, attempt
 from imagesys_lib.errors import ConnectionMissing, EnvironmentFault
+from imagesys_lib.logs import require_room
 
-POOLS = ("imagesys_download", "imagesys_thumbnail")
 JOBS = {
     "SchedulerJob": ("scheduler", "no run starts"),
     "DagProcessorJob": ("dag-processor", "no mail tells of a run that has failed"),
@@ -38,6 +38,7 @@ def examine(countries: Sequence[CountryConfig]) -> Iterator[Finding]:
     yield attempt("Airflow pools", _pools)
     yield attempt("Airflow connections", lambda: _connections(countries))
     yield attempt("Airflow time zone", _time_zone)
+    yield attempt("Airflow logs", _logs)
     yield attempt("Airflow services", _services)
     yield attempt("Airflow API", lambda: _api(countries))
 
@@ -158,6 +159,10 @@ def _time_zone() -> str:
             remedy="set AIRFLOW__CORE__DEFAULT_TIMEZONE=utc for scheduler, API server and this command.",
         )
     return found
+
+
+def _logs() -> str:
+    return require_room(Path(ask("config", "get-value", "logging", "base_log_folder").strip().splitlines()[-1].strip()))
 
 
 def _services() -> str:

@@ -1,4 +1,4 @@
-"""The staging disk: how near its floor it is, and what stages hold there."""
+"""The staging disk: how near its floor it is, and what stages hold there. The disk of Airflow's logs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagesys_lib.context import Context
+from imagesys_lib.errors import DiskFull
+from imagesys_lib.logs import require_room
 from imagesys_lib.stages.heal import heal
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,14 @@ def look_at_staging(ctx: Context, *, dry_run: bool = False) -> Disk:
     )
     _say(ctx, disk)
     return disk
+
+
+def look_at_logs(folder: Path) -> None:
+    """Log an error where the disk of Airflow's logs is below its floor: somebody can make room before tasks fail."""
+    try:
+        require_room(folder)
+    except DiskFull as full:
+        log.error("%s", full)  # noqa: TRY400 - it is no fault of ours
 
 
 def _say(ctx: Context, disk: Disk) -> None:

@@ -56,7 +56,7 @@ def airflow_database() -> None:
 @pytest.fixture
 def sink(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
     """The mail server, which runs again after the test; stamps of direct mails are the test's own."""
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
     yield Sink(world)

@@ -47,7 +47,7 @@ def run(day: int = 28, run_type: str = "scheduled", state: str = "running") -> d
 
 def late(dag_run: dict[str, Any], trouble: str = "late") -> None:
     """Its deadline passes."""
-    import imagesys_incidents
+    from imagesys_airflow.alerts import incidents as imagesys_incidents
 
     context = {"dag_run": dag_run, "deadline": {"deadline_time": "2026-03-29T07:00:00Z"}}
     assert asyncio.run(imagesys_incidents.run_late(country="uk", trouble=trouble, context=context)) is None
@@ -62,7 +62,7 @@ def ends(
     failures: Sequence[Any] = (),
 ) -> None:
     """It ends, as the DAG processor tells its callbacks; ``failures`` are its failed tasks."""
-    import imagesys_incidents
+    from imagesys_airflow.alerts import incidents as imagesys_incidents
 
     monkeypatch.setattr(imagesys_incidents, "failures_of", lambda *_: list(failures))
     dag = SimpleNamespace(dag_id=dag_id, task_ids=["report"])
@@ -74,7 +74,7 @@ def ends(
 
 def failed(name: str, message: str, kind: str = "") -> Any:
     """A failed task, as its note tells of it."""
-    from imagesys_failures import Failure
+    from imagesys_airflow.alerts.failures import Failure
 
     return Failure(name, message, f"http://airflow.example.test/{name}", kind, 1)
 

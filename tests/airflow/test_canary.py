@@ -25,7 +25,7 @@ def dag(world: World) -> Any:
     """The DAG, read with the world's configuration: uk alone has a canary."""
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
-    bag = DagBag(str(PROJECT / "dags" / "imagesys_canary_hourly.py"))
+    bag = DagBag(str(PROJECT / "dags"))
     assert bag.import_errors == {}
     sync_bag_to_db(bag, "dags-folder", None)
     return bag.dags["imagesys_canary"]
@@ -99,7 +99,7 @@ def test_a_canary_whose_host_is_left_alone_is_skipped_and_neither_told_nor_taken
 @pytest.fixture
 def subjects(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[str]]:
     """Subjects of the mails since the test began; stamps of direct mails are its own."""
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
     since = len(world.sandbox.mail.files())
@@ -109,8 +109,8 @@ def subjects(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> C
 def test_where_canaries_cannot_even_run_that_is_mailed_once_and_taken_back_once(
     world: World, monkeypatch: pytest.MonkeyPatch, subjects: Callable[[], list[str]]
 ) -> None:
-    import imagesys_canary
-    from imagesys_failures import Failure
+    from imagesys_airflow.alerts.failures import Failure
+    from imagesys_airflow.dags import canary as imagesys_canary
 
     away = Failure("run[0]", "Database away", "http://airflow.example.test/0", kind="DatabaseUnavailable")
     failed = Failure("run[1]", "push of n1: away", "http://airflow.example.test/1", kind="CanaryFailed")
@@ -141,8 +141,8 @@ def test_where_canaries_cannot_even_run_that_is_mailed_once_and_taken_back_once(
 def test_that_canaries_cannot_run_is_told_later_where_the_mail_server_is_away_too(
     world: World, monkeypatch: pytest.MonkeyPatch, subjects: Callable[[], list[str]]
 ) -> None:
-    import imagesys_canary
-    from imagesys_failures import Failure
+    from imagesys_airflow.alerts.failures import Failure
+    from imagesys_airflow.dags import canary as imagesys_canary
 
     away = Failure("run[0]", "Database away", "http://airflow.example.test/0", kind="DatabaseUnavailable")
     monkeypatch.setattr(imagesys_canary, "failures_of", lambda *_: [away])
@@ -156,8 +156,7 @@ def test_that_canaries_cannot_run_is_told_later_where_the_mail_server_is_away_to
 
 
 def test_what_a_canary_logs_from_the_level_on_is_mailed(world: World, subjects: Callable[[], list[str]]) -> None:
-    from imagesys_canary import CanaryOperator
-
+    from imagesys_airflow.dags.canary import CanaryOperator
     from tests.airflow.test_runs import context_of
 
     class Talkative(CanaryOperator):
@@ -173,5 +172,5 @@ def test_what_a_canary_logs_from_the_level_on_is_mailed(world: World, subjects: 
 def test_without_any_canary_the_dag_is_there_and_does_not_run() -> None:
     from airflow.dag_processing.dagbag import DagBag
 
-    dag = DagBag(str(PROJECT / "dags" / "imagesys_canary_hourly.py")).dags["imagesys_canary"]
+    dag = DagBag(str(PROJECT / "dags")).dags["imagesys_canary"]
     assert timetable_of(dag).can_be_scheduled is False

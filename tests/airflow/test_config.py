@@ -77,14 +77,15 @@ def test_a_state_directory_that_takes_nothing_costs_no_dag(state: Path, monkeypa
 
 
 def tell() -> None:
-    from imagesys_config import notify_config_faults
+    from imagesys_airflow.alerts.broken_config import notify_config_faults
 
     notify_config_faults({})
 
 
 def test_every_task_of_every_dag_tells_before_it_begins(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.dag_processing.dagbag import DagBag
-    from imagesys_config import notify_config_faults
+
+    from imagesys_airflow.alerts.broken_config import notify_config_faults
 
     for dag in DagBag(str(PROJECT / "dags")).dags.values():
         for task in dag.task_dict.values():
@@ -118,7 +119,7 @@ def test_one_mail_a_day_tells_who_is_to_mend_it_and_one_that_it_is_well(world: W
 
 
 def test_a_mail_that_cannot_be_sent_is_told_all_the_same_once(world: World, state: Path, sink: Sink) -> None:
-    from imagesys_mail import post
+    from imagesys_airflow.alerts.mail import post
 
     keep_good()
     break_it()
@@ -146,14 +147,15 @@ def test_a_lost_country_is_mailed_until_it_is_back(state: Path, sink: Sink) -> N
 
 def test_nothing_is_purged_and_the_report_says_why(world: World, state: Path) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
-    from imagesys_operators import StageOperator
+
+    from imagesys_airflow.operators.stages import PurgeOperator
 
     keep_good()
     world.with_live_photos()
     live = set(world.live())
     world.sandbox.etl.empty("uk")
     break_it()
-    purge: Any = StageOperator(task_id="purge", country="uk", stage="purge")
+    purge: Any = PurgeOperator(task_id="purge", country="uk")
     with pytest.raises(AirflowSkipException, match=r"nothing is purged: 1 fault\(s\)(?s:.)*goes on with what was good"):
         purge.execute(context_of(purge))
     assert set(world.live()) == live
@@ -162,8 +164,7 @@ def test_nothing_is_purged_and_the_report_says_why(world: World, state: Path) ->
 
 
 def test_an_approved_purge_waits_until_the_file_is_mended(world: World, state: Path) -> None:
-    from imagesys_purge import CarryOutOperator
-
+    from imagesys_airflow.dags.purge_approval import CarryOutOperator
     from imagesys_lib.errors import ConfigError
 
     keep_good()

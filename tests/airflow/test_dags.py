@@ -169,12 +169,31 @@ def test_parsing_asks_neither_database_nor_network() -> None:
 import socket, sys
 sys.path[:0] = [{str(PROJECT / "plugins")!r}, {str(PROJECT / "dags")!r}]
 def refuse(*_args, **_kwargs): raise AssertionError('a socket was opened at parse time')
-import imagesys_pipeline
+import imagesys_airflow.dags.daily
 socket.socket.connect = refuse
-import imagesys_daily, imagesys_check, imagesys_maintenance, imagesys_purge_approval, imagesys_canary_hourly
-print(len(imagesys_daily.dags))
+import imagesys_dags
+print(len([name for name in vars(imagesys_dags) if name.startswith('imagesys_')]))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], env=dict(os.environ), capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.stdout.strip().endswith("9"), done.stderr
+    assert done.stdout.strip().endswith("21"), done.stderr
+
+
+def test_airflow_reads_one_plugin_and_no_file_of_ours_under_two_names(airflow_database: None) -> None:
+    program = f"""
+import sys
+from airflow.dag_processing.dagbag import DagBag
+from airflow import plugins_manager
+stored = plugins_manager.get_timetables_plugins() | plugins_manager.get_deadline_references_plugins()
+stored |= plugins_manager.get_priority_weight_strategy_plugins()
+names = {{"timetable.LocalDayTimetable", "deadline.RunQueued", "priority.DailyFirst"}}  # each version of a DAG has them
+assert {{f"imagesys_airflow.scheduling.{{name}}" for name in names}} <= set(stored), set(stored)
+plugins = {{name for name in sys.modules if name.startswith("imagesys") and "." not in name}}
+assert plugins == {{"imagesys_plugin", "imagesys_airflow", "imagesys_lib"}}, plugins
+assert not DagBag({str(PROJECT / "dags")!r}).import_errors
+files = [str(getattr(module, "__file__", "")) for module in sys.modules.values()]
+files = [file for file in files if file.startswith({str(PROJECT / "plugins")!r})]
+assert len(files) == len(set(files)) > 20, sorted(files)
+"""
+    subprocess.run([sys.executable, "-c", program], env=dict(os.environ), timeout=120, check=True)

@@ -74,7 +74,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_a_note_is_written_by_the_public_api_with_the_connections_user(api: Any) -> None:
-    from imagesys_note import set_note
+    from imagesys_airflow.alerts.run_note import set_note
 
     set_note("imagesys_uk", RUN_ID, "Nothing was lost.")
 
@@ -87,7 +87,7 @@ def test_a_note_is_written_by_the_public_api_with_the_connections_user(api: Any)
 def test_a_note_that_is_refused_or_cannot_be_sent_is_a_line_in_the_log(
     api: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from imagesys_note import set_note
+    from imagesys_airflow.alerts.run_note import set_note
 
     caplog.set_level("INFO")
     api.status = 403
@@ -120,7 +120,7 @@ def last(country: str, **own: Any) -> LastRun:
 
 
 def test_the_daily_mail_has_a_table_of_all_countries_and_marks_what_to_look_at() -> None:
-    from imagesys_daily_report import digest_mail
+    from imagesys_airflow.dags.daily_report import digest_mail
 
     found = {
         "de": last("de"),
@@ -193,8 +193,7 @@ def test_the_daily_mail_has_a_table_of_all_countries_and_marks_what_to_look_at()
 def test_one_mail_goes_to_all_who_want_it_though_a_database_is_away(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imagesys_daily_report import DailyReportOperator, build_daily_report
-
+    from imagesys_airflow.dags.daily_report import DailyReportOperator, build_daily_report
     from imagesys_lib.db import engine
 
     assert build_daily_report(load_config().values()) is None
@@ -229,8 +228,8 @@ def test_one_mail_goes_to_all_who_want_it_though_a_database_is_away(
 def test_a_daily_mail_that_cannot_be_sent_goes_with_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import imagesys_mail
-    from imagesys_daily_report import DailyReportOperator
+    from imagesys_airflow.alerts import mail as imagesys_mail
+    from imagesys_airflow.dags.daily_report import DailyReportOperator
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
     since = len(world.sandbox.mail.files())
@@ -248,7 +247,7 @@ def test_a_daily_mail_that_cannot_be_sent_goes_with_the_next(
 
 
 def test_a_daily_report_that_fails_is_mailed_once_and_taken_back(sink: Sink, world: World) -> None:
-    from imagesys_daily_report import build_daily_report, notify_failure, notify_recovery
+    from imagesys_airflow.dags.daily_report import build_daily_report, notify_failure, notify_recovery
 
     world.configure(alerts={"daily_report": True})
     dag = build_daily_report(load_config().values())
@@ -298,7 +297,7 @@ def test_a_report_cleared_alone_judges_anew_by_database_and_tasks(world: World) 
 
 
 def test_a_run_of_which_one_task_was_cleared_alone_is_not_told_as_still_going(sink: Sink, world: World) -> None:
-    from imagesys_daily_report import DailyReportOperator
+    from imagesys_airflow.dags.daily_report import DailyReportOperator
 
     run = world.run()
     world.pipeline(run)

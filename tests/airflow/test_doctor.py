@@ -79,7 +79,7 @@ def beating() -> Iterator[None]:
 def test_an_airflow_that_is_sound(airflow: pytest.MonkeyPatch, beating: None) -> None:
     findings = list(airflow_setup.examine([country_config("uk")]))
     assert [str(finding) for finding in findings if not finding.ok] == []
-    looked_at = ["pools", "connections", "time zone", "services", "API"]
+    looked_at = ["pools", "connections", "time zone", "logs", "services", "API"]
     assert [finding.check for finding in findings] == [f"Airflow {each}" for each in looked_at]
     assert findings[0].detail == "imagesys_download (2 slots), imagesys_thumbnail (2 slots)"
 
@@ -118,7 +118,7 @@ def test_services_that_do_not_run(quick: pytest.MonkeyPatch) -> None:
 def test_an_airflow_that_is_too_slow_to_answer(airflow: pytest.MonkeyPatch) -> None:
     airflow.setattr(airflow_setup, "_SECONDS", 0.05)
     findings = list(airflow_setup.examine([country_config("uk")]))
-    assert [finding.ok for finding in findings] == [False] * 5
+    assert [finding.ok for finding in findings] == [False] * 6
     assert "did not answer within 0.05 s" in findings[0].detail
     assert "call the doctor again" in findings[0].remedy
 

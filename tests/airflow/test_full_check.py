@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("ai
 def dag(world: World) -> Any:
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
-    bag = DagBag(str(PROJECT / "dags" / "imagesys_check.py"))
+    bag = DagBag(str(PROJECT / "dags"))
     assert bag.import_errors == {}
     sync_bag_to_db(bag, "dags-folder", None)
     return bag.dags["imagesys_check_uk"]
@@ -58,8 +58,7 @@ def test_a_live_table_that_is_wrong_turns_the_weekly_check_red_at_once_and_keeps
 
 
 def test_its_message_names_what_was_found_and_how_to_go_on(world: World, live: Entries) -> None:
-    from imagesys_full_check import ScanLiveTableOperator
-
+    from imagesys_airflow.dags.full_check import ScanLiveTableOperator
     from imagesys_lib.errors import WorkLost
     from tests.airflow.test_runs import context_of
 

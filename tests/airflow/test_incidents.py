@@ -78,12 +78,12 @@ def test_a_backfill_whose_days_are_late_and_fail_is_one_mail_each(sink: Sink, mo
 def test_mails_of_an_incident_wait_for_a_server_that_is_down_and_go_out_once(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imagesys_operators import StageOperator
+    from imagesys_airflow.operators.stages import HealOperator
 
     sink.server.stop()
     late(run())
     ends(run(), well=False, monkeypatch=monkeypatch)
-    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    heal = HealOperator(task_id="heal", country="uk")
     heal.execute(context_of(heal))  # no run fails for a mail
     assert sink.subjects() == []
     world.sql("UPDATE lis_mails SET created_at = created_at - INTERVAL 1 HOUR")
@@ -97,9 +97,9 @@ def test_mails_of_an_incident_wait_for_a_server_that_is_down_and_go_out_once(
 
 
 def test_a_data_source_is_told_of_when_it_is_left_alone_and_when_it_works_again(sink: Sink, world: World) -> None:
-    from imagesys_operators import StageOperator
+    from imagesys_airflow.operators.stages import HealOperator
 
-    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    heal = HealOperator(task_id="heal", country="uk")
     settings = Breaker(source_percent=90, source_images=30)
 
     def see(attempts: int, failures: int) -> None:
@@ -116,7 +116,7 @@ def test_a_data_source_is_told_of_when_it_is_left_alone_and_when_it_works_again(
 @pytest.fixture
 def no_database(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection names a port where nothing listens."""
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     monkeypatch.setattr(imagesys_mail, "_LOOK_SECONDS", 1)
     connection = json.loads(os.environ["AIRFLOW_CONN_IMAGESYS_DB"])
@@ -156,7 +156,7 @@ def test_a_mail_that_no_server_took_while_the_database_was_away_is_tried_again_w
 def test_where_no_file_can_be_kept_a_mail_goes_all_the_same(
     sink: Sink, no_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     (tmp_path / "file").touch()
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path / "file")
@@ -165,8 +165,9 @@ def test_where_no_file_can_be_kept_a_mail_goes_all_the_same(
 
 
 def test_a_silent_database_holds_a_mail_up_for_seconds_only(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    import imagesys_incidents
-    import imagesys_mail
+
+    from imagesys_airflow.alerts import incidents as imagesys_incidents
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     monkeypatch.setattr(imagesys_mail, "_LOOK_SECONDS", 0.5)
     monkeypatch.setattr(imagesys_incidents, "_progress", lambda *_: time.sleep(60))
@@ -179,8 +180,8 @@ def test_a_silent_database_holds_a_mail_up_for_seconds_only(sink: Sink, monkeypa
 def test_what_tasks_log_from_the_level_on_is_one_mail_a_run(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imagesys_nodes import NodeOperator
-    from imagesys_operators import CountryOperator
+    from imagesys_airflow.operators.country import CountryOperator
+    from imagesys_airflow.operators.nodes import NodeOperator
 
     world.reconfigure(alerts={"mail_level": "warning"})
     log = logging.getLogger("imagesys_lib.stages.sync")
@@ -209,7 +210,7 @@ def test_what_tasks_log_from_the_level_on_is_one_mail_a_run(
 def test_runs_whose_end_nobody_told_are_taken_back_by_the_next_heal(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imagesys_operators import StageOperator
+    from imagesys_airflow.operators.stages import HealOperator
 
     for day in (26, 27, 28):
         ends(run(day), well=False, monkeypatch=monkeypatch)
@@ -225,7 +226,7 @@ def test_runs_whose_end_nobody_told_are_taken_back_by_the_next_heal(
         **{f"{DAG_ID} {day['dag_run_id']}": "success" for day in days},
         f"imagesys_check_uk {check['dag_run_id']}": "success",
     }
-    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    heal = HealOperator(task_id="heal", country="uk")
     context = context_of(heal)
     context["ti"].get_dr_count = count(states)
     for _ in range(2):
@@ -244,8 +245,9 @@ def test_runs_whose_end_nobody_told_are_taken_back_by_the_next_heal(
 def test_a_good_end_that_a_silent_database_kept_from_being_told_is_told_by_the_next_heal(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import imagesys_mail
-    from imagesys_operators import StageOperator
+
+    from imagesys_airflow.alerts import mail as imagesys_mail
+    from imagesys_airflow.operators.stages import HealOperator
 
     def silent(*_: Any, **__: Any) -> None:
         time.sleep(1)
@@ -257,7 +259,7 @@ def test_a_good_end_that_a_silent_database_kept_from_being_told_is_told_by_the_n
         patch.setattr(imagesys_mail, "probe", silent)
         ends(run(), well=True, monkeypatch=monkeypatch)
     assert sink.subjects() == ["run of 2026-03-28 failed"]
-    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    heal = HealOperator(task_id="heal", country="uk")
     context = context_of(heal)
     context["ti"].get_dr_count = count({f"{DAG_ID} scheduled__2026-03-28": "success"})
     heal.execute(context)
@@ -274,8 +276,7 @@ def test_the_weekly_check_is_told_apart_from_the_daily_run(sink: Sink, monkeypat
 
 
 def test_a_mail_goes_to_those_whom_the_configuration_names_when_it_is_sent(sink: Sink, world: World) -> None:
-    from imagesys_mail import post
-
+    from imagesys_airflow.alerts.mail import post
     from imagesys_lib.alerts.message import Message
 
     write(world.ctx.db, lambda session: put(session, Message("[ImageSys] UK hello", "Intro.", ())))
@@ -288,7 +289,7 @@ def test_a_mail_goes_to_those_whom_the_configuration_names_when_it_is_sent(sink:
 def test_a_run_that_waits_for_its_date_is_one_mail_named_by_status_and_report_until_it_is_marked_failed(
     sink: Sink, world: World
 ) -> None:
-    from imagesys_operators import StageOperator
+    from imagesys_airflow.operators.stages import HealOperator
 
     waiting = {**run(), "dag_run_id": "manual__1", "run_type": "manual", "logical_date": "2199-01-01T00:00:00Z"}
     for trouble in ("late", "missed"):
@@ -302,7 +303,7 @@ def test_a_run_that_waits_for_its_date_is_one_mail_named_by_status_and_report_un
         (line,) = [line for line in world.cli(command, "uk").out.splitlines() if line.startswith(told)]
         assert line.endswith("until it is marked failed in Airflow, it holds the DAG's only slot")
 
-    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    heal = HealOperator(task_id="heal", country="uk")
     context = context_of(heal)
     context["ti"].get_dr_count = count({f"{DAG_ID} manual__1": "failed"})
     heal.execute(context)

@@ -29,9 +29,9 @@ def judged(world: World, day: int, state: str, kind: Kind = Kind.SCHEDULED) -> N
 
 def heals(states: dict[str, str]) -> None:
     """The `heal` of the next run, to which Airflow says how runs stand."""
-    from imagesys_operators import StageOperator
+    from imagesys_airflow.operators.stages import HealOperator
 
-    heal = StageOperator(task_id="heal", country="uk", stage="heal")
+    heal = HealOperator(task_id="heal", country="uk")
     context = context_of(heal)
     context["ti"].get_dr_count = count(states)
     heal.execute(context)
@@ -40,7 +40,7 @@ def heals(states: dict[str, str]) -> None:
 @contextmanager
 def no_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The connection names a port where nothing listens."""
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     connection = json.loads(os.environ["AIRFLOW_CONN_IMAGESYS_DB"])
     with monkeypatch.context() as patch:
@@ -52,7 +52,7 @@ def no_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_failure_is_mailed_although_airflow_does_not_say_which_tasks_failed(sink: Sink) -> None:
     from types import SimpleNamespace
 
-    from imagesys_incidents import RunFailed
+    from imagesys_airflow.alerts.incidents import RunFailed
 
     plain = {**run(), "run_id": run()["dag_run_id"]}
     dag = SimpleNamespace(dag_id=DAG_ID, task_ids=["report"])

@@ -42,7 +42,7 @@ def summary(**own: Any) -> Summary:
 
 
 def failure(name: str, kind: str, message: str, try_number: int | None = 1) -> Any:
-    from imagesys_failures import Failure
+    from imagesys_airflow.alerts.failures import Failure
 
     return Failure(name, message, f"http://airflow.example.test/{name}", kind, try_number)
 
@@ -58,7 +58,7 @@ def failure(name: str, kind: str, message: str, try_number: int | None = 1) -> A
     ],
 )
 def test_a_task_instance_is_told_from_its_key(key: str, expected: tuple[str, int]) -> None:
-    from imagesys_failures import split_key
+    from imagesys_airflow.alerts.failures import split_key
 
     assert split_key(key, ["plan", "purge", "purge_node", "process.download", "odd_1"]) == expected
 
@@ -73,13 +73,13 @@ def test_a_task_instance_is_told_from_its_key(key: str, expected: tuple[str, int
     ],
 )
 def test_tasks_of_nodes_are_called_by_their_node(task_id: str, index: int, node: str | None, expected: str) -> None:
-    from imagesys_failures import name_of
+    from imagesys_airflow.alerts.failures import name_of
 
     assert name_of(task_id, index, node) == expected
 
 
 def test_the_late_mail_says_what_is_done_what_is_left_and_where_to_look() -> None:
-    from imagesys_mail_texts import late_message, progress_of, run_facts
+    from imagesys_airflow.alerts.mail_texts import late_message, progress_of, run_facts
 
     facts = run_facts("uk", RUN, "imagesys_uk")
     message = late_message(facts, Kind.MISSED, "2026-03-29T07:00:00Z", progress_of(summary(), ingested=True))
@@ -104,7 +104,7 @@ def test_the_late_mail_says_what_is_done_what_is_left_and_where_to_look() -> Non
 
 
 def test_the_failure_mail_tells_losses_causes_and_logs_once() -> None:
-    from imagesys_mail_texts import failed_message, run_facts
+    from imagesys_airflow.alerts.mail_texts import failed_message, run_facts
 
     facts = run_facts("uk", {**RUN, "state": "failed"}, "imagesys_uk")
     told = [
@@ -127,7 +127,7 @@ def test_the_failure_mail_tells_losses_causes_and_logs_once() -> None:
 
 
 def test_a_run_whose_report_never_ran_still_has_a_mail_that_says_so() -> None:
-    from imagesys_mail_texts import failed_message, run_facts
+    from imagesys_airflow.alerts.mail_texts import failed_message, run_facts
 
     message = failed_message(run_facts("uk", {**RUN, "state": "failed"}, "imagesys_uk"), [], "")
 
@@ -135,7 +135,7 @@ def test_a_run_whose_report_never_ran_still_has_a_mail_that_says_so() -> None:
 
 
 def test_many_failures_make_a_short_mail() -> None:
-    from imagesys_mail_texts import failed_message, run_facts
+    from imagesys_airflow.alerts.mail_texts import failed_message, run_facts
 
     failures = [failure(f"process.download[{n}]", "BatchFailed", "no network") for n in range(60)]
     tasks = failed_message(run_facts("uk", RUN, "imagesys_uk"), failures, "").sections[2][1]
@@ -145,7 +145,7 @@ def test_many_failures_make_a_short_mail() -> None:
 
 
 def test_a_run_without_an_interval_is_about_the_latest_complete_day() -> None:
-    from imagesys_mail_texts import run_facts
+    from imagesys_airflow.alerts.mail_texts import run_facts
 
     bare = {
         "dag_run_id": "manual__1",
@@ -158,7 +158,7 @@ def test_a_run_without_an_interval_is_about_the_latest_complete_day() -> None:
 
 
 def test_a_run_with_an_interval_that_cannot_be_meant_still_has_its_mail() -> None:
-    from imagesys_mail_texts import run_facts
+    from imagesys_airflow.alerts.mail_texts import run_facts
 
     absurd = {"data_interval_start": "0001-01-01T00:00:00Z", "data_interval_end": "0001-01-02T00:00:00Z"}
 

@@ -31,7 +31,8 @@ LOGS = HOME / "logs"
 def maintenance(world: World) -> Any:
     """The DAG, for uk alone, which is the country that the world has."""
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
-    from imagesys_upkeep import build_maintenance
+
+    from imagesys_airflow.dags.maintenance import build_maintenance
 
     bag = DagBag(str(PROJECT / "dags"))
     assert bag.import_errors == {}
@@ -83,7 +84,7 @@ def results(run_id: str) -> dict[str, Any]:
 @pytest.fixture
 def subjects(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[str]]:
     """Subjects of the mails since the test began; stamps of direct mails are its own."""
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
     since = len(world.sandbox.mail.files())
@@ -93,8 +94,7 @@ def subjects(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> C
 def test_a_country_that_fails_is_named_mailed_once_and_taken_back(
     world: World, subjects: Callable[[], list[str]]
 ) -> None:
-    import imagesys_upkeep
-
+    from imagesys_airflow.dags import maintenance as imagesys_upkeep
     from imagesys_lib.errors import EnvironmentFault
     from tests.airflow.test_runs import context_of
 
@@ -119,8 +119,7 @@ def test_a_country_that_fails_is_named_mailed_once_and_taken_back(
 def test_a_staging_disk_below_its_floor_is_mailed(
     world: World, maintenance: Any, subjects: Callable[[], list[str]]
 ) -> None:
-    import imagesys_upkeep
-
+    from imagesys_airflow.dags import maintenance as imagesys_upkeep
     from tests.airflow.test_runs import context_of
 
     world.configure(staging={"min_free_mb": 10**9})
@@ -132,11 +131,22 @@ def test_a_staging_disk_below_its_floor_is_mailed(
     assert "no work is begun" in mail.get_body(("plain",)).get_content()
 
 
+def test_a_log_disk_below_its_floor_is_mailed(world: World, subjects: Callable[[], list[str]]) -> None:
+    from imagesys_airflow.dags.maintenance import PruneLogsOperator
+    from tests.airflow.test_runs import context_of
+
+    world.patch.setattr("imagesys_lib.logs.AIRFLOW_FLOOR_MB", 10**9)
+    task = PruneLogsOperator(task_id="prune_logs")
+    task.execute({**context_of(task), "params": {"dry_run": True}})
+    assert subjects() == ["[ImageSys] Maintenance logged messages"]
+    (mail,) = world.sandbox.mail.mails(len(world.sandbox.mail.files()) - 1)
+    assert "Airflow ends each task whose log it cannot write" in mail.get_body(("plain",)).get_content()
+
+
 def test_a_logged_message_is_mailed_though_the_database_keeps_none(
     world: World, subjects: Callable[[], list[str]]
 ) -> None:
-    from imagesys_logged import mailing_logged
-
+    from imagesys_airflow.alerts.logged import mailing_logged
     from tests.airflow.test_runs import context_of
 
     world.patch.setattr(engine_module, "_PATIENCE", 0.2)

@@ -28,7 +28,7 @@ NOW = dt.datetime(2026, 3, 30, 12, tzinfo=dt.timezone.utc)
     ],
 )
 def test_the_newest_days_run_goes_before_backfills_and_days_that_are_done_again(run_id: str, is_daily: bool) -> None:
-    from imagesys_priority import DAILY_BEFORE_BACKFILL, weight
+    from imagesys_airflow.scheduling.priority import DAILY_BEFORE_BACKFILL, weight
 
     assert weight(30, run_id, NOW) == 30 + DAILY_BEFORE_BACKFILL * is_daily
 

@@ -39,13 +39,13 @@ def context(run_id: str = "scheduled__1") -> dict[str, Any]:
 
 
 def ask(proposal: dict[str, Any]) -> Any:
-    from imagesys_purge import AskOperator
+    from imagesys_airflow.dags.purge_approval import AskOperator
 
     return AskOperator(task_id="ask", proposal=proposal, response_timeout=dt.timedelta(hours=1))
 
 
 def carry_out(proposal: dict[str, Any]) -> Any:
-    from imagesys_purge import CarryOutOperator
+    from imagesys_airflow.dags.purge_approval import CarryOutOperator
 
     return CarryOutOperator(task_id="carry_out", proposal=proposal).execute(context())
 
@@ -83,7 +83,7 @@ def test_the_dag_asks_and_carries_out_each_proposal_by_itself(airflow_database: 
 def test_a_proposal_is_found_by_one_run_and_not_by_the_next(
     world: World, proposed: tuple[dict[str, Any], set[str]]
 ) -> None:
-    from imagesys_purge import FindProposalsOperator
+    from imagesys_airflow.dags.purge_approval import FindProposalsOperator
 
     find = FindProposalsOperator(task_id="find", countries=["uk"])
     assert find.execute(context("r1")) == [proposed[0]]
@@ -94,8 +94,7 @@ def test_a_proposal_is_found_by_one_run_and_not_by_the_next(
 def test_a_country_whose_database_is_away_does_not_keep_others_from_being_asked(
     world: World, proposed: tuple[dict[str, Any], set[str]]
 ) -> None:
-    from imagesys_purge import FindProposalsOperator
-
+    from imagesys_airflow.dags.purge_approval import FindProposalsOperator
     from imagesys_lib.db import engine as engine_module
 
     world.patch.setattr(engine_module, "_PATIENCE", 0.2)
@@ -156,9 +155,9 @@ def test_people_are_invited_once_however_often_the_question_is_put(
 def test_a_database_that_is_away_is_told_once_until_it_is_back_and_each_unfinished_purge_too(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import imagesys_mail
-    import imagesys_purge
-    from imagesys_failures import Failure
+    from imagesys_airflow.alerts import mail as imagesys_mail
+    from imagesys_airflow.alerts.failures import Failure
+    from imagesys_airflow.dags import purge_approval as imagesys_purge
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
     failures = [Failure("find", "", "http://airflow.example.test/find")]
@@ -229,7 +228,7 @@ def test_an_answer_to_a_proposal_that_was_replaced_does_nothing(
 def test_an_approval_waits_for_an_etl_that_is_half_loaded(
     world: World, live: Entries, proposed: tuple[dict[str, Any], set[str]]
 ) -> None:
-    from imagesys_purge import EtlHalfLoaded
+    from imagesys_airflow.dags.purge_approval import EtlHalfLoaded
 
     proposal, _ = proposed
     proposals.decide(world.ctx.db, proposal["proposal_id"], approve=True, by="ann")

@@ -28,8 +28,9 @@ pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("ai
 @pytest.fixture
 def uk(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """The DAG of uk, read with the world's configuration."""
-    import imagesys_mail
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
     bag = DagBag(str(PROJECT / "dags"))

@@ -27,7 +27,7 @@ TOLD = f"[ImageSys] Mail to {B} is refused"
 @pytest.fixture
 def site(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailSite]:
     """A mail server that refuses b, for a country whose mails go to a and b; direct mails are noted apart."""
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
     world.reconfigure(alerts={"mail_to": [A, B]})
@@ -49,7 +49,7 @@ def waiting(world: World) -> list[Any]:
 def test_a_mail_refused_for_one_stays_for_that_one_alone_and_the_others_are_told_once(
     site: MailSite, world: World
 ) -> None:
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     late(run())
     for _ in range(2):
@@ -68,7 +68,7 @@ def test_a_mail_refused_for_one_stays_for_that_one_alone_and_the_others_are_told
 def test_a_recipient_who_is_refused_for_good_is_tried_five_times_a_mail_and_one_for_now_until_taken(
     site: MailSite, world: World
 ) -> None:
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     late(run())
     for _ in range(8):
@@ -100,7 +100,7 @@ def test_a_server_that_hangs_up_at_one_recipient_keeps_the_mail_from_no_other(
 
 
 def test_an_address_that_the_configuration_names_no_more_holds_no_mail(site: MailSite, world: World) -> None:
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     late(run())
     imagesys_mail.post(world.reconfigure(alerts={"mail_to": [A]}))
@@ -111,7 +111,7 @@ def test_an_address_that_the_configuration_names_no_more_holds_no_mail(site: Mai
 def test_a_mail_about_all_countries_fares_alike_and_so_does_one_that_no_database_keeps(
     site: MailSite, world: World
 ) -> None:
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     message = Message("[ImageSys] UK one for all", "Intro.", ())
     imagesys_mail.notify_all(lambda session: put(session, message, ["uk"]))
@@ -142,7 +142,7 @@ def test_a_mail_about_all_countries_fares_alike_and_so_does_one_that_no_database
 def test_whatever_a_server_does_no_caller_is_harmed_and_the_mail_comes_once_it_behaves(
     site: MailSite, world: World, replies: dict[str, bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     site.replies = replies
     late(run())

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("ai
 
 @pytest.fixture
 def sink(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sink:
-    import imagesys_mail
+    from imagesys_airflow.alerts import mail as imagesys_mail
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
     return Sink(world)
@@ -37,7 +37,7 @@ def own_run(world: World) -> Run:
 
 
 def check_and_repair(node: str, *, full: bool = False, run_id: str = "manual__1") -> list[Any]:
-    from imagesys_nodes import CheckNodeOperator, RepairNodeOperator
+    from imagesys_airflow.operators.nodes import CheckNodeOperator, RepairNodeOperator
 
     done = []
     for task_id, operator in (("check", CheckNodeOperator), ("repair", RepairNodeOperator)):
@@ -72,7 +72,7 @@ def test_the_check_after_the_repair_takes_nothing_of_the_findings_away(world: Wo
 def test_a_repair_and_a_purge_that_refuse_are_mailed_without_any_setting(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imagesys_operators import StageOperator
+    from imagesys_airflow.operators.stages import PurgeOperator
 
     world.with_live_photos()
     assert world.ctx.config.alerts.mail_level == "error"
@@ -81,7 +81,7 @@ def test_a_repair_and_a_purge_that_refuse_are_mailed_without_any_setting(
     world.sandbox.etl.empty("uk")
     run = own_run(world)
     check_and_repair("n2")
-    purge = StageOperator(task_id="purge", country="uk", stage="purge")
+    purge = PurgeOperator(task_id="purge", country="uk")
     context = context_of(purge)
     context["dag_run"].run_type = "scheduled"
     purge.execute(context)

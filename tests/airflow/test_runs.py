@@ -113,7 +113,7 @@ def context_of(task: Any) -> dict[str, Any]:
 
 
 def sync_operator(node: str) -> Any:
-    from imagesys_nodes import SyncNodeOperator
+    from imagesys_airflow.operators.nodes import SyncNodeOperator
 
     return SyncNodeOperator(task_id="sync", country="uk", node=node)
 
@@ -173,7 +173,8 @@ def test_a_banner_in_the_place_of_an_answer_is_named_and_around_it_does_no_harm(
 @pytest.mark.filterwarnings("default")
 def test_a_node_that_is_down_fails_at_once_and_its_later_tasks_skip_and_name_it(world: World) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
-    from imagesys_nodes import CheckNodeOperator
+
+    from imagesys_airflow.operators.nodes import CheckNodeOperator
 
     world.seed(5)
     make_thumbnails(world)
@@ -191,7 +192,7 @@ def test_a_node_that_is_down_fails_at_once_and_its_later_tasks_skip_and_name_it(
 
 @pytest.mark.filterwarnings("default")
 def test_the_weekly_check_needs_no_preflight_and_sees_and_repairs_the_whole_tree(world: World) -> None:
-    from imagesys_nodes import CheckNodeOperator, RepairNodeOperator
+    from imagesys_airflow.operators.nodes import CheckNodeOperator, RepairNodeOperator
 
     world.with_live_photos()
     world.reconfigure(check={"shard_above": 0})
@@ -236,8 +237,7 @@ def remembered_fault(ctx: Context, node: str) -> str:
 
 
 def test_preflight_names_every_missing_connection_and_its_remedy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from imagesys_operators import PreflightOperator
-
+    from imagesys_airflow.operators.preflight import PreflightOperator
     from imagesys_lib.errors import ConnectionMissing
 
     monkeypatch.delenv("AIRFLOW_CONN_ETL")

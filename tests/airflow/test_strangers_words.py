@@ -18,7 +18,7 @@ from tests.world import World
 
 
 def test_a_runs_note_is_escaped_and_no_longer_than_airflow_takes(api: Any) -> None:
-    from imagesys_note import set_note
+    from imagesys_airflow.alerts.run_note import set_note
 
     set_note("imagesys_uk", RUN_ID, f"**WORK LOST**\n\n- {EVIL}" + "\x1b" * 1000)
     note = api.requests[-1][2]["note"]
@@ -28,7 +28,7 @@ def test_a_runs_note_is_escaped_and_no_longer_than_airflow_takes(api: Any) -> No
 
 
 def test_the_question_about_a_purge_shows_urls_escaped(world: World) -> None:
-    from imagesys_purge import invitation, question
+    from imagesys_airflow.dags.purge_approval import invitation, question
 
     url = f"http://127.0.0.1/{EVIL}`.jpg"
     config = country_config("uk")

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("airflow_database")
 
 
 def timetable(zone: str, start: str = "03:00") -> Any:
-    from imagesys_timetable import LocalDayTimetable
+    from imagesys_airflow.scheduling.timetable import LocalDayTimetable
 
     return LocalDayTimetable(zone, start)
 
@@ -83,7 +83,8 @@ def test_a_run_may_start_at_its_own_time_of_the_day_after() -> None:
 
 def test_without_catchup_the_first_run_is_the_latest_day_that_is_due() -> None:
     from airflow.timetables.base import TimeRestriction
-    from imagesys_pipeline import START_DATE
+
+    from imagesys_airflow.dags.common import START_DATE
 
     zone = ZoneInfo("Europe/London")
     info = timetable("Europe/London", "00:00").next_dagrun_info(

@@ -53,7 +53,7 @@ def subjects() -> set[str]:
     """Every subject in the code; what is filled in is a dot."""
     found: set[str] = set()
     names: set[str] = set()
-    for path in [*(PROJECT / "plugins").glob("*.py"), *(PROJECT / "imagesys_lib").rglob("*.py")]:
+    for path in [*(PROJECT / "plugins").rglob("*.py"), *(PROJECT / "imagesys_lib").rglob("*.py")]:
         for call in calls(path):
             name = call.func.id if isinstance(call.func, ast.Name) else ""
             if name in ("Message", "TableMail"):

@@ -12,7 +12,7 @@ names = [m.name for m in pkgutil.walk_packages(imagesys_lib.__path__, "imagesys_
 for name in names:
     importlib.import_module(name)
 assert len(names) > 45, names
-strange = {"airflow", "plugins", "dags", "include"} & {name.partition(".")[0] for name in sys.modules}
+strange = {"airflow", "imagesys_airflow", "dags", "include"} & {name.partition(".")[0] for name in sys.modules}
 assert not strange, strange
 """
 

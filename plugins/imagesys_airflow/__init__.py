@@ -1,0 +1,1 @@
+"""What ImageSys is on Airflow: its DAGs, their operators, when they run, and the mails about them."""
