@@ -34,7 +34,7 @@ def examine(countries: Sequence[CountryConfig]) -> Iterator[Finding]:
     yield attempt("Airflow pools", _pools)
     yield attempt("Airflow connections", lambda: _connections(countries))
     yield attempt("Airflow time zone", _time_zone)
-    yield attempt("Airflow logs", lambda: require_room(Path(_setting("logging", "base_log_folder"))))
+    yield attempt("Airflow logs", _logs)
     yield attempt("Airflow services", _services)
     yield attempt("Airflow API", lambda: _api(countries))
 
@@ -62,10 +62,6 @@ def _ask(*arguments: str) -> str:
             remedy="set AIRFLOW_HOME as the scheduler has it.",
         )
     return done.stdout
-
-
-def _setting(section: str, name: str) -> str:
-    return _ask("config", "get-value", section, name).strip().splitlines()[-1].strip()
 
 
 def _rows(*arguments: str) -> list[dict[str, Any]]:
@@ -138,13 +134,19 @@ def _stored(conn_id: str) -> Connection | None:
 
 def _time_zone() -> str:
     """A plain date, typed for a backfill, is midnight in this zone, and the timetable knows one by midnight UTC."""
-    found = _setting("core", "default_timezone")
+    found = _ask("config", "get-value", "core", "default_timezone").strip().splitlines()[-1].strip()
     if found.lower() not in ("utc", "etc/utc"):
         raise EnvironmentFault(
             f"core.default_timezone is {found!r}: plain dates of a backfill would mean other days.",
             remedy="set AIRFLOW__CORE__DEFAULT_TIMEZONE=utc for scheduler, API server and this command.",
         )
     return found
+
+
+def _logs() -> str:
+    return require_room(
+        Path(_ask("config", "get-value", "logging", "base_log_folder").strip().splitlines()[-1].strip())
+    )
 
 
 def _services() -> str:

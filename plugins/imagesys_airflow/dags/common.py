@@ -1,9 +1,12 @@
-"""What the DAGs share: their beginning, what every task has (time-out, priority, retries), and the operator manual."""
+"""What the DAGs share: their countries, what every task has (time-out, priority, retries), and the operator manual."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import logging
 import re
+import sys
 from functools import cache
 from pathlib import Path
 from string import Template
@@ -13,8 +16,11 @@ from airflow.sdk import TriggerRule
 
 from imagesys_airflow.alerts.broken_config import tell_config
 from imagesys_airflow.scheduling.retries import RETRY_POLICY
-from imagesys_lib.config import CountryConfig
+from imagesys_lib.config import CountryConfig, keep_good, load_config
+from imagesys_lib.errors import ConfigError, DiskFull
 from imagesys_lib.intervals import UTC, YEARS
+
+log = logging.getLogger(__name__)
 
 START_DATE = dt.datetime(YEARS[0], 1, 1, tzinfo=UTC)
 """Not after any day that may be asked for: a run by hand whose date lies before it has no tasks, and ends green."""
@@ -67,6 +73,21 @@ def default_args(owner: str) -> dict[str, Any]:
         "retry_policy": RETRY_POLICY,
         "on_execute_callback": tell_config,
     }
+
+
+def configured() -> list[CountryConfig]:
+    """Return the countries that DAGs are built for.
+
+    The DAG processor keeps the file that it reads them from, if that is good. It forks the processes that read DAG
+    files, which Airflow (seen with 3.3) marks by nothing else that tasks do not have, too.
+    """
+    if "dag-processor" in sys.argv[1:2]:
+        try:
+            with contextlib.suppress(ConfigError):  # which tasks tell, going on with the copy
+                keep_good()
+        except (OSError, DiskFull) as error:
+            log.warning("The configuration cannot be kept for when it breaks: %s", error)
+    return list(load_config().values())
 
 
 class Builder:

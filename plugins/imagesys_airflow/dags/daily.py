@@ -14,16 +14,17 @@ from airflow.sdk import DAG, AsyncCallback, DeadlineAlert, Param, TriggerRule, t
 
 from imagesys_airflow.alerts.incidents import RunEndedWell, RunFailed, run_late
 from imagesys_airflow.dags.common import INSTANCE_NAME, START_DATE, Builder
-from imagesys_airflow.operators.batches import DownloadOperator, ThumbnailOperator
 from imagesys_airflow.operators.nodes import CheckNodeOperator, RepairNodeOperator, SyncNodeOperator
 from imagesys_airflow.operators.preflight import PreflightOperator
 from imagesys_airflow.operators.stages import (
+    DownloadOperator,
     HealOperator,
     IngestOperator,
     PlanOperator,
     PublishOperator,
     PurgeOperator,
     ReportOperator,
+    ThumbnailOperator,
 )
 from imagesys_airflow.scheduling.deadline import RunQueued
 from imagesys_airflow.scheduling.timetable import LocalDayTimetable

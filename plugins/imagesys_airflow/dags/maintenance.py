@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.configuration import conf
-from airflow.sdk import DAG, BaseOperator, Param
+from airflow.sdk import DAG, Param
 from airflow.sdk.exceptions import AirflowException
 
 from imagesys_airflow.alerts.logged import mail_heard, mailing_everybody_logged
 from imagesys_airflow.alerts.mail import mail_failed_run, mail_good_run
 from imagesys_airflow.dags.common import INSTANCE_NAME, START_DATE, default_args, manual_section
-from imagesys_airflow.operators.country import CountryOperator, Job, as_xcom, one_line
+from imagesys_airflow.operators.country import CountryOperator, Job, StoppableOperator, as_xcom, one_line
 from imagesys_lib.alerts import gathered
 from imagesys_lib.config import CountryConfig, load_config
 from imagesys_lib.context import Context
@@ -34,14 +33,14 @@ log = logging.getLogger(__name__)
 DAG_ID = "imagesys_maintenance"
 
 
-class PruneLogsOperator(BaseOperator):
+class PruneLogsOperator(StoppableOperator):
     """Prunes Airflow's log files on the machine, or the shared disk, of the worker that runs it."""
 
     def execute(self, context: TaskContext) -> Any:
         """See :func:`imagesys_lib.maintenance.prune_logs`."""
         from imagesys_lib import maintenance as work
+        from imagesys_lib.maintenance.disk import look_at_logs
 
-        self._stop = threading.Event()
         base, parsing = (Path(conf.get_mandatory_value("logging", option)) for option in work.LOG_OPTIONS)
         retentions = [config.retention for config in load_config().values()]
         dry_run = bool(context["params"]["dry_run"])
@@ -49,21 +48,15 @@ class PruneLogsOperator(BaseOperator):
             with mailing_everybody_logged(context, "Maintenance"):
                 folders = work.log_folders(base, parsing)
                 done = work.prune_logs(folders, retentions, dry_run=dry_run, check_stop=self._check_stop)
-                work.look_at_logs(base)
+                look_at_logs(base)
         except Stopped:
             raise AirflowException("Stopped on request; the next run prunes the rest.") from None
         log.info("%s", one_line(as_xcom(done)))
         return as_xcom(done)
 
     def _check_stop(self) -> None:
-        if self._stop.is_set():
+        if self.stop_event.is_set():
             raise Stopped
-
-    def on_kill(self) -> None:
-        """Stop before the next file."""
-        stop = self.__dict__.get("_stop")
-        if stop is not None:
-            stop.set()
 
 
 class TendOperator(CountryOperator):

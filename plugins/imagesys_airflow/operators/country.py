@@ -60,18 +60,32 @@ def as_xcom(result: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What a task works with: the country's world, its run, and Airflow's context."""
+    """What a task works with: the country's databases, disk and nodes, its run, and Airflow's context."""
 
     ctx: Context
     run: Run
     context: TaskContext
 
 
-class CountryOperator(BaseOperator):
-    """Opens the country's world for :meth:`work`, gives it back in every case, and turns errors into messages.
+class StoppableOperator(BaseOperator):
+    """Asks its work to stop when the task is cleared or runs out of time."""
+
+    @property
+    def stop_event(self) -> threading.Event:
+        """Set when the task is to end. Made on demand: Airflow copies operators before it runs them."""
+        event: threading.Event = self.__dict__.setdefault("_stop_event", threading.Event())
+        return event
+
+    def on_kill(self) -> None:
+        """Airflow's SIGTERM handler calls this and no more: the stage ends by itself and gives its claim back."""
+        self.stop_event.set()
+
+
+class CountryOperator(StoppableOperator):
+    """Opens what the country's task works with for :meth:`work`, closes it in every case, and notes failures.
 
     ``needs_preflight``: refuse to begin unless this run's preflight succeeded. The chain's later tasks run whatever
-    happened before them (``all_done``), and without sound ground each would fail in its own confusing way.
+    happened before them (``all_done``), and without a preflight each would fail in its own confusing way.
     """
 
     needs_preflight = True
@@ -85,12 +99,6 @@ class CountryOperator(BaseOperator):
     def instance_name(self) -> str:
         """What the UI calls a mapped instance; see ``map_index_template`` in the DAG."""
         return ""
-
-    @property
-    def stop_event(self) -> threading.Event:
-        """Set when the task is to end. Made on demand: Airflow copies operators before it runs them."""
-        event: threading.Event = self.__dict__.setdefault("_stop_event", threading.Event())
-        return event
 
     def work(self, job: Job) -> Any:
         """Do the work and return what XCom may keep."""
@@ -137,7 +145,7 @@ class CountryOperator(BaseOperator):
             log.exception("Could not keep what is to be mailed")
 
     def refuse_without_preflight(self) -> None:
-        """End a task that has no sound ground. Raises AirflowSkipException."""
+        """End a task whose run has no preflight. Raises AirflowSkipException."""
         raise AirflowSkipException("preflight has not succeeded in this run: its message says what to mend")
 
     def note(self, context: TaskContext, error: BaseException) -> None:
@@ -146,10 +154,6 @@ class CountryOperator(BaseOperator):
             note_failure(context, error)
         except Exception:
             log.exception("Could not keep the failure's message")
-
-    def on_kill(self) -> None:
-        """Airflow's SIGTERM handler calls this and no more: the stage ends by itself and gives its claim back."""
-        self.stop_event.set()
 
 
 def one_line(result: Any) -> str:

@@ -1,11 +1,14 @@
-"""The tasks of the daily DAG that are a country's: one operator for each stage."""
+"""The tasks of the daily DAG in their order: one operator for each stage that is not a node's."""
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
+from airflow.utils.state import State
 
 from imagesys_airflow.alerts.failures import failures_of
 from imagesys_airflow.alerts.mail import post
@@ -17,12 +20,15 @@ from imagesys_lib.alerts import gathered
 from imagesys_lib.config import broken_config
 from imagesys_lib.context import Context
 from imagesys_lib.errors import WorkLost
+from imagesys_lib.intervals import UTC
 from imagesys_lib.runs import Kind, mark_ended
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
 
 log = logging.getLogger(__name__)
+
+_LATER = dt.timedelta(seconds=10)
 
 # Stages are imported where they run: each task's process reads this file and needs one of them.
 
@@ -76,6 +82,69 @@ class PlanOperator(CountryOperator):
         raise PreflightMissing("preflight has not succeeded in this run: nothing can be planned")
 
 
+class BatchOperator(CountryOperator):
+    """Works on one batch under a holder's name that all tries of the task share.
+
+    A retry thereby takes over its dead predecessor's claim at once, and nobody else's.
+    """
+
+    template_fields: Sequence[str] = ("batch",)
+    needs_preflight = False  # a batch exists only where `plan` succeeded
+
+    def __init__(self, *, batch: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.batch = batch
+
+    @property
+    def instance_name(self) -> str:
+        """``batch 3 (500)``: its place in the run, which is also its map index, and its size in images."""
+        return f"batch {self.batch['seq']} ({self.batch['size']})" if isinstance(self.batch, dict) else ""
+
+    @property
+    def batch_id(self) -> int:
+        """The batch's row."""
+        return int(self.batch["batch_id"])
+
+    @staticmethod
+    def holder(job: Job) -> str:
+        """Return the name under which the task claims its batch."""
+        ti = job.context["ti"]
+        return f"airflow:{ti.dag_id}:{ti.run_id}:{ti.task_id}:{ti.map_index}"
+
+
+class DownloadOperator(BatchOperator):
+    """Fetches a batch's photos."""
+
+    def work(self, job: Job) -> Any:
+        """See :func:`imagesys_lib.stages.download.download`."""
+        from imagesys_lib.stages.download import download
+
+        return download(job.ctx, self.batch_id, self.holder(job))
+
+
+class ThumbnailOperator(BatchOperator):
+    """Makes the thumbnails of a batch's photos."""
+
+    def work(self, job: Job) -> Any:
+        """See :func:`imagesys_lib.stages.thumbnail.thumbnail`."""
+        from imagesys_lib.stages.thumbnail import thumbnail
+
+        self._come_after_download(job.context["ti"])
+        return thumbnail(job.ctx, self.batch_id, self.holder(job))
+
+    def _come_after_download(self, ti: Any) -> None:
+        """Go back into the queue while the batch is still being downloaded.
+
+        When `plan` is cleared and finds more to do, Airflow (seen with 3.3) starts the new instances of all the group's
+        tasks at once, whatever comes before them.
+        """
+        before = list(self.upstream_task_ids)
+        found = ti.get_task_states(dag_id=ti.dag_id, map_index=ti.map_index, task_ids=before, run_ids=[ti.run_id])
+        if not set(found.get(ti.run_id, {}).values()) <= State.finished:
+            log.info("its download has not ended yet")
+            raise AirflowRescheduleException(dt.datetime.now(UTC) + _LATER)  # type: ignore[no-untyped-call]
+
+
 class PublishOperator(CountryOperator):
     """Puts images into the live table that enough nodes hold."""
 
@@ -119,9 +188,9 @@ class ReportOperator(CountryOperator):
         ti = job.context["ti"]
         found = failures_of(ti.dag_id, ti.run_id, job.context["dag"].task_ids)
         failures = [failure for failure in found if failure.kind != PreflightMissing.__name__]
-        ground = next((failure for failure in failures if failure.name == PREFLIGHT), None)
-        if ground or not ti.xcom_pull(task_ids=PREFLIGHT):
-            cause = ground.message if ground else "it did not succeed."
+        refusal = next((failure for failure in failures if failure.name == PREFLIGHT), None)
+        if refusal or not ti.xcom_pull(task_ids=PREFLIGHT):
+            cause = refusal.message if refusal else "it did not succeed."
             lost = (
                 f"Nothing was done, preflight failed: {cause} Then clear `preflight` with downstream; or leave it to "
                 "the next run, which does the same work."
