@@ -162,7 +162,7 @@ def _time_zone() -> str:
 
 
 def _logs() -> str:
-    return require_room(Path(ask("config", "get-value", "logging", "base_log_folder").strip().splitlines()[-1].strip()))
+    return require_room(Path(setting("logging", "base_log_folder")))
 
 
 def _services() -> str:

@@ -37,6 +37,7 @@ class PruneLogsOperator(StoppableOperator):
     def execute(self, context: TaskContext) -> Any:
         """See :func:`imagesys_lib.maintenance.prune_logs`."""
         from imagesys_lib import maintenance as work
+        from imagesys_lib.maintenance.disk import look_at_logs
 
         base, parsing = (Path(conf.get_mandatory_value("logging", option)) for option in work.LOG_OPTIONS)
         retentions = [config.retention for config in load_config().values()]
@@ -45,7 +46,7 @@ class PruneLogsOperator(StoppableOperator):
             with mailing_logged(None, context, "Maintenance"):
                 folders = work.log_folders(base, parsing)
                 done = work.prune_logs(folders, retentions, dry_run=dry_run, check_stop=self._check_stop)
-                work.look_at_logs(base)
+                look_at_logs(base)
         except Stopped:
             raise AirflowException("Stopped on request; the next run prunes the rest.") from None
         log.info("%s", one_line(as_xcom(done)))
