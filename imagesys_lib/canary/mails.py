@@ -37,8 +37,7 @@ def notify_recovered(ctx: Context) -> None:
     def work(session: Session) -> None:
         over = incidents.end(session, Kind.CANARY, _SUBJECT)
         if over:
-            subject = f"[ImageSys] {ctx.country.upper()} canary comes through again"
             intro = f"The known photo has come through the whole path to every node. It had failed since {over.since}."
-            outbox.put(session, Message(subject, intro, ()))
+            outbox.put(session, Message(f"[ImageSys] {ctx.country.upper()} canary comes through again", intro, ()))
 
     write(ctx.db, work)
