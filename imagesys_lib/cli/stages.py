@@ -108,20 +108,13 @@ def _batches_with(ctx: Context, state: State) -> list[int]:
 
 
 def _work_batches(
-    country: str,
-    label: str,
-    state: State,
-    work: Callable[[Context, int], Any],
-    batch: int | None,
-    verbose: bool,
-    json_output: bool,
+    work: Callable[[Context, int], Any], state: State, country: str, batch: int | None, verbose: bool, json_output: bool
 ) -> None:
-    with country_context(country, label, verbose=verbose, json_output=json_output) as ctx:
+    with country_context(country, work.__name__, verbose=verbose, json_output=json_output) as ctx:
         batches = [batch] if batch is not None else _batches_with(ctx, state)
         if not batches and not json_output:
             out.print(_NOTHING_DUE)
-        results = {batch_id: work(ctx, batch_id) for batch_id in batches}
-        show({f"batch {batch_id}": result for batch_id, result in results.items()}, json_output)
+        show({f"batch {batch_id}": work(ctx, batch_id) for batch_id in batches}, json_output)
 
 
 def download(country: Country, batch: Batch = None, verbose: Verbose = False, json_output: Json = False) -> None:
@@ -129,7 +122,7 @@ def download(country: Country, batch: Batch = None, verbose: Verbose = False, js
 
     Example: imagesys download uk --verbose
     """
-    _work_batches(country, "download", State.RESERVED, download_stage.download, batch, verbose, json_output)
+    _work_batches(download_stage.download, State.RESERVED, country, batch, verbose, json_output)
 
 
 def thumbnail(country: Country, batch: Batch = None, verbose: Verbose = False, json_output: Json = False) -> None:
@@ -137,7 +130,7 @@ def thumbnail(country: Country, batch: Batch = None, verbose: Verbose = False, j
 
     Example: imagesys thumbnail uk --batch 17
     """
-    _work_batches(country, "thumbnail", State.DOWNLOADED, thumbnail_stage.thumbnail, batch, verbose, json_output)
+    _work_batches(thumbnail_stage.thumbnail, State.DOWNLOADED, country, batch, verbose, json_output)
 
 
 def sync(

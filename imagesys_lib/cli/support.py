@@ -171,11 +171,10 @@ def plain(value: Any) -> Any:
 
 def show(value: Any, json_output: bool) -> None:
     """Print a stage's result: JSON, or one ``name: value`` line each."""
-    if json_output:
-        sys.stdout.write(json.dumps(plain(value)) + "\n")
-        return
     shown = plain(value)
-    if isinstance(shown, dict):
+    if json_output:
+        sys.stdout.write(json.dumps(shown) + "\n")
+    elif isinstance(shown, dict):
         for name, item in shown.items():
             out.print(f"{name.replace('_', ' ')}: {item}")
     else:

@@ -58,7 +58,7 @@ def call(*arguments: str) -> subprocess.CompletedProcess[str]:
     except subprocess.TimeoutExpired:
         raise EnvironmentFault(
             f"`airflow {' '.join(arguments)}` did not answer within {_SECONDS} s.",
-            remedy="look at the load of this machine and of Airflow's database, and call this again.",
+            remedy="look at the load of this machine and of Airflow's database, and call the doctor again.",
         ) from None
 
 
@@ -93,17 +93,14 @@ def _rows_in(said: str) -> list[dict[str, Any]]:
 def _pools() -> str:
     there = {row["pool"]: row["slots"] for row in rows("pools", "list")}
     missing = [pool for pool in POOLS if pool not in there]
-    if missing:
-        raise EnvironmentFault(
-            f"Pools {', '.join(missing)} do not exist: their tasks would stay scheduled for ever.",
-            remedy="run `airflow pools set NAME SLOTS DESCRIPTION` for each.",
-        )
-    closed = [pool for pool in POOLS if int(there[pool]) == 0]
-    if closed:
-        raise EnvironmentFault(
-            f"Pools {', '.join(closed)} have 0 slots: their tasks never start.",
-            remedy="run `airflow pools set NAME SLOTS DESCRIPTION` for each: so many of its tasks run at once.",
-        )
+    closed = [pool for pool in POOLS if int(there.get(pool, 1)) == 0]
+    for pools, what in (
+        (missing, "do not exist: their tasks would stay scheduled for ever"),
+        (closed, "have 0 slots: their tasks never start"),
+    ):
+        if pools:
+            remedy = "run `airflow pools set NAME SLOTS DESCRIPTION` for each: so many of its tasks run at once."
+            raise EnvironmentFault(f"Pools {', '.join(pools)} {what}.", remedy=remedy)
     return ", ".join(f"{pool} ({there[pool]} slots)" for pool in POOLS)
 
 
