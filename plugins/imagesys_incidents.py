@@ -187,9 +187,7 @@ def _look(ctx: Context, facts: RunFacts) -> Sections:
         told: Sections = (("Still to do", ("Everything.",)),)
     else:
         told = progress_of(summary, ingested=delay.ingested)
-    slow = lateness.slowest(delay)
-    cause = lateness.likely_cause(delay)
-    return (*told, *((("Where the time goes", slow),) if slow else ()), ("Likely cause", (cause,)))
+    return (*told, ("Likely cause", (lateness.likely_cause(delay),)))
 
 
 # A run that has ended

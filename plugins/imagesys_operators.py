@@ -32,7 +32,7 @@ from imagesys_lib.config import broken_config
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.errors import DatabaseUnavailable, Stopped, WorkLost
 from imagesys_lib.intervals import UTC, Interval, latest_complete_day
-from imagesys_lib.runs import Kind, Run, mark_ended
+from imagesys_lib.runs import Kind, Run
 
 if TYPE_CHECKING:
     import logging
@@ -219,9 +219,7 @@ class StageOperator(CountryOperator):
         if self.stage == "heal":
             import_module("imagesys_reconcile").close_ended(job.ctx, job.context["ti"])
         function = getattr(import_module(f"imagesys_lib.stages.{self.stage}"), self.stage)
-        done = {"published": function(job.ctx)} if self.stage == "publish" else function(job.ctx, run=job.run)
-        mark_ended(job.ctx.db, job.run, self.stage)
-        return done
+        return {"published": function(job.ctx)} if self.stage == "publish" else function(job.ctx, run=job.run)
 
     def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
         """Close, too, what earlier runs could not, and tell and send what they could not."""

@@ -136,7 +136,6 @@ lis_batches = Table(
     _instant("lease_until"),
     _instant("created_at", nullable=False),
     _instant("updated_at", nullable=False),
-    Column("downloaded_at", DATETIME(fsp=6), comment="when its download ended"),
     Index("ux_batches_run", "run_id", "seq", unique=True),
     Index("ix_batches_state", "state", "updated_at"),
     **_InnoDB,
