@@ -117,8 +117,6 @@ def release(engine: Engine, claim: Claim, state: str | None = None) -> None:
 
     def work(session: Session) -> None:
         values = {"lease_until": None, "holder": None, "updated_at": NOW, **({"state": state} if state else {})}
-        if state == "downloaded":
-            values["downloaded_at"] = NOW
         session.execute(
             sa.update(lis_batches)
             .where(lis_batches.c.batch_id == claim.batch_id, lis_batches.c.fence == claim.fence)

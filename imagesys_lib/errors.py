@@ -63,7 +63,7 @@ class UsageError(ImageSysError):
 
 
 class BatchFailed(ImageSysError):
-    """Most of a batch failed at once: our own ground, not the images. No attempt was consumed."""
+    """No host at all is reached: our own network, not the images. No attempt was consumed."""
 
 
 class ClaimLost(ImageSysError):

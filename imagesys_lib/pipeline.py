@@ -57,7 +57,6 @@ def _stages(
     ctx: Context, run: Run, say: Say, failed: list[str], passing: Callable[..., AbstractContextManager[None]]
 ) -> Summary:
     say(f"heal: {heal(ctx, run)}")
-    runs.mark_ended(ctx.db, run, "heal")
     say(f"ingest: {ingest(ctx, run)}")
     batches = plan(ctx, run)
     say(f"plan: {len(batches)} batches of {sum(batch.size for batch in batches)} images")
@@ -67,11 +66,9 @@ def _stages(
             say(f"batch {batch.seq} thumbnail: {thumbnail(ctx, batch.batch_id)}")
     reached = _sync(ctx, run, say, passing)
     say(f"publish: {publish(ctx)} images went live")
-    runs.mark_ended(ctx.db, run, "publish")
     if run.kind is not Kind.BACKFILL:
         purged = purge(ctx, run=run)
         say(f"purge: {purged}")
-        runs.mark_ended(ctx.db, run, "purge")
         if purged.deleted:
             reached = _sync(ctx, run, say, passing)
         for node in reached:

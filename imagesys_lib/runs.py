@@ -16,9 +16,6 @@ from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, from_now, read, wri
 from imagesys_lib.db.schema import lis_batches, lis_metrics, lis_runs
 from imagesys_lib.intervals import UTC, Interval
 
-ENDED_FIGURES = "ended."
-"""How the names of figures begin that are there for their instant: a stage has ended."""
-
 _LATELY_SECONDS = 30 * 86_400
 _NEWS_SECONDS = 3 * 86_400
 
@@ -246,19 +243,6 @@ def add_figures_of_batch(engine: Engine, batch_id: int, figures: Mapping[str, in
         rows = read(engine, sa.select(lis_batches.c.run_id).where(lis_batches.c.batch_id == batch_id))
         for row in rows:
             add_figures(engine, row.run_id, figures)
-
-
-def mark_ended(engine: Engine, run: Run, stage: str) -> None:
-    """Record that one of a run's stages has ended now: where its time goes is read from that."""
-    set_figures(engine, run.run_id, {ENDED_FIGURES + stage: 1})
-
-
-def stages_ended(engine: Engine, run: Run) -> dict[str, dt.datetime]:
-    """Return when stages of a run ended."""
-    c = lis_metrics.c
-    own = (c.run_id == run.run_id) & c.name.startswith(ENDED_FIGURES, autoescape=True)
-    rows = read(engine, sa.select(c.name, c.measured_at).where(own))
-    return {row.name.removeprefix(ENDED_FIGURES): row.measured_at for row in rows}
 
 
 def reported_before(engine: Engine, run: Run, most: int) -> list[str]:

@@ -41,7 +41,7 @@ def purge(
             wanted = "approved" if approve is not None else "rejected"
             if decided.state != wanted:
                 raise UsageError(
-                    f"Proposal {number} is {decided.state} already, by {decided.decided_by or 'a newer one'}."
+                    f"Proposal {number} is {decided.fate} already, by {decided.decided_by or 'a newer one'}."
                 )
             if approve is None:
                 show({"proposal": number, "state": decided.state}, json_output)

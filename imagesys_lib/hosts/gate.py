@@ -16,9 +16,9 @@ from sqlalchemy import Engine
 from imagesys_lib.breaker import Position, Standing, is_hosts_fault
 from imagesys_lib.config import Fetch, HostLimits
 from imagesys_lib.fetch import Admission, is_refused
-from imagesys_lib.ground import SILENCE, Ground, has_name, reachable, resolver_works
 from imagesys_lib.hosts import store
 from imagesys_lib.hosts.places import Places
+from imagesys_lib.outage import SILENCE, Network
 from imagesys_lib.reasons import ImageFault
 
 log = logging.getLogger(__name__)
@@ -26,9 +26,7 @@ log = logging.getLogger(__name__)
 PATIENCE = 15.0
 """Seconds of a pause that a batch waits out; for a longer one its images go back as unattempted."""
 
-_REFERENCES = 3  # hosts that show whether our own network is up
-_BATCH_REFERENCES = 10  # hosts of the batch, whatever is known of them, whose names show whether the resolver is up
-_PROVEN = 30.0  # seconds for which our own network, found to be up, is not looked at again
+_REFERENCES = 3  # hosts of each kind that may show that our own network is up
 _REFRESH = 1.0  # seconds between looks at what other workers learned
 _ASK_AGAIN = 0.25  # seconds until a host whose places are all taken is asked again
 _IDLE = 2.0  # seconds after which places without work are given back
@@ -71,8 +69,7 @@ class SharedGate:
         self._hosts: dict[str, _Host] = {}
         self._answered_hosts: set[str] = set()
         self._refreshed = 0.0
-        self.ground = Ground()
-        self._held, self._looked_until = True, 0.0  # what was found of our own network, and how long it counts
+        self.network = Network(self._references, self._is_refused)
 
     def __enter__(self) -> SharedGate:
         return self
@@ -121,7 +118,7 @@ class SharedGate:
             self._give_spare(host, known)
 
     def _note(self, host: str, known: _Host, fault: ImageFault | None) -> None:
-        self.ground.tell(host, fault)
+        self.network.tell(host, fault)
         if fault is not None and fault.reason.code == "blocked_address":
             return  # nobody was asked: that says nothing of the host, nor that it can be reached
         if fault is not None and fault.retry_after:
@@ -149,7 +146,7 @@ class SharedGate:
         probing = known.standing.trips > 0
         if not probing and known.failures + known.standing.failures < self._settings.breaker.failures:
             return
-        if reason in SILENCE and self.ground.is_doubtful and not self.ground_holds():
+        if reason in SILENCE and not self.network.works():
             return  # written, or forgiven, when it is known whose fault it is
         before = known.standing.trips
         standing = self._note_failures(host, known)
@@ -171,58 +168,22 @@ class SharedGate:
             store.note_success(self._shared, [host])
             known.stands(Standing(wait=known.standing_at(time.monotonic()).wait))
 
-    def ground_holds(self) -> bool:
-        """Look at our own network: do names resolve, can a host that answered lately be reached?
-
-        Where nothing is known of any other host, one that is silent alone is at fault itself; several are not.
-        """
-        if time.monotonic() >= self._looked_until:
-            self._held = self._names_resolve() and self._hosts_answer()
-            self._looked_until = time.monotonic() + (_PROVEN if self._held else _REFRESH)
-        if self._held:
-            self.ground.holds()
-        return self._held
-
-    def _names_resolve(self) -> bool:
-        """Ask for names that did not resolve, and for others: the name's own servers may be down, or our resolver.
-
-        Others are those of hosts that answered and, as none may have yet, some of the batch's own.
-        """
-        unresolved = self.ground.unresolved
-        if not unresolved:
-            return True
-        known = self._references()
-        if not self._settings.proxy:
-            known += random.sample(sorted(self._hosts), min(len(self._hosts), _BATCH_REFERENCES))
-        others = [host for host in known if has_name(host) and host not in unresolved]
-        names = [*list(unresolved)[:_REFERENCES], *others]
-        return len(names) < 2 or resolver_works(names, self._stop)
-
-    def _hosts_answer(self) -> bool:
-        silent = self.ground.silent
-        known = self._references() if silent else []
-        others = [host for host in known if host not in silent]
-        if len(silent) < 2 and not others:
-            return True
-        return reachable(others or known, self._is_refused, self._stop)
-
     def _is_refused(self, address: str) -> bool:
         settings = self._settings
         return settings.proxy is None and is_refused(address, settings.allowed_addresses, settings.denied_addresses)
 
-    def _references(self) -> list[str]:
-        """Return hosts that answered lately; with a proxy, the proxy alone says whether our network is up."""
+    def _references(self, names: bool) -> list[str]:
+        """Return hosts that answered lately, for their names some of the batch too; with a proxy, that alone."""
         if self._settings.proxy:
             return [urlsplit(self._settings.proxy).netloc.rpartition("@")[2]]
-        lately = [*self._answered_hosts, *store.answered_lately(self._shared, 2 * _REFERENCES)]
-        silent = self.ground.silent
-        return sorted(dict.fromkeys(lately), key=lambda host: host in silent)[:_REFERENCES]
+        lately = [*list(self._answered_hosts)[:_REFERENCES], *store.answered_lately(self._shared, _REFERENCES)]
+        return lately + (random.sample(sorted(self._hosts), min(len(self._hosts), 2 * _REFERENCES)) if names else [])
 
     def forgive(self) -> None:
         """Forget failures in a row that were our own network's."""
         for known in self._hosts.values():
             known.failures = 0
-        self.ground.holds()
+        self.network.forget()
 
     def write_back(self) -> None:
         """Write which hosts answered, and failures in a row, on which the next batch counts on."""

@@ -29,8 +29,8 @@ from imagesys_lib.db.engine import Row, Session, chunks, is_of_a_value, read, se
 from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import BatchFailed, Stopped
 from imagesys_lib.fetch import Fetched, Fetcher, Job, NotModified, Outcome, Unattempted, contained, host_of
-from imagesys_lib.ground import SILENCE
 from imagesys_lib.hosts import PATIENCE, SharedGate
+from imagesys_lib.outage import SILENCE
 from imagesys_lib.reasons import Fate, ImageFault
 from imagesys_lib.recipe import recipe
 from imagesys_lib.states import Desired, State, move
@@ -38,7 +38,7 @@ from imagesys_lib.states import Desired, State, move
 log = logging.getLogger(__name__)
 
 _POLL = 0.25  # seconds
-_OUTAGE_PAUSE = (5.0, 30.0)  # seconds our own network is given at first, and at most, before it is looked at again
+_OUTAGE_PAUSE = 10.0  # seconds our own network is given before hosts are asked again
 _TRIES = {"truncated": 2}  # within a batch: a file that is cut once more is cut at its source
 _Results = list[tuple[Row, Fetched | NotModified | ImageFault]]
 _MEANINGS: dict[StatusMeaning, Fate] = {"gone": Fate.REJECT, "unknown": Fate.RETRY}
@@ -103,7 +103,6 @@ class _Batch:
         self.silent: dict[int, ImageFault] = {}  # no answer, and not known yet whose fault that is
         self.last: dict[int, ImageFault] = {}  # what is being tried again
         self.outage_since: float | None = None
-        self.outages = 0
         self.results: _Results = []
         self.waits: dict[int, list[int]] = defaultdict(list)  # seconds: images that go back unattempted
         self.fetched = self.adopted = self.unchanged = self.given_back = 0
@@ -153,7 +152,7 @@ class _Batch:
                     fault = contained(error, "protocol", outcome.host)
                     self._end(self.images[outcome.job.key], fault)
             self.gate.refresh()
-            self._judge_ground()
+            self._judge_silence()
             now = time.monotonic()
             if now - self.renewed > self.claim.lease / 3:
                 claims.renew(self.ctx.db, self.claim)
@@ -207,16 +206,15 @@ class _Batch:
 
     # Our own network
 
-    def _judge_ground(self) -> None:
+    def _judge_silence(self) -> None:
         """Find out whose fault a silence is: a host's, and then it counts, or our own, and then the batch waits."""
+        network, all_ended = self.gate.network, not self.fetcher.busy
         if not self.silent:
             return
-        ground = self.gate.ground
-        in_question = ground.gave_way or (ground.is_doubtful and not self.fetcher.busy)
-        if in_question and not self.gate.ground_holds():
+        if (network.is_in_question or all_ended) and not network.works():
             self._wait_out_outage()
-        elif not ground.is_doubtful or not self.fetcher.busy:
-            self.outage_since, self.outages = None, 0
+        elif all_ended or not network.is_doubtful:
+            self.outage_since = None
             silent, self.silent = self.silent, {}
             for image_id, fault in silent.items():
                 self._fault(self.images[image_id], fault)
@@ -231,8 +229,7 @@ class _Batch:
                 f"Batch {self.claim.batch_id} reaches no host at all ({counts}), nor any that answered lately.",
                 remedy="check this worker's network and resolver, then clear this task; no attempt was consumed.",
             )
-        pause = min(_OUTAGE_PAUSE[0] * 2**self.outages, _OUTAGE_PAUSE[1], patience)
-        self.outages += 1
+        pause = min(_OUTAGE_PAUSE, patience)
         log.warning("%s: no host can be reached, our own network is at fault: pausing %.0f s", self.label, pause)
         self.gate.forgive()
         self.fetcher.hold(pause)

@@ -1,25 +1,19 @@
-"""Why a run is late: where its time went, which host holds it up, and what the cause probably is.
-
-Everything is read from what the stages write anyway; a run is not slowed down by being watched.
-"""
+"""Why a run is late: what the cause probably is, read from what the stages write anyway."""
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
 from imagesys_lib import datasources, runs
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Row, read
-from imagesys_lib.db.schema import lis_batches, lis_images, lis_node_checks, lis_nodes
+from imagesys_lib.db.engine import CHUNK, Row, read
+from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.fetch import host_of
 from imagesys_lib.hosts import store
-from imagesys_lib.node_records import SCRUB
-from imagesys_lib.runs import Kind, Run
+from imagesys_lib.runs import Run
 from imagesys_lib.stages.report import Summary
 from imagesys_lib.states import State
 
@@ -29,7 +23,7 @@ _MOST_OF = 0.5
 
 @dataclass(frozen=True)
 class Delay:
-    """What is known of a run that is late. Times in seconds; ``stages`` are in the order of the run.
+    """What is known of a run that is late. Times in seconds.
 
     ``host`` has ``host_images`` of ``looked_at`` images that are still to be fetched; ``host_pause`` is how long it
     may not be asked now. ``held`` batches are worked on, ``waiting`` ones have nobody.
@@ -37,7 +31,6 @@ class Delay:
 
     begun: bool = True
     ingested: bool = True
-    stages: dict[str, float] = field(default_factory=dict)
     host: str = ""
     host_images: int = 0
     looked_at: int = 0
@@ -55,11 +48,8 @@ def look(ctx: Context, run: Run, summary: Summary) -> Delay:
     if row is None:
         return Delay(begun=False)
     b = lis_batches.c
-    held = b.lease_until.is_not(None).label("held")
-    query = sa.select(b.seq, b.created_at, b.updated_at, b.downloaded_at, held)
-    batches = read(ctx.db, query.where(b.run_id == run.run_id).order_by(b.seq))
+    batches = read(ctx.db, sa.select(b.seq, b.lease_until.is_not(None).label("held")).where(b.run_id == run.run_id))
     unfinished = [batch for batch in batches if batch.seq in summary.unfinished]
-    now = read(ctx.db, sa.select(NOW))[0][0]
     left = _left_to_fetch(ctx, run)
     hosts = Counter(host_of(image.image_url) for image in left)
     host, images = hosts.most_common(1)[0] if hosts else ("", 0)
@@ -67,7 +57,6 @@ def look(ctx: Context, run: Run, summary: Summary) -> Delay:
     open_sources = datasources.standings(ctx.db, {image.datasource_id for image in left})
     return Delay(
         ingested=row.ingested_at is not None,
-        stages=stage_seconds(run.kind, row, batches, summary.unfinished, _marks(ctx, run), now=now),
         host=host,
         host_images=images,
         looked_at=len(left),
@@ -90,91 +79,6 @@ def _left_to_fetch(ctx: Context, run: Run) -> list[Row]:
     )
     held = list(read(ctx.db, query.where(b.lease_until.is_not(None)).limit(CHUNK)))
     return held or list(read(ctx.db, query.limit(CHUNK)))
-
-
-@dataclass(frozen=True)
-class Marks:
-    """Instants that a run leaves beside its row and its batches.
-
-    ``ended`` has those of its stages, ``synced`` when each node was synced last, and ``checked`` when each was checked
-    in this run, None if it was not.
-    """
-
-    ended: Mapping[str, dt.datetime] = field(default_factory=dict)
-    synced: tuple[dt.datetime | None, ...] = ()
-    checked: tuple[dt.datetime | None, ...] = ()
-
-
-def _marks(ctx: Context, run: Run) -> Marks:
-    nodes, n, k = ctx.config.nodes, lis_nodes.c, lis_node_checks.c
-    rows = read(ctx.db, sa.select(n.node, n.updated_at, n.fault).where(n.node.in_(nodes)))
-    synced = {row.node: row.updated_at for row in rows}
-    query = sa.select(sa.func.max(k.checked_at)).where(k.run_id == run.run_id, k.kind != SCRUB)
-    sound = [row.node for row in rows if row.fault is None]  # nobody checks the others
-    checked = tuple(read(ctx.db, query.where(k.node == name))[0][0] for name in sound)
-    return Marks(runs.stages_ended(ctx.db, run), tuple(map(synced.get, nodes)), checked)
-
-
-def stage_seconds(
-    kind: Kind, row: Row, batches: Sequence[Row], unfinished: Collection[int], marks: Marks, *, now: dt.datetime
-) -> dict[str, float]:
-    """Return how long each stage of a run has taken up to now, from the instants that it leaves.
-
-    Batches flow by themselves: downloading lasts until the last of them is downloaded, thumbnails what is over that.
-    """
-    ends: dict[str, dt.datetime | None] = {"heal": marks.ended.get("heal"), "ingest": row.ingested_at}
-    ends["plan"] = min((batch.created_at for batch in batches), default=None)
-    if batches:
-        ends["download"] = _last([_downloaded(batch, batch.seq in unfinished) for batch in batches])
-        ends["thumbnail"] = _last([None if batch.seq in unfinished else batch.updated_at for batch in batches])
-    published = marks.ended.get("publish")
-    if not unfinished:
-        made = max(end for end in (row.started_at, *ends.values()) if end)
-        synced = _last([at if at and at >= made else None for at in marks.synced])
-        # What comes after the purge syncs once more.
-        ends["sync"] = min(synced, published) if synced and published else synced
-        ends["publish"] = published
-        if kind is not Kind.BACKFILL:
-            ends |= {"purge": marks.ended.get("purge"), "check": _last(marks.checked), "repair": None}
-    return _spans(row.started_at, ends, now)
-
-
-def _last(instants: Sequence[dt.datetime | None]) -> dt.datetime | None:
-    """Return the last of some instants, None if any is still to come (or there is none)."""
-    known = [at for at in instants if at is not None]
-    return max(known) if known and len(known) == len(instants) else None
-
-
-def _downloaded(batch: Row, is_unfinished: bool) -> dt.datetime | None:
-    """Return when a batch was downloaded, None if it is not yet; older ones have no such instant."""
-    if batch.downloaded_at is not None or not is_unfinished:
-        at: dt.datetime = batch.downloaded_at or batch.updated_at
-        return at
-    return None
-
-
-def _spans(began: dt.datetime, ends: Mapping[str, dt.datetime | None], now: dt.datetime) -> dict[str, float]:
-    """Return the seconds of each stage up to the first that goes on; one without an instant ends with the next."""
-    taken = {}
-    known = list(ends.values())
-    for number, stage in enumerate(ends):
-        ended = next((end for end in known[number:] if end is not None), now)
-        taken[stage] = max((ended - began).total_seconds(), 0.0)
-        began = max(began, ended)
-        if not any(known[number:]):
-            break
-    return taken
-
-
-def slowest(delay: Delay) -> tuple[str, ...]:
-    """Return the lines about the slowest stage and the slowest host."""
-    lines = []
-    if delay.stages:
-        stage, seconds = max(delay.stages.items(), key=lambda item: item[1])
-        lines.append(f"Slowest stage: {stage}, {seconds / 60:.0f} minutes so far")
-    if delay.host:
-        lines.append(f"Slowest host: {delay.host}, with {delay.host_images} of {delay.looked_at} images to be fetched")
-    return tuple(lines)
 
 
 def likely_cause(delay: Delay) -> str:  # noqa: PLR0911 - one answer a line

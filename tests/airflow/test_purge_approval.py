@@ -122,8 +122,6 @@ def test_the_question_shows_rule_counts_and_samples_and_waits_without_a_process(
     assert f"| unlisted: no listing shows it any more | {len(urls)} | {len(urls)} |" in put["body"]
     assert sum(url in put["body"] for url in urls) == min(20, len(urls))
     assert (put["options"], put["defaults"]) == (["Approve", "Reject"], ["Reject"])
-    mail = world.sandbox.mail.wait_for(lambda mail: "United Kingdom: purge" in str(mail["Subject"]))
-    assert "none within 12 hours is a no" in mail.get_body(("plain",)).get_content().replace("\n", " ")
 
 
 def test_people_are_invited_once_however_often_the_question_is_put(
@@ -131,24 +129,31 @@ def test_people_are_invited_once_however_often_the_question_is_put(
 ) -> None:
     from airflow.providers.standard.operators import hitl
     from airflow.sdk.exceptions import TaskAwaitingInput
+    from imagesys_purge import FindProposalsOperator
 
     monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **_: None)  # Airflow's API server
-    proposal, _ = proposed
+    world.configure(purge={**STRICT, "approval_hours": 12})
+    _, urls = proposed
     since = len(world.sandbox.mail.files())
 
     def put(run_id: str) -> list[str]:
-        with pytest.raises(TaskAwaitingInput):
-            ask(proposal).execute(context(run_id))
+        for found in FindProposalsOperator(task_id="find", countries=["uk"]).execute(context(run_id)):
+            for _ in range(2):  # tried again
+                with pytest.raises(TaskAwaitingInput):
+                    ask(found).execute(context(run_id))
         world.sandbox.mail.wait_for(lambda _mail: True, since=since)
         mails = [mail.get_body(("plain",)).get_content() for mail in world.sandbox.mail.mails(since)]
         return [run_id for run_id in ("r1", "r2") for text in mails if f"/runs/{run_id}" in text]
 
     assert put("r1") == ["r1"]
-    assert put("r1") == ["r1"]  # tried again, or cleared
-    world.sql("UPDATE lis_purge_proposals SET invited_at = TIMESTAMPADD(HOUR, -47, invited_at)")
-    assert put("r1") == ["r1"]
-    # Nobody has answered within 48 hours, and the run that asked is gone: another one asks, and says where.
-    world.sql("UPDATE lis_purge_proposals SET invited_at = TIMESTAMPADD(HOUR, -2, invited_at)")
+    mail = world.sandbox.mail.mails(since)[0]
+    assert f"United Kingdom: purge {len(urls)} of 40 live images" in str(mail["Subject"])
+    assert "none within 12 hours is a no" in mail.get_body(("plain",)).get_content().replace("\n", " ")
+    assert put("r1") == ["r1"]  # cleared
+    world.sql("UPDATE lis_purge_proposals SET asked_at = TIMESTAMPADD(HOUR, -11, asked_at)")
+    assert put("r2") == ["r1"]
+    # Nobody has answered in time, and the run that asked is gone: another one asks, and says where.
+    world.sql("UPDATE lis_purge_proposals SET asked_at = TIMESTAMPADD(HOUR, -3, asked_at)")
     assert put("r2") == ["r1", "r2"]
 
 
@@ -221,6 +226,19 @@ def test_an_answer_to_a_proposal_that_was_replaced_does_nothing(
     assert purge(world.ctx).proposal == proposal["proposal_id"] + 1
     assert ask(proposal).execute_complete(context(), answer("Approve", "ann"))["state"] == "expired"
     with pytest.raises(AirflowSkipException, match="is expired"):
+        carry_out(proposal)
+    assert world.live().keys() == live.keys()
+
+
+def test_an_approval_that_what_is_due_has_outgrown_is_skipped_and_named(
+    world: World, live: Entries, proposed: tuple[dict[str, Any], set[str]]
+) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    proposal, urls = proposed
+    proposals.decide(world.ctx.db, proposal["proposal_id"], approve=True, by="ann")
+    world.sandbox.etl.remove("uk", first_listings(live, 7)[0])
+    with pytest.raises(AirflowSkipException, match=f"was approved for {len(urls)} and is expired"):
         carry_out(proposal)
     assert world.live().keys() == live.keys()
 

@@ -64,10 +64,6 @@ Done
 Still to do
   - 80 images in 1 of 1 batches
 
-Where the time goes
-  - Slowest stage: download, 70 minutes so far
-  - Slowest host: slow.example.test, with 60 of 80 images to be fetched
-
 Likely cause
   - Host slow.example.test is slow, and gets {limits.per_host} requests at a time (`fetch.hosts` in the configuration
 allows it more).

@@ -6,7 +6,7 @@ import pytest
 
 from imagesys_lib.breaker import PROBES, Position, Standing, host_trips, is_hosts_fault, open_seconds, source_trips
 from imagesys_lib.config import Breaker
-from imagesys_lib.ground import Ground
+from imagesys_lib.outage import Network
 from imagesys_lib.reasons import ImageFault
 
 SETTINGS = Breaker(failures=10, first_seconds=60, max_seconds=3600, source_percent=95, source_images=200)
@@ -85,7 +85,7 @@ def test_an_answer_is_no_fault_of_the_host() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "doubtful", "gave_way"),
+    ("told", "doubtful", "in_question"),
     [
         ([("a", "connect")], True, False),
         ([("a", "connect")] * 10, True, True),
@@ -102,17 +102,21 @@ def test_an_answer_is_no_fault_of_the_host() -> None:
     ],
 )
 def test_our_own_network_is_asked_about_when_hosts_fall_silent_and_no_other_answers(
-    told: list[tuple[str, str | None]], doubtful: bool, gave_way: bool
+    told: list[tuple[str, str | None]], doubtful: bool, in_question: bool
 ) -> None:
-    ground = Ground()
+    network = Network(lambda _names: [])
     for host, code in told:
-        ground.tell(host, ImageFault(code) if code else None)
-    assert (ground.is_doubtful, ground.gave_way) == (doubtful, gave_way)
+        network.tell(host, ImageFault(code) if code else None)
+    assert (network.is_doubtful, network.is_in_question) == (doubtful, in_question)
 
 
-def test_ground_that_is_found_to_hold_is_in_doubt_no_longer() -> None:
-    ground = Ground()
-    for number in range(20):
-        ground.tell(f"h{number}", ImageFault("dns"))
-    ground.holds()
-    assert not ground.is_doubtful
+def test_one_silent_host_alone_is_at_fault_itself_and_two_are_not() -> None:
+    network = Network(lambda _names: [])
+    network.tell("127.0.0.1:9", ImageFault("connect"))  # one alone, and of no other anything is known
+    assert network.works()
+    assert not network.is_doubtful
+    for port in (9, 10):
+        network.tell(f"127.0.0.1:{port}", ImageFault("connect"))
+    assert not network.works()
+    network.forget()
+    assert network.works()

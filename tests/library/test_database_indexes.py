@@ -247,10 +247,10 @@ def scans(engine: sa.Engine, text: str, values: tuple[Any, ...], big: Collection
 def left_and_carried_out(ctx: Context) -> None:
     """A proposal's life."""
     number = proposals.leave(ctx.db, {Rule.UNLISTED: Due(9, 9), Rule.AGE: Due(9, 9)}, 100, [])
-    assert proposals.waiting(ctx.db) == proposals.claim(ctx.db, "r1", 1) == proposals.latest(ctx.db)
+    assert proposals.waiting(ctx.db) == proposals.claim(ctx.db, "r1", 1, lambda *_: None) == proposals.latest(ctx.db)
     proposals.decide(ctx.db, number, approve=True, by="somebody")
     carry_out(ctx, number)
-    proposals.expire(ctx.db)
+    proposals.finish(ctx.db)
 
 
 def told(ctx: Context) -> None:

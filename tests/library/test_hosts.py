@@ -245,10 +245,10 @@ def test_silence_of_several_hosts_at_once_opens_no_breaker(gates: Gates) -> None
     for _ in range(3):
         for host in ("a.example", "b.example", "c.example"):
             fail(gate, 1, "connect", host)
-    assert gate.ground.is_doubtful
+    assert gate.network.is_doubtful
     assert all(gate.admit(host).go for host in ("a.example", "b.example", "c.example"))
     gate.forgive()
-    assert not gate.ground.is_doubtful
+    assert not gate.network.is_doubtful
     fail(gate, 2, "connect", "a.example")
     assert gate.admit("a.example").go
 
@@ -259,20 +259,20 @@ def test_a_host_that_answered_lately_shows_whether_our_own_network_is_up(world: 
 
     def doubt() -> None:
         for host in ("a.example", "b.example"):
-            gate.ground.tell(host, ImageFault("connect"))
+            gate.network.tell(host, ImageFault("connect"))
 
-    assert gate.ground_holds()  # nothing speaks against it
+    assert gate.network.works()  # nothing speaks against it
     gate = gates(**inside)
     doubt()
-    assert not gate.ground_holds()  # nothing is known of any host
+    assert not gate.network.works()  # nothing is known of any host
     store.note_answers(world.ctx.shared, [f"127.0.0.11:{world.sandbox.website.port}"])
-    wait_for(gate.ground_holds, "another look, a second after the first", 3)
-    assert not gate.ground.is_doubtful
+    wait_for(gate.network.works, "another look, a second after the first", 3)
+    assert not gate.network.is_doubtful
     gate = gates(**inside)
     doubt()
     world.write_all(world.ctx.shared, [sa.delete(lis_hosts)])
     store.note_answers(world.ctx.shared, ["127.0.0.1:9"])
-    assert not gate.ground_holds()
+    assert not gate.network.works()
 
 
 # Rates

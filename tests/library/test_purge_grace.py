@@ -245,7 +245,7 @@ def test_an_image_listed_again_while_it_is_being_purged_is_brought_back(world: W
     locked, looked = threading.Event(), threading.Event()
 
     def purging(session: sa.Connection) -> None:
-        assert unpublish(session, [h], Rule.UNLISTED, cut, grace_hours=24).live == 1
+        assert unpublish(session, [h], Rule.UNLISTED, cut, grace_hours=24) == 1
         locked.set()
         assert looked.wait(20)
 

@@ -11,7 +11,7 @@ from imagesys_lib import runs
 from imagesys_lib.db.schema import lis_images, lis_purge_proposals
 from imagesys_lib.errors import UsageError
 from imagesys_lib.stages.purge import carry_out, proposals, purge
-from imagesys_lib.stages.purge.rules import Rule
+from imagesys_lib.stages.purge import run as run_module
 from imagesys_lib.stages.report import render, report
 from include.sandbox import ManifestEntry
 from tests.library.test_purge import first_listings, ingested
@@ -57,7 +57,9 @@ def test_an_approved_proposal_is_carried_out_once(world: World, live: Entries, g
     number = purge(world.ctx).proposal
     assert number
     proposals.decide(world.ctx.db, number, approve=True, by="ann")
-    assert "approved and about to be carried out" in purge(world.ctx).refused
+    before = world.dump()
+    assert purge(world.ctx, dry_run=True).unpublished == len(gone)
+    assert world.dump() == before
     found = carry_out(world.ctx, number)
     assert (found.unpublished, found.in_grace, found.refused) == (len(gone), len(gone), "")
     assert world.live().keys() == live.keys() - gone
@@ -66,17 +68,43 @@ def test_an_approved_proposal_is_carried_out_once(world: World, live: Entries, g
     assert purge(world.ctx).refused == ""
 
 
-def test_an_approval_covers_what_was_approved_and_little_more(world: World, live: Entries, gone: set[str]) -> None:
+def test_an_approval_does_not_cover_what_nobody_has_approved(world: World, live: Entries, gone: set[str]) -> None:
     number = purge(world.ctx).proposal
     assert number
     proposals.decide(world.ctx.db, number, approve=True, by="ann")
     world.sandbox.etl.empty("uk")
     world.sql("UPDATE lis_listing_images SET missing_since = '2026-01-01'")
-    found = carry_out(world.ctx, number)
-    most = len(gone) + len(gone) * 5 // 100
-    assert found.unpublished == most
-    assert len(world.live()) == 40 - most
     assert purge(world.ctx, dry_run=True).refused.endswith("a person would be asked")
+    found = carry_out(world.ctx, number)
+    assert (found.unpublished, found.proposal) == (0, number + 1)
+    assert (
+        f"proposal {number} was approved for {len(gone)} and is expired; proposal {number + 1} waits" in found.refused
+    )
+    assert world.live().keys() == live.keys()
+    assert states(world) == ["expired", "open"]
+    assert carry_out(world.ctx, number).refused == f"proposal {number} is expired"
+
+
+def test_an_approved_purge_that_is_killed_goes_on_and_ends_with_any_later_one(
+    world: World, live: Entries, gone: set[str]
+) -> None:
+    number = purge(world.ctx).proposal
+    assert number
+    proposals.decide(world.ctx.db, number, approve=True, by="ann")
+
+    def killed(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt  # within the step, and once more after it has been committed
+
+    for place in ("unpublish", "spare_relisted"):
+        with world.patch.context() as patch:
+            patch.setattr(run_module, place, killed)
+            with pytest.raises(KeyboardInterrupt):
+                carry_out(world.ctx, number)
+        assert proposals.get(world.ctx.db, number).fate == "approved"
+    found = purge(world.ctx, run=ingested(world, world.run()))  # it goes by the approval, too
+    assert (found.refused, found.proposal) == ("", None)
+    assert world.live().keys() == live.keys() - gone
+    assert carry_out(world.ctx, number).refused == f"proposal {number} is carried out"
 
 
 def test_what_is_being_made_again_counts_as_live_for_the_cap_and_its_approval(
@@ -93,8 +121,7 @@ def test_what_is_being_made_again_counts_as_live_for_the_cap_and_its_approval(
     proposals.decide(world.ctx.db, found.proposal, approve=True, by="ann")
     carry_out(world.ctx, found.proposal)
     assert world.live().keys() == live.keys() - gone
-    done = proposals.get(world.ctx.db, found.proposal)
-    assert (done.finished, dict(done.unpublished)) == (True, {Rule.UNLISTED: len(gone)})
+    assert proposals.get(world.ctx.db, found.proposal).fate == "carried out"
 
 
 def test_what_the_etl_shows_again_by_then_is_spared(world: World, live: Entries, gone: set[str]) -> None:
@@ -114,8 +141,11 @@ def test_an_etl_that_is_empty_by_then_lets_an_approval_wait(world: World, live: 
     world.sandbox.etl.empty("uk")
     assert "looks half loaded" in carry_out(world.ctx, number).refused
     assert world.live().keys() == live.keys()
+    assert proposals.get(world.ctx.db, number).fate == "approved"
     world.reconfigure(purge=STRICT)
-    assert carry_out(world.ctx, number).unpublished > 0
+    world.seed(40)
+    world.sandbox.etl.remove("uk", first_listings(live, 3)[0])
+    assert carry_out(world.ctx, number).unpublished == len(gone)
 
 
 def test_a_rejected_proposal_is_not_asked_again_for_a_week_unless_much_more_is_due(
@@ -154,11 +184,13 @@ def test_one_run_asks_about_a_proposal_and_another_only_when_it_was_silent_for_l
     world: World, live: Entries, gone: set[str]
 ) -> None:
     number = purge(world.ctx).proposal
+    invited: list[str] = []
     for asker, expected in (("r1", number), ("r2", None), ("r1", number)):
-        claimed = proposals.claim(world.ctx.db, asker, 49)
+        claimed = proposals.claim(world.ctx.db, asker, 49, lambda *_, asker=asker: invited.append(asker))  # type: ignore[misc]
         assert (claimed.proposal_id if claimed else None) == expected
     world.sql("UPDATE lis_purge_proposals SET asked_at = TIMESTAMPADD(HOUR, -50, asked_at)")
-    assert proposals.claim(world.ctx.db, "r2", 49)
+    assert proposals.claim(world.ctx.db, "r2", 49, lambda *_: invited.append("r2"))
+    assert invited == ["r1", "r2"]
 
 
 def test_a_proposal_that_was_never_made_cannot_be_decided(world: World) -> None:

@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from imagesys_lib.config import Purge
-from imagesys_lib.stages.purge.rules import Due, Proposal, Rule, budget, cutoffs, judge, limit, standing
+from imagesys_lib.stages.purge.rules import Due, Proposal, Rule, cutoffs, judge, limit, standing
 
 NOW = dt.datetime.combine(dt.date(2026, 3, 28), dt.time(3))
 DAY = dt.timedelta(days=1)
@@ -49,11 +49,12 @@ def a_proposal(state: str, live: int = 100, *, days_ago: float = 1, finished: bo
     ("latest", "live", "expected"),
     [
         (None, 100, ""),
-        (a_proposal("open"), 105, "waiting"),
+        (a_proposal("open"), 105, "open"),
         (a_proposal("open"), 106, ""),
-        (a_proposal("open"), 10, "waiting"),
-        (a_proposal("expired"), 100, ""),
-        (a_proposal("approved"), 100, "approved"),
+        (a_proposal("open"), 10, "open"),
+        (a_proposal("expired", finished=True), 100, ""),
+        (a_proposal("approved"), 105, "approved"),
+        (a_proposal("approved"), 106, ""),  # so much nobody has approved
         (a_proposal("approved", finished=True), 100, ""),
         (a_proposal("rejected", days_ago=6.9), 100, "rejected"),
         (a_proposal("rejected", days_ago=7.1), 100, ""),
@@ -66,10 +67,14 @@ def test_nobody_is_asked_twice_about_the_same(latest: Proposal | None, live: int
     assert standing(latest, {Rule.AGE: Due(1, 1), Rule.UNLISTED: Due(live, live)}, NOW, Purge()) == ""
 
 
-def test_an_approval_reaches_a_little_further_than_its_number_and_is_used_up() -> None:
+def test_an_approval_reaches_a_little_further_than_its_number() -> None:
     assert [limit(number) for number in (0, 1, 19, 20, 100, 1000)] == [0, 1, 19, 21, 105, 1050]
-    half_done = Proposal(4, "approved", NOW, {Rule.UNLISTED: Due(100, 100)}, 999, unpublished={Rule.UNLISTED: 60})
-    assert (budget(half_done, Rule.UNLISTED), budget(half_done, Rule.AGE)) == (45, 0)
+
+
+def test_what_became_of_a_proposal_is_named() -> None:
+    fates = [a_proposal(state, finished=state != "open").fate for state in ("open", "approved", "rejected", "expired")]
+    assert fates == ["open", "carried out", "rejected", "expired"]
+    assert a_proposal("approved").fate == "approved"
 
 
 def test_age_is_off_by_default() -> None:

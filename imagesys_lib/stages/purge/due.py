@@ -35,11 +35,6 @@ def due_by(session: Session, rule: Rule, hashes: Sequence[str], cut: Cutoffs) ->
     return set(hashes) - set(session.scalars(kept))
 
 
-def shown_of(session: Session, hashes: Sequence[str]) -> set[str]:
-    """Return those of at most 1,000 images that have a live row at this moment."""
-    return set(session.scalars(sa.select(_live.image_hash).where(_live.image_hash.in_(hashes)))) if hashes else set()
-
-
 def out_of_date(cut: Cutoffs) -> sa.ColumnElement[bool]:
     """Return the condition on a listing's image that it keeps nothing from being due any more."""
     unlisted = _t.missing_since <= cut.unlisted
@@ -95,3 +90,18 @@ def candidates(
             return
         last = rows[-1]
         after = beyond(key, tuple(last[:4]))
+
+
+def count_live(ctx: Context, most: int | None = None) -> int:
+    """Count the live images, up to ``most``, which is all that the cap must know of.
+
+    Read from the index by state of ``lis_images``: exact, unlike the server's estimates, and without walking the rows
+    of ``lis_live_images``, whose only index is the table itself.
+    """
+    if most == 0:
+        return 0
+    live = _i.state == State.LIVE.value
+    query = sa.select(sa.func.count()).select_from(lis_images).where(live)
+    if most is not None:
+        query = sa.select(sa.func.count()).select_from(sa.select(_i.image_id).where(live).limit(most).subquery())
+    return int(read(ctx.db, query)[0][0])

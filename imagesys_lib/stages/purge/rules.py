@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from imagesys_lib.config import Purge
 
 TOLERANCE_PERCENT = 5
-"""By so much more than it says may a proposal's approval be carried out: an ETL moves while a person thinks."""
+"""By so much more than it says does an approval hold: an ETL moves while a person thinks."""
 
 MUCH_MORE_PERCENT = 50
 """By so much must what is due have grown for a person who has said no to be asked again before time."""
@@ -140,7 +140,10 @@ def judge(gone: Mapping[int, int], listed: Mapping[int, int], settings: Purge) -
 
 @dataclass(frozen=True)
 class Proposal:
-    """A purge above the cap. States: open, approved, rejected, expired (replaced, or no longer above the cap)."""
+    """A purge above the cap. States: open, approved, rejected, expired (replaced, or no longer above the cap).
+
+    ``finished``: nothing is left to be done about it.
+    """
 
     proposal_id: int
     state: str
@@ -150,8 +153,12 @@ class Proposal:
     samples: tuple[Mapping[str, str], ...] = ()
     decided_by: str = ""
     decided_at: dt.datetime | None = None
-    unpublished: Mapping[Rule, int] = field(default_factory=dict)
     finished: bool = False
+
+    @property
+    def fate(self) -> str:
+        """What has become of it, in a word for people."""
+        return "carried out" if self.state == "approved" and self.finished else self.state
 
 
 def limit(approved: int, percent: int = TOLERANCE_PERCENT) -> int:
@@ -164,19 +171,12 @@ def covers(proposal: Proposal, counts: Counts, percent: int = TOLERANCE_PERCENT)
     return all(count.live <= limit(proposal.counts.get(rule, Due()).live, percent) for rule, count in counts.items())
 
 
-def budget(proposal: Proposal, rule: Rule) -> int:
-    """Return how many live images an approved proposal still lets a rule take off."""
-    return max(0, limit(proposal.counts.get(rule, Due()).live) - proposal.unpublished.get(rule, 0))
-
-
 def standing(latest: Proposal | None, counts: Counts, now: dt.datetime, settings: Purge) -> str:
-    """Return why nobody is asked anew: ``waiting``, ``approved`` or ``rejected``; "" if a person must be asked."""
+    """Return why nobody is asked anew: ``open``, ``approved`` or ``rejected``; "" if a person must be asked."""
     if latest is None:
         return ""
     if latest.state == "rejected":
         quiet = dt.timedelta(days=settings.ask_again_days)
         still = latest.decided_at is not None and now < latest.decided_at + quiet
         return "rejected" if still and covers(latest, counts, MUCH_MORE_PERCENT) else ""
-    if latest.finished or latest.state not in ("open", "approved") or not covers(latest, counts):
-        return ""
-    return "waiting" if latest.state == "open" else "approved"
+    return latest.state if not latest.finished and covers(latest, counts) else ""

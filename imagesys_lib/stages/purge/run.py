@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-
-import sqlalchemy as sa
+from dataclasses import dataclass, field, replace
 
 from imagesys_lib import runs
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import Session, database_now, named_lock, read, write
-from imagesys_lib.db.schema import lis_images
+from imagesys_lib.db.engine import Row, Session, database_now, named_lock, write
 from imagesys_lib.errors import UsageError
 from imagesys_lib.runs import Kind, Run
 from imagesys_lib.stages.purge import delete, lookup, proposals
-from imagesys_lib.stages.purge.due import candidates
+from imagesys_lib.stages.purge.due import candidates, count_live
 from imagesys_lib.stages.purge.rules import (
     FIGURES,
     MOST_SAMPLES,
@@ -25,7 +21,6 @@ from imagesys_lib.stages.purge.rules import (
     Cutoffs,
     Due,
     Rule,
-    budget,
     cutoffs,
     judge,
     live_needed,
@@ -33,15 +28,14 @@ from imagesys_lib.stages.purge.rules import (
     shard_of,
     standing,
 )
-from imagesys_lib.stages.purge.unpublish import Step, spare_relisted, unpublish
-from imagesys_lib.states import State
+from imagesys_lib.stages.purge.unpublish import spare_relisted, unpublish
 
 log = logging.getLogger(__name__)
 
 _LOCK_SECONDS = 600.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class RuleResult:
     """What became of one rule's images: due, live of them, unpublished, waiting for their grace to end, deleted."""
 
@@ -52,11 +46,12 @@ class RuleResult:
     deleted: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Purged:
     """What a purge did, or with ``dry_run`` would do.
 
-    ``looked_up`` and ``unlisted`` count listings, the rest images. ``refused`` says what it did not do, and why.
+    ``looked_up`` and ``unlisted`` count listings, the rest images. ``refused`` says what it did not do, and why;
+    ``proposal`` is the one that stands in the way of what is due.
     """
 
     looked_up: int = 0
@@ -70,44 +65,23 @@ class Purged:
     proposal: int | None = None
     refused: str = ""
 
+    def of(self, rule: Rule) -> RuleResult:
+        """Return what is counted of one rule."""
+        return self.rules.setdefault(rule.value, RuleResult())
 
-class _Tally:
-    """What is counted while a purge goes on; :meth:`result` gives it out."""
+    def refuse(self, why: str) -> None:
+        """Add a reason why something was not done."""
+        self.refused = f"{self.refused}; {why}" if self.refused else why
 
-    def __init__(self, found: lookup.LookUp) -> None:
-        self.looked_up, self.unlisted = found.looked_up, len(found.missing)
-        self.counts: dict[Rule, Due] = {}
-        self.unpublished: Counter[Rule] = Counter()
-        self.in_grace: Counter[Rule] = Counter()
-        self.deleted: Counter[Rule] = Counter()
-        self.returned = 0
-        self.proposal: int | None = None
-        self.refused: list[str] = []
-
-    def result(self) -> Purged:
-        found = {*self.counts, *self.unpublished, *self.in_grace, *self.deleted}
-        rules = {
-            rule.value: RuleResult(
-                self.counts.get(rule, Due()).due,
-                self.counts.get(rule, Due()).live,
-                self.unpublished[rule],
-                self.in_grace[rule],
-                self.deleted[rule],
-            )
-            for rule in Rule
-            if rule in found
-        }
-        return Purged(
-            looked_up=self.looked_up,
-            unlisted=self.unlisted,
-            candidates=sum(count.due for count in self.counts.values()),
-            unpublished=self.unpublished.total(),
-            in_grace=self.in_grace.total(),
-            deleted=self.deleted.total(),
-            returned=self.returned,
-            rules=rules,
-            proposal=self.proposal,
-            refused="; ".join(self.refused),
+    def summed(self) -> Purged:
+        """Return it with the sums over all rules."""
+        by_rule = self.rules.values()
+        return replace(
+            self,
+            candidates=sum(one.due for one in by_rule),
+            unpublished=sum(one.unpublished for one in by_rule),
+            in_grace=sum(one.in_grace for one in by_rule),
+            deleted=sum(one.deleted for one in by_rule),
         )
 
 
@@ -152,26 +126,22 @@ def _purge(ctx: Context, run: Run | None, lock: named_lock | None, rule: Rule | 
     found.bad.keep(ctx, None if dry_run else run, "purge")
     if run is not None and not dry_run:
         runs.set_or_drop_figure(ctx.db, run.run_id, FIGURES + "refused", verdict.refused)
-    tally = _Tally(found)
-    tell = log.warning if dry_run else log.error  # a person must look at the ETL, so it is mailed
+    result = Purged(looked_up=found.looked_up, unlisted=len(found.missing))
+    if doubt := verdict.refusal or verdict.warning:
+        tell = log.warning if dry_run else log.error  # a person must look at the ETL, so it is mailed
+        tell("%s: %s", ctx.country.upper(), doubt)
+        result.refuse(doubt)
     if verdict.refusal:
-        tell("%s: %s", ctx.country.upper(), verdict.refusal)
-        tally.refused.append(verdict.refusal)
-        return tally.result()
-    if verdict.warning:
-        tell("%s: %s", ctx.country.upper(), verdict.warning)
-        tally.refused.append(verdict.warning)
+        return result
     if not dry_run:
-        tally.returned += lookup.mark(ctx, found, verdict.suspects)
+        result.returned += lookup.mark(ctx, found, verdict.suspects)
     cut = cutoffs(database_now(ctx.db), settings)
     if rule is not None and rule not in cut.rules:
         raise UsageError(f"Rule {rule.value} is off for {ctx.country}.", remedy="set purge.max_age_days.")
-    rules = cut.rules if rule is None else (rule,)
-    purging = _Purging(ctx, tally, cut, verdict.suspects, lock, run.run_id if run else None)
-    if purging.below_cap(rules):
-        purging.unpublish(rules, tally.counts)
+    purging = _Purging(ctx, result, cut, verdict.suspects, lock, run.run_id if run else None)
+    purging.unpublish(cut.rules if rule is None else (rule,))
     purging.delete()
-    return tally.result()
+    return result.summed()
 
 
 def _look_up(ctx: Context, run: Run | None) -> lookup.LookUp:
@@ -187,7 +157,7 @@ class _Purging:
     """The two phases over the whole country, in steps of at most 1,000 images."""
 
     ctx: Context
-    tally: _Tally
+    result: Purged
     cut: Cutoffs
     suspects: Sequence[int]
     lock: named_lock | None
@@ -203,80 +173,78 @@ class _Purging:
         if self.lock is not None:
             self.lock.verify()
 
-    def below_cap(self, rules: Sequence[Rule]) -> bool:
-        """Count what is due and say whether it may go; else leave a proposal, unless one stands or was rejected."""
+    def unpublish(self, rules: Sequence[Rule]) -> None:
+        """The first phase, if what is due is below the cap or approved; else a proposal is left in its place."""
         samples: list[dict[str, str]] = []
-        for rule in rules:
-            self.tally.counts[rule] = self._count(rule, samples)
-        settings, counts = self.ctx.config.purge, self.tally.counts
-        candidates_live = live_of(counts)
-        needed = live_needed(candidates_live, settings.cap_percent)
-        if needed is not None and count_live(self.ctx, needed) >= needed:
-            if not self.dry_run and set(rules) == set(self.cut.rules):
-                proposals.expire(self.ctx.db)
-            return True
-        live = count_live(self.ctx)
-        above = f"{candidates_live} of {live} live images are due, above the cap of {settings.cap_percent:g} %"
-        latest = proposals.latest(self.ctx.db)
-        stands = standing(latest, counts, database_now(self.ctx.db), settings)
-        if latest is not None and stands:
-            self.tally.proposal = latest.proposal_id
-            told = {
-                "waiting": f"proposal {latest.proposal_id} waits for an answer",
-                "approved": f"proposal {latest.proposal_id} is approved and about to be carried out",
-                "rejected": f"proposal {latest.proposal_id} was rejected by {latest.decided_by}; nobody is asked again "
-                f"before {settings.ask_again_days:g} days have passed",
-            }[stands]
-        elif self.dry_run:
-            told = "a person would be asked"
-        else:
-            self.tally.proposal = proposals.leave(self.ctx.db, counts, live, samples)
-            told = (
-                f"proposal {self.tally.proposal} waits for an answer in DAG imagesys_purge_approval, or by `imagesys "
-                f"purge {self.ctx.country} --approve {self.tally.proposal}`"
-            )
-        self.tally.refused.append(f"{above}: nothing was unpublished; {told}")
-        log.warning("%s: %s", self.ctx.country.upper(), self.tally.refused[-1])
-        return False
-
-    def _count(self, rule: Rule, samples: list[dict[str, str]]) -> Due:
-        due = live = 0
-        for page in candidates(self.ctx, rule, self.cut, self.suspects, dry_run=self.dry_run):
-            due += len(page)
-            live += sum(row.shown is not None for row in page)
-            room = MOST_SAMPLES - len(samples)
-            samples += [{"rule": rule.value, "url": row.image_url, "hash": row.image_hash} for row in page[:room]]
-        return Due(due, live)
-
-    def unpublish(self, rules: Sequence[Rule], counts: Counts, proposal_id: int | None = None) -> None:
-        """The first phase, of so many images; under an approved proposal, up to what it allows."""
+        counts = {rule: self._count(rule, samples) for rule in rules}
+        if not (self._is_below_cap(live_of(counts)) or self._is_approved(counts, samples)):
+            return
         done, total = 0, sum(count.due for count in counts.values())
         for rule in rules:
             for page in candidates(self.ctx, rule, self.cut, self.suspects, dry_run=self.dry_run):
+                self._unpublish_page(rule, page)
                 done += len(page)
                 self.ctx.progress(done, max(done, total))
-                if self.dry_run:
-                    self.tally.unpublished[rule] += len(page)
-                    continue
-                self._may_go_on()
-                hashes = [row.image_hash for row in page]
-                step = write(self.ctx.db, lambda s, h=hashes, r=rule: self._step(s, h, r, proposal_id))  # type: ignore[misc]
-                self.tally.unpublished[rule] += step.purged
-                self.tally.returned += spare_relisted(self.ctx, hashes, self.cut)
+        if not self.dry_run and set(rules) == set(self.cut.rules):
+            proposals.finish(self.ctx.db)
 
-    def _step(self, session: Session, hashes: list[str], rule: Rule, proposal_id: int | None) -> Step:
-        grace = self.ctx.config.purge.grace_hours
-        if proposal_id is None:
-            step = unpublish(session, hashes, rule, self.cut, grace_hours=grace)
+    def _unpublish_page(self, rule: Rule, page: Sequence[Row]) -> None:
+        if self.dry_run:
+            self.result.of(rule).unpublished += len(page)
+            return
+        self._may_go_on()
+        hashes = [row.image_hash for row in page]
+
+        def step(session: Session) -> int:
+            gone = unpublish(session, hashes, rule, self.cut, grace_hours=self.ctx.config.purge.grace_hours)
+            self._add(session, "unpublished", gone)
+            return gone
+
+        self.result.of(rule).unpublished += write(self.ctx.db, step)
+        self.result.returned += spare_relisted(self.ctx, hashes, self.cut)
+
+    def _is_below_cap(self, live_due: int) -> bool:
+        needed = live_needed(live_due, self.ctx.config.purge.cap_percent)
+        return needed is not None and count_live(self.ctx, needed) >= needed
+
+    def _is_approved(self, counts: Counts, samples: Sequence[Mapping[str, str]]) -> bool:
+        """Say whether a person has approved so much; else leave a proposal, unless one stands or was rejected."""
+        ctx, settings, live = self.ctx, self.ctx.config.purge, count_live(self.ctx)
+        latest = proposals.latest(ctx.db)
+        stands = standing(latest, counts, database_now(ctx.db), settings)
+        number = latest.proposal_id if latest else 0
+        if latest and stands == "approved":
+            log.info("%s: goes by proposal %d, approved by %s", ctx.country.upper(), number, latest.decided_by)
+            return True
+        told = ""
+        if latest and latest.fate == "approved":
+            told = f"proposal {number} was approved for {live_of(latest.counts)} and is expired; "
+        if latest and stands == "rejected":
+            told = f"proposal {number} was rejected by {latest.decided_by}; nobody is asked again before "
+            told += f"{settings.ask_again_days:g} days have passed"
+        elif stands:
+            told = f"proposal {number} waits for an answer"
+        elif self.dry_run:
+            told += "a person would be asked"
         else:
-            proposal = proposals.lock_approved(session, proposal_id)
-            if proposal is None:
-                return Step()
-            most = budget(proposal, rule)
-            step = unpublish(session, hashes, rule, self.cut, grace_hours=grace, most_live=most)
-            proposals.count(session, proposal, rule, step.live)
-        self._add(session, "unpublished", step.purged)
-        return step
+            number = proposals.leave(ctx.db, counts, live, samples)
+            told += f"proposal {number} waits for an answer in DAG imagesys_purge_approval, or by `imagesys purge "
+            told += f"{ctx.country} --approve {number}`"
+        self.result.proposal = number or None
+        above = f"{live_of(counts)} of {live} live images are due, above the cap of {settings.cap_percent:g} %"
+        refused = f"{above}: nothing was unpublished; {told}"
+        self.result.refuse(refused)
+        log.warning("%s: %s", ctx.country.upper(), refused)
+        return False
+
+    def _count(self, rule: Rule, samples: list[dict[str, str]]) -> Due:
+        of = self.result.of(rule)
+        for page in candidates(self.ctx, rule, self.cut, self.suspects, dry_run=self.dry_run):
+            of.due += len(page)
+            of.live += sum(row.shown is not None for row in page)
+            room = MOST_SAMPLES - len(samples)
+            samples += [{"rule": rule.value, "url": row.image_url, "hash": row.image_hash} for row in page[:room]]
+        return Due(of.due, of.live)
 
     def delete(self) -> None:
         """The second phase, and the count of what still waits."""
@@ -288,11 +256,13 @@ class _Purging:
         for page in delete.waiting(self.ctx, self.suspects):
             self._may_go_on()
             gone, returned = delete.delete_page(self.ctx, page, self.cut, counted, dry_run=self.dry_run)
-            self.tally.deleted += gone
-            self.tally.returned += returned
+            for rule, number in gone.items():
+                self.result.of(rule).deleted += number
+            self.result.returned += returned
             done += len(page)
             self.ctx.progress(done, max(done, total))
-        self.tally.in_grace = delete.in_grace(self.ctx)
+        for rule, number in delete.in_grace(self.ctx).items():
+            self.result.of(rule).in_grace = number
 
     def _add(self, session: Session, name: str, number: int) -> None:
         """Add to the run's figures, which its report reads."""
@@ -300,54 +270,12 @@ class _Purging:
             runs.add_figure(session, self.run_id, FIGURES + name, number)
 
 
-def count_live(ctx: Context, most: int | None = None) -> int:
-    """Count the live images, up to ``most``, which is all that the cap must know of.
-
-    Read from the index by state of ``lis_images``: exact, unlike the server's estimates, and without walking the rows
-    of ``lis_live_images``, whose only index is the table itself.
-    """
-    if most == 0:
-        return 0
-    live = lis_images.c.state == State.LIVE.value
-    query = sa.select(sa.func.count()).select_from(lis_images).where(live)
-    if most is not None:
-        query = sa.select(sa.func.count()).select_from(
-            sa.select(lis_images.c.image_id).where(live).limit(most).subquery()
-        )
-    return int(read(ctx.db, query)[0][0])
-
-
 def carry_out(ctx: Context, proposal_id: int) -> Purged:
-    """Unpublish what an approved proposal allows: its rules' candidates as database and ETL show them now, up to the
-    approved number of live images by rule and ``rules.TOLERANCE_PERCENT`` more.
+    """Purge by an approved proposal; where it is not approved, or done, say so alone. Safe to repeat.
 
-    Safe to repeat; does nothing if it is not approved.
+    If more than it was approved for is due by now, nothing is unpublished, and a new proposal takes its place.
     """
-    with _lock(ctx) as lock:
-        proposal = proposals.get(ctx.db, proposal_id)
-        if proposal.state != "approved" or proposal.finished:
-            told = "carried out" if proposal.state == "approved" else proposal.state
-            return Purged(proposal=proposal_id, refused=f"proposal {proposal_id} is {told}")
-        today = database_now(ctx.db).toordinal() % ctx.config.purge.lookup_shards, ctx.config.purge.lookup_shards
-        known = lookup.known_listings(ctx)
-        whole = known <= ctx.config.purge.rotate_above
-        found = lookup.look_up(ctx, (0, 1), known) if whole else lookup.look_up(ctx, today)
-        verdict = judge(found.gone, found.listed, ctx.config.purge)
-        tally = _Tally(found)
-        tally.proposal = proposal_id
-        tally.refused += [text for text in (verdict.refusal, verdict.warning) if text]
-        if verdict.refusal:
-            log.warning("%s: proposal %d waits: %s", ctx.country.upper(), proposal_id, verdict.refusal)
-            return tally.result()
-        cut = cutoffs(database_now(ctx.db), ctx.config.purge)
-        purging = _Purging(ctx, tally, cut, verdict.suspects, lock)
-        purging.unpublish([rule for rule in cut.rules if rule in proposal.counts], proposal.counts, proposal_id)
-        proposals.finish(ctx.db, proposal_id)
-        tally.in_grace = delete.in_grace(ctx)
-        log.info(
-            "%s: proposal %d carried out: %d images unpublished",
-            ctx.country.upper(),
-            proposal_id,
-            tally.unpublished.total(),
-        )
-        return tally.result()
+    fate = proposals.get(ctx.db, proposal_id).fate
+    if fate != "approved":
+        return Purged(proposal=proposal_id, refused=f"proposal {proposal_id} is {fate}")
+    return purge(ctx)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -11,29 +10,13 @@ from imagesys_lib import relisted
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Session, from_now, write
 from imagesys_lib.db.schema import lis_images, lis_listing_images, lis_live_images
-from imagesys_lib.stages.purge.due import IDLE, due_by, out_of_date, shown_of
+from imagesys_lib.stages.purge.due import IDLE, due_by, out_of_date
 from imagesys_lib.stages.purge.rules import WHY, Cutoffs, Rule
 from imagesys_lib.states import NEVER, Desired, State, move
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step of the first phase: images purged, and those of them that were live."""
-
-    purged: int = 0
-    live: int = 0
-
-
-def unpublish(
-    session: Session,
-    hashes: Sequence[str],
-    rule: Rule,
-    cut: Cutoffs,
-    *,
-    grace_hours: float,
-    most_live: int | None = None,
-) -> Step:
-    """Unpublish those of at most 1,000 images that are due at this moment, no more than ``most_live`` live ones.
+def unpublish(session: Session, hashes: Sequence[str], rule: Rule, cut: Cutoffs, *, grace_hours: float) -> int:
+    """Unpublish those of at most 1,000 images that are due at this moment. Returns how many.
 
     Image rows are locked first and judged then: whoever has shown one of them again by now keeps it. Live is what has
     a live row, whatever its state: an image that is to be made again is ``new`` or ``thumbnailed``, and still shown.
@@ -46,14 +29,10 @@ def unpublish(
         .with_for_update()
     ).all()
     due = due_by(session, rule, [image.image_hash for image in locked], cut) if locked else set()
-    shown = shown_of(session, sorted(due))
-    live = [image for image in locked if image.image_hash in shown][:most_live]
-    others = [image for image in locked if image.image_hash in due - shown]
-    session.execute(
-        sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_([image.image_hash for image in live]))
-    )
-    on_nodes = [image.image_id for image in live + others if image.desired == Desired.PRESENT.value]
-    nowhere = [image for image in live + others if image.desired != Desired.PRESENT.value]
+    session.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(sorted(due))))
+    going = [image for image in locked if image.image_hash in due]
+    on_nodes = [image.image_id for image in going if image.desired == Desired.PRESENT.value]
+    nowhere = [image for image in going if image.desired != Desired.PRESENT.value]
     why = {"detail": WHY[rule]}
     moved = 0
     if on_nodes:
@@ -64,7 +43,7 @@ def unpublish(
         done = {**why, "next_attempt_at": NEVER}
         moved += move(session, State.PURGED, frm=IDLE, where=i.image_id.in_(ids), values=done)
         forget_listings(session, gone, cut)
-    return Step(moved, len(live))
+    return moved
 
 
 def forget_listings(session: Session, hashes: Sequence[str], cut: Cutoffs) -> None:

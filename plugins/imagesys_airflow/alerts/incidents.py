@@ -109,9 +109,7 @@ def _progress(ctx: Context, facts: RunFacts) -> Sections:
     delay = lateness.look(ctx, facts.run, summary)
     to_do: Sections = (("Still to do", ("Everything.",)),)
     done = to_do if row is None else progress_of(summary, ingested=delay.ingested)
-    slow = lateness.slowest(delay)
-    cause = lateness.likely_cause(delay)
-    return (*done, *((("Where the time goes", slow),) if slow else ()), ("Likely cause", (cause,)))
+    return (*done, ("Likely cause", (lateness.likely_cause(delay),)))
 
 
 # A run that has ended

@@ -26,7 +26,7 @@ from imagesys_lib.alerts import outbox
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, broken_config
 from imagesys_lib.context import Context, open_context
-from imagesys_lib.db.engine import Session, write
+from imagesys_lib.db.engine import Session
 from imagesys_lib.errors import ImageSysError
 from imagesys_lib.stages.purge import carry_out, proposals
 from imagesys_lib.stages.purge.rules import TOLERANCE_PERCENT, WHY, Proposal, live_of
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 DAG_ID = "imagesys_purge_approval"
 FIND, ASK, CARRY_OUT = "find", "ask", "carry_out"
-_NAME = "{{ task.instance_name | default('') }}"
+_NAME = "{{ task.proposal['country'] }}, proposal {{ task.proposal['proposal_id'] }}"
 
 
 class EtlHalfLoaded(ImageSysError):
@@ -65,8 +65,9 @@ Some of them:
 
 {samples}
 
-**Approve** takes off the site what is then still due, at most these numbers and {TOLERANCE_PERCENT} % more. Files leave
-the nodes {settings.grace_hours:g} hours later; until then what is listed again comes back by itself.
+**Approve** takes off the site what is then still due; where that is more than these numbers and {TOLERANCE_PERCENT} %,
+nothing goes and a person is asked anew. Files leave the nodes {settings.grace_hours:g} hours later; until then what is
+listed again comes back by itself.
 
 **Reject** changes nothing, and nobody is asked again for {settings.ask_again_days:g} days unless much more is due.
 No answer within {settings.approval_hours:g} hours means reject.
@@ -95,17 +96,6 @@ def invitation(config: CountryConfig, proposal: Proposal, run_id: str) -> Messag
     )
 
 
-def _invite(ctx: Context, proposal: Proposal, run_id: str) -> None:
-    """Mail that a question waits, unless people know: a task that is tried again or cleared puts it again."""
-
-    def work(session: Session) -> None:
-        if proposals.invite(session, proposal.proposal_id, ctx.config.purge.approval_hours):
-            outbox.put(session, invitation(ctx.config, proposal, run_id))
-
-    write(ctx.db, work)
-    post(ctx)
-
-
 @contextmanager
 def _at_work(operator: BaseOperator, country: str, context: TaskContext) -> Iterator[Context]:
     """Open what a task needs for one country, and mail what is logged meanwhile."""
@@ -125,22 +115,28 @@ class FindProposalsOperator(BaseOperator):
         self.countries = list(countries)
 
     def execute(self, context: TaskContext) -> list[dict[str, Any]]:
-        """Claim them for this run. A country whose database is away is named and left to the next hour.
+        """Claim them for this run, with a mail that a question waits, however often the run puts it.
 
-        Raises that country's error if nothing was found elsewhere, for then it is the only news.
+        A country whose database is away is named and left to the next hour. Raises its error if nothing was found
+        elsewhere, for then it is the only news.
         """
+        run_id = context["dag_run"].run_id
         found: list[dict[str, Any]] = []
         faults: list[ImageSysError] = []
         for country in self.countries:
             try:
                 with _at_work(self, country, context) as ctx:
-                    proposal = proposals.claim(ctx.db, context["dag_run"].run_id, ctx.config.purge.approval_hours + 1)
+
+                    def invite(session: Session, proposal: Proposal, config: CountryConfig = ctx.config) -> None:
+                        outbox.put(session, invitation(config, proposal, run_id))
+
+                    proposal = proposals.claim(ctx.db, run_id, ctx.config.purge.approval_hours + 1, invite)
+                    if proposal is not None:
+                        found.append({"country": country, "proposal_id": proposal.proposal_id})
+                    post(ctx)
             except ImageSysError as fault:
                 log.warning("%s: %s", country.upper(), fault)
                 faults.append(fault)
-                continue
-            if proposal is not None:
-                found.append({"country": country, "proposal_id": proposal.proposal_id})
         if faults and not found:
             raise faults[0]
         return found
@@ -150,11 +146,6 @@ class ProposalTask(BaseOperator):
     """A task about one proposal, ``{country, proposal_id}``."""
 
     proposal: Any
-
-    @property
-    def instance_name(self) -> str:
-        """``uk, proposal 3``."""
-        return f"{self.country}, proposal {self.proposal_id}" if isinstance(self.proposal, dict) else ""
 
     @property
     def country(self) -> str:
@@ -180,12 +171,11 @@ class AskOperator(ApprovalOperator, ProposalTask):
         self.proposal = proposal
 
     def execute(self, context: TaskContext) -> Any:
-        """Put the question and mail, once, that it is put; ends at once where the proposal is decided already."""
+        """Put the question; ends at once where the proposal is decided already."""
         with _at_work(self, self.country, context) as ctx:
             proposal = proposals.get(ctx.db, self.proposal_id)
-            if proposal.state != "open":
-                return {"state": proposal.state, "by": proposal.decided_by}
-            _invite(ctx, proposal, context["dag_run"].run_id)
+        if proposal.state != "open":
+            return {"state": proposal.state, "by": proposal.decided_by}
         self.subject, self.body = question(ctx.config, proposal)
         self.response_timeout = dt.timedelta(hours=ctx.config.purge.approval_hours)
         return super().execute(context)
@@ -198,12 +188,11 @@ class AskOperator(ApprovalOperator, ProposalTask):
         by = str(user.get("name") or user.get("id") or proposals.NOBODY)
         with _at_work(self, self.country, context) as ctx:
             decided = proposals.decide(ctx.db, self.proposal_id, approve=approve, by=by)
-        log.info("%s: proposal %d is %s by %s", self.country, self.proposal_id, decided.state, decided.decided_by)
         return {"state": decided.state, "by": decided.decided_by}
 
 
 class CarryOutOperator(ProposalTask):
-    """Unpublishes what an approved proposal allows; skips, saying why, where there is nothing to do."""
+    """Purges by an approved proposal; skips, saying why, where it is not approved or what is due has outgrown it."""
 
     template_fields: Sequence[str] = ("proposal",)
 
@@ -220,12 +209,10 @@ class CarryOutOperator(ProposalTask):
             raise broken
         with _at_work(self, self.country, context) as ctx:
             self._stop = ctx.stop
-            before = proposals.get(ctx.db, self.proposal_id)
-            if before.state != "approved" or before.finished:
-                done = "carried out" if before.state == "approved" else before.state
-                raise AirflowSkipException(f"{self.country}: proposal {self.proposal_id} is {done}")
             result = carry_out(ctx, self.proposal_id)
-            if not proposals.get(ctx.db, self.proposal_id).finished:
+            if result.proposal is not None:
+                raise AirflowSkipException(f"{self.country}: {result.refused}")
+            if proposals.get(ctx.db, self.proposal_id).fate == "approved":
                 raise EtlHalfLoaded(
                     f"{self.country.upper()}: proposal {self.proposal_id} waits: {result.refused}.",
                     remedy="clear this task once the ETL is whole again.",

@@ -21,7 +21,7 @@ from imagesys_lib.config import broken_config
 from imagesys_lib.context import Context
 from imagesys_lib.errors import WorkLost
 from imagesys_lib.intervals import UTC
-from imagesys_lib.runs import Kind, mark_ended
+from imagesys_lib.runs import Kind
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
@@ -41,9 +41,7 @@ class HealOperator(CountryOperator):
         from imagesys_lib.stages.heal import heal
 
         close_ended(job.ctx, job.context["ti"])
-        done = heal(job.ctx, run=job.run)
-        mark_ended(job.ctx.db, job.run, "heal")
-        return done
+        return heal(job.ctx, run=job.run)
 
     def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
         """Close the incidents, too, that earlier runs have left open, and mail what they could not."""
@@ -63,9 +61,7 @@ class IngestOperator(CountryOperator):
         """See :func:`imagesys_lib.stages.ingest.ingest`."""
         from imagesys_lib.stages.ingest import ingest
 
-        done = ingest(job.ctx, run=job.run)
-        mark_ended(job.ctx.db, job.run, "ingest")
-        return done
+        return ingest(job.ctx, run=job.run)
 
 
 class PlanOperator(CountryOperator):
@@ -153,7 +149,6 @@ class PublishOperator(CountryOperator):
         from imagesys_lib.stages.publish import publish
 
         published = publish(job.ctx)
-        mark_ended(job.ctx.db, job.run, "publish")
         return {"published": published}
 
 
@@ -171,9 +166,7 @@ class PurgeOperator(CountryOperator):
             raise AirflowSkipException("a backfill run purges and checks nothing")
         if broken := broken_config():
             raise AirflowSkipException(f"nothing is purged: {broken}")
-        done = purge(job.ctx, run=job.run)
-        mark_ended(job.ctx.db, job.run, "purge")
-        return done
+        return purge(job.ctx, run=job.run)
 
 
 class ReportOperator(CountryOperator):
