@@ -35,7 +35,7 @@ def _circuit_breaker() -> tuple[Column[Any], ...]:
         Column("failures", Integer, nullable=False, server_default="0"),
         _instant("window_at"),
         _instant("not_before"),
-        Column("trips", Integer, nullable=False, server_default="0", comment=opened),
+        Column("openings", Integer, nullable=False, server_default="0", comment=opened),
     )
 
 
@@ -237,12 +237,10 @@ lis_datasources = Table(
     "lis_datasources",
     country_metadata,
     Column("datasource_id", Integer, nullable=False, autoincrement=False),
-    _instant("first_seen_at"),
-    _instant("last_seen_at"),
     *_circuit_breaker(),
     PrimaryKeyConstraint("datasource_id"),
     **_InnoDB,
-    comment="Data sources that the ETL has shown",
+    comment="Circuit breakers of data sources",
 )
 
 lis_placeholders = Table(

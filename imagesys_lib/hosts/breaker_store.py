@@ -31,7 +31,7 @@ def change(
     session.execute(insert(table).values({key.name: of}).on_duplicate_key_update({key.name: key}))
     before = _circuit(session.execute(_select(table).where(key == of).with_for_update()).one())
     after = decide(before)
-    values |= {"attempts": after.attempts, "failures": after.failures, "trips": after.trips}
+    values |= {"attempts": after.attempts, "failures": after.failures, "openings": after.openings}
     if after.wait != before.wait:
         values["not_before"] = from_now(round(after.wait))
     if after.age != before.age:
@@ -43,9 +43,9 @@ def change(
 def _select(table: sa.Table) -> sa.Select[Any]:
     (key,), c = table.primary_key, table.c
     wait, began = seconds_until(c.not_before).label("wait"), seconds_until(c.window_at).label("began")
-    return sa.select(key, c.attempts, c.failures, c.trips, wait, began)
+    return sa.select(key, c.attempts, c.failures, c.openings, wait, began)
 
 
 def _circuit(row: Row) -> Circuit:
     wait = max(0.0, float(row.wait or 0))
-    return Circuit(row.attempts, row.failures, row.trips, wait, None if row.began is None else -float(row.began))
+    return Circuit(row.attempts, row.failures, row.openings, wait, None if row.began is None else -float(row.began))

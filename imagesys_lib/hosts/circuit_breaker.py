@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from imagesys_lib.config import Breaker
 from imagesys_lib.reasons import ImageFault
 
-PROBES = 20
+HALF_OPEN_IMAGES = 20
 """Images of a data source that are tried while its breaker is half-open; of a host it is one request at a time."""
 
 _HOST_FAULTS = frozenset({"dns", "connect", "tls", "timeout", "too_slow", "protocol", "http_429"})
@@ -31,7 +31,7 @@ class Position(enum.Enum):
 
 @dataclass(frozen=True)
 class Rule:
-    """When a breaker opens: ``percent`` of at least ``least`` attempts failed; half-open, of at least ``probes``.
+    """When a breaker opens: ``percent`` of at least ``least`` attempts failed (half-open: of ``least_half_open``).
 
     With ``in_a_row`` any success forgets the failures before it.
     """
@@ -39,7 +39,7 @@ class Rule:
     settings: Breaker
     least: int
     percent: float
-    probes: int
+    least_half_open: int
     in_a_row: bool = False
 
 
@@ -51,7 +51,7 @@ def host_rule(settings: Breaker) -> Rule:
 def source_rule(settings: Breaker) -> Rule:
     """Return the rule for a data source: nearly all of its images in a window."""
     least = settings.source_images
-    return Rule(settings, least, settings.source_percent, min(PROBES, least))
+    return Rule(settings, least, settings.source_percent, min(HALF_OPEN_IMAGES, least))
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,17 @@ class Circuit:
 
     attempts: int = 0
     failures: int = 0
-    trips: int = 0
+    openings: int = 0
     wait: float = 0.0
     age: float | None = None
 
     @property
     def position(self) -> Position:
-        """Return the position. A pause that a host asked for (no trips) is no open breaker.
+        """Return the position. A pause that a host asked for (no openings) is no open breaker.
 
-        A window that began after it had opened is one of probes: others wait for these.
+        A window that began after it had opened is one of few attempts: the others wait for these.
         """
-        if not self.trips:
+        if not self.openings:
             return Position.CLOSED
         return Position.OPEN if self.wait > 0 and self.age is None else Position.HALF_OPEN
 
@@ -89,13 +89,13 @@ class Circuit:
         attempts += 0 if over else self.attempts
         failures += 0 if over else self.failures
         fails = failures * 100 >= rule.percent * attempts
-        if fails and attempts >= (rule.probes if self.trips else rule.least):
-            trips = self.trips + 1
-            return Circuit(attempts, failures, trips, max(self.wait, open_seconds(trips, rule.settings)))
-        if not fails and self.trips and closes:
+        if fails and attempts >= (rule.least_half_open if self.openings else rule.least):
+            openings = self.openings + 1
+            return Circuit(attempts, failures, openings, max(self.wait, open_seconds(openings, rule.settings)))
+        if not fails and self.openings and closes:
             return Circuit()
         if not fails and rule.in_a_row:
-            return Circuit(trips=self.trips, wait=self.wait)
+            return Circuit(openings=self.openings, wait=self.wait)
         return replace(self, attempts=attempts, failures=failures, age=0.0 if over else self.age)
 
     def tried(self, rule: Rule) -> Circuit:
@@ -103,23 +103,23 @@ class Circuit:
 
         Of an earlier try that has decided nothing its failures count: what went well was never decoded.
         """
-        if not self.trips or self.wait > 0:
+        if not self.openings or self.wait > 0:
             return self
         failures = 0 if self.age is None else self.failures
-        return Circuit(failures, failures, self.trips, rule.settings.first_seconds, self.age or 0.0)
+        return Circuit(failures, failures, self.openings, rule.settings.first_seconds, self.age or 0.0)
 
     def paused(self, seconds: float) -> Circuit:
         """Return the circuit after a host asked to be left alone; a longer wait stays."""
-        return Circuit(trips=self.trips, wait=max(self.wait, seconds))
+        return Circuit(openings=self.openings, wait=max(self.wait, seconds))
 
     def later(self, seconds: float) -> Circuit:
         """Return the circuit as it is ``seconds`` later, if nothing happens."""
         return replace(self, wait=max(0.0, self.wait - seconds))
 
 
-def open_seconds(trips: int, settings: Breaker) -> float:
-    """Return how long a breaker stays open when it opens for the ``trips``-th time in a row."""
-    return float(min(settings.max_seconds, settings.first_seconds * 2.0 ** min(max(trips, 1) - 1, 20)))
+def open_seconds(openings: int, settings: Breaker) -> float:
+    """Return how long a breaker stays open when it opens for the ``openings``-th time in a row."""
+    return float(min(settings.max_seconds, settings.first_seconds * 2.0 ** min(max(openings, 1) - 1, 20)))
 
 
 def is_hosts_fault(fault: ImageFault | None) -> bool:

@@ -14,7 +14,7 @@ from imagesys_lib.config import Breaker
 from imagesys_lib.db.engine import Session, write
 from imagesys_lib.db.schema import lis_datasources
 from imagesys_lib.hosts import breaker_store
-from imagesys_lib.hosts.circuit_breaker import PROBES, Circuit, source_rule
+from imagesys_lib.hosts.circuit_breaker import HALF_OPEN_IMAGES, Circuit, source_rule
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Tally:
 def failing(db: Engine, datasource_ids: Iterable[int]) -> dict[int, Circuit]:
     """Return the circuits of the data sources whose breaker is not closed."""
     found = breaker_store.load(db, lis_datasources, datasource_ids)
-    return {datasource_id: circuit for datasource_id, circuit in found.items() if circuit.trips}
+    return {datasource_id: circuit for datasource_id, circuit in found.items() if circuit.openings}
 
 
 def may_try(db: Engine, datasource_id: int, settings: Breaker) -> bool:
@@ -59,11 +59,11 @@ def note(
             before, after = breaker_store.change(
                 session, lis_datasources, of, lambda c: c.after(tally.attempts, tally.failures, rule, closes=closes)
             )
-            if after.trips > before.trips:
+            if after.openings > before.openings:
                 if incidents.begin(session, incidents.Kind.SOURCE, f"data source {of}"):
                     outbox.put(session, _opened(country, of, after, settings))
                 return after
-            if after.trips < before.trips:
+            if after.openings < before.openings:
                 log.info("data source %d works again: its breaker is closed", of)
                 if incident := incidents.end(session, incidents.Kind.SOURCE, f"data source {of}"):
                     outbox.put(session, _closed(country, of, incident))
@@ -78,8 +78,8 @@ def note(
 def _opened(country: str, datasource_id: int, circuit: Circuit, settings: Breaker) -> Message:
     meanwhile = (
         f"Its images wait. After {settings.first_seconds / 60:g} minutes, later after twice the time before and up to "
-        f"{settings.max_seconds / 3600:g} hours, {PROBES} of them are tried. When enough of those are well it is asked "
-        "as before, and a mail says so. No run becomes red by it."
+        f"{settings.max_seconds / 3600:g} hours, {HALF_OPEN_IMAGES} of them are tried. "
+        "When enough of those are well it is asked as before, and a mail says so. No run becomes red by it."
     )
     to_do = (
         "Ask those who deliver this feed what has changed. `imagesys explain URL` tells why one image failed; "

@@ -142,13 +142,13 @@ class SharedGate:
     def _failed(self, host: str, known: _Host, reason: str) -> None:
         known.failures += 1
         known.reason = reason
-        if not known.circuit.trips and known.failures + known.circuit.failures < self._settings.breaker.failures:
+        if not known.circuit.openings and known.failures + known.circuit.failures < self._settings.breaker.failures:
             return
         if reason in SILENCE and self.ground.is_doubtful and not self.ground_holds():
             return  # written, or forgiven, when it is known whose fault it is
-        before = known.circuit.trips
+        before = known.circuit.openings
         self._write_failures(host, known)
-        if known.circuit.trips > before:
+        if known.circuit.openings > before:
             log.warning("%s fails (%s): it is left alone for %.0f s", host, reason, known.circuit.wait)
 
     def _write_failures(self, host: str, known: _Host) -> None:
@@ -158,7 +158,7 @@ class SharedGate:
     def _answered(self, host: str, known: _Host) -> None:
         known.failures = 0
         self._answered_hosts.add(host)
-        if known.circuit.trips or known.circuit.failures:
+        if known.circuit.openings or known.circuit.failures:
             known.learn(store.change(self._shared, host, None, lambda c: c.after(1, 0, self._rule)))
 
     def ground_holds(self) -> bool:

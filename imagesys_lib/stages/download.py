@@ -29,7 +29,7 @@ from imagesys_lib.errors import BatchFailed, Stopped
 from imagesys_lib.fetch import Fetched, Fetcher, Job, NotModified, Outcome, Unattempted, contained, host_of
 from imagesys_lib.ground import SILENCE
 from imagesys_lib.hosts import PATIENCE, SharedGate, datasources
-from imagesys_lib.hosts.circuit_breaker import PROBES
+from imagesys_lib.hosts.circuit_breaker import HALF_OPEN_IMAGES
 from imagesys_lib.hosts.datasources import Tally
 from imagesys_lib.reasons import Fate, ImageFault
 from imagesys_lib.recipe import recipe
@@ -273,7 +273,7 @@ class _Batch:
         """Give back what an open breaker of a data source keeps from being asked; half-open, one batch tries a few."""
         breaker = self.settings.breaker
         circuits = datasources.failing(self.ctx.db, (image.datasource_id for image in images))
-        room = {source: PROBES * datasources.may_try(self.ctx.db, source, breaker) for source in circuits}
+        room = {source: HALF_OPEN_IMAGES * datasources.may_try(self.ctx.db, source, breaker) for source in circuits}
         todo = []
         for image in images:
             source = image.datasource_id

@@ -153,7 +153,7 @@ def filled(world: World) -> None:
         {"run": f"r-{n}", "task": "plan", "level": "error", "text": "t", "times": 1, "noted_at": NOON}
         for n in range(3000)
     ]
-    sources = [{"datasource_id": n, "first_seen_at": NOON, "last_seen_at": NOON} for n in range(3000)]
+    sources = [{"datasource_id": n} for n in range(3000)]
 
     def work(session: sa.Connection) -> None:
         for table, rows in (

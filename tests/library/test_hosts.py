@@ -193,7 +193,7 @@ def test_a_host_that_fails_wholly_is_left_alone_and_others_are_not(world: World,
     assert gate.admit(HOST).give_up
     assert gate.admit("elsewhere.example").go
     assert gates().admit(HOST).give_up  # for every worker
-    assert (row(world).trips, row(world).reason) == (1, "http_500")
+    assert (row(world).openings, row(world).reason) == (1, "http_500")
 
 
 def test_an_answer_between_failures_keeps_a_breaker_closed(gates: Gates) -> None:
@@ -214,7 +214,7 @@ def test_failures_in_a_row_are_counted_on_by_the_next_batch(gates: Gates) -> Non
     assert second.admit(HOST).give_up
 
 
-def test_one_probe_at_a_time_over_all_workers_decides_about_a_breaker(world: World, gates: Gates) -> None:
+def test_one_request_at_a_time_over_all_workers_decides_about_a_breaker(world: World, gates: Gates) -> None:
     breaker = {"failures": 2, "first_seconds": 600}
     first = gates(breaker=breaker)
     fail(first, 2)
@@ -225,24 +225,24 @@ def test_one_probe_at_a_time_over_all_workers_decides_about_a_breaker(world: Wor
     assert admitted(other, 3) == 0
     one.left(HOST, ImageFault("timeout"))
     assert 1190 < one.admit(HOST).wait <= 1200  # opened again, for twice as long
-    assert row(world).trips == 2
+    assert row(world).openings == 2
 
     elapse(world)
     third = gates(breaker=breaker)
     assert admitted(third, 3) == 1
     third.left(HOST, None)
     assert admitted(third, 3) == 3
-    assert (row(world).trips, row(world).failures) == (0, 0)
+    assert (row(world).openings, row(world).failures) == (0, 0)
 
 
-def test_a_probe_that_is_cut_short_tells_nothing(world: World, gates: Gates) -> None:
+def test_a_half_open_request_that_is_cut_short_tells_nothing(world: World, gates: Gates) -> None:
     gate = gates(breaker={"failures": 2, "first_seconds": 600})
     fail(gate, 2)
     elapse(world)
     gate = gates()
     assert admitted(gate, 1) == 1
     gate.abandoned(HOST)
-    assert row(world).trips == 1
+    assert row(world).openings == 1
     assert admitted(gate, 2) == 1
 
 

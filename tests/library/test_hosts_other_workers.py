@@ -82,11 +82,11 @@ def test_a_breaker_that_others_opened_again_is_no_longer_half_open(world: World,
     one, other = gates(breaker=breaker), gates(breaker=breaker)
     other.prepare([HOST])
     fail(one, 1)
-    assert row(world).trips == 2
+    assert row(world).openings == 2
     assert other.admit(HOST).give_up
 
 
-def test_a_breaker_that_others_found_half_open_lets_one_probe_through(world: World, gates: Gates) -> None:
+def test_a_breaker_that_others_found_half_open_lets_one_request_through(world: World, gates: Gates) -> None:
     breaker = {"failures": 2, "first_seconds": 600}
     one, other = gates(breaker=breaker), gates(breaker=breaker)
     other.prepare([HOST])
