@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from types import TracebackType
 from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
@@ -75,9 +74,7 @@ class SharedGate:
     def __enter__(self) -> SharedGate:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._slots.close()
 
     def prepare(self, hosts: Iterable[str]) -> None:
@@ -158,8 +155,11 @@ class SharedGate:
     def _answered(self, host: str, known: _Host) -> None:
         known.failures = 0
         self._answered_hosts.add(host)
-        if known.circuit.openings or known.circuit.failures:
+        before = known.circuit
+        if before.openings or before.failures:
             known.learn(store.change(self._shared, host, None, lambda c: c.after(1, 0, self._rule)))
+        if before.openings and not known.circuit.openings:
+            log.info("%s answers again: its breaker is closed", host)
 
     def ground_holds(self) -> bool:
         """Look at our own network: do names resolve, can a host that answered lately be reached?
@@ -231,7 +231,7 @@ class SharedGate:
         return wait
 
     def refresh(self) -> None:
-        """Once a second: hear of pauses from other workers, give unused slots back, and half of all where one waits."""
+        """Once a second: hear of pauses from others, give back unused slots, and half where another one waits."""
         if time.monotonic() - self._refreshed < _REFRESH:
             return
         self._refreshed = time.monotonic()
@@ -241,4 +241,4 @@ class SharedGate:
             held = self._slots.held(host)
             known.most = held // 2 if host in awaited else known.limits.per_host
             if held:
-                self._slots.keep(host, known.busy)
+                self._slots.keep(host, max(known.busy, known.most) if known.busy else 0)

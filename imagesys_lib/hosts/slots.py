@@ -12,7 +12,6 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
@@ -53,8 +52,9 @@ class Slots:
         numbers = [number for number in range(limit) if number not in mine]
         random.shuffle(numbers)  # workers that begin together would ask for the same ones
         numbers += [] if mine else [_WAITING]  # asked for last
-        free = ((sa.func.get_lock(_name(host, number), 0) == 1, number) for number in numbers)
-        (taken,) = self._run(sa.select(sa.case(*free))) if numbers else (None,)
+        cases = " ".join(f"WHEN GET_LOCK(%s, 0) = 1 THEN {number}" for number in numbers)
+        names = [_name(host, number) for number in numbers]
+        (taken,) = self._run(f"SELECT CASE {cases} END", names) if names else (None,)
         if taken is None:
             return False
         self._held[host].add(taken)
@@ -74,8 +74,9 @@ class Slots:
         """
         found: set[str] = set()
         for some in chunks([host for host in self._held if self.held(host)] or [""], 100):
-            used = [sa.func.is_used_lock(_name(host, _WAITING)) for host in some]
-            found |= {host for host, holder in zip(some, self._run(sa.select(*used)), strict=False) if holder}
+            asked = ", ".join(["IS_USED_LOCK(%s)"] * len(some))
+            holders = self._run(f"SELECT {asked}", [_name(host, _WAITING) for host in some])
+            found |= {host for host, holder in zip(some, holders, strict=False) if holder}
         return found
 
     def close(self) -> None:
@@ -89,15 +90,18 @@ class Slots:
     def _free(self, host: str, numbers: set[int]) -> None:
         for number in numbers & self._held[host]:
             self._held[host].discard(number)
-            self._run(sa.select(sa.func.release_lock(_name(host, number))))
+            self._run("SELECT RELEASE_LOCK(%s)", [_name(host, number)])
 
-    def _run(self, statement: sa.Select[Any]) -> Sequence[int | None]:
-        """Run one statement; when the connection is lost, so are the slots, and the next call begins anew."""
+    def _run(self, statement: str, names: list[str]) -> Sequence[int | None]:
+        """Run one statement; when the connection is lost, so are the slots, and the next call begins anew.
+
+        As text: to compile one for 64 slots takes longer than to run it.
+        """
         try:
             if self._session is None:
                 self._session = self._shared.connect().execution_options(isolation_level="AUTOCOMMIT")
                 self._session.exec_driver_sql("SET SESSION wait_timeout = %s", (self._silence,))
-            return tuple(self._session.execute(statement).one())
+            return tuple(self._session.exec_driver_sql(statement, tuple(names)).one())
         except DBAPIError as error:
             log.warning("slots at hosts are lost with their connection: %s", error.orig)
             self.close()
