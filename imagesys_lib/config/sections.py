@@ -93,7 +93,7 @@ class Breaker(Section):
     """When a host or data source is left alone: after so many failures, for a time that doubles up to a most.
 
     A host's breaker opens after ``failures`` requests in a row that it failed, a data source's when
-    ``source_percent`` of at least ``source_images`` images failed within ``window_hours``. Times in seconds.
+    ``source_percent`` of at least ``source_images`` images failed, both within ``window_hours``. Times in seconds.
     """
 
     failures: Annotated[int, Field(ge=2, le=1000)] = 10

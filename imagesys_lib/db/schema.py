@@ -28,9 +28,15 @@ def _instant(name: str, *, nullable: bool = True) -> Column[object]:
     return Column(name, DATETIME(fsp=6), nullable=nullable)
 
 
-def _trips() -> Column[int]:
-    comment = "times in a row that the breaker opened; 0: closed"
-    return Column("trips", SMALLINT(unsigned=True), nullable=False, server_default="0", comment=comment)
+def _circuit_breaker() -> tuple[Column[Any], ...]:
+    opened = "times in a row that the breaker opened; 0: closed"
+    return (
+        Column("attempts", Integer, nullable=False, server_default="0", comment="since window_at"),
+        Column("failures", Integer, nullable=False, server_default="0"),
+        _instant("window_at"),
+        _instant("not_before"),
+        Column("openings", Integer, nullable=False, server_default="0", comment=opened),
+    )
 
 
 lis_images = Table(
@@ -235,16 +241,10 @@ lis_datasources = Table(
     "lis_datasources",
     country_metadata,
     Column("datasource_id", Integer, nullable=False, autoincrement=False),
-    _instant("first_seen_at", nullable=False),
-    _instant("last_seen_at", nullable=False),
-    Column("attempts", Integer, nullable=False, server_default="0", comment="images since window_at"),
-    Column("failures", Integer, nullable=False, server_default="0"),
-    _instant("window_at"),
-    _instant("not_before"),
-    _trips(),
+    *_circuit_breaker(),
     PrimaryKeyConstraint("datasource_id"),
     **_InnoDB,
-    comment="Data sources that the ETL has shown",
+    comment="Circuit breakers of data sources",
 )
 
 lis_placeholders = Table(
@@ -354,17 +354,8 @@ lis_hosts = Table(
     "lis_hosts",
     shared_metadata,
     _code("host", 255),
-    _instant("not_before"),
     _code("reason", 40, nullable=True),
-    _instant("updated_at", nullable=False),
-    Column(
-        "failures",
-        SMALLINT(unsigned=True),
-        nullable=False,
-        server_default="0",
-        comment="requests in a row that the host failed",
-    ),
-    _trips(),
+    *_circuit_breaker(),
     Column("next_at", DATETIME(fsp=6), comment="the next request's turn"),
     _instant("answered_at"),
     PrimaryKeyConstraint("host"),

@@ -9,8 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes, datasources, node_records
-from imagesys_lib.breaker import Position
+from imagesys_lib import changes, node_records
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Row, read
 from imagesys_lib.db.schema import (
@@ -26,7 +25,8 @@ from imagesys_lib.errors import EnvironmentFault, ImageSysError
 from imagesys_lib.explain.verdicts import Closed, ImageFacts, NodeVerdict, OnNode, Work, judge_image, judge_node
 from imagesys_lib.fetch import host_of
 from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash
-from imagesys_lib.hosts import store
+from imagesys_lib.hosts import datasources, store
+from imagesys_lib.hosts.circuit_breaker import Position
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.reasons import reason_for
 from imagesys_lib.stages.check import stat_images
@@ -151,12 +151,12 @@ def _batch(image: Row, work: tuple[Work, Row] | None) -> str:
 def _closed(ctx: Context, image: Row) -> tuple[Closed, ...]:
     """Return what is left alone now of the image's host and its data source."""
     found = []
-    source = datasources.standings(ctx.db, [image.datasource_id]).get(image.datasource_id)
-    if source and source.position is Position.OPEN:
+    source = datasources.failing(ctx.db, [image.datasource_id]).get(image.datasource_id)
+    if source and source.wait > 0:
         found.append(Closed(f"data source {image.datasource_id}", source.wait))
     host = host_of(image.image_url)
     try:
-        known = store.standings(ctx.shared, [host]).get(host)
+        known = store.circuits(ctx.shared, [host]).get(host)
     except EnvironmentFault:
         known = None  # the shared schema is away: all else can still be shown
     if known and known.wait > 0:

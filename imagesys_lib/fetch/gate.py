@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,30 +41,20 @@ class Gate(Protocol):
 
 
 class LocalGate:
-    """The limits of the settings, kept within this process."""
+    """The limit of requests in flight at a host, kept within this process: enough for servers of our own."""
 
     def __init__(self, settings: Fetch) -> None:
         self._settings = settings
-        self._busy: dict[str, int] = {}
-        self._next: dict[str, float] = {}  # hosts with a rate: when the next request may begin (monotonic)
+        self._busy: Counter[str] = Counter()
 
     def admit(self, host: str) -> Admission:
-        limits, busy = self._settings.limits(host), self._busy.get(host, 0)
-        if busy >= limits.per_host:
+        if self._busy[host] >= self._settings.limits(host).per_host:
             return Admission(go=False, wait=_FULL)
-        if limits.rate is not None:
-            now = time.monotonic()
-            begins = self._next.get(host, now)
-            if begins > now:
-                return Admission(go=False, wait=begins - now)
-            self._next[host] = now + 1 / limits.rate
-        self._busy[host] = busy + 1
+        self._busy[host] += 1
         return Admission(go=True)
 
-    def left(self, host: str, fault: ImageFault | None) -> None:  # noqa: ARG002  # a gate with a memory judges it
+    def left(self, host: str, fault: ImageFault | None) -> None:  # noqa: ARG002  # one with a memory judges it
         self.abandoned(host)
 
     def abandoned(self, host: str) -> None:
-        busy = self._busy.pop(host) - 1
-        if busy:
-            self._busy[host] = busy
+        self._busy[host] -= 1

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import email.utils
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from imagesys_lib.reasons import ImageFault
 
@@ -44,20 +42,6 @@ class Head:
         value = self.fields.get(name, "")
         return value if len(value) <= _LONGEST[name] else ""
 
-    def retry_after(self, most: float) -> float | None:
-        """Return Retry-After in seconds, at most ``most`` (RFC 9110, 10.2.3: seconds or an HTTP date).
-
-        A date is read against the answer's own Date, so that a wrong clock cancels out.
-        """
-        text = self.fields.get("retry-after", "")
-        if text.isascii() and text.isdigit():
-            return min(float(text), most)
-        until = _http_date(text)
-        if until is None:
-            return None
-        now = _http_date(self.fields.get("date", "")) or datetime.now(timezone.utc)
-        return min(max((until - now).total_seconds(), 0.0), most)
-
 
 def parsed(lines: Sequence[bytes]) -> Head:
     """Read the lines of one answer, the status line first. Raises ImageFault ``protocol`` where that has no status.
@@ -88,11 +72,3 @@ def conditions(etag: str, last_modified: str) -> list[bytes]:
 
 def _is_sendable(value: str) -> bool:
     return all(" " <= character <= "ÿ" and character != "\x7f" for character in value)
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        parsed_date = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
-    return parsed_date if parsed_date.tzinfo else parsed_date.replace(tzinfo=timezone.utc)

@@ -16,6 +16,7 @@ from imagesys_lib.fetch.dialler import Dialler
 from imagesys_lib.fetch.faults import fault_of
 from imagesys_lib.fetch.headers import Head, conditions, parsed
 from imagesys_lib.fetch.jobs import Fetched, NotModified
+from imagesys_lib.fetch.retry_after import retry_after
 from imagesys_lib.fetch.urls import Wire
 from imagesys_lib.fetch.waiting import Task
 from imagesys_lib.files import AtomicFile
@@ -25,7 +26,6 @@ from imagesys_lib.sniff import HEAD_BYTES, sniff
 MAX_HEADER_BYTES = 256 * 1024  # as Chromium; curl takes 5,000 lines, and none of more than 100 KB
 _BY_TIME = frozenset({"dns", "connect", "tls", "timeout", "too_slow", "truncated"})  # what waiting in vain may come to
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_OF_THE_HOST = frozenset({403, 408, 429})  # beside 5xx: of other statuses Retry-After cannot mean the whole host
 _READ_THROUGH = 64 * 1024  # bytes of an error page read for the sake of the connection
 _WRITE_AT = 256 * 1024  # bytes hashed and written at once: most images touch the disk only when they are whole
 _ABORT = 0  # what a callback returns to end the transfer: not the number of bytes it was given
@@ -213,8 +213,7 @@ class Transfer:
         elif status == 304:
             raise ImageFault("protocol", "an answer (304) to a condition that was not set")
         elif not 200 <= status < 400:
-            longest = self._settings.max_retry_after_hours * 3600
-            pause = head.retry_after(longest) if status in _OF_THE_HOST or status >= 500 else None
+            pause = retry_after(status, head.fields, self._settings.max_retry_after_hours * 3600)
             self._verdict = ImageFault(f"http_{status}", self._name, retry_after=pause)
         elif announced is not None and announced > most:
             raise ImageFault("too_large", f"{head.fields['content-length'][:20]} bytes announced")

@@ -17,19 +17,19 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from imagesys_lib import claims, datasources, runs
+from imagesys_lib import claims, runs
 from imagesys_lib.batch_work import GROUP, give_back, hold, images_in, own_name, store_faults
-from imagesys_lib.breaker import PROBES, Position
 from imagesys_lib.claims import Claim
 from imagesys_lib.config import StatusMeaning
 from imagesys_lib.context import Context
-from imagesys_lib.datasources import Tally
 from imagesys_lib.db.bulk import Kinds, given
 from imagesys_lib.db.engine import Row, Session, chunks, is_of_a_value, read, seconds_until, write
 from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import BatchFailed, Stopped
 from imagesys_lib.fetch import Fetched, Fetcher, Job, NotModified, Outcome, Unattempted, contained, host_of
-from imagesys_lib.hosts import PATIENCE, SharedGate
+from imagesys_lib.hosts import PATIENCE, SharedGate, datasources
+from imagesys_lib.hosts.circuit_breaker import HALF_OPEN_IMAGES
+from imagesys_lib.hosts.datasources import Tally
 from imagesys_lib.outage import SILENCE
 from imagesys_lib.reasons import Fate, ImageFault
 from imagesys_lib.recipe import recipe
@@ -108,8 +108,6 @@ class _Batch:
         self.fetched = self.adopted = self.unchanged = self.given_back = 0
         self.failed: Counter[str] = Counter()
         self.tallies: dict[int, Tally] = defaultdict(Tally)
-        self.probing: set[int] = set()  # data sources of which this batch tries a few
-        self.undecided: set[int] = set()  # data sources of which the thumbnail stage will see something
         self.targets: Counter[str] = Counter()  # where redirects ended
 
     def run(self) -> Downloaded:
@@ -133,8 +131,7 @@ class _Batch:
                 raise
             self._flush()
             self.gate.write_back()
-        trial = {"probing": self.probing, "undecided": self.undecided}
-        datasources.note(ctx.db, ctx.country, self.tallies, self.settings.breaker, **trial)
+        datasources.note(ctx.db, ctx.country, self.tallies, self.settings.breaker, closes=False)
         self._flag_targets()
         done = Downloaded(self.fetched, self.adopted, dict(self.failed), self.given_back, self.unchanged)
         log.info("%s: %d fetched, %d failed, %s", self.label, self.fetched, sum(self.failed.values()), done)
@@ -200,8 +197,6 @@ class _Batch:
     def _end(self, image: Row, result: Fetched | NotModified | ImageFault) -> None:
         tally, failed = self.tallies[image.datasource_id], isinstance(result, ImageFault)
         self.tallies[image.datasource_id] = Tally(tally.attempts + 1, tally.failures + failed)
-        if isinstance(result, Fetched):
-            self.undecided.add(image.datasource_id)
         self.results.append((image, result))
 
     # Our own network
@@ -272,23 +267,22 @@ class _Batch:
         return float(read(self.ctx.db, query)[0][0])
 
     def _without_bad_sources(self, images: list[Row]) -> list[Row]:
-        """Give back what an open breaker of a data source keeps from being asked; half open, one batch tries a few."""
-        standings = datasources.standings(self.ctx.db, (image.datasource_id for image in images))
-        pause = self.settings.breaker.first_seconds
-        half_open = [source for source, known in standings.items() if known.position is Position.HALF_OPEN]
-        self.probing = {source for source in half_open if datasources.may_probe(self.ctx.db, source, pause)}
-        passed: Counter[int] = Counter()
+        """Give back what an open breaker of a data source keeps from being asked; half-open, one batch tries a few."""
+        breaker = self.settings.breaker
+        circuits = datasources.failing(self.ctx.db, (image.datasource_id for image in images))
+        room = {source: HALF_OPEN_IMAGES * datasources.may_try(self.ctx.db, source, breaker) for source in circuits}
         todo = []
         for image in images:
-            standing = standings.get(image.datasource_id)
-            most = PROBES if image.datasource_id in self.probing else 0
-            if standing and passed[image.datasource_id] >= most:
-                self.waits[round(max(standing.wait, pause))].append(image.image_id)
-            else:
-                passed[image.datasource_id] += 1
+            source = image.datasource_id
+            if source not in circuits:
                 todo.append(image)
-        for datasource_id, standing in standings.items():
-            log.warning("%s: data source %d is %s", self.label, datasource_id, standing.position.value)
+            elif room[source]:
+                room[source] -= 1
+                todo.append(image)
+            else:
+                self.waits[round(max(circuits[source].wait, breaker.first_seconds))].append(image.image_id)
+        for source, circuit in circuits.items():
+            log.warning("%s: data source %d is %s", self.label, source, circuit.position.value)
         return todo
 
     def _flush(self) -> None:

@@ -14,7 +14,7 @@ from imagesys_lib import placeholders, relisted, runs
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, Session, chunks, database_now, read, write
-from imagesys_lib.db.schema import lis_datasources, lis_images, lis_listing_images
+from imagesys_lib.db.schema import lis_images, lis_listing_images
 from imagesys_lib.hashing import lis_hash_for_url
 from imagesys_lib.intervals import UTC, Interval
 from imagesys_lib.listings import Listing
@@ -190,9 +190,6 @@ def _store_listings(ctx: Context, page: Sequence[Listing]) -> None:
     keys = sorted({(listing.listing_id, listing.datasource_id) for listing in page})
     for some in chunks(keys, 100):
         mark_dropped(ctx, some, began)
-    sources = sorted({listing.datasource_id for listing in page})
-    for some_sources in chunks(sources):
-        write(ctx.db, lambda session, ids=some_sources: _note_datasources(session, ids))  # type: ignore[misc]
 
 
 def _upsert_listing_images(session: Session, rows: list[dict[str, object]]) -> None:
@@ -229,10 +226,3 @@ def mark_dropped(ctx: Context, keys: list[tuple[str, int]], before: dt.datetime)
             {"b_listing": row.listing_id, "b_datasource": row.datasource_id, "b_hash": row.image_hash} for row in piece
         ]
         write(ctx.db, lambda session, s=statement, r=rows: session.execute(s, r))  # type: ignore[misc]
-
-
-def _note_datasources(session: Session, datasource_ids: list[int]) -> None:
-    statement = insert(lis_datasources).values(first_seen_at=NOW, last_seen_at=NOW)
-    session.execute(
-        statement.on_duplicate_key_update(last_seen_at=NOW), [{"datasource_id": value} for value in datasource_ids]
-    )

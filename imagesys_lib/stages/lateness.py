@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from imagesys_lib import datasources, runs
+from imagesys_lib import runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, Row, read
 from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.fetch import host_of
-from imagesys_lib.hosts import store
+from imagesys_lib.hosts import datasources, store
+from imagesys_lib.hosts.circuit_breaker import Circuit
 from imagesys_lib.runs import Run
 from imagesys_lib.stages.report import Summary
 from imagesys_lib.states import State
@@ -53,14 +54,14 @@ def look(ctx: Context, run: Run, summary: Summary) -> Delay:
     left = _left_to_fetch(ctx, run)
     hosts = Counter(host_of(image.image_url) for image in left)
     host, images = hosts.most_common(1)[0] if hosts else ("", 0)
-    standing = store.standings(ctx.shared, [host]).get(host) if host else None
-    open_sources = datasources.standings(ctx.db, {image.datasource_id for image in left})
+    circuit = store.circuits(ctx.shared, [host]).get(host, Circuit())
+    open_sources = datasources.failing(ctx.db, {image.datasource_id for image in left})
     return Delay(
         ingested=row.ingested_at is not None,
         host=host,
         host_images=images,
         looked_at=len(left),
-        host_pause=max(standing.wait, 0.0) if standing else 0.0,
+        host_pause=circuit.wait,
         host_limit=ctx.config.fetch.limits(host).per_host,
         held=sum(batch.held for batch in unfinished),
         waiting=sum(not batch.held for batch in unfinished),

@@ -18,17 +18,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes, claims, datasources, placeholders
+from imagesys_lib import changes, claims, placeholders
 from imagesys_lib.batch_work import Crew, give_back, hold, images_in, own_name, store_faults
 from imagesys_lib.claims import Claim
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.context import Context
-from imagesys_lib.datasources import Tally
 from imagesys_lib.db.bulk import given
 from imagesys_lib.db.engine import Row, Session, chunks, read, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.hashing import thumbnail_stem
 from imagesys_lib.hostnames import host_of
+from imagesys_lib.hosts import datasources
+from imagesys_lib.hosts.datasources import Tally
 from imagesys_lib.reasons import ImageFault
 from imagesys_lib.recipe import recipe
 from imagesys_lib.states import Desired, State, move
@@ -125,10 +126,9 @@ class _Batch:
 
     def _judge_sources(self) -> None:
         """Tell data sources' breakers what failed: the download counted it as attempts that went well."""
-        trial = datasources.on_trial(self.ctx.db, self.makings)
-        failed = self.failed_by_source
-        tallies = {source: Tally(failures=failed[source]) for source in trial | failed.keys()}
-        datasources.note(self.ctx.db, self.ctx.country, tallies, self.ctx.config.fetch.breaker, probing=trial)
+        failed, half_open = self.failed_by_source, datasources.failing(self.ctx.db, self.makings)
+        tallies = {source: Tally(failures=failed[source]) for source in failed.keys() | half_open.keys()}
+        datasources.note(self.ctx.db, self.ctx.country, tallies, self.ctx.config.fetch.breaker)
 
     def _set_placeholders_aside(self) -> int:
         most = self.ctx.config.thumbnail.placeholder_listings

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from imagesys_lib.alerts.outbox import put
 from imagesys_lib.config import Breaker
-from imagesys_lib.datasources import Tally, note
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_mails
+from imagesys_lib.hosts.datasources import Tally, note
 from tests.airflow.mails import DAG_ID, Sink, count, ends, late, run
 from tests.airflow.test_runs import context_of
 from tests.world import World, in_threads

@@ -4,58 +4,147 @@ from __future__ import annotations
 
 import pytest
 
-from imagesys_lib.breaker import PROBES, Position, Standing, host_trips, is_hosts_fault, open_seconds, source_trips
 from imagesys_lib.config import Breaker
+from imagesys_lib.hosts.circuit_breaker import (
+    HALF_OPEN_IMAGES,
+    Circuit,
+    Position,
+    Rule,
+    host_rule,
+    is_hosts_fault,
+    open_seconds,
+    source_rule,
+)
 from imagesys_lib.outage import Network
 from imagesys_lib.reasons import ImageFault
 
 SETTINGS = Breaker(failures=10, first_seconds=60, max_seconds=3600, source_percent=95, source_images=200)
+HOST, SOURCE = host_rule(SETTINGS), source_rule(SETTINGS)
+DAY = 24 * 3600.0
 
 
 @pytest.mark.parametrize(
-    ("standing", "position"),
+    ("circuit", "position"),
     [
-        (Standing(), Position.CLOSED),
-        (Standing(failures=9), Position.CLOSED),
-        (Standing(wait=300), Position.CLOSED),  # a pause that the host asked for
-        (Standing(trips=1, wait=10), Position.OPEN),
-        (Standing(trips=3, wait=0), Position.HALF_OPEN),
-        (Standing(trips=1, wait=-5), Position.HALF_OPEN),
+        (Circuit(), Position.CLOSED),
+        (Circuit(failures=9), Position.CLOSED),
+        (Circuit(wait=300), Position.CLOSED),  # a pause that the host asked for
+        (Circuit(openings=1, wait=10), Position.OPEN),
+        (Circuit(openings=3, wait=0), Position.HALF_OPEN),
+        (Circuit(openings=1, wait=30, age=30), Position.HALF_OPEN),  # somebody tries a few
     ],
 )
-def test_a_breaker_stands_where_its_trips_and_its_time_say(standing: Standing, position: Position) -> None:
-    assert standing.position is position
+def test_the_position_of_a_breaker_is_what_its_trips_and_its_time_say(circuit: Circuit, position: Position) -> None:
+    assert circuit.position is position
 
 
 @pytest.mark.parametrize(
-    ("failures", "trips", "opens"), [(0, 0, False), (9, 0, False), (10, 0, True), (1, 1, True), (0, 1, False)]
+    ("failures", "openings", "more", "opens"),
+    [(8, 0, 1, False), (9, 0, 1, True), (0, 0, 10, True), (0, 1, 1, True), (0, 1, 0, False)],
 )
-def test_a_host_is_left_alone_after_failures_in_a_row_and_after_one_failed_probe(
-    failures: int, trips: int, opens: bool
+def test_a_host_is_left_alone_after_failures_in_a_row_and_after_one_that_failed_while_half_open(
+    failures: int, openings: int, more: int, opens: bool
 ) -> None:
-    assert host_trips(Standing(failures, trips), SETTINGS) is opens
+    circuit = Circuit(failures, failures, openings, age=0.0 if failures else None)
+    assert (circuit.after(more, more, HOST).openings > openings) is opens
 
 
 @pytest.mark.parametrize(
-    ("attempts", "failures", "trips", "opens"),
+    ("attempts", "failures", "openings", "opens"),
     [
         (199, 199, 0, False),  # too few to judge
         (200, 190, 0, True),
         (200, 189, 0, False),
         (1000, 960, 0, True),
-        (PROBES, PROBES, 1, True),
-        (PROBES, PROBES - 2, 1, False),
-        (PROBES - 1, PROBES - 1, 1, False),
+        (HALF_OPEN_IMAGES, HALF_OPEN_IMAGES, 1, True),
+        (HALF_OPEN_IMAGES, HALF_OPEN_IMAGES - 2, 1, False),
+        (HALF_OPEN_IMAGES - 1, HALF_OPEN_IMAGES - 1, 1, False),
     ],
 )
 def test_a_data_source_is_left_alone_when_nearly_all_of_its_images_fail(
-    attempts: int, failures: int, trips: int, opens: bool
+    attempts: int, failures: int, openings: int, opens: bool
 ) -> None:
-    assert source_trips(attempts, failures, trips, SETTINGS) is opens
+    circuit = Circuit(openings=openings).after(attempts, failures, SOURCE)
+    assert (circuit.openings > openings, circuit.wait > 0) == (opens, opens)
 
 
-def test_each_trip_in_a_row_doubles_the_time_up_to_a_limit() -> None:
-    assert [open_seconds(trips, SETTINGS) for trips in (0, 1, 2, 3, 6, 7, 60_000)] == [
+@pytest.mark.parametrize(
+    ("rule", "before", "attempts", "failures", "after"),
+    [
+        # closed: counted, in one window, until it opens
+        (SOURCE, Circuit(), 5, 2, Circuit(5, 2, age=0.0)),
+        (SOURCE, Circuit(5, 2, age=60.0), 5, 1, Circuit(10, 3, age=60.0)),
+        (SOURCE, Circuit(199, 199, age=DAY + 1), 1, 1, Circuit(1, 1, age=0.0)),
+        (SOURCE, Circuit(199, 199, age=DAY - 1), 1, 1, Circuit(200, 200, openings=1, wait=60)),
+        (HOST, Circuit(5, 5, age=60.0), 1, 0, Circuit()),
+        (HOST, Circuit(5, 5, wait=9, age=60.0), 1, 0, Circuit(wait=9)),  # the pause that it asked for stays
+        (HOST, Circuit(9, 9, wait=900, age=60.0), 1, 1, Circuit(10, 10, openings=1, wait=900)),
+        # open: what was under way when it opened tells nothing new
+        (SOURCE, Circuit(openings=1, wait=30), 50, 50, Circuit(openings=1, wait=30)),
+        (SOURCE, Circuit(openings=1, wait=30), 50, 0, Circuit(openings=1, wait=30)),
+        (HOST, Circuit(openings=1, wait=30), 1, 0, Circuit(openings=1, wait=30)),
+        # half-open: enough that fail open it again, for longer; a good share closes it
+        (HOST, Circuit(10, 10, openings=1), 1, 1, Circuit(1, 1, openings=2, wait=120)),
+        (HOST, Circuit(10, 10, openings=3), 1, 0, Circuit()),
+        (SOURCE, Circuit(190, 200, openings=2), 20, 19, Circuit(20, 19, openings=3, wait=240)),
+        (SOURCE, Circuit(200, 200, openings=2), 10, 10, Circuit(10, 10, openings=2, age=0.0)),  # too few to tell
+        (SOURCE, Circuit(10, 10, openings=2, wait=30, age=30.0), 10, 10, Circuit(20, 20, openings=3, wait=240)),
+        (SOURCE, Circuit(10, 10, openings=2, wait=30, age=30.0), 1, 0, Circuit()),
+        (SOURCE, Circuit(20, 3, openings=1, wait=30, age=30.0), 0, 0, Circuit()),  # the last of them was decoded
+        (SOURCE, Circuit(20, 3, openings=1, wait=30, age=30.0), 0, 17, Circuit(20, 20, openings=2, wait=120)),
+        (SOURCE, Circuit(0, 0, openings=1, wait=30, age=30.0), 0, 0, Circuit(0, 0, openings=1, wait=30, age=30.0)),
+    ],
+)
+def test_attempts_open_and_close_a_breaker(
+    rule: Rule, before: Circuit, attempts: int, failures: int, after: Circuit
+) -> None:
+    assert before.after(attempts, failures, rule) == after
+
+
+def test_what_is_still_to_be_decoded_closes_no_breaker_and_its_failures_open_it() -> None:
+    trying = Circuit(openings=1, wait=30, age=30.0)
+    assert trying.after(20, 3, SOURCE, closes=False) == Circuit(20, 3, openings=1, wait=30, age=30.0)
+    assert trying.after(20, 20, SOURCE, closes=False) == Circuit(20, 20, openings=2, wait=120)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Circuit(5, 5, age=9.0), None),  # closed
+        (Circuit(openings=2, wait=1), None),  # open
+        (Circuit(200, 195, openings=2), Circuit(0, 0, openings=2, wait=60, age=0.0)),
+        (Circuit(0, 0, openings=2, wait=60, age=0.0), None),  # others are at it
+        (
+            Circuit(20, 3, openings=2, age=70.0),
+            Circuit(3, 3, openings=2, wait=60, age=70.0),
+        ),  # they decided nothing
+    ],
+)
+def test_one_at_a_time_tries_what_is_half_open(before: Circuit, after: Circuit | None) -> None:
+    assert before.tried(SOURCE) == (after or before)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Circuit(5, 5, age=9.0), Circuit(wait=30)),
+        (Circuit(wait=40), Circuit(wait=40)),
+        (Circuit(openings=2, wait=20), Circuit(openings=2, wait=30)),
+        (Circuit(1, 0, openings=2, wait=0, age=1.0), Circuit(openings=2, wait=30)),
+    ],
+)
+def test_a_pause_that_a_host_asks_for_lasts_at_least_so_long_and_closes_nothing(
+    before: Circuit, after: Circuit
+) -> None:
+    assert before.paused(30) == after
+
+
+def test_time_passes() -> None:
+    assert [Circuit(openings=1, wait=30).later(seconds).wait for seconds in (10, 40)] == [20, 0]
+
+
+def test_each_time_it_opens_in_a_row_doubles_the_time_up_to_a_limit() -> None:
+    assert [open_seconds(openings, SETTINGS) for openings in (0, 1, 2, 3, 6, 7, 60_000)] == [
         60,
         60,
         120,

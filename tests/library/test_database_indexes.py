@@ -11,13 +11,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes, datasources, node_records, runs
+from imagesys_lib import changes, node_records, runs
 from imagesys_lib.alerts import gathered, incidents, outbox
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.batch_work import images_in
 from imagesys_lib.config import Breaker
 from imagesys_lib.context import Context
-from imagesys_lib.datasources import Tally
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import (
     country_metadata,
@@ -37,6 +36,8 @@ from imagesys_lib.db.schema import (
     lis_runs,
 )
 from imagesys_lib.hashing import lis_hash_for_url, thumbnail_path
+from imagesys_lib.hosts import datasources
+from imagesys_lib.hosts.datasources import Tally
 from imagesys_lib.maintenance.rows import prune_rows
 from imagesys_lib.requeue import retry
 from imagesys_lib.runs import Kind, Run
@@ -153,7 +154,7 @@ def filled(world: World) -> None:
         {"run": f"r-{n}", "task": "plan", "level": "error", "text": "t", "times": 1, "noted_at": NOON}
         for n in range(3000)
     ]
-    sources = [{"datasource_id": n, "first_seen_at": NOON, "last_seen_at": NOON} for n in range(3000)]
+    sources = [{"datasource_id": n} for n in range(3000)]
 
     def work(session: sa.Connection) -> None:
         for table, rows in (
@@ -260,7 +261,7 @@ def told(ctx: Context) -> None:
     heard.messages["WARNING", "x"] = 1
     for failures in (20, 20, 0):
         datasources.note(ctx.db, ctx.country, {7: Tally(20, failures)}, breaker)
-        datasources.standings(ctx.db, range(50))
+        datasources.failing(ctx.db, range(50))
         write(
             ctx.db,
             lambda session: session.execute(

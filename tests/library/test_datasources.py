@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from imagesys_lib.breaker import PROBES
 from imagesys_lib.config import Breaker
-from imagesys_lib.datasources import Tally, may_probe, note, on_trial, standings
 from imagesys_lib.db.schema import lis_datasources, lis_mails
+from imagesys_lib.hosts.circuit_breaker import HALF_OPEN_IMAGES
+from imagesys_lib.hosts.datasources import Tally, failing, may_try, note
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
@@ -50,31 +50,30 @@ def test_a_data_source_whose_images_nearly_all_fail_is_left_alone_for_longer_eac
     db = world.ctx.db
     assert note(db, "uk", {7: Tally(29, 29)}, SETTINGS) == {}
     assert note(db, "uk", {7: Tally(1, 1), 8: Tally(30, 20)}, SETTINGS) == {7: 600}
-    assert standings(db, [7, 8])[7].wait > 590
-    assert standings(db, [8]) == {}
+    assert failing(db, [7, 8])[7].wait > 590
+    assert failing(db, [8]) == {}
     assert note(db, "uk", {7: Tally(50, 50)}, SETTINGS) == {}  # open: what was under way tells nothing new
     elapse(world)
-    assert note(db, "uk", {7: Tally(PROBES, PROBES)}, SETTINGS) == {7: 1200}
+    assert note(db, "uk", {7: Tally(HALF_OPEN_IMAGES, HALF_OPEN_IMAGES)}, SETTINGS) == {7: 1200}
     elapse(world)
-    assert note(db, "uk", {7: Tally(PROBES, 3)}, SETTINGS) == {}
-    assert standings(db, [7]) == {}
+    assert note(db, "uk", {7: Tally(HALF_OPEN_IMAGES, 3)}, SETTINGS) == {}
+    assert failing(db, [7]) == {}
 
 
 def test_one_batch_of_all_tries_what_is_half_open_and_its_findings_count(world: World) -> None:
     db = world.ctx.db
-    assert not may_probe(db, 7, 60)  # closed: nothing to try
+    assert not may_try(db, 7, SETTINGS)  # closed: nothing to try
     note(db, "uk", {7: Tally(30, 30)}, SETTINGS)
-    assert not may_probe(db, 7, 60)  # open
+    assert not may_try(db, 7, SETTINGS)  # open
     elapse(world)
-    assert [may_probe(db, 7, 60) for _ in range(3)] == [True, False, False]
-    assert note(db, "uk", {7: Tally(PROBES, PROBES)}, SETTINGS) == {}  # a batch that was not to try it
-    assert note(db, "uk", {7: Tally(PROBES, PROBES)}, SETTINGS, probing={7}) == {7: 1200}
+    assert [may_try(db, 7, SETTINGS) for _ in range(3)] == [True, False, False]
+    assert note(db, "uk", {7: Tally(HALF_OPEN_IMAGES, HALF_OPEN_IMAGES)}, SETTINGS) == {7: 1200}
     elapse(world)
-    assert may_probe(db, 7, 60)
+    assert may_try(db, 7, SETTINGS)
     elapse(world)
-    assert may_probe(db, 7, 60)  # whoever was to try it has died
-    assert note(db, "uk", {7: Tally(PROBES, 3)}, SETTINGS, probing={7}) == {}
-    assert standings(db, [7]) == {}
+    assert may_try(db, 7, SETTINGS)  # whoever was to try it has died
+    assert note(db, "uk", {7: Tally(HALF_OPEN_IMAGES, 3)}, SETTINGS) == {}
+    assert failing(db, [7]) == {}
 
 
 def test_failures_of_long_ago_do_not_count(world: World) -> None:
@@ -98,7 +97,7 @@ def test_pictures_that_cannot_be_read_count_against_their_data_source(world: Wor
         world.reconfigure(fetch={"breaker": {"source_percent": 90, "source_images": 30}})
         summary = world.pipeline()
     assert summary.reasons == {"rejected": {"not_an_image": 40}}
-    found = standings(world.ctx.db, [101, 666])
+    found = failing(world.ctx.db, [101, 666])
     assert list(found) == [666]
     assert found[666].wait > 0
 
@@ -127,10 +126,10 @@ def test_a_bad_data_source_is_tried_with_a_trickle_and_comes_back_by_itself(worl
             host.put(f"/bad/{number}", photo + bytes([number]))
         asked = len(host.asked)
         third = batch()
-        assert download(world.ctx, third).fetched == PROBES
-        assert len(host.asked) - asked == PROBES
-        assert list(standings(world.ctx.db, [666])) == [666]  # a page of HTML would have come as well
-        assert thumbnail(world.ctx, third).made == PROBES
+        assert download(world.ctx, third).fetched == HALF_OPEN_IMAGES
+        assert len(host.asked) - asked == HALF_OPEN_IMAGES
+        assert list(failing(world.ctx.db, [666])) == [666]  # a page of HTML would have come as well
+        assert thumbnail(world.ctx, third).made == HALF_OPEN_IMAGES
         world.sql("UPDATE lis_images SET next_attempt_at = '2026-01-01'")
         assert download(world.ctx, batch()).given_back == 0
 
@@ -154,19 +153,19 @@ def test_a_data_source_that_serves_pages_for_photos_is_left_alone_for_longer_eac
 
         seen = []
         for _ in range(4):
-            seen.append((asked(), round(standings(world.ctx.db, [666])[666].wait, -1)))
+            seen.append((asked(), round(failing(world.ctx.db, [666])[666].wait, -1)))
             elapse(world)
-    assert seen == [(40, 60), (PROBES, 120), (PROBES, 240), (PROBES, 480)]
+    assert seen == [(40, 60), (HALF_OPEN_IMAGES, 120), (HALF_OPEN_IMAGES, 240), (HALF_OPEN_IMAGES, 480)]
     (mail,) = world.rows(sa.select(lis_mails.c.subject))
     assert mail.subject == "[ImageSys] UK data source 666 fails and is left alone"
 
 
-def test_a_source_on_trial_waits_for_what_its_images_turn_out_to_be(world: World) -> None:
+def test_a_half_open_source_waits_for_what_its_images_turn_out_to_be(world: World) -> None:
     db = world.ctx.db
     note(db, "uk", {7: Tally(30, 30)}, SETTINGS)
     elapse(world)
-    assert may_probe(db, 7, 60)
-    assert note(db, "uk", {7: Tally(PROBES, 3)}, SETTINGS, probing={7}, undecided={7}) == {}
-    assert on_trial(db, [7, 8]) == set(standings(db, [7, 8])) == {7}
-    assert note(db, "uk", {7: Tally()}, SETTINGS, probing={7}) == {}
-    assert standings(db, [7]) == {}
+    assert may_try(db, 7, SETTINGS)
+    assert note(db, "uk", {7: Tally(HALF_OPEN_IMAGES, 3)}, SETTINGS, closes=False) == {}
+    assert set(failing(db, [7, 8])) == {7}
+    assert note(db, "uk", {7: Tally()}, SETTINGS) == {}
+    assert failing(db, [7]) == {}

@@ -18,7 +18,7 @@ from imagesys_lib.db.schema import lis_hosts
 from imagesys_lib.errors import EXIT_ENVIRONMENT, BatchFailed, DiskFull
 from imagesys_lib.fetch import Fetched, host_of
 from imagesys_lib.hashing import lis_hash_for_url
-from imagesys_lib.hosts import paused, store
+from imagesys_lib.hosts import store
 from imagesys_lib.stages.download import Downloaded, download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
@@ -29,6 +29,7 @@ from tests.library.images import encoded, quarters
 from tests.library.photo_host import photo_host
 from tests.library.raw_host import RawHost, serving_all
 from tests.library.site import raw, whole
+from tests.library.test_hosts import paused
 from tests.world import World, wait_for
 
 
@@ -93,7 +94,7 @@ def test_a_host_that_names_a_time_is_left_alone_until_then(
     assert busy.asked == 1
     assert done == Downloaded(0, 0, {f"http_{status}": 1}, 9)
     host = f"127.0.0.1:{busy.server_address[1]}"
-    left = paused(world.ctx.shared, [host, "elsewhere"])
+    left = paused(world, host, "elsewhere")
     assert list(left) == [host]
     assert seconds - 10 < left[host] <= seconds
     rows = world.images().values()
@@ -153,7 +154,7 @@ def test_a_batch_that_reaches_nobody_pauses_and_fails_and_consumes_no_attempt(
 
 def hosts_remembered(world: World) -> set[str]:
     with world.ctx.shared.begin() as session:
-        return set(session.scalars(sa.select(lis_hosts.c.host).where(lis_hosts.c.trips > 0)))
+        return set(session.scalars(sa.select(lis_hosts.c.host).where(lis_hosts.c.openings > 0)))
 
 
 def test_silent_hosts_are_to_blame_where_one_that_answered_lately_can_be_reached(world: World) -> None:

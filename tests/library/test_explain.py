@@ -187,8 +187,8 @@ def test_why_is_this_image_not_on_n2(world: World, live: Entries) -> None:
 def test_a_host_and_a_data_source_that_are_left_alone_are_named(world: World) -> None:
     (url,) = world.new_images(1)
     world.sql(
-        "INSERT INTO lis_datasources (datasource_id, first_seen_at, last_seen_at, trips, not_before) VALUES "
-        "(1, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), 2, TIMESTAMPADD(HOUR, 1, UTC_TIMESTAMP(6)))"
+        "INSERT INTO lis_datasources (datasource_id, openings, not_before) VALUES "
+        "(1, 2, TIMESTAMPADD(HOUR, 1, UTC_TIMESTAMP(6)))"
     )
     pause(world.ctx.shared, "127.0.0.11:1", 1800, "http_429")
     (found,) = explain(world.ctx, [lis_hash_for_url(url)], ask_nodes=False)

@@ -14,7 +14,6 @@ import certifi
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib import hosts
 from imagesys_lib.db.schema import lis_hosts, lis_metrics
 from imagesys_lib.hashing import lis_hash_for_url
 from imagesys_lib.reasons import ImageFault
@@ -29,6 +28,7 @@ from tests.library.images import encoded, quarters
 from tests.library.poison import MAKING
 from tests.library.raw_host import RawHost, in_turn, serving_all
 from tests.library.site import raw, redirect, reset, whole
+from tests.library.test_hosts import paused
 from tests.library.watch import Stages, Watch, assert_nothing_is_left
 from tests.world import World
 
@@ -177,7 +177,7 @@ def test_a_host_that_asks_for_a_pause_hears_nothing_until_it_is_over(world: Worl
         first, second = servers["short"].asked[:2]
         assert second.at - first.at >= 1.9
         assert [len(servers[name].asked) for name in ("seconds", "date", "absurd")] == [1, 1, 1]
-        left = hosts.paused(world.ctx.shared, [server.host for server in servers.values()])
+        left = paused(world, *(server.host for server in servers.values()))
         assert left[servers["seconds"].host] == pytest.approx(3600, abs=30)
         assert left[servers["date"].host] == pytest.approx(1800, abs=30)
         assert left[servers["absurd"].host] == pytest.approx(24 * 3600, abs=30)

@@ -209,15 +209,6 @@ def test_a_host_given_up_hands_out_all_its_jobs(site, tmp_path):
         assert caught.value.retry_after == 90
 
 
-def test_a_rate_is_kept(site, tmp_path):
-    site.answers["/a"] = whole()
-    with Fetcher(settings(rate=10)) as fetcher:
-        began = time.monotonic()
-        add(fetcher, jobs(site, "/a", 6, tmp_path))
-        all_of(fetcher)
-    assert 0.45 < time.monotonic() - began < 1.0
-
-
 def test_the_local_gate_counts_by_host():
     gate = LocalGate(settings(per_host=2, hosts={"slow": {"per_host": 1}}))
     assert [gate.admit(host).go for host in ("a", "a", "a", "b", "slow", "slow:81")] == [

@@ -15,7 +15,6 @@ from imagesys_lib.claims import acquire
 from imagesys_lib.db.schema import lis_batches
 from imagesys_lib.errors import ClaimHeld
 from imagesys_lib.fetch import is_refused
-from imagesys_lib.hosts import paused
 from imagesys_lib.outage import Network
 from imagesys_lib.reasons import ImageFault
 from imagesys_lib.stages.ingest import ingest
@@ -23,6 +22,7 @@ from imagesys_lib.stages.plan import plan
 from tests.library.fault_site import ADDRESSES, PHOTO
 from tests.library.raw_host import RawHost, after, serving_all
 from tests.library.site import redirect, reset, whole
+from tests.library.test_hosts import paused
 from tests.world import CONSOLE_SCRIPT, DAY, World, wait_for
 
 NAMES = tuple(f"photos-{number}.example.test" for number in range(12))
@@ -114,7 +114,7 @@ def test_a_run_without_a_resolver_fails_its_batch_and_consumes_no_attempt(
     rows = world.images()
     assert {(rows[url].state, rows[url].attempts, rows[url].reason) for url in fresh} == {("reserved", 0, None)}
     assert not any("/fresh/" in asked.path for asked in host.asked)
-    assert paused(world.ctx.shared, [f"{name}:{host.port}" for name in NAMES]) == {}  # no breaker opened
+    assert paused(world, *(f"{name}:{host.port}" for name in NAMES)) == {}  # no breaker opened
 
     resolver.bring_up()
     said = spawn(world, resolver.command, *RUN).communicate(timeout=60)[0]
@@ -288,7 +288,7 @@ def test_a_worker_whose_clock_is_wrong_does_all_by_the_clock_of_the_database(
     )
     seconds = {row[0]: row[1] for row in world.rows(left)}
     assert 0.74 * 8 * HOUR < seconds["http_403"] < 1.26 * 8 * HOUR
-    assert paused(world.ctx.shared, [other.host])[other.host] == pytest.approx(HOUR, abs=60)
+    assert paused(world, other.host)[other.host] == pytest.approx(HOUR, abs=60)
 
     for stage in ("thumbnail", "sync", "publish"):
         child = spawn(world, [], stage, "uk", **clock)

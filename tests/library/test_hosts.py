@@ -1,4 +1,4 @@
-"""Politeness to hosts over all workers: places, pauses, breakers and rates in the shared schema."""
+"""Politeness to hosts over all workers: slots, pauses, circuit breakers and rates in the shared schema."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from imagesys_lib.config import Fetch
 from imagesys_lib.db.schema import lis_hosts
-from imagesys_lib.hosts import SharedGate, pause, paused, store
+from imagesys_lib.hosts import SharedGate, store
 from imagesys_lib.hosts.gate import PATIENCE
-from imagesys_lib.hosts.places import Places
+from imagesys_lib.hosts.slots import Slots
+from imagesys_lib.hosts.store import pause
 from imagesys_lib.reasons import ImageFault
 from tests.world import World, wait_for
 
@@ -54,12 +55,17 @@ def elapse(world: World) -> None:
     world.write_all(world.ctx.shared, [sa.update(lis_hosts).values(not_before=past)])
 
 
+def paused(world: World, *hosts: str) -> dict[str, float]:
+    """Return those that may not be asked now, with the seconds still to wait."""
+    return {host: known.wait for host, known in store.circuits(world.ctx.shared, hosts).items() if known.wait > 0}
+
+
 def row(world: World, host: str = HOST) -> Any:
     with world.ctx.shared.begin() as session:
         return session.execute(sa.select(lis_hosts).where(lis_hosts.c.host == host)).one_or_none()
 
 
-# Places
+# Slots
 
 
 def test_the_limit_of_a_host_holds_over_all_workers(gates: Gates) -> None:
@@ -79,7 +85,7 @@ def test_a_host_has_the_limit_that_the_configuration_gives_it(gates: Gates) -> N
     assert admitted(gate, 5, HOST) == 3
 
 
-def test_a_worker_that_holds_all_places_hands_half_of_them_to_one_that_waits(gates: Gates) -> None:
+def test_a_worker_that_holds_all_slots_hands_half_of_them_to_one_that_waits(gates: Gates) -> None:
     one, other = gates(per_host=4), gates(per_host=4)
     assert admitted(one, 9) == 4
     assert admitted(other, 1) == 0  # waits now
@@ -91,10 +97,10 @@ def test_a_worker_that_holds_all_places_hands_half_of_them_to_one_that_waits(gat
         one.admit(HOST)
         return other.admit(HOST).go
 
-    wait_for(exchange, "a place", 5)
+    wait_for(exchange, "a slot", 5)
 
 
-def test_places_without_work_are_given_back(gates: Gates) -> None:
+def test_slots_without_work_are_given_back(gates: Gates) -> None:
     one, other = gates(), gates()
     assert admitted(one, 3) == 3
     for _ in range(3):
@@ -104,40 +110,40 @@ def test_places_without_work_are_given_back(gates: Gates) -> None:
         one.admit("elsewhere.example")
         return admitted(other, 3) > 0
 
-    wait_for(freed, "idle places", 6)
+    wait_for(freed, "idle slots", 6)
 
 
-def test_a_worker_that_is_killed_frees_its_places_at_once(world: World) -> None:
+def test_a_worker_that_is_killed_frees_its_slots_at_once(world: World) -> None:
     code = (
-        "import time; from imagesys_lib.context import open_context; from imagesys_lib.hosts.places import Places\n"
-        f"places = Places(open_context('uk').shared); print([places.take('{HOST}', 2) for _ in range(3)], flush=True)\n"
+        "import time; from imagesys_lib.context import open_context; from imagesys_lib.hosts.slots import Slots\n"
+        f"slots = Slots(open_context('uk').shared); print([slots.take('{HOST}', 2) for _ in range(3)], flush=True)\n"
         "time.sleep(60)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout
         assert child.stdout.readline().strip() == "[True, True, False]"
-        with Places(world.ctx.shared) as places:
-            assert not places.take(HOST, 2)
+        with Slots(world.ctx.shared) as slots:
+            assert not slots.take(HOST, 2)
             child.kill()
             child.wait()
-            wait_for(lambda: places.take(HOST, 2), "the place of a dead worker", 5)
+            wait_for(lambda: slots.take(HOST, 2), "the slot of a dead worker", 5)
     finally:
         child.kill()
         child.communicate()
 
 
-def test_places_survive_the_loss_of_their_connection(world: World) -> None:
-    with Places(world.ctx.shared) as places, Places(world.context().shared) as other:
-        assert places.take(HOST, 1)
-        assert places._session is not None
-        connection_id = places._session.scalar(sa.select(sa.func.connection_id()))
+def test_slots_survive_the_loss_of_their_connection(world: World) -> None:
+    with Slots(world.ctx.shared) as slots, Slots(world.context().shared) as other:
+        assert slots.take(HOST, 1)
+        assert slots._session is not None
+        connection_id = slots._session.scalar(sa.select(sa.func.connection_id()))
         world.write_all(world.ctx.shared, [sa.text(f"KILL {connection_id}")])
-        wait_for(lambda: other.take(HOST, 1), "the place", 5)
-        assert not places.take("elsewhere.example", 1)  # notices the loss
-        assert places.held(HOST) == 0
-        assert places.take("elsewhere.example", 1)
-        assert not places.take(HOST, 1)
+        wait_for(lambda: other.take(HOST, 1), "the slot", 5)
+        assert not slots.take("elsewhere.example", 1)  # notices the loss
+        assert slots.held(HOST) == 0
+        assert slots.take("elsewhere.example", 1)
+        assert not slots.take(HOST, 1)
 
 
 # Pauses
@@ -153,7 +159,7 @@ def test_a_pause_that_one_worker_is_told_of_stops_the_host_for_all(world: World,
     assert 118 < admission.wait <= 120
     wait_for(lambda: other.admit(HOST).give_up, "the news", 3)
     assert gates().admit(HOST).give_up
-    assert 110 < paused(world.ctx.shared, [HOST])[HOST] <= 120
+    assert 110 < paused(world, HOST)[HOST] <= 120
 
 
 def test_a_short_pause_is_waited_out(gates: Gates) -> None:
@@ -169,13 +175,13 @@ def test_a_short_pause_is_waited_out(gates: Gates) -> None:
 def test_a_longer_pause_is_not_cut_short_by_a_shorter_one(world: World) -> None:
     pause(world.ctx.shared, "a.example", 300, "http_429")
     pause(world.ctx.shared, "a.example", 5, "http_503")
-    assert 290 < paused(world.ctx.shared, ["a.example", "other"])["a.example"] <= 300
+    assert 290 < paused(world, "a.example", "other")["a.example"] <= 300
 
 
 def test_a_host_may_be_of_any_alphabet_and_length(world: World) -> None:
     for host in ("größe.example", "x" * 300):
         pause(world.ctx.shared, host, 60, "http_429")
-    assert set(paused(world.ctx.shared, ["größe.example", "x" * 300, "other"])) == {"größe.example", "x" * 300}
+    assert set(paused(world, "größe.example", "x" * 300, "other")) == {"größe.example", "x" * 300}
 
 
 # Breakers
@@ -187,7 +193,7 @@ def test_a_host_that_fails_wholly_is_left_alone_and_others_are_not(world: World,
     assert gate.admit(HOST).give_up
     assert gate.admit("elsewhere.example").go
     assert gates().admit(HOST).give_up  # for every worker
-    assert (row(world).trips, row(world).reason) == (1, "http_500")
+    assert (row(world).openings, row(world).reason) == (1, "http_500")
 
 
 def test_an_answer_between_failures_keeps_a_breaker_closed(gates: Gates) -> None:
@@ -208,7 +214,7 @@ def test_failures_in_a_row_are_counted_on_by_the_next_batch(gates: Gates) -> Non
     assert second.admit(HOST).give_up
 
 
-def test_one_probe_at_a_time_over_all_workers_decides_about_a_breaker(world: World, gates: Gates) -> None:
+def test_one_request_at_a_time_over_all_workers_decides_about_a_breaker(world: World, gates: Gates) -> None:
     breaker = {"failures": 2, "first_seconds": 600}
     first = gates(breaker=breaker)
     fail(first, 2)
@@ -219,24 +225,24 @@ def test_one_probe_at_a_time_over_all_workers_decides_about_a_breaker(world: Wor
     assert admitted(other, 3) == 0
     one.left(HOST, ImageFault("timeout"))
     assert 1190 < one.admit(HOST).wait <= 1200  # opened again, for twice as long
-    assert row(world).trips == 2
+    assert row(world).openings == 2
 
     elapse(world)
     third = gates(breaker=breaker)
     assert admitted(third, 3) == 1
     third.left(HOST, None)
     assert admitted(third, 3) == 3
-    assert (row(world).trips, row(world).failures) == (0, 0)
+    assert (row(world).openings, row(world).failures) == (0, 0)
 
 
-def test_a_probe_that_is_cut_short_tells_nothing(world: World, gates: Gates) -> None:
+def test_a_half_open_request_that_is_cut_short_tells_nothing(world: World, gates: Gates) -> None:
     gate = gates(breaker={"failures": 2, "first_seconds": 600})
     fail(gate, 2)
     elapse(world)
     gate = gates()
     assert admitted(gate, 1) == 1
     gate.abandoned(HOST)
-    assert row(world).trips == 1
+    assert row(world).openings == 1
     assert admitted(gate, 2) == 1
 
 

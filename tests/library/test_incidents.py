@@ -14,9 +14,9 @@ from imagesys_lib.alerts.incidents import ENDED_BY_FAILURE, Kind
 from imagesys_lib.alerts.message import LONGEST, Message
 from imagesys_lib.alerts.outbox import deliver
 from imagesys_lib.config import Breaker
-from imagesys_lib.datasources import Tally, note
 from imagesys_lib.db.engine import NOW, Row, read, write
 from imagesys_lib.db.schema import lis_incidents, lis_mails
+from imagesys_lib.hosts.datasources import Tally, note
 from tests.world import World, in_threads
 
 BREAKER = Breaker(source_percent=90, source_images=30, first_seconds=600)

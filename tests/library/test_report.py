@@ -11,10 +11,11 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib import datasources, runs
+from imagesys_lib import runs
 from imagesys_lib.config import Breaker
-from imagesys_lib.datasources import Tally
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_runs
+from imagesys_lib.hosts import datasources
+from imagesys_lib.hosts.datasources import Tally
 from imagesys_lib.runs import Kind, Run
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import heal

@@ -12,8 +12,8 @@ from imagesys_lib import claims, runs
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.alerts.outbox import put
 from imagesys_lib.config import Breaker
-from imagesys_lib.datasources import Tally, note
 from imagesys_lib.db.engine import write
+from imagesys_lib.hosts.datasources import Tally, note
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.purge import purge
