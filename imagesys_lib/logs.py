@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
-from imagesys_lib.errors import DiskFull
 from imagesys_lib.text import printable
 
 LOG_VARIABLE = "IMAGESYS_LOGS"
-AIRFLOW_FLOOR_MB = 1024
-"""What the disk of Airflow's log files is to have free."""
-
 _MAX_BYTES = 10 * 1024 * 1024
 _KEEP = 5
 _installed: list[logging.Handler] = []
@@ -43,18 +38,6 @@ def escape_records() -> None:
         return record
 
     logging.setLogRecordFactory(escaped)
-
-
-def require_room(folder: Path) -> str:
-    """Return how much room Airflow's log files have. Raises DiskFull below the floor."""
-    free_mb = shutil.disk_usage(folder).free >> 20
-    found = f"{folder} has {free_mb} MB free"
-    if free_mb < AIRFLOW_FLOOR_MB:
-        raise DiskFull(
-            f"{found}, below {AIRFLOW_FLOOR_MB} MB: Airflow ends each task whose log it cannot write.",
-            remedy="lower `retention.logs` and call `imagesys maintenance`, or give the disk more room.",
-        )
-    return found
 
 
 def configure(component: str, *, verbose: bool, quiet: bool = False) -> None:

@@ -17,7 +17,7 @@ from imagesys_lib.config import CountryConfig
 from imagesys_lib.connections import AIRFLOW_API, POOLS, Connection, environment_connection, parse_connection
 from imagesys_lib.doctor.finding import Finding, attempt
 from imagesys_lib.errors import ConnectionMissing, EnvironmentFault
-from imagesys_lib.logs import require_room
+from imagesys_lib.maintenance.disk import require_room
 
 JOBS = {
     "SchedulerJob": ("scheduler", "no run starts"),

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imagesys_lib.context import Context
-from imagesys_lib.maintenance.disk import Disk, look_at_staging
+from imagesys_lib.maintenance.disk import StagingDisk, look_at_staging
 from imagesys_lib.maintenance.logs import LOG_OPTIONS, PrunedLogs, log_folders, prune_logs
 from imagesys_lib.maintenance.rows import PrunedRows, prune_rows
 
-__all__ = ["LOG_OPTIONS", "Disk", "PrunedLogs", "PrunedRows", "Tended", "log_folders", "prune_logs", "tend"]
+__all__ = ["LOG_OPTIONS", "PrunedLogs", "PrunedRows", "StagingDisk", "Tended", "log_folders", "prune_logs", "tend"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Tended:
     """What maintenance found and did in one country."""
 
     rows: PrunedRows
-    staging: Disk
+    staging: StagingDisk
 
 
 def tend(ctx: Context, *, dry_run: bool = False) -> Tended:

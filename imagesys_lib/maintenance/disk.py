@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagesys_lib.context import Context
 from imagesys_lib.errors import DiskFull
-from imagesys_lib.logs import require_room
 from imagesys_lib.stages.heal import heal
 
 log = logging.getLogger(__name__)
 
+AIRFLOW_FLOOR_MB = 1024
+"""What the disk of Airflow's log files is to have free."""
+
 
 @dataclass(frozen=True)
-class Disk:
+class StagingDisk:
     """Free space against the floor, where work stops, and the pressure mark above it; what the country holds.
 
     ``healed``: it was under pressure, and :func:`heal` has freed what it could; all figures are from after that.
@@ -33,7 +36,7 @@ class Disk:
     healed: bool
 
 
-def look_at_staging(ctx: Context, *, dry_run: bool = False) -> Disk:
+def look_at_staging(ctx: Context, *, dry_run: bool = False) -> StagingDisk:
     """Measure the staging disk; under pressure, heal the country first, which deletes what may go."""
     healed = ctx.staging.under_pressure() and not dry_run
     if healed:
@@ -41,7 +44,7 @@ def look_at_staging(ctx: Context, *, dry_run: bool = False) -> Disk:
     settings = ctx.config.staging
     original_files, original_bytes = _held(settings.root / "originals" / ctx.country)
     thumbnail_files, thumbnail_bytes = _held(ctx.staging.out / ctx.country)
-    disk = Disk(
+    disk = StagingDisk(
         free_mb=ctx.staging.free_bytes() >> 20,
         floor_mb=settings.min_free_mb,
         pressure_mb=settings.min_free_mb * settings.pressure_percent // 100,
@@ -55,6 +58,18 @@ def look_at_staging(ctx: Context, *, dry_run: bool = False) -> Disk:
     return disk
 
 
+def require_room(folder: Path) -> str:
+    """Return how much room Airflow's log files have. Raises DiskFull below the floor."""
+    free_mb = shutil.disk_usage(folder).free >> 20
+    found = f"{folder} has {free_mb} MB free"
+    if free_mb < AIRFLOW_FLOOR_MB:
+        raise DiskFull(
+            f"{found}, below {AIRFLOW_FLOOR_MB} MB: Airflow ends each task whose log it cannot write.",
+            remedy="lower `retention.logs` and call `imagesys maintenance`, or give the disk more room.",
+        )
+    return found
+
+
 def look_at_logs(folder: Path) -> None:
     """Log an error where the disk of Airflow's logs is below its floor: somebody can make room before tasks fail."""
     try:
@@ -63,7 +78,7 @@ def look_at_logs(folder: Path) -> None:
         log.error("%s", full)  # noqa: TRY400 - it is no fault of ours
 
 
-def _say(ctx: Context, disk: Disk) -> None:
+def _say(ctx: Context, disk: StagingDisk) -> None:
     found = (
         f"{ctx.country.upper()}: staging {ctx.config.staging.root} has {disk.free_mb} MB free and holds "
         f"{disk.original_files} files of originals ({disk.original_mb} MB), {disk.thumbnail_files} of thumbnails "

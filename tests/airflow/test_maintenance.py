@@ -135,7 +135,7 @@ def test_a_log_disk_below_its_floor_is_mailed(world: World, subjects: Callable[[
     from imagesys_airflow.dags.maintenance import PruneLogsOperator
     from tests.airflow.test_runs import context_of
 
-    world.patch.setattr("imagesys_lib.logs.AIRFLOW_FLOOR_MB", 10**9)
+    world.patch.setattr("imagesys_lib.maintenance.disk.AIRFLOW_FLOOR_MB", 10**9)
     task = PruneLogsOperator(task_id="prune_logs")
     task.execute({**context_of(task), "params": {"dry_run": True}})
     assert subjects() == ["[ImageSys] Maintenance logged messages"]
