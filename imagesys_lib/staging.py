@@ -117,7 +117,8 @@ class Staging:
         root = self.settings.root
         with contextlib.suppress(OSError):
             room = os.statvfs(_IN_MEMORY)
-            if size <= self.settings.transit_mb << 20 and room.f_bavail * room.f_frsize > 8 * size:
+            few = size <= self.settings.transit_mb << 20 and room.f_bavail * room.f_frsize > 8 * size
+            if few and os.access(_IN_MEMORY, os.W_OK):
                 root = _IN_MEMORY
         return Path(tempfile.mkdtemp(prefix=self._repairs(node), dir=root))
 
