@@ -37,7 +37,7 @@ def timetable_of(dag: Any) -> Any:
     return coerce_to_core_timetable(dag.timetable)
 
 
-def test_every_hour_each_country_that_has_a_canary_flies_it(world: World, dag: Any) -> None:
+def test_every_hour_each_country_that_has_a_canary_runs_it(world: World, dag: Any) -> None:
     assert (timetable_of(dag).summary, dag.max_active_runs, dag.catchup) == ("41 * * * *", 1, False)
     task = dag.task_dict["run"]
     assert task.expand_input.value == {"country": ["uk"]}
@@ -57,12 +57,12 @@ def test_a_canary_that_fails_turns_the_run_red_and_is_told_once_and_taken_back_o
     def subjects() -> list[str]:
         return [str(mail["subject"]).removeprefix("[ImageSys] ") for mail in world.sandbox.mail.mails(since)]
 
-    def flown() -> Any:
+    def made() -> Any:
         return dag.test(logical_date=dt.datetime.now(dt.timezone.utc))
 
     world.sandbox.nodes.stop_node("n2")
     for _ in range(2):  # the second hour is no second mail
-        run = flown()
+        run = made()
         assert run.state == "failed"
         (ti,) = run.get_task_instances()
         assert (ti.state, ti.try_number, ti.rendered_map_index) == ("failed", 1, "uk")
@@ -72,26 +72,26 @@ def test_a_canary_that_fails_turns_the_run_red_and_is_told_once_and_taken_back_o
     assert "push of n2: Node n2: unreachable" in text
     assert "http://airflow.example.test/dags/imagesys_canary/runs/" in text
     world.sandbox.nodes.start_node("n2")
-    assert flown().state == "success"
-    assert flown().state == "success"
+    assert made().state == "success"
+    assert made().state == "success"
     assert subjects() == ["UK canary failed", "UK canary comes through again"]
 
 
 def test_a_canary_whose_host_is_left_alone_is_skipped_and_neither_told_nor_taken_back(world: World, dag: Any) -> None:
     since = len(world.sandbox.mail.files())
 
-    def flown() -> str:
+    def made() -> str:
         (ti,) = dag.test(logical_date=dt.datetime.now(dt.timezone.utc)).get_task_instances()
         return str(ti.state)
 
     pause(world.ctx.shared, host_of(world.ctx.config.canary.url), 3600, "http_429")  # type: ignore[union-attr]
-    assert flown() == "skipped"
+    assert made() == "skipped"
     assert world.sandbox.mail.mails(since) == []
     world.write_all(world.ctx.shared, [sa.delete(lis_hosts)])
     world.sandbox.nodes.stop_node("n2")
-    assert flown() == "failed"
+    assert made() == "failed"
     pause(world.ctx.shared, host_of(world.ctx.config.canary.url), 3600, "http_429")  # type: ignore[union-attr]
-    assert flown() == "skipped"
+    assert made() == "skipped"
     subjects = [str(mail["subject"]) for mail in world.sandbox.mail.mails(since)]
     assert subjects == ["[ImageSys] UK canary failed"]
 
@@ -113,8 +113,8 @@ def test_where_canaries_cannot_even_run_that_is_mailed_once_and_taken_back_once(
     from imagesys_failures import Failure
 
     away = Failure("run[0]", "Database away", "http://airflow.example.test/0", kind="DatabaseUnavailable")
-    flown = Failure("run[1]", "push of n1: away", "http://airflow.example.test/1", kind="CanaryFailed")
-    failures = [flown]
+    ran = Failure("run[1]", "push of n1: away", "http://airflow.example.test/1", kind="CanaryFailed")
+    failures = [ran]
     monkeypatch.setattr(imagesys_canary, "failures_of", lambda *_: failures)  # Airflow's API server's answer
     since = len(world.sandbox.mail.files())
     imagesys_canary.tell_failed({"run_id": "scheduled__1"})  # it has told of itself
@@ -138,7 +138,7 @@ def test_where_canaries_cannot_even_run_that_is_mailed_once_and_taken_back_once(
     assert subjects()[2:] == ["[ImageSys] Canaries cannot run"]
 
 
-def test_that_canaries_cannot_fly_is_told_later_where_the_mail_server_is_away_too(
+def test_that_canaries_cannot_run_is_told_later_where_the_mail_server_is_away_too(
     world: World, monkeypatch: pytest.MonkeyPatch, subjects: Callable[[], list[str]]
 ) -> None:
     import imagesys_canary
