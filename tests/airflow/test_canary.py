@@ -37,7 +37,7 @@ def timetable_of(dag: Any) -> Any:
     return coerce_to_core_timetable(dag.timetable)
 
 
-def test_every_hour_each_country_that_has_a_canary_flies_it(world: World, dag: Any) -> None:
+def test_every_hour_each_country_that_has_a_canary_runs_it(world: World, dag: Any) -> None:
     assert (timetable_of(dag).summary, dag.max_active_runs, dag.catchup) == ("41 * * * *", 1, False)
     task = dag.task_dict["run"]
     assert task.expand_input.value == {"country": ["uk"]}
