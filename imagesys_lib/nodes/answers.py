@@ -20,7 +20,6 @@ from imagesys_lib.nodes.faults import Garbled, NodeFault, fault_of
 
 T = TypeVar("T")
 
-_BLOCK = 64 * 1024
 _MOST_AROUND = 1024 * 1024  # bytes before or after an answer; a banner has some hundred
 _END = re.compile(rb"(\d{1,3}) (\d{1,15})\n")
 
@@ -31,10 +30,10 @@ class Answer(io.RawIOBase):
     ``code``: the verb's exit code, None until an answer has come whole. ``around``: what came before it.
     """
 
-    def __init__(self, source: io.RawIOBase | io.BytesIO, token: str) -> None:
+    def __init__(self, blocks: Iterator[bytes], token: str) -> None:
         super().__init__()
         self._first, self._last = f"<{token}\n".encode(), f"{token}> ".encode()
-        self._parts = self._answer(iter(lambda: source.read(_BLOCK) or b"", b""))
+        self._parts = self._answer(blocks)
         self._left = b""  # of a part
         self.around = b""
         self.code: int | None = None
@@ -113,10 +112,10 @@ class Question:
 
     def read(self, node: str, parse: Callable[[str], T], output: bytes, returncode: int, messages: str) -> T:
         """Return the answer within what ssh put out, as ``parse`` reads it. Raises NodeFault as :meth:`judge` does."""
-        answer = Answer(io.BytesIO(output), self.token)
+        answer = Answer(iter((output,)), self.token)
         text = ""
         try:
-            text = io.BufferedReader(answer).read().decode("utf-8", "replace")
+            text = answer.readall().decode("utf-8", "replace")
             self.judge(node, answer, returncode, messages)
             return parse(text)
         except Garbled as garbled:

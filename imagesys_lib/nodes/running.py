@@ -5,10 +5,8 @@ It ends with this process, however that ends: one that went on alone would write
 
 from __future__ import annotations
 
-import io
 import os
 import select
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -16,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import IO, Any
 
 from imagesys_lib.errors import Stopped
@@ -39,8 +38,8 @@ class Ended:
     messages: str
 
 
-class Command(io.RawIOBase):
-    """A command that runs, and what it writes, as it comes. Time that a reader spends elsewhere is none of its own.
+class Command:
+    """A command that runs.
 
     Its messages are a sign of life too. ``patience``: seconds that may pass without one; None for a command that
     watches itself. Waiting for it raises Stopped if the work is to stop, Silent if nothing came for too long, and
@@ -54,25 +53,22 @@ class Command(io.RawIOBase):
         stop: threading.Event | None,
         patience: float | None,
     ) -> None:
-        super().__init__()
         self._process, self._messages, self._stop, self._patience = process, messages, stop, patience
         self._size, self._since = 0, time.monotonic()
-        self._poll = select.poll()
-        if process.stdout is not None:
-            self._poll.register(process.stdout, select.POLLIN)
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill ``buffer`` with what is there, waiting for the first byte; 0 at the end."""
-        if self._process.stdout is None:
-            return 0
-        self._since = time.monotonic()
-        while not self._poll.poll(_POLL * 1000):
-            self._look()
-        return os.readv(self._process.stdout.fileno(), [buffer])
+    def output(self) -> Iterator[bytes]:
+        """Yield what it writes, as it comes. Time that a reader spends elsewhere is none of the command's."""
+        stdout, poll = self._process.stdout, select.poll()
+        if stdout is None:
+            return
+        poll.register(stdout, select.POLLIN)
+        block = b"-"
+        while block:
+            self._since = time.monotonic()
+            while not poll.poll(_POLL * 1000):
+                self._look()
+            block = os.read(stdout.fileno(), _BLOCK)
+            yield block
 
     def end(self) -> tuple[int, str]:
         """Wait for the end, and return the exit code and the messages."""
@@ -101,6 +97,19 @@ class Command(io.RawIOBase):
             raise Silent(f"nothing came for {self._patience:g} s")
 
 
+@cache
+def _dying_with_us() -> tuple[str, ...]:
+    """Return how a command begins that dies with who started it: through util-linux, as a `preexec_fn` is not safe
+    beside threads. It may be missing, or too simple: then an orphan ends with the group that it is at.
+    """
+    setpriv = ("setpriv", "--pdeathsig", "KILL")
+    try:
+        known = subprocess.run([*setpriv, "true"], capture_output=True, check=False, timeout=30).returncode == 0
+    except OSError:
+        known = False
+    return setpriv if known else ()
+
+
 @contextmanager
 def running(
     command: Sequence[str],
@@ -115,15 +124,13 @@ def running(
     It is killed when the calling thread is no more: the one that waits for it. A detached one keeps its output open for
     ever, so that is not read, and messages go through a file.
     """
-    # By util-linux, as a `preexec_fn` is not safe beside threads; without it an orphan ends with the group it is at.
-    dying_with_us = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     output = subprocess.DEVNULL if detached else subprocess.PIPE
     # Not through a pipe: one that is full, while a node is slow to begin, would have to be fed beside the waiting.
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as messages:
         given.write(data)
         given.seek(0)
         with subprocess.Popen(
-            [*dying_with_us, *command], bufsize=0, stdin=given, stdout=output, stderr=messages
+            [*_dying_with_us(), *command], bufsize=0, stdin=given, stdout=output, stderr=messages
         ) as process:
             try:
                 yield Command(process, messages, stop, patience)
@@ -138,13 +145,10 @@ def running(
 def run(command: Sequence[str], **options: Any) -> Ended:
     """Run one command to its end. Raises Stopped, Silent, or Garbled if it never stops talking; then it is gone."""
     with running(command, **options) as started:
-        said = buffered(started).read(_MOST + 1)
-        if len(said) > _MOST:
-            raise Garbled(f"more than {_MOST} bytes came")
+        said = bytearray()
+        for block in started.output():
+            said += block
+            if len(said) > _MOST:
+                raise Garbled(f"more than {_MOST} bytes came")
         returncode, messages = started.end()
-    return Ended(returncode, said, messages)
-
-
-def buffered(output: io.RawIOBase) -> io.BufferedReader:
-    """Return the output of a command to be read in pieces of any size."""
-    return io.BufferedReader(output, _BLOCK)
+    return Ended(returncode, bytes(said), messages)

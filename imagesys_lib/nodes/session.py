@@ -7,6 +7,7 @@ are in one place.
 
 from __future__ import annotations
 
+import io
 import logging
 import shutil
 import subprocess
@@ -35,7 +36,7 @@ from imagesys_lib.nodes.commands import (
 from imagesys_lib.nodes.faults import Garbled, NodeFault, fault_of
 from imagesys_lib.nodes.folder import SessionFolder
 from imagesys_lib.nodes.node import Node
-from imagesys_lib.nodes.running import Ended, Silent, buffered, run, running
+from imagesys_lib.nodes.running import Ended, Silent, run, running
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -241,8 +242,8 @@ class NodeSession:
         asked, name = question(self.node.root, "list", country, *([prefix] if prefix else [])), self.node.name
         try:
             with running(self._ssh(asked.line), stop=self._stop, patience=self._patience) as command:
-                answer = Answer(command, asked.token)
-                stream = buffered(answer)
+                answer = Answer(command.output(), asked.token)
+                stream = io.BufferedReader(answer)
                 yield stream
                 if stream.read(1):
                     command.kill()  # the reader wanted no more

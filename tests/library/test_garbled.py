@@ -31,8 +31,8 @@ def answering(world: World, **programs: str) -> None:
     def command(root: Path, verb: str, *arguments: str, token: str) -> str:
         parts = shlex.split(asked(root, verb, *arguments, token=token))
         if verb in programs:
-            functions = parts[2].removesuffix('"$@"')
-            parts[2] = f'{functions}verb_{verb}() {{ {programs[verb]}; }}\n"$@"'
+            script = parts[2].removesuffix('serve "$@"')
+            parts[2] = f'{script}verb_{verb}() {{ {programs[verb]}; }}\nserve "$@"'
         return shlex.join(parts)
 
     world.patch.setattr(answers, "command", command)
