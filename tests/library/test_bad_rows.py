@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib import runs
+from imagesys_lib import listings, runs
 from imagesys_lib.db.schema import lis_images, lis_listing_images
 from imagesys_lib.hashing import lis_hash_for_url
-from imagesys_lib.listings import MAX_PHOTOS
 from imagesys_lib.runs import Kind
 from imagesys_lib.stages.ingest import Ingested, ingest
 from imagesys_lib.stages.purge import purge
@@ -134,14 +133,16 @@ def test_a_purge_by_hand_tells_of_bad_rows_as_well(loose: Loose, caplog: pytest.
     assert "1 rows of the ETL skipped, 0 cut: bad row: listing 'bad': its date is 'NULL'" in caplog.text
 
 
-def test_66000_photos_of_one_listing_are_cut_to_what_can_be_kept(loose: Loose) -> None:
-    urls = [URL(n) for n in range(66_000)]
+@pytest.mark.parametrize("most", [64, pytest.param(listings.MAX_PHOTOS, marks=pytest.mark.long)])
+def test_too_many_photos_of_one_listing_are_cut_to_what_can_be_kept(loose: Loose, most: int) -> None:
+    loose.world.patch.setattr(listings, "MAX_PHOTOS", most)
+    urls = [URL(n) for n in range(most + 464)]
     loose.put("many", "101", "|".join(urls))
     loose.put("z", "101", URL("z"))
     found = ingested(loose)
-    assert (found.listings, found.new, found.skipped, found.cut) == (2, MAX_PHOTOS + 1, 0, 1)
-    assert loose.world.scalar(sa.select(sa.func.max(lis_listing_images.c.position))) == MAX_PHOTOS - 1
-    assert told(loose) == [f"bad row: listing 'many': 66000 photos, of which the first {MAX_PHOTOS} are kept"]
+    assert (found.listings, found.new, found.skipped, found.cut) == (2, most + 1, 0, 1)
+    assert loose.world.scalar(sa.select(sa.func.max(lis_listing_images.c.position))) == most - 1
+    assert told(loose) == [f"bad row: listing 'many': {most + 464} photos, of which the first {most} are kept"]
 
 
 def test_photo_urls_that_are_not_utf_8_are_left_out_and_the_others_kept(world: World) -> None:

@@ -37,6 +37,7 @@ def bad_and_good(world: World):
         yield bad, good
 
 
+@pytest.mark.long
 def test_forty_of_forty_one_photos_live_each_of_eight_days_beside_a_host_that_cannot_be_read(
     world: World, bad_and_good: tuple[RawHost, RawHost]
 ) -> None:

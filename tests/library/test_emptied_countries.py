@@ -93,7 +93,10 @@ def test_a_country_that_cannot_be_asked_counts_as_behind(world: World, live: Ent
     assert not is_ready(world, "n2")
 
 
-@pytest.mark.parametrize("away", ["the node", "the country", "the node by another name"])
+@pytest.mark.parametrize(
+    "away",
+    ["the node", *(pytest.param(away, marks=pytest.mark.long) for away in ("the country", "the node by another name"))],
+)
 def test_a_country_that_is_brought_to_a_node_no_more_does_not_keep_it_from_being_ready(
     world: World, live: Entries, other: Context, away: str
 ) -> None:

@@ -22,6 +22,7 @@ _DAYS = int(os.environ.get("SOAK_DAYS", "30"))
 _SEED = int(os.environ.get("SOAK_SEED", "1"))
 
 
+@pytest.mark.long
 def test_a_few_days_with_faults_lose_nothing(world: World) -> None:
     faults = ("a worker is killed", "the database restarts", "files are lost", "a node is down")
     live_through(world, len(faults), 3, faults)
