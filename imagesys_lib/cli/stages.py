@@ -218,12 +218,11 @@ def sync(
     Example: imagesys sync uk --node n2
     """
     faults: list[NodeFault] = []
-    work = sync_stage.rehearse if dry_run else sync_stage.sync
     with country_context(country, "sync", verbose=verbose, json_output=json_output) as ctx:
         results: dict[str, Any] = {}
         for name in [node] if node else ctx.config.nodes:
             try:
-                results[name] = work(ctx, name)
+                results[name] = sync_stage.sync(ctx, name, dry_run=dry_run)
             except NodeFault as fault:
                 faults.append(fault)
                 results[name] = str(fault)

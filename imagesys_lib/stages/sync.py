@@ -67,11 +67,14 @@ def node_lock(ctx: Context, node_name: str, *, timeout: float | None = None) -> 
         yield lock
 
 
-def sync(ctx: Context, node_name: str, run: Run | None = None) -> Synced:
+def sync(ctx: Context, node_name: str, run: Run | None = None, *, dry_run: bool = False) -> Synced:
     """Bring the node up to date. Raises NodeFault naming the node, the reason and the remedy, or LockLost.
 
-    ``run`` is told how much is free there.
+    ``run`` is told how much is free there. In a dry run nothing is asked of the node: it returns what would be done, as
+    database and staging are now.
     """
+    if dry_run:
+        return _dry_run(ctx, node_name)
     total = Synced()
     try:
         with node_lock(ctx, node_name) as lock, NodeSession(ctx.node(node_name), ctx.stop) as node:
@@ -104,8 +107,7 @@ def sync(ctx: Context, node_name: str, run: Run | None = None) -> Synced:
     return total
 
 
-def rehearse(ctx: Context, node_name: str) -> Synced:
-    """Say what a sync of the node would do, as database and staging are now; nothing is asked of the node."""
+def _dry_run(ctx: Context, node_name: str) -> Synced:
     total = Synced()
     for change_ids, images in _pending(ctx, node_name):
         present, absent = _by_desire(images)
