@@ -142,11 +142,10 @@ def sync(
 
     Example: imagesys sync uk --node n2
     """
-    work = sync_stage.rehearse if dry_run else sync_stage.sync
     done = Results()
     with country_context(country, "sync", verbose=verbose, json_output=json_output) as ctx:
         for name in [node] if node else ctx.config.nodes:
-            done.add(name, partial(work, ctx, name))
+            done.add(name, partial(sync_stage.sync, ctx, name, dry_run=dry_run))
     done.conclude(json_output)
 
 

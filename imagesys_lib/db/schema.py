@@ -265,7 +265,6 @@ lis_purge_proposals = Table(
     Column("proposal_id", BIGINT(unsigned=True), primary_key=True, autoincrement=True),
     _instant("created_at", nullable=False),
     Column("rules", JSON, nullable=False, comment="{rule: {due, live}}: images due, and how many of them are live"),
-    Column("candidates", BIGINT, nullable=False, comment="live images due: what would leave the site"),
     Column("live", BIGINT, nullable=False, comment="live images when it was made"),
     Column("samples", JSON, nullable=False, comment="[{rule, url, hash}], at most 20"),
     _code("state", 12),

@@ -52,7 +52,6 @@ class Fetcher:
         self._done: list[Outcome] = []
         self._watch = SpeedWatch(settings)
         self._lookups = Lookups() if settings.proxy is None else Lookups(math.inf)
-        self._held_until = 0.0
         self._failure: BaseException | None = None
         self._looked = time.monotonic()
         self._closed = False
@@ -117,10 +116,6 @@ class Fetcher:
             if not self.busy or time.monotonic() >= until:
                 return []
 
-    def hold(self, seconds: float) -> None:
-        """Begin no request for so long, because our own network is down; 0 lifts it. What is in flight goes on."""
-        self._held_until = time.monotonic() + seconds if seconds > 0 else 0.0
-
     def drain(self) -> list[Job]:
         """Take back all jobs that are not in flight: delayed ones too, and those between two hops of a redirect."""
         return [task.job for task in self._waiting.drain()]
@@ -181,8 +176,6 @@ class Fetcher:
 
     def _admit(self) -> None:
         now = time.monotonic()
-        if now < self._held_until:
-            return
         for name in self._lookups.due(now):
             self._waiting.wake(name)
         for _ in range(_ASKS):
@@ -257,8 +250,7 @@ class Fetcher:
         """Return when there is something to do besides moving bytes."""
         moment = self._watch.next_at
         if len(self._flights) < self._settings.in_flight:
-            ready = min(self._waiting.next_at(), self._lookups.next_at)
-            moment = min(moment, max(ready, self._held_until))
+            moment = min(moment, self._waiting.next_at(), self._lookups.next_at)
         return moment
 
     def _is_under_way(self, transfer: Transfer) -> bool:

@@ -38,7 +38,7 @@ from imagesys_lib.states import Desired, State, move
 log = logging.getLogger(__name__)
 
 _POLL = 0.25  # seconds
-_OUTAGE_PAUSE = 10.0  # seconds our own network is given before hosts are asked again
+_LOOK_AGAIN = 5.0  # seconds our own network, found to be out, is given before it is looked at again
 _TRIES = {"truncated": 2}  # within a batch: a file that is cut once more is cut at its source
 _Results = list[tuple[Row, Fetched | NotModified | ImageFault]]
 _MEANINGS: dict[StatusMeaning, Fate] = {"gone": Fate.REJECT, "unknown": Fate.RETRY}
@@ -102,7 +102,6 @@ class _Batch:
         self.tries: Counter[int] = Counter()
         self.silent: dict[int, ImageFault] = {}  # no answer, and not known yet whose fault that is
         self.last: dict[int, ImageFault] = {}  # what is being tried again
-        self.outage_since: float | None = None
         self.results: _Results = []
         self.waits: dict[int, list[int]] = defaultdict(list)  # seconds: images that go back unattempted
         self.fetched = self.adopted = self.unchanged = self.given_back = 0
@@ -150,12 +149,14 @@ class _Batch:
                     self._end(self.images[outcome.job.key], fault)
             self.gate.refresh()
             self._judge_silence()
-            now = time.monotonic()
-            if now - self.renewed > self.claim.lease / 3:
-                claims.renew(self.ctx.db, self.claim)
-                self.renewed = now
-            if len(self.results) >= GROUP or now - self.stored > 1:
+            self._renew()
+            if len(self.results) >= GROUP or time.monotonic() - self.stored > 1:
                 self._flush()
+
+    def _renew(self) -> None:
+        if time.monotonic() - self.renewed > self.claim.lease / 3:
+            claims.renew(self.ctx.db, self.claim)
+            self.renewed = time.monotonic()
 
     def _take(self, outcome: Outcome) -> None:
         image, result = self.images[outcome.job.key], outcome.result
@@ -208,30 +209,32 @@ class _Batch:
             return
         if (network.is_in_question or all_ended) and not network.works():
             self._wait_out_outage()
+            self.gate.forgive()
+            for image_id in self.silent:
+                self.tries[image_id] -= 1
+                self.fetcher.add(self._job(self.images[image_id]))
+            self.silent.clear()
         elif all_ended or not network.is_doubtful:
-            self.outage_since = None
             silent, self.silent = self.silent, {}
             for image_id, fault in silent.items():
                 self._fault(self.images[image_id], fault)
 
     def _wait_out_outage(self) -> None:
-        now = time.monotonic()
-        self.outage_since = self.outage_since or now
-        patience = min(self.settings.network_patience, self.deadline - self.outage_since)
-        if now - self.outage_since >= patience:
-            counts = dict(Counter(fault.reason.code for fault in self.silent.values()))
-            raise BatchFailed(
-                f"Batch {self.claim.batch_id} reaches no host at all ({counts}), nor any that answered lately.",
-                remedy="check this worker's network and resolver, then clear this task; no attempt was consumed.",
-            )
-        pause = min(_OUTAGE_PAUSE, patience)
-        log.warning("%s: no host can be reached, our own network is at fault: pausing %.0f s", self.label, pause)
-        self.gate.forgive()
-        self.fetcher.hold(pause)
-        for image_id in self.silent:
-            self.tries[image_id] -= 1
-            self.fetcher.add(self._job(self.images[image_id]))
-        self.silent.clear()
+        patience = min(self.settings.network_patience, self.deadline - time.monotonic())
+        until = time.monotonic() + patience
+        text = "%s: no host can be reached, our own network is at fault: pausing, %.0f s at most"
+        log.warning(text, self.label, patience)
+        while not self.gate.network.works():
+            if time.monotonic() >= until:
+                counts = dict(Counter(fault.reason.code for fault in self.silent.values()))
+                raise BatchFailed(
+                    f"Batch {self.claim.batch_id} reaches no host at all ({counts}), nor any that answered lately.",
+                    remedy="check this worker's network and resolver, then clear this task; no attempt was consumed.",
+                )
+            self.ctx.stop.wait(min(_LOOK_AGAIN, patience))
+            self.ctx.check_stop()
+            self.gate.refresh()
+            self._renew()
 
     # The database and the staging disk
 

@@ -88,7 +88,7 @@ def repair(
         marked = node_records.count_marks(ctx.db, node_name)
         images = min(marked, limit or marked)
         work = _Repair(ctx, node, lock, images, run_id, delete_extra=delete_extra, make_again=make_again)
-        total = work.rehearse() if dry_run else work.run()
+        total = work.dry_run() if dry_run else work.run()
     if run_id is not None and not dry_run:
         for name, left in (("waiting", total.waiting), ("refused", work.left_alone)):
             runs.set_or_drop_figure(ctx.db, run_id, f"{REPAIR_FIGURES}{node_name}.{name}", left)
@@ -142,12 +142,12 @@ class _Repair:
             f"fs-check {on} --verbose` and `imagesys explain`, then run `imagesys repair {on} --{option}`."
         )
 
-    def rehearse(self) -> Repaired:
+    def dry_run(self) -> Repaired:
         """Say what would be done, as far as the database, staging and what the nodes have by name and size can tell."""
         with Sources(self.ctx, self.name) as sources:
             for plan in self._plans():
                 self.ctx.give_way()
-                found, nowhere, waiting = sources.foresee(plan)
+                found, nowhere, waiting = sources.dry_run(plan)
                 again = nowhere if self._may_make(nowhere) else 0
                 self.total += Repaired(found, len(self._extra_paths(plan)), again, waiting + nowhere - again)
         return self.total

@@ -121,7 +121,7 @@ class Sources:
             group.nowhere = self._nowhere(group)
             yield group
 
-    def foresee(self, plan: Plan) -> tuple[int, int, int]:
+    def dry_run(self, plan: Plan) -> tuple[int, int, int]:
         """Return how many wanted images would be found, how many are on no node, and how many would have to wait.
 
         Peers are asked for names and sizes alone.

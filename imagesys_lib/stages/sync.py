@@ -65,11 +65,21 @@ def node_lock(ctx: Context, node_name: str) -> Iterator[named_lock]:
         yield lock
 
 
-def sync(ctx: Context, node_name: str, run: Run | None = None, prepare: Callable[[], Space] | None = None) -> Synced:
+def sync(
+    ctx: Context,
+    node_name: str,
+    run: Run | None = None,
+    prepare: Callable[[], Space] | None = None,
+    *,
+    dry_run: bool = False,
+) -> Synced:
     """Bring the node up to date. Raises NodeFault naming the node, the reason and the remedy, or LockLost.
 
-    ``run`` is told how much is free there. ``prepare`` readies the node in another way than over this connection.
+    ``run`` is told how much is free there. ``prepare`` readies the node in another way than over this connection. In a
+    dry run nothing is asked of the node: it returns what would be done, as database and staging are now.
     """
+    if dry_run:
+        return _dry_run(ctx, node_name)
     total = Synced()
     try:
         with node_lock(ctx, node_name) as lock, NodeSession(ctx.node(node_name), ctx.stop) as node:
@@ -99,8 +109,7 @@ def sync(ctx: Context, node_name: str, run: Run | None = None, prepare: Callable
     return total
 
 
-def rehearse(ctx: Context, node_name: str) -> Synced:
-    """Say what a sync of the node would do, as database and staging are now; nothing is asked of the node."""
+def _dry_run(ctx: Context, node_name: str) -> Synced:
     total = Synced()
     for group in changes.groups(ctx.db, node_name):
         present, absent = _by_desire(group.images)

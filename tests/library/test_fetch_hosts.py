@@ -271,21 +271,6 @@ def test_a_job_may_be_delayed(site, tmp_path):
         assert not fetcher.busy
 
 
-def test_nothing_begins_while_held(site, tmp_path):
-    site.answers["/a"] = whole()
-    with Fetcher(settings()) as fetcher:
-        add(fetcher, jobs(site, "/a", 2, tmp_path))
-        fetcher.hold(0.4)
-        assert fetcher.poll(0.2) == []
-        assert site.requests == []
-        assert len(good(all_of(fetcher))) == 2
-        add(fetcher, jobs(site, "/a", 1, tmp_path))
-        fetcher.hold(60)
-        assert fetcher.poll(0.1) == []
-        fetcher.hold(0)
-        assert len(good(all_of(fetcher))) == 1
-
-
 def test_what_is_not_in_flight_can_be_taken_back(site, tmp_path):
     site.answers["/a"] = redirect("/b")
     site.answers["/b"] = whole()

@@ -42,7 +42,7 @@ def test_the_etl_is_judged_whole_and_by_data_source(
 
 def a_proposal(state: str, live: int = 100, *, days_ago: float = 1, finished: bool = False) -> Proposal:
     counts = {Rule.UNLISTED: Due(live + 7, live)}
-    return Proposal(4, state, NOW - 2 * DAY, counts, 1000, decided_at=NOW - days_ago * DAY, finished=finished)
+    return Proposal(4, state, counts, 1000, decided_at=NOW - days_ago * DAY, finished=finished)
 
 
 @pytest.mark.parametrize(

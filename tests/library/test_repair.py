@@ -254,7 +254,9 @@ def test_by_hand_every_node_is_repaired_and_one_that_is_away_named(world: World,
 # Rehearsed
 
 
-def test_a_rehearsed_repair_says_what_the_repair_then_does_and_changes_nothing(world: World, paths: list[str]) -> None:
+def test_a_dry_run_of_a_repair_says_what_the_repair_then_does_and_changes_nothing(
+    world: World, paths: list[str]
+) -> None:
     images = sorted({path[:-6] for path in paths})
     for path in (f"{image}.1.jpg" for image in images[:5]):
         (world.root("n2") / path).unlink()

@@ -22,7 +22,7 @@ from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.repair import Repaired, repair
-from imagesys_lib.stages.sync import Synced, rehearse, sync
+from imagesys_lib.stages.sync import Synced, sync
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox import ManifestEntry
 from tests.library.test_check import found_long_ago
@@ -173,13 +173,13 @@ def test_how_far_a_sync_is_shows_by_images(world: World) -> None:
     assert len(seen) >= 3
 
 
-def test_a_rehearsed_sync_says_what_the_sync_then_does_and_changes_nothing(world: World, live: Entries) -> None:
+def test_a_dry_run_of_a_sync_says_what_the_sync_then_does_and_changes_nothing(world: World, live: Entries) -> None:
     new = made_more(world)
     gone = purged(world, live, 3)
     (world.staging / "out" / world.staged("out")[0]).unlink()
     world.sandbox.nodes.stop_node("n1")  # nothing is asked of it
     before, tree = world.dump(), world.tree("n1")
-    said = rehearse(world.ctx, "n1")
+    said = sync(world.ctx, "n1", dry_run=True)
     assert said == Synced(pushed=2 * (new - 1), deleted=len(gone), changes=said.changes, set_aside=1)
     ran = world.cli("sync", "uk", "--dry-run", "--json")
     assert ran.code == 0
@@ -188,7 +188,7 @@ def test_a_rehearsed_sync_says_what_the_sync_then_does_and_changes_nothing(world
     assert (world.dump(), world.tree("n1")) == (before, tree)
     world.sandbox.nodes.start_node("n1")
     assert sync(world.ctx, "n1") == said
-    assert rehearse(world.ctx, "n1") == Synced()
+    assert sync(world.ctx, "n1", dry_run=True) == Synced()
 
 
 def made_more(world: World) -> int:

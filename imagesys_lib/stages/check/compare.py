@@ -95,20 +95,15 @@ def _unlike(there: _Listing, page: Page, seen: Seen) -> Iterator[Finding]:
             continue
         sizes = dict(map(_parts, left))
         for path, size in map(_parts, sorted(set(block) - met)):
-            if size in _TYPES:
-                seen.files -= 1
-                if path in sizes:
-                    left.discard(b"%s\t%s" % (path, sizes[path]))
-                    seen.bytes -= int(sizes[path])
-                yield _about(NOT_A_FILE, path)
-                continue
-            seen.bytes += int(size)
+            is_file = size not in _TYPES
+            seen.files -= not is_file
+            seen.bytes += int(size) if is_file else 0
             if path in sizes:
                 left.discard(b"%s\t%s" % (path, sizes[path]))
                 seen.bytes -= int(sizes[path])
-                yield _about("wrong_size", path)
+                yield _about("wrong_size" if is_file else NOT_A_FILE, path)
             else:
-                yield _unwanted(path)
+                yield _unwanted(path) if is_file else _about(NOT_A_FILE, path)
     for path, size in map(_parts, sorted(left)):
         seen.bytes -= int(size)
         yield _about("missing", path)

@@ -26,7 +26,6 @@ def _proposal(row: Row) -> Proposal:
     return Proposal(
         proposal_id=row.proposal_id,
         state=row.state,
-        created_at=row.created_at,
         counts={Rule(name): Due(**count) for name, count in row.rules.items()},
         live=row.live,
         samples=tuple(row.samples),
@@ -74,7 +73,6 @@ def leave(engine: Engine, counts: Counts, live: int, samples: Sequence[Mapping[s
     values = {
         "created_at": NOW,
         "rules": {rule.value: {"due": count.due, "live": count.live} for rule, count in counts.items()},
-        "candidates": sum(count.live for count in counts.values()),
         "live": live,
         "samples": list(samples),
         "state": "open",

@@ -147,7 +147,6 @@ class Proposal:
 
     proposal_id: int
     state: str
-    created_at: dt.datetime
     counts: Counts
     live: int
     samples: tuple[Mapping[str, str], ...] = ()
