@@ -84,15 +84,17 @@ def _drop_held(
 ) -> Iterator[int]:
     """Delete the staged files of open changes, oldest first, while that is needed; yield how many images had any."""
     c, i, after = lis_changes.c, lis_images.c, 0
-    query = sa.select(c.change_id).where(c.settled_at.is_(None), which).order_by(c.change_id).limit(1)
+    query = sa.select(c.change_id).where(c.settled_at.is_(None), which).order_by(c.change_id).limit(100)
     held = (i.desired == Desired.PRESENT.value) & (node_records.holders(ctx.config.nodes) > 0)
-    while is_needed() and (found := read(ctx.db, query.where(c.change_id > after))):
+    while found := read(ctx.db, query.where(c.change_id > after)):
         ctx.give_way()
-        after = found[0].change_id
-        rows = read(ctx.db, sa.select(i.state, i.thumbs).where(i.change_id == after, held))
-        if dropped := drop_staged(ctx, rows, dry_run=dry_run):
-            note("unstaged", dropped)
-            yield dropped
+        for (after,) in found:
+            if not is_needed():
+                return
+            rows = read(ctx.db, sa.select(i.state, i.thumbs).where(i.change_id == after, held))
+            if dropped := drop_staged(ctx, rows, dry_run=dry_run):
+                note("unstaged", dropped)
+                yield dropped
 
 
 def sweep(ctx: Context, note: Note, *, dry_run: bool = False) -> None:
