@@ -14,13 +14,12 @@ from imagesys_lib.db.engine import NOW, Row, from_now, read, write
 from imagesys_lib.db.schema import (
     lis_change_acks,
     lis_images,
-    lis_live_images,
     lis_node_checks,
     lis_node_repairs,
     lis_nodes,
 )
 from imagesys_lib.nodes import NodeFault
-from imagesys_lib.states import Desired
+from imagesys_lib.states import Desired, State
 
 SCRUB = "scrub"
 """The kind of a check that reads files; any other kind looks at names and sizes."""
@@ -118,12 +117,13 @@ def set_identity(engine: Engine, node: str, identity: str | None) -> None:
 def is_strange(engine: Engine, node: str, identity: str) -> bool:
     """Say whether a node with this disk may lack more than its own changes, still open, will bring.
 
-    It may if another disk was there before, and if it is new while images are live.
+    It may if another disk was there before, and if it is new while images are live that no open change will bring.
     """
-    known = identity_of(engine, node)
+    known, i = identity_of(engine, node), lis_images.c
     if known is not None:
         return known != identity
-    return bool(read(engine, sa.select(lis_live_images.c.image_hash).limit(1)))
+    closed = sa.select(i.image_id).where(i.state == State.LIVE.value, ~changes.is_open(i.change_id)).limit(1)
+    return bool(read(engine, closed))
 
 
 def mark(engine: Engine, node: str, reasons: Mapping[str, str], *, keep: bool = False) -> None:
