@@ -109,7 +109,7 @@ class Node:
             "StrictModes no",  # a checkout may lie in a directory that others may write to
             "UseDNS no",
             # The default of OpenSSH 9, sntrup761, takes a tenth of a second of processor time for each connection.
-            "KexAlgorithms curve25519-sha256",
+            "KexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org",  # the latter for Paramiko
             "PrintMotd no",
             "MaxStartups 100",
             "MaxSessions 50",
