@@ -3,6 +3,6 @@
 Code outside ImageSys calls :mod:`imagesys_lib.interface` alone; all else is private to this project.
 """
 
-from imagesys_lib.logs import escape_records
+from imagesys_lib.output.logs import escape_records
 
 escape_records()

@@ -10,13 +10,13 @@ from functools import cached_property
 from sqlalchemy import Engine
 
 from imagesys_lib.config import CountryConfig, country_config
-from imagesys_lib.connections import Resolver, environment_connection, require
+from imagesys_lib.config.connections import Resolver, environment_connection, require
 from imagesys_lib.db.engine import open_engine
 from imagesys_lib.db.throttle import Throttle
 from imagesys_lib.errors import Stopped
-from imagesys_lib.etl import Etl
+from imagesys_lib.etl.pages import Etl
 from imagesys_lib.nodes import Node, node_from_connection
-from imagesys_lib.staging import Staging
+from imagesys_lib.staging.worker_disk import Staging
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work advances."""

@@ -1,11 +1,11 @@
 """Errors that end a stage. Each says what happened, where, and what to do about it.
 
-An image's failure is data (see :mod:`imagesys_lib.reasons`) and never one of these.
+An image's failure is data (see :mod:`imagesys_lib.images.reasons`) and never one of these.
 """
 
 from __future__ import annotations
 
-from imagesys_lib.text import printable
+from imagesys_lib.output.printable import printable
 
 EXIT_DONE = 0
 EXIT_WORK_LOST = 1

@@ -18,9 +18,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typer.cli import get_docs_for_click
 
-from imagesys_lib import interface, reasons
+from imagesys_lib import interface
 from imagesys_lib.cli import app
 from imagesys_lib.config.country import CountryConfig
+from imagesys_lib.images import reasons
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 DIAGRAM = DOCS / "architecture.dot"

@@ -18,16 +18,16 @@ from xdist.scheduler import LoadScopeScheduling
 from imagesys_lib.context import open_context
 from imagesys_lib.db.upgrade import upgrade
 from include.sandbox import ManifestEntry, Sandbox, SandboxSettings
-from include.sandbox.ports import take_block
+from include.sandbox.services.ports import take_block
 from include.sandbox.settings import PROJECT
-from tests.world import COUNTRY, World
+from tests.support.world import COUNTRY, World
 
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 """With `-n 3` each worker has a sandbox of its own."""
 
 collect_ignore = []
 if importlib.util.find_spec("playwright"):
-    from tests.chromium import chromium as chromium  # noqa: PLC0414 - the fixture
+    from tests.support.chromium import chromium as chromium  # noqa: PLC0414 - the fixture
 else:
     collect_ignore += ["browser", "differential"]  # `make test` brings no browser and reads no test that needs one
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from imagesys_lib.config import Retention
-from tests.system_files import SYSTEM, command_of, unit
+from tests.support.system_files import SYSTEM, command_of, unit
 
 LOGROTATE = (
     shutil.which("logrotate", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "logrotate"

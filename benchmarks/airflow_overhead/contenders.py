@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from include.sandbox.airflow import AirflowServices
-from include.sandbox.airflow_api import AirflowApi
+from include.sandbox.services.airflow import AirflowServices
+from include.sandbox.services.airflow_api import AirflowApi
 
 from .figures import Measured, Task
 from .ground import COUNTRY, DAG_ID, BenchmarkError, Day, Ground, foreign_load, settle

@@ -17,9 +17,10 @@ from zoneinfo import ZoneInfo
 import psutil
 
 from benchmarks.common.scratch import is_in_memory, scratch
-from include.sandbox import Sandbox, SandboxSettings, process
-from include.sandbox.airflow_api import direct_session
+from include.sandbox import Sandbox, SandboxSettings
 from include.sandbox.config import write_config
+from include.sandbox.services import process
+from include.sandbox.services.airflow_api import direct_session
 from include.sandbox.settings import NODE_NAMES, PROJECT
 
 from .figures import QUIET

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from include.sandbox.photos import Photo, generate
+from include.sandbox.photos.catalogue import Photo, generate
+from include.sandbox.services.website_answers import with_comment
 from include.sandbox.settings import DEFAULT_CACHE
-from include.sandbox.website_answers import with_comment
 
 from .settings import BASE
 

@@ -12,10 +12,10 @@ from types import TracebackType
 
 import requests
 
-from include.sandbox.airflow_api import direct_session
-from include.sandbox.mariadb import find_program
-from include.sandbox.ports import check_port_is_free
-from include.sandbox.process import tail
+from include.sandbox.services.airflow_api import direct_session
+from include.sandbox.services.mariadb import find_program
+from include.sandbox.services.ports import check_port_is_free
+from include.sandbox.services.process import tail
 
 from .corpus import ROOT
 from .settings import BASE, DELAY_SECONDS, WEB_HOSTS, WEB_PORT

@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.common.processes import machine_seconds, tree_pss, watch
 from imagesys_lib.config import Transfer
 from include.sandbox import Sandbox, SandboxSettings
-from include.sandbox.nodes import known_hosts_file
+from include.sandbox.services.nodes import known_hosts_file
 from include.sandbox.settings import LOOPBACK, NODE_NAMES, PROJECT
 
 from . import rows, trees

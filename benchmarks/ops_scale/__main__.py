@@ -22,11 +22,11 @@ from benchmarks.common import report as reports
 from benchmarks.common.lines import fit
 from benchmarks.common.outcome import Grid, Part, Target
 from benchmarks.common.scratch import scratch
-from imagesys_lib import runs
+from imagesys_lib.config.intervals import latest_complete_day
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db.upgrade import upgrade
-from imagesys_lib.intervals import latest_complete_day
-from imagesys_lib.runs import Kind, Run
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Kind, Run
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.report import report

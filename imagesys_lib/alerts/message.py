@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from imagesys_lib.text import printable
+from imagesys_lib.output.printable import printable
 
 Sections = tuple[tuple[str, tuple[str, ...]], ...]
 """Titles, each with its items."""

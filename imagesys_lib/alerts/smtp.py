@@ -15,8 +15,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imagesys_lib.intervals import UTC
-from imagesys_lib.text import printable
+from imagesys_lib.config.intervals import UTC
+from imagesys_lib.output.printable import printable
 
 _CONVERSATION_SECONDS = 120.0
 _SAID_BYTES = 256 * 1024

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from imagesys_lib.cli.support import Countries, DryRun, Json, Node, Results, Verbose, country_contexts
+from imagesys_lib.config.intervals import UTC, latest_complete_day
 from imagesys_lib.context import Context
 from imagesys_lib.errors import UsageError
-from imagesys_lib.intervals import UTC, latest_complete_day
 from imagesys_lib.stages.check import WHOLE, Part, daily_part, parts
 from imagesys_lib.stages.check import check as check_stage
 from imagesys_lib.stages.check import db_scan as db_scan_stage

@@ -8,8 +8,6 @@ import typer
 from rich.table import Table
 
 from imagesys_lib.alerts.incidents import waits
-from imagesys_lib.canary import run_canary
-from imagesys_lib.classify import classify as classify_image
 from imagesys_lib.cli.support import (
     Countries,
     Country,
@@ -22,18 +20,20 @@ from imagesys_lib.cli.support import (
     out,
     show,
 )
-from imagesys_lib.doctor import examine
+from imagesys_lib.config.intervals import parse_interval
 from imagesys_lib.errors import EXIT_ENVIRONMENT, EnvironmentFault, UsageError
-from imagesys_lib.explain import Explanation, hashes_for
-from imagesys_lib.explain import explain as explain_image
-from imagesys_lib.explain.screen import MOST_LINES, several
-from imagesys_lib.hashing import lis_hash_for_url, lis_path_for_hash
-from imagesys_lib.intervals import parse_interval
+from imagesys_lib.images.naming import lis_hash_for_url, lis_path_for_hash
+from imagesys_lib.ops.canary import run_canary
+from imagesys_lib.ops.classify import classify as classify_image
+from imagesys_lib.ops.doctor import examine
+from imagesys_lib.ops.explain import Explanation, hashes_for
+from imagesys_lib.ops.explain import explain as explain_image
+from imagesys_lib.ops.explain.screen import MOST_LINES, several
+from imagesys_lib.ops.status import Status
+from imagesys_lib.ops.status import status as country_status
+from imagesys_lib.output.printable import printable
 from imagesys_lib.stages.report import render
 from imagesys_lib.stages.report.digest import last_run
-from imagesys_lib.status import Status
-from imagesys_lib.status import status as country_status
-from imagesys_lib.text import printable
 
 
 def explain(

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from imagesys_lib import logs
 from imagesys_lib.cli.support import (
     Countries,
     DryRun,
@@ -24,9 +23,10 @@ from imagesys_lib.cli.support import (
 from imagesys_lib.config import load_config
 from imagesys_lib.db.upgrade import current_version, head_version
 from imagesys_lib.db.upgrade import upgrade as upgrade_schema
-from imagesys_lib.doctor.airflow_setup import setting
 from imagesys_lib.errors import ImageSysError
-from imagesys_lib.maintenance import LOG_OPTIONS, Tended, log_folders, prune_logs, tend
+from imagesys_lib.ops.doctor.airflow_setup import setting
+from imagesys_lib.ops.maintenance import LOG_OPTIONS, Tended, log_folders, prune_logs, tend
+from imagesys_lib.output import logs
 
 
 def upgrade(country: Countries = None, dry_run: DryRun = False, json_output: Json = False) -> None:

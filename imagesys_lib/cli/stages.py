@@ -10,24 +10,25 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 import typer
 
-from imagesys_lib import pipeline, runs
 from imagesys_lib.cli.support import Country, DryRun, Interval, Json, Node, Results, Verbose, country_context, out, show
+from imagesys_lib.config.intervals import UTC, latest_complete_day, parse_interval, parse_since
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, read
 from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import EXIT_WORK_LOST
-from imagesys_lib.intervals import UTC, latest_complete_day, parse_interval, parse_since
-from imagesys_lib.requeue import retry as requeue
-from imagesys_lib.runs import Kind, Run
+from imagesys_lib.images.states import State
+from imagesys_lib.ops.retry import retry as requeue
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Kind, Run
 from imagesys_lib.stages import download as download_stage
 from imagesys_lib.stages import ingest as ingest_stage
+from imagesys_lib.stages import pipeline
 from imagesys_lib.stages import plan as plan_stage
 from imagesys_lib.stages import publish as publish_stage
 from imagesys_lib.stages import sync as sync_stage
 from imagesys_lib.stages import thumbnail as thumbnail_stage
 from imagesys_lib.stages.heal import heal as heal_stage
 from imagesys_lib.stages.report import render
-from imagesys_lib.states import State
 
 _NOTHING_DUE = "No rows gained. No work to do."
 

@@ -19,12 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 from typer._click.exceptions import ClickException  # not public: typer has its own copy of click
 
-from imagesys_lib import logs
 from imagesys_lib.config import load_config, refusing_broken
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.errors import EXIT_DONE, EXIT_WORK_LOST, ImageSysError, Stopped, UsageError
 from imagesys_lib.nodes import NodeFault
-from imagesys_lib.text import printable
+from imagesys_lib.output import logs
+from imagesys_lib.output.printable import printable
 
 
 class _Plain(Console):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from imagesys_lib.config.reading import Loaded, read_file
 from imagesys_lib.errors import ConfigError
-from imagesys_lib.files import write_atomically
+from imagesys_lib.storage.atomic_files import write_atomically
 
 STATE_VARIABLE = "IMAGESYS_STATE"
 _PRIVATE = 0o600

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationInfo, field_validator
 
-from imagesys_lib.hostnames import configured_host
+from imagesys_lib.config.hostnames import configured_host
 
 SQL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63})?\Z")
 CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
@@ -150,7 +150,7 @@ class Fetch(Section):
         return hosts
 
     def limits(self, host: str) -> HostLimits:
-        """Return what holds for one host, named as by :func:`imagesys_lib.hostnames.host_of`."""
+        """Return what holds for one host, named as by :func:`imagesys_lib.config.hostnames.host_of`."""
         own = self.hosts.get(host) or self.hosts.get(host.rpartition(":")[0])
         if own is None:
             return HostLimits(per_host=self.per_host, rate=self.rate)

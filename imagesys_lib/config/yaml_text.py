@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from imagesys_lib.text import printable
+from imagesys_lib.output.printable import printable
 
 Place = tuple[str, ...]
 """Keys and positions that lead to a value."""

@@ -28,7 +28,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from imagesys_lib.connections import Connection
+from imagesys_lib.config.connections import Connection
 from imagesys_lib.errors import (
     DatabaseReadOnly,
     DatabaseUnavailable,

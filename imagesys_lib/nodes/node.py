@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imagesys_lib.config import CountryConfig, Transfer
-from imagesys_lib.connections import Connection
+from imagesys_lib.config.connections import Connection
 from imagesys_lib.errors import EnvironmentFault
 
 

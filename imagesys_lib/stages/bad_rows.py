@@ -6,10 +6,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from imagesys_lib import runs
 from imagesys_lib.context import Context
-from imagesys_lib.listings import BadRow
-from imagesys_lib.runs import Run
+from imagesys_lib.etl.listings import BadRow
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Run
 
 log = logging.getLogger(__name__)
 

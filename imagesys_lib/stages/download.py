@@ -17,23 +17,28 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from imagesys_lib import claims, runs
-from imagesys_lib.batch_work import GROUP, give_back, hold, images_in, own_name, store_faults
-from imagesys_lib.claims import Claim
 from imagesys_lib.config import StatusMeaning
+from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.context import Context
 from imagesys_lib.db.bulk import Kinds, given
 from imagesys_lib.db.engine import Row, Session, chunks, is_of_a_value, read, seconds_until, write
 from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import BatchFailed, Stopped
-from imagesys_lib.fetch import Fetched, Fetcher, Job, NotModified, Outcome, Unattempted, contained, host_of
-from imagesys_lib.hosts import PATIENCE, SharedGate, datasources
-from imagesys_lib.hosts.circuit_breaker import HALF_OPEN_IMAGES
-from imagesys_lib.hosts.datasources import Tally
-from imagesys_lib.outage import SILENCE
-from imagesys_lib.reasons import Fate, ImageFault
-from imagesys_lib.recipe import recipe
-from imagesys_lib.states import Desired, State, move
+from imagesys_lib.fetch.http.faults import contained
+from imagesys_lib.fetch.http.fetcher import Fetcher
+from imagesys_lib.fetch.http.jobs import Fetched, Job, NotModified, Outcome, Unattempted
+from imagesys_lib.fetch.politeness import datasources
+from imagesys_lib.fetch.politeness.circuit_breaker import HALF_OPEN_IMAGES
+from imagesys_lib.fetch.politeness.datasources import Tally
+from imagesys_lib.fetch.politeness.outage import SILENCE
+from imagesys_lib.fetch.politeness.shared_gate import PATIENCE, SharedGate
+from imagesys_lib.images.reasons import Fate, ImageFault
+from imagesys_lib.images.recipe import recipe
+from imagesys_lib.images.states import Desired, State, move
+from imagesys_lib.runs import leases as claims
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.leases import Claim
+from imagesys_lib.stages.batch import GROUP, give_back, hold, images_in, own_name, store_faults
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imagesys_lib import runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, from_now, read, write
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_runs
-from imagesys_lib.runs import Run
+from imagesys_lib.images.states import NEVER, UNFINISHED, Desired, State, move
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Run
 from imagesys_lib.stages.staged_files import drop_held, sweep
-from imagesys_lib.states import NEVER, UNFINISHED, Desired, State, move
 
 log = logging.getLogger(__name__)
 

@@ -10,17 +10,19 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib import placeholders, relisted, runs
 from imagesys_lib.config import CountryConfig
+from imagesys_lib.config.intervals import UTC, Interval
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, Session, chunks, database_now, read, write
 from imagesys_lib.db.schema import lis_images, lis_listing_images
-from imagesys_lib.hashing import lis_hash_for_url
-from imagesys_lib.intervals import UTC, Interval
-from imagesys_lib.listings import Listing
-from imagesys_lib.runs import Kind, Run
+from imagesys_lib.etl.listings import Listing
+from imagesys_lib.images import relisted
+from imagesys_lib.images.naming import lis_hash_for_url
+from imagesys_lib.images.states import CLEAN_SLATE, Desired, State, move
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.stages import placeholders
 from imagesys_lib.stages.bad_rows import BadRows
-from imagesys_lib.states import CLEAN_SLATE, Desired, State, move
 
 log = logging.getLogger(__name__)
 

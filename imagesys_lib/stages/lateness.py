@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from imagesys_lib import runs
+from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, Row, read
 from imagesys_lib.db.schema import lis_batches, lis_images
-from imagesys_lib.fetch import host_of
-from imagesys_lib.hosts import datasources, store
-from imagesys_lib.hosts.circuit_breaker import Circuit
-from imagesys_lib.runs import Run
+from imagesys_lib.fetch.politeness import datasources, store
+from imagesys_lib.fetch.politeness.circuit_breaker import Circuit
+from imagesys_lib.images.states import State
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Run
 from imagesys_lib.stages.report import Summary
-from imagesys_lib.states import State
 
 _MOST_OF = 0.5
 """A host (or data source) with this share of what is left to fetch is what the run waits for."""

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from imagesys_lib import runs
 from imagesys_lib.config import Batching
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Session, named_lock, read, write
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_listing_images
-from imagesys_lib.runs import Kind, Run, naive_utc
-from imagesys_lib.states import State, move
+from imagesys_lib.images.states import State, move
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Kind, Run, naive_utc
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,12 @@ import logging
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib import node_records, placeholders
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Session, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images
-from imagesys_lib.states import State, move
+from imagesys_lib.images.states import State, move
+from imagesys_lib.replication import node_records
+from imagesys_lib.stages import placeholders
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes, node_records
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, chunks, from_now, read
 from imagesys_lib.db.schema import lis_changes, lis_images
-from imagesys_lib.states import UNFINISHED, Desired, State
+from imagesys_lib.images.states import UNFINISHED, Desired, State
+from imagesys_lib.replication import change_log as changes
+from imagesys_lib.replication import node_records
 
 log = logging.getLogger(__name__)
 

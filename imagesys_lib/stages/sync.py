@@ -14,16 +14,18 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from imagesys_lib import changes, node_records, runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, chunks, named_lock
 from imagesys_lib.errors import LockHeld
-from imagesys_lib.node_records import NOT_STAGED
+from imagesys_lib.images.states import Desired
 from imagesys_lib.nodes import NodeFault, NodeSession, Space
-from imagesys_lib.runs import Run
-from imagesys_lib.stages.readiness import is_behind, recognise, update_readiness
+from imagesys_lib.replication import change_log as changes
+from imagesys_lib.replication import node_records
+from imagesys_lib.replication.node_records import NOT_STAGED
+from imagesys_lib.replication.readiness import is_behind, recognise, update_readiness
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Run
 from imagesys_lib.stages.staged_files import settle, thumb_paths
-from imagesys_lib.states import Desired
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

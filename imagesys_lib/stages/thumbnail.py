@@ -18,21 +18,23 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes, claims, placeholders
-from imagesys_lib.batch_work import Crew, give_back, hold, images_in, own_name, store_faults
-from imagesys_lib.claims import Claim
 from imagesys_lib.config import CountryConfig
+from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.context import Context
 from imagesys_lib.db.bulk import given
 from imagesys_lib.db.engine import Row, Session, chunks, read, write
 from imagesys_lib.db.schema import lis_images
-from imagesys_lib.hashing import thumbnail_stem
-from imagesys_lib.hostnames import host_of
-from imagesys_lib.hosts import datasources
-from imagesys_lib.hosts.datasources import Tally
-from imagesys_lib.reasons import ImageFault
-from imagesys_lib.recipe import recipe
-from imagesys_lib.states import Desired, State, move
+from imagesys_lib.fetch.politeness import datasources
+from imagesys_lib.fetch.politeness.datasources import Tally
+from imagesys_lib.images.naming import thumbnail_stem
+from imagesys_lib.images.reasons import ImageFault
+from imagesys_lib.images.recipe import recipe
+from imagesys_lib.images.states import Desired, State, move
+from imagesys_lib.replication import change_log as changes
+from imagesys_lib.runs import leases as claims
+from imagesys_lib.runs.leases import Claim
+from imagesys_lib.stages import placeholders
+from imagesys_lib.stages.batch import Crew, give_back, hold, images_in, own_name, store_faults
 from imagesys_lib.thumbnail.jobs import Job, Limits, Made, Making, PlainSize
 from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imagesys_lib.reasons import ImageFault
+from imagesys_lib.images.reasons import ImageFault
 
 MOST_ABSENT = 0.09
 """Of a picture's pixels. What a browser paints nearly whole is made; a picture with a grey or blank part is not."""

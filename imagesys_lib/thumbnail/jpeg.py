@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 from PIL import JpegImagePlugin
 
-from imagesys_lib.reasons import ImageFault
+from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.thumbnail.damage import check_painted
 from imagesys_lib.thumbnail.pixels import Pixels, as_pixels
 from imagesys_lib.thumbnail.scans import needed_scans, whole_scans

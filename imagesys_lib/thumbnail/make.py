@@ -14,8 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 from PIL import Image
 
-from imagesys_lib.reasons import ImageFault
-from imagesys_lib.sniff import HEAD_BYTES, boxes_end, sniff, webp_header
+from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.thumbnail.colour import to_srgb
 from imagesys_lib.thumbnail.damage import ends_early
 from imagesys_lib.thumbnail.decode import Decoded, Opened, opened
@@ -24,6 +23,7 @@ from imagesys_lib.thumbnail.finish import Details, finished
 from imagesys_lib.thumbnail.jobs import Limits
 from imagesys_lib.thumbnail.pixels import Pixels
 from imagesys_lib.thumbnail.scale import scaled
+from imagesys_lib.thumbnail.sniff import HEAD_BYTES, boxes_end, sniff, webp_header
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy: threads that only take memory, and that no fork survives
 
-from imagesys_lib.files import write_atomically
-from imagesys_lib.reasons import ImageFault
+from imagesys_lib.images.reasons import ImageFault
+from imagesys_lib.storage.atomic_files import write_atomically
 from imagesys_lib.thumbnail.jobs import Job, Made
 from imagesys_lib.thumbnail.make import Thumbnail, create_thumbnails_of_image
 

@@ -8,10 +8,10 @@ SMTP sink.
 On the command line: `python -m include.sandbox start|stop|status|env`.
 """
 
-from .errors import PortInUseError, SandboxError
-from .manifest import ManifestEntry
-from .sandbox import SERVICES, Sandbox, ServiceStatus
-from .settings import SandboxSettings
+from include.sandbox.errors import PortInUseError, SandboxError
+from include.sandbox.feed.manifest import ManifestEntry
+from include.sandbox.sandbox import SERVICES, Sandbox, ServiceStatus
+from include.sandbox.settings import SandboxSettings
 
 __all__ = [
     "SERVICES",

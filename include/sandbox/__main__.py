@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from . import SERVICES, Sandbox, SandboxError, SandboxSettings
+from include.sandbox import SERVICES, Sandbox, SandboxError, SandboxSettings
 
 EXIT_STOPPED = 1
 EXIT_ENVIRONMENT = 3

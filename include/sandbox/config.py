@@ -11,9 +11,8 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from imagesys_lib.config.reading import merge
-
-from .canary import canary_settings
-from .settings import PROJECT, SandboxSettings, write_atomically
+from include.sandbox.photos.canary import canary_settings
+from include.sandbox.settings import PROJECT, SandboxSettings, write_atomically
 
 START = time(3)
 """When the schedule starts the run of the day before, local time."""

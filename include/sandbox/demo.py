@@ -20,12 +20,12 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 from rich.table import Table
 
-from .airflow import USER, AirflowServices
-from .airflow_api import AirflowApi
-from .config import due_day
-from .errors import SandboxError
-from .sandbox import Sandbox
-from .settings import NODE_NAMES, PROJECT, SandboxSettings, write_atomically
+from include.sandbox.config import due_day
+from include.sandbox.errors import SandboxError
+from include.sandbox.sandbox import Sandbox
+from include.sandbox.services.airflow import USER, AirflowServices
+from include.sandbox.services.airflow_api import AirflowApi
+from include.sandbox.settings import NODE_NAMES, PROJECT, SandboxSettings, write_atomically
 
 COUNTRY = "uk"
 TIME_ZONE = "Europe/London"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .config import config_path, write_config
-from .mail import Mail
-from .nodes import Nodes
-from .settings import LOOPBACK, SandboxSettings
+from include.sandbox.config import config_path, write_config
+from include.sandbox.services.mail import Mail
+from include.sandbox.services.nodes import Nodes
+from include.sandbox.settings import LOOPBACK, SandboxSettings
 
 
 def environment(settings: SandboxSettings) -> dict[str, str]:

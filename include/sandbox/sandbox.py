@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple
 
-from . import process
-from .airflow import AirflowServices
-from .config import config_path, due_day, write_config
-from .environment import environment
-from .errors import SandboxError
-from .etl import Etl
-from .mail import Mail
-from .manifest import Manifest
-from .mariadb import MariaDb
-from .nodes import Nodes
-from .settings import COUNTRIES, NODE_NAMES, SandboxSettings, make_private_directory
-from .website import Website
+from include.sandbox.config import config_path, due_day, write_config
+from include.sandbox.environment import environment
+from include.sandbox.errors import SandboxError
+from include.sandbox.feed.etl import Etl
+from include.sandbox.feed.manifest import Manifest
+from include.sandbox.services import process
+from include.sandbox.services.airflow import AirflowServices
+from include.sandbox.services.mail import Mail
+from include.sandbox.services.mariadb import MariaDb
+from include.sandbox.services.nodes import Nodes
+from include.sandbox.services.website import Website
+from include.sandbox.settings import COUNTRIES, NODE_NAMES, SandboxSettings, make_private_directory
 
 SERVICES = ("mariadb", *NODE_NAMES, "website", "mail")
 

@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .errors import SandboxError
+from include.sandbox.errors import SandboxError
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEFAULT_BASE = PROJECT / ".local" / "sandbox"

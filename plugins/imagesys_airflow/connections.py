@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow.providers.mysql.hooks.mysql import MySqlHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from imagesys_lib.connections import Connection
+from imagesys_lib.config.connections import Connection
 
 
 def airflow_connection(conn_id: str) -> Connection | None:

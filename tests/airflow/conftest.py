@@ -12,7 +12,7 @@ import pytest
 
 from include.sandbox.settings import PROJECT
 from tests.airflow.mails import Sink
-from tests.world import World
+from tests.support.world import World
 
 HOME = Path(tempfile.mkdtemp(prefix="imagesys-airflow-tests-"))
 

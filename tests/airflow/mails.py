@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from imagesys_lib.intervals import local_day
-from tests.world import DAY, World
+from imagesys_lib.config.intervals import local_day
+from tests.support.world import DAY, World
 
 DAG_ID = "imagesys_uk"
 LONDON = ZoneInfo("Europe/London")

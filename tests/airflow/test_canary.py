@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.db.schema import lis_hosts
-from imagesys_lib.fetch import host_of
-from imagesys_lib.hosts.store import pause
+from imagesys_lib.fetch.politeness.store import pause
 from include.sandbox.settings import PROJECT
-from tests.world import NODES, World
+from tests.support.world import NODES, World
 
 pytestmark = [pytest.mark.usefixtures("airflow_database"), pytest.mark.filterwarnings("default")]
 
@@ -161,7 +161,7 @@ def test_what_a_canary_logs_from_the_level_on_is_mailed(world: World, subjects: 
 
     class Talkative(CanaryOperator):
         def work(self, job: Any) -> Any:
-            logging.getLogger("imagesys_lib.canary").error("n2 is slow")
+            logging.getLogger("imagesys_lib.ops.canary").error("n2 is slow")
 
     task = Talkative(task_id="run", country="uk")
     task.execute(context_of(task))

@@ -15,7 +15,7 @@ from imagesys_lib.stages.report import summarize
 from include.sandbox.settings import PROJECT
 from tests.airflow.mails import Sink
 from tests.airflow.test_runs import context_of
-from tests.world import World
+from tests.support.world import World
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
 

@@ -14,15 +14,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from imagesys_lib import runs
 from imagesys_lib.config import load_config
+from imagesys_lib.runs import records as runs
 from imagesys_lib.stages.report import Disk, NodeState, Summary, Weights
 from imagesys_lib.stages.report.digest import LastRun
 from imagesys_lib.stages.sync import sync
 from include.sandbox.config import write_config
 from include.sandbox.settings import PROJECT
 from tests.airflow.mails import Sink
-from tests.world import DAY, QUICK, World
+from tests.support.world import DAY, QUICK, World
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib import runs
-from imagesys_lib.runs import Kind, Run
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Kind, Run
 from tests.airflow.mails import DAG_ID, Sink, ends, failed, run
-from tests.world import DAY, World
+from tests.support.world import DAY, World
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from imagesys_lib.hashing import lis_hash_for_url
-from imagesys_lib.node_records import latest_check
+from imagesys_lib.images.naming import lis_hash_for_url
+from imagesys_lib.replication.node_records import latest_check
 from imagesys_lib.stages.check.db_scan import LIVE_TABLE
 from include.sandbox import ManifestEntry
 from include.sandbox.settings import PROJECT
-from tests.world import NODES, World
+from tests.support.world import NODES, World
 
 Entries = dict[str, ManifestEntry]
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]

@@ -17,10 +17,10 @@ from imagesys_lib.alerts.outbox import put
 from imagesys_lib.config import Breaker
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_mails
-from imagesys_lib.hosts.datasources import Tally, note
+from imagesys_lib.fetch.politeness.datasources import Tally, note
 from tests.airflow.mails import DAG_ID, Sink, count, ends, late, run
 from tests.airflow.test_runs import context_of
-from tests.world import World, in_threads
+from tests.support.world import World, in_threads
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from imagesys_lib import runs
-from imagesys_lib.runs import Kind
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Kind
 from tests.airflow.mails import DAG_ID, Sink, count, ends, late, run
 from tests.airflow.test_runs import context_of
-from tests.world import DAY, World
+from tests.support.world import DAY, World
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
 

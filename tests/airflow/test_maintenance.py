@@ -20,8 +20,8 @@ import sqlalchemy as sa
 from imagesys_lib.db import engine as engine_module
 from include.sandbox.settings import PROJECT
 from tests.airflow.conftest import HOME
-from tests.system_files import command_of
-from tests.world import World, set_connection
+from tests.support.system_files import command_of
+from tests.support.world import World, set_connection
 
 pytestmark = [pytest.mark.usefixtures("airflow_database"), pytest.mark.filterwarnings("default")]  # Airflow's own
 LOGS = HOME / "logs"
@@ -135,7 +135,7 @@ def test_a_log_disk_below_its_floor_is_mailed(world: World, subjects: Callable[[
     from imagesys_airflow.dags.maintenance import PruneLogsOperator
     from tests.airflow.test_runs import context_of
 
-    world.patch.setattr("imagesys_lib.maintenance.disk.AIRFLOW_FLOOR_MB", 10**9)
+    world.patch.setattr("imagesys_lib.ops.maintenance.disk.AIRFLOW_FLOOR_MB", 10**9)
     task = PruneLogsOperator(task_id="prune_logs")
     task.execute({**context_of(task), "params": {"dry_run": True}})
     assert subjects() == ["[ImageSys] Maintenance logged messages"]

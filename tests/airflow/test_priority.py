@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from imagesys_lib.intervals import local_day
+from imagesys_lib.config.intervals import local_day
 from include.sandbox.settings import PROJECT
-from tests.world import DAY
+from tests.support.world import DAY
 
 DAG_ID = "imagesys_de"
 NOW = dt.datetime(2026, 3, 30, 12, tzinfo=dt.timezone.utc)

@@ -14,9 +14,9 @@ from imagesys_lib.errors import DatabaseUnavailable
 from imagesys_lib.stages.purge import proposals, purge
 from include.sandbox import ManifestEntry
 from include.sandbox.settings import PROJECT
-from tests.library.test_purge import first_listings
-from tests.library.test_purge_proposals import STRICT
-from tests.world import World
+from tests.library.stages.test_purge import first_listings
+from tests.library.stages.test_purge_proposals import STRICT
+from tests.support.world import World
 
 Entries = dict[str, ManifestEntry]
 pytestmark = pytest.mark.filterwarnings("default")  # Airflow warns of its own

@@ -11,16 +11,16 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib import runs
 from imagesys_lib.alerts import incidents
 from imagesys_lib.alerts.incidents import Kind
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.db.engine import write
+from imagesys_lib.runs import records as runs
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from include.sandbox.settings import PROJECT
-from tests.world import DAY, World
+from tests.support.world import DAY, World
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
 

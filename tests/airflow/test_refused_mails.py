@@ -15,8 +15,8 @@ from imagesys_lib.alerts.message import Message
 from imagesys_lib.alerts.outbox import put
 from imagesys_lib.db.engine import read
 from tests.airflow.mails import late, run
-from tests.mail_site import MailSite, mail_site
-from tests.world import World, set_connection
+from tests.support.mail_site import MailSite, mail_site
+from tests.support.world import World, set_connection
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from imagesys_lib import runs
-from imagesys_lib.runs import Kind, Run
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Kind, Run
 from imagesys_lib.stages.report import render, report
 from imagesys_lib.stages.sync import sync
 from tests.airflow.test_incidents import Sink, ends
 from tests.airflow.test_incidents import run as airflow_run
 from tests.airflow.test_runs import context_of
-from tests.library.test_report_checks import extra_files, spoil
-from tests.world import World
+from tests.library.stages.test_report_checks import extra_files, spoil
+from tests.support.world import World
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
 

@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from imagesys_lib import runs
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import read
 from imagesys_lib.db.schema import lis_nodes
 from imagesys_lib.nodes import NodeFault
-from imagesys_lib.runs import Run
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Run
 from imagesys_lib.stages.check.parts import of_day
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
@@ -26,8 +26,8 @@ from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox.settings import PROJECT
-from tests.library.test_node_answers import shell
-from tests.world import DAY, World, drop_connection
+from tests.library.nodes.test_node_answers import shell
+from tests.support.world import DAY, World, drop_connection
 
 pytestmark = pytest.mark.usefixtures("airflow_database")
 LONDON = ZoneInfo("Europe/London")

@@ -13,8 +13,8 @@ from imagesys_lib.stages.purge.rules import Proposal
 from tests.airflow.test_daily_report import RUN_ID
 from tests.airflow.test_daily_report import api as api  # noqa: PLC0414 - the fixture
 from tests.airflow.test_runs import context_of, sync_operator
-from tests.library.test_printable import EVIL, RAW, SHOWN, assert_harmless, evil_node
-from tests.world import World
+from tests.library.output.test_printable import EVIL, RAW, SHOWN, assert_harmless, evil_node
+from tests.support.world import World
 
 
 def test_a_runs_note_is_escaped_and_no_longer_than_airflow_takes(api: Any) -> None:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from imagesys_lib.intervals import UTC, backfill_instants
+from imagesys_lib.config.intervals import UTC, backfill_instants
 
 pytestmark = pytest.mark.usefixtures("airflow_database")
 

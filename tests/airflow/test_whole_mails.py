@@ -9,8 +9,9 @@ from itertools import pairwise
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib import claims, runs
 from imagesys_lib.nodes import NodeFault
+from imagesys_lib.runs import leases as claims
+from imagesys_lib.runs import records as runs
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
@@ -19,7 +20,7 @@ from imagesys_lib.stages.sync import sync
 from imagesys_lib.stages.thumbnail import thumbnail
 from tests.airflow.mails import Sink, ends, failed, late, run
 from tests.airflow.test_runs import context_of, sync_operator
-from tests.world import World
+from tests.support.world import World
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from include.sandbox.airflow import USER
+from include.sandbox.services.airflow import USER
 from tests.browser.ui import EVENTS, PICTURES, Ui
 from tests.scheduler.conftest import Live
 from tests.scheduler.conftest import live as live  # noqa: PLC0414 - the fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser
 
-from tests.library import url_table
+from tests.support import url_table
 
 pytestmark = pytest.mark.browser
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.differential.host import Host
 from tests.differential.ours import Pipeline, pipeline
-from tests.library.raw_host import serving_all
+from tests.support.raw_host import serving_all
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 
 from tests.differential.answers.base import answer
-from tests.library.raw_host import RawHost
-from tests.library.site import Answer, raw, whole
+from tests.support.raw_host import RawHost
+from tests.support.site import Answer, raw, whole
 
 _TYPES = {
     "JPEG": "image/jpeg",

@@ -16,7 +16,7 @@ from tests.differential.exceptions.answers import EXCEPTIONS
 from tests.differential.host import Host
 from tests.differential.ours import Pipeline
 from tests.differential.turns import rows_in_turn
-from tests.library.raw_host import serving_all
+from tests.support.raw_host import serving_all
 
 pytestmark = pytest.mark.browser
 

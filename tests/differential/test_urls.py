@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page
 
-from imagesys_lib.fetch.urls import wire
-from imagesys_lib.reasons import ImageFault
+from imagesys_lib.fetch.http.urls import wire
+from imagesys_lib.images.reasons import ImageFault
 from tests.differential.agreement import Row, assert_agreement
 from tests.differential.exceptions.urls import EXCEPTIONS, HOSTS
 from tests.differential.host import Host

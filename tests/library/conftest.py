@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imagesys_lib.doctor import airflow_setup
-from tests.world import World
+from imagesys_lib.ops.doctor import airflow_setup
+from tests.support.world import World
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from include.sandbox.settings import PROJECT
-from tests.world import World
+from tests.support.world import World
 
 ALERTS = (PROJECT / "docs" / "alerts.md").read_text(encoding="utf-8")
 RUNBOOK = (PROJECT / "docs" / "runbook.md").read_text(encoding="utf-8")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from imagesys_lib.errors import UsageError
-from imagesys_lib.hashing import lis_hash_for_url
+from imagesys_lib.images.naming import lis_hash_for_url
 from imagesys_lib.interface import ImageData, Interface
 from include.sandbox import ManifestEntry
-from tests.world import World
+from tests.support.world import World
 
 Entries = dict[str, ManifestEntry]
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from benchmarks.ops_scale import tables
 from benchmarks.ops_scale.__main__ import COUNTRY_IMAGES, extended
 from imagesys_lib.stages.heal import Healed, heal
-from tests.world import World
+from tests.support.world import World
 
 
 def test_a_line_that_rises_is_followed_and_one_that_falls_promises_nothing() -> None:

@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 
 from include.sandbox import ManifestEntry, Sandbox, SandboxSettings
-from include.sandbox.ports import take_block
+from include.sandbox.services.ports import take_block
 
 LAST_DAY = date(2026, 3, 29)  # London's clocks go forward on it: a day of 23 hours
 PAST_DAY = date(2026, 2, 10)

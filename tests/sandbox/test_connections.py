@@ -14,7 +14,7 @@ import pytest
 
 from imagesys_lib.nodes import question
 from include.sandbox import Sandbox
-from include.sandbox.nodes import RESTRICTED, known_hosts_file
+from include.sandbox.services.nodes import RESTRICTED, known_hosts_file
 
 
 def connection(sandbox: Sandbox, name: str) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from include.sandbox import ManifestEntry, Sandbox
-from include.sandbox.listings import kinds_of, start_of_day
-from include.sandbox.manifest import BROKEN_KINDS
+from include.sandbox.feed.listings import kinds_of, start_of_day
+from include.sandbox.feed.manifest import BROKEN_KINDS
 
 from .conftest import LAST_DAY, PAST_DAY
 

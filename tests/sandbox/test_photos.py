@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from include.sandbox import photos
-from include.sandbox.originals import MINIMUM, ORIGINALS, render_sources
-from include.sandbox.photos import recipe_for
+from include.sandbox.photos import catalogue as photos
+from include.sandbox.photos.catalogue import recipe_for
+from include.sandbox.photos.originals import MINIMUM, ORIGINALS, render_sources
 from include.sandbox.settings import DEFAULT_CACHE, PROJECT
 
 CACHE = DEFAULT_CACHE / "photos"

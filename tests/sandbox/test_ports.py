@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from include.sandbox.ports import BLOCK, take_block
+from include.sandbox.services.ports import BLOCK, take_block
 from include.sandbox.settings import PROJECT
 
-TAKE = "from include.sandbox.ports import take_block; print(take_block(), flush=True); input()"
+TAKE = "from include.sandbox.services.ports import take_block; print(take_block(), flush=True); input()"
 
 
 @pytest.fixture

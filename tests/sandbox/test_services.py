@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from include.sandbox import SERVICES, PortInUseError, Sandbox, SandboxError, SandboxSettings, process
+from include.sandbox import SERVICES, PortInUseError, Sandbox, SandboxError, SandboxSettings
+from include.sandbox.services import process
 from include.sandbox.settings import PROJECT
 
 

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from include.sandbox import ManifestEntry, Sandbox, SandboxSettings
-from include.sandbox.airflow import AirflowServices
-from include.sandbox.airflow_api import AirflowApi
 from include.sandbox.config import due_day, write_config
-from include.sandbox.ports import take_block
+from include.sandbox.services.airflow import AirflowServices
+from include.sandbox.services.airflow_api import AirflowApi
+from include.sandbox.services.ports import take_block
 from include.sandbox.settings import PROJECT
 
 BATCH = 50

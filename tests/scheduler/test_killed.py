@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.scheduler.conftest import Live, expected_live
-from tests.world import has_ended, wait_for
+from tests.support.world import has_ended, wait_for
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox]
 

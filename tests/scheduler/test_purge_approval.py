@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from include.sandbox.airflow_api import AirflowApi
 from include.sandbox.config import due_day, write_config
+from include.sandbox.services.airflow_api import AirflowApi
 from tests.scheduler.conftest import COUNTRIES, PURGES_AT_ONCE, QUICK, Live
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox, pytest.mark.long]

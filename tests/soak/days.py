@@ -21,16 +21,16 @@ from subprocess import Popen, TimeoutExpired
 
 import sqlalchemy as sa
 
-from imagesys_lib import runs
+from imagesys_lib.config.intervals import local_day
 from imagesys_lib.db.schema import country_metadata, shared_metadata
 from imagesys_lib.errors import ImageSysError
-from imagesys_lib.intervals import local_day
-from imagesys_lib.runs import Kind, Run
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Kind, Run
 from include.sandbox import ManifestEntry
-from include.sandbox.photos import Photo, generate
+from include.sandbox.photos.catalogue import Photo, generate
 from include.sandbox.settings import WEB_HOSTS
 from tests.soak.model import Model
-from tests.world import COUNTRY, DAY, NODES, World, wait_for
+from tests.support.world import COUNTRY, DAY, NODES, World, wait_for
 
 BROKEN = ("missing", "gone", "forbidden", "always_500", "html", "truncated", "svg", "empty")
 GOOD = ("ok", "ok", "ok", "ok", "ok", "ok", "flaky", "redirect")

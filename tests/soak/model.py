@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from include.sandbox.manifest import EXPECTED
+from include.sandbox.feed.manifest import EXPECTED
 
 
 @dataclass(frozen=True)

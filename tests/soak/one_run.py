@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import sys
 
+from imagesys_lib.config.intervals import local_day
 from imagesys_lib.context import open_context
-from imagesys_lib.intervals import local_day
-from imagesys_lib.pipeline import run_pipeline
-from imagesys_lib.runs import Kind, Run
-from tests.world import COUNTRY
+from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.stages.pipeline import run_pipeline
+from tests.support.world import COUNTRY
 
 
 def main() -> int:

@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_batches
-from tests.library.trees import assert_equal_nodes
 from tests.soak.days import QUIET_DAYS, Soak
 from tests.soak.model import GONE, Fate
-from tests.world import World
+from tests.support.trees import assert_equal_nodes
+from tests.support.world import World
 
 _DAYS = int(os.environ.get("SOAK_DAYS", "30"))
 _SEED = int(os.environ.get("SOAK_SEED", "1"))

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Protocol
 
-from imagesys_lib.hashing import parse_thumbnail_path
-from imagesys_lib.node_records import NOT_A_FILE
+from imagesys_lib.images.naming import parse_thumbnail_path
 from imagesys_lib.nodes import Entry, Garbled
+from imagesys_lib.replication.node_records import NOT_A_FILE
 
 _BLOCK = 256 * 1024
 _WINDOW = 32 * 1024  # of a block, taken apart at once

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, Row, read
 from imagesys_lib.db.schema import lis_images, lis_live_images
+from imagesys_lib.images.states import Desired, State
 from imagesys_lib.stages.check.parts import WHOLE
 from imagesys_lib.stages.check.results import Checked, keep
-from imagesys_lib.states import Desired, State
 
 log = logging.getLogger(__name__)
 

@@ -8,14 +8,15 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from imagesys_lib import changes, node_records
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, Row, from_now, read
 from imagesys_lib.db.schema import lis_changes, lis_images, lis_node_repairs
-from imagesys_lib.hashing import lis_path_for_hash
+from imagesys_lib.images.naming import lis_path_for_hash
+from imagesys_lib.images.states import Desired, State
+from imagesys_lib.replication import change_log as changes
+from imagesys_lib.replication import node_records
 from imagesys_lib.stages.check.compare import Expected, Page
 from imagesys_lib.stages.check.parts import Folder
-from imagesys_lib.states import Desired, State
 
 
 class _Thumb(msgspec.Struct, gc=False):

@@ -8,20 +8,20 @@ from collections.abc import Iterable, Iterator
 
 import sqlalchemy as sa
 
-from imagesys_lib import node_records
+from imagesys_lib.config.intervals import Interval
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import read
 from imagesys_lib.db.schema import lis_live_images
-from imagesys_lib.hashing import lis_path_for_hash
-from imagesys_lib.intervals import Interval
+from imagesys_lib.images.naming import lis_path_for_hash
 from imagesys_lib.nodes import NodeSession
+from imagesys_lib.replication import node_records
+from imagesys_lib.replication.readiness import doubt_others, update_readiness
 from imagesys_lib.stages.check import parts
 from imagesys_lib.stages.check.compare import Page, differences
 from imagesys_lib.stages.check.expected import pages, unacknowledged
 from imagesys_lib.stages.check.parts import WHOLE, Part
 from imagesys_lib.stages.check.results import Checked, keep
 from imagesys_lib.stages.check.suspects import Suspects
-from imagesys_lib.stages.readiness import doubt_others, update_readiness
 
 log = logging.getLogger(__name__)
 

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib import node_records
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, Row, read, write
 from imagesys_lib.db.schema import lis_images, lis_nodes
-from imagesys_lib.hashing import parse_thumbnail_path
+from imagesys_lib.images.naming import parse_thumbnail_path
+from imagesys_lib.images.states import Desired
 from imagesys_lib.nodes import NodeSession
+from imagesys_lib.replication import node_records
 from imagesys_lib.stages.check.expected import expected_on
 from imagesys_lib.stages.check.results import Checked, keep
-from imagesys_lib.states import Desired
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from imagesys_lib import node_records
+from imagesys_lib.config.intervals import UTC
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, database_now
-from imagesys_lib.hashing import THUMBNAIL_SUFFIXES, lis_path_for_hash
-from imagesys_lib.intervals import UTC
+from imagesys_lib.images.naming import THUMBNAIL_SUFFIXES, lis_path_for_hash
 from imagesys_lib.nodes import Entry, NodeSession
+from imagesys_lib.replication import node_records
 from imagesys_lib.stages.check.compare import Finding, judge
 from imagesys_lib.stages.check.expected import expected_on
 from imagesys_lib.stages.check.results import Checked

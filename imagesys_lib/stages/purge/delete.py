@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, beyond, database_now, read, write
 from imagesys_lib.db.schema import lis_images, lis_node_repairs
+from imagesys_lib.images.states import NEVER, Desired, State
+from imagesys_lib.replication import change_log as changes
 from imagesys_lib.stages.purge.due import due_by, shown_by
 from imagesys_lib.stages.purge.lookup import still_due
 from imagesys_lib.stages.purge.rules import WHY, Cutoffs, Rule
 from imagesys_lib.stages.purge.unpublish import forget_listings, spare_relisted
-from imagesys_lib.states import NEVER, Desired, State
 
 _i = lis_images.c
 _WAITS = (_i.state == State.PURGED.value) & (_i.desired == Desired.PRESENT.value)

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, Row, Session, beyond, read
 from imagesys_lib.db.schema import lis_images, lis_listing_images, lis_live_images
+from imagesys_lib.images.states import State
 from imagesys_lib.stages.purge.lookup import still_due
 from imagesys_lib.stages.purge.rules import Cutoffs, Rule
-from imagesys_lib.states import State
 
 IDLE = (State.NEW, State.THUMBNAILED, State.LIVE, State.FAILED, State.REJECTED, State.QUARANTINED)
 """States in which no batch is at work on an image."""

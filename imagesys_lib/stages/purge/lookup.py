@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from imagesys_lib import relisted
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, beyond, chunks, database_now, read, write
 from imagesys_lib.db.schema import lis_listing_images
-from imagesys_lib.etl import newest_by_key
-from imagesys_lib.hashing import lis_hash_for_url
-from imagesys_lib.listings import Listing
+from imagesys_lib.etl.listings import Listing
+from imagesys_lib.etl.pages import newest_by_key
+from imagesys_lib.images import relisted
+from imagesys_lib.images.naming import lis_hash_for_url
 from imagesys_lib.stages.bad_rows import BadRows
 from imagesys_lib.stages.purge.rules import Cutoffs
 

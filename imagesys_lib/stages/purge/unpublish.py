@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from imagesys_lib import relisted
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Session, from_now, write
 from imagesys_lib.db.schema import lis_images, lis_listing_images, lis_live_images
+from imagesys_lib.images import relisted
+from imagesys_lib.images.states import NEVER, Desired, State, move
 from imagesys_lib.stages.purge.due import IDLE, due_by, out_of_date
 from imagesys_lib.stages.purge.rules import WHY, Cutoffs, Rule
-from imagesys_lib.states import NEVER, Desired, State, move
 
 
 def unpublish(session: Session, hashes: Sequence[str], rule: Rule, cut: Cutoffs, *, grace_hours: float) -> int:

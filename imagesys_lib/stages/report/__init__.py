@@ -10,9 +10,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from imagesys_lib import runs
 from imagesys_lib.context import Context
-from imagesys_lib.runs import Run
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Run
 from imagesys_lib.stages.report.judgement import anomalies, losses, nodes_alone
 from imagesys_lib.stages.report.nodes import FullCheck, NodeState
 from imagesys_lib.stages.report.rendering import facts, note, render

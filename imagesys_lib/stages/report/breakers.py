@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from imagesys_lib import runs
 from imagesys_lib.alerts.incidents import Kind
 from imagesys_lib.db.engine import database_now, read
 from imagesys_lib.db.schema import lis_incidents
-from imagesys_lib.runs import Run
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Run
 
 
 def data_sources(db: Engine, run: Run) -> dict[str, int]:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from imagesys_lib import changes, node_records, runs
+from imagesys_lib.config.intervals import UTC
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, database_now, read
 from imagesys_lib.db.schema import lis_node_checks, lis_runs
-from imagesys_lib.intervals import UTC
-from imagesys_lib.node_records import CHECK_FIGURES, REPAIR_FIGURES
-from imagesys_lib.runs import Run
+from imagesys_lib.replication import change_log as changes
+from imagesys_lib.replication import node_records
+from imagesys_lib.replication.node_records import CHECK_FIGURES, REPAIR_FIGURES
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Run
 from imagesys_lib.stages.check.db_scan import LIVE_TABLE
 
 _FULL_CHECK_DAYS = 8

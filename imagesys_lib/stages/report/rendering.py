@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imagesys_lib.node_records import ABSENT_KINDS, absent_files
+from imagesys_lib.images.states import State, outcome
+from imagesys_lib.replication.node_records import ABSENT_KINDS, absent_files
 from imagesys_lib.stages.check.db_scan import LIVE_TABLE
 from imagesys_lib.stages.report.nodes import FullCheck, NodeState
 from imagesys_lib.stages.report.summary import Summary, Weights
 from imagesys_lib.stages.report.words import label, listed, megabytes
-from imagesys_lib.states import State, outcome
 
 _TOP_REASONS = 5
 _NAMED_ROWS = 5

@@ -11,15 +11,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from imagesys_lib import runs
 from imagesys_lib.config import config_troubles
+from imagesys_lib.config.intervals import UTC
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, database_now, read
 from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import EnvironmentFault
-from imagesys_lib.intervals import UTC
-from imagesys_lib.node_records import ABSENT_KINDS, CHECK_FIGURES, FREE_FIGURES
-from imagesys_lib.runs import Run, naive_utc
+from imagesys_lib.images.states import UNFINISHED, State, tally
+from imagesys_lib.replication.node_records import ABSENT_KINDS, CHECK_FIGURES, FREE_FIGURES
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Run, naive_utc
 from imagesys_lib.stages.heal import FIGURES as HEAL_FIGURES
 from imagesys_lib.stages.purge import proposals
 from imagesys_lib.stages.purge.delete import in_grace
@@ -28,7 +29,6 @@ from imagesys_lib.stages.purge.rules import live_of
 from imagesys_lib.stages.report.breakers import data_sources
 from imagesys_lib.stages.report.nodes import FullCheck, NodeState, full_checks, node_state
 from imagesys_lib.stages.report.trend import BYTES_SAVED, MOST_RUNS, days_until, medians
-from imagesys_lib.states import UNFINISHED, State, tally
 
 _STAGING = "staging"
 _IN_GRACE = "in_grace"

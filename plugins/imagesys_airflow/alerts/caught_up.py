@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from imagesys_airflow.alerts.failures import Failure
 from imagesys_airflow.alerts.mail_texts import RunFacts, run_facts
 from imagesys_lib.alerts import incidents
+from imagesys_lib.config.intervals import UTC
 from imagesys_lib.db.engine import Row, Session, chunks
 from imagesys_lib.db.schema import lis_nodes, lis_runs
 from imagesys_lib.errors import WorkLost
-from imagesys_lib.intervals import UTC
-from imagesys_lib.runs import Kind, naive_utc
+from imagesys_lib.runs.records import Kind, naive_utc
 
 
 def facts_of(country: str, key: str, since: dt.datetime, row: Row | None) -> RunFacts:

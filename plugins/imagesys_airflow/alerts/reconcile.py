@@ -12,11 +12,11 @@ from typing import Any
 
 from imagesys_airflow.alerts.caught_up import facts_of
 from imagesys_airflow.alerts.incidents import announce_failure, resolve_run
-from imagesys_lib import runs
 from imagesys_lib.alerts import incidents
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import write
 from imagesys_lib.errors import DatabaseUnavailable
+from imagesys_lib.runs import records as runs
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 from imagesys_airflow.connections import airflow_connection
-from imagesys_lib import airflow_api
-from imagesys_lib.connections import AIRFLOW_API
+from imagesys_lib.config.connections import AIRFLOW_API
 from imagesys_lib.errors import EnvironmentFault
-from imagesys_lib.text import printable
+from imagesys_lib.ops import airflow_api
+from imagesys_lib.output.printable import printable
 
 log = logging.getLogger(__name__)
 

@@ -39,11 +39,11 @@ class CanaryOperator(CountryOperator):
         return str(self.country)
 
     def work(self, job: Job) -> Any:
-        """See :func:`imagesys_lib.canary.run_canary`. Raises CanaryFailed naming node, step and remedy.
+        """See :func:`imagesys_lib.ops.canary.run_canary`. Raises CanaryFailed naming node, step and remedy.
 
         A canary that waits for its host has neither failed nor come through: its incident stays as it is.
         """
-        from imagesys_lib import canary
+        from imagesys_lib.ops import canary
 
         try:
             done = canary.run_canary(job.ctx)

@@ -17,8 +17,8 @@ from airflow.sdk import TriggerRule
 from imagesys_airflow.alerts.broken_config import notify_config_faults
 from imagesys_airflow.scheduling.retries import RETRY_POLICY
 from imagesys_lib.config import CountryConfig, keep_good, load_config
+from imagesys_lib.config.intervals import UTC, YEARS
 from imagesys_lib.errors import ConfigError, DiskFull
-from imagesys_lib.intervals import UTC, YEARS
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from imagesys_airflow.operators.stages import (
 from imagesys_airflow.scheduling.deadline import RunQueued
 from imagesys_airflow.scheduling.timetable import LocalDayTimetable
 from imagesys_lib.config import CountryConfig
-from imagesys_lib.connections import DOWNLOAD_POOL, THUMBNAIL_POOL
+from imagesys_lib.config.connections import DOWNLOAD_POOL, THUMBNAIL_POOL
 
 
 def build_daily(config: CountryConfig) -> DAG:

@@ -35,9 +35,9 @@ class PruneLogsOperator(StoppableOperator):
     """Prunes Airflow's log files on the machine, or the shared disk, of the worker that runs it."""
 
     def execute(self, context: TaskContext) -> Any:
-        """See :func:`imagesys_lib.maintenance.prune_logs`."""
-        from imagesys_lib import maintenance as work
-        from imagesys_lib.maintenance.disk import look_at_logs
+        """See :func:`imagesys_lib.ops.maintenance.prune_logs`."""
+        from imagesys_lib.ops import maintenance as work
+        from imagesys_lib.ops.maintenance.disk import look_at_logs
 
         base, parsing = (Path(conf.get_mandatory_value("logging", option)) for option in work.LOG_OPTIONS)
         retentions = [config.retention for config in load_config().values()]
@@ -69,8 +69,8 @@ class TendOperator(CountryOperator):
         return str(self.country).upper()
 
     def work(self, job: Job) -> Any:
-        """See :func:`imagesys_lib.maintenance.tend`."""
-        from imagesys_lib.maintenance import tend
+        """See :func:`imagesys_lib.ops.maintenance.tend`."""
+        from imagesys_lib.ops.maintenance import tend
 
         return tend(job.ctx, dry_run=bool(job.context["params"]["dry_run"]))
 

@@ -28,9 +28,9 @@ from imagesys_lib.config import CountryConfig, broken_config
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db.engine import Session
 from imagesys_lib.errors import ImageSysError
+from imagesys_lib.output.printable import printable
 from imagesys_lib.stages.purge import carry_out, proposals
 from imagesys_lib.stages.purge.rules import TOLERANCE_PERCENT, WHY, Proposal, live_of
-from imagesys_lib.text import printable
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext

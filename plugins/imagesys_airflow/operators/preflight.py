@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 from imagesys_airflow.operators.country import CountryOperator, Job
-from imagesys_lib import runs
 from imagesys_lib.context import Context
 from imagesys_lib.errors import ConnectionMissing, EnvironmentFault
-from imagesys_lib.runs import Run
+from imagesys_lib.runs import records as runs
+from imagesys_lib.runs.records import Run
 
 
 class PreflightOperator(CountryOperator):

@@ -18,10 +18,10 @@ from imagesys_airflow.operators.country import PREFLIGHT, CountryOperator, Job
 from imagesys_airflow.scheduling.retries import PreflightMissing
 from imagesys_lib.alerts import gathered
 from imagesys_lib.config import broken_config
+from imagesys_lib.config.intervals import UTC
 from imagesys_lib.context import Context
 from imagesys_lib.errors import WorkLost
-from imagesys_lib.intervals import UTC
-from imagesys_lib.runs import Kind
+from imagesys_lib.runs.records import Kind
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from airflow.task.priority_strategy import PriorityWeightStrategy
 
-from imagesys_lib.intervals import UTC
+from imagesys_lib.config.intervals import UTC
 
 DAILY_BEFORE_BACKFILL = 1000
 """More than any task's own weight."""

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pendulum
 from airflow.timetables.base import DagRunInfo, DataInterval, Timetable
 
-from imagesys_lib.intervals import UTC, Interval, latest_complete_day, local_day, local_midnight, require_year
+from imagesys_lib.config.intervals import UTC, Interval, latest_complete_day, local_day, local_midnight, require_year
 
 if TYPE_CHECKING:
     from airflow.timetables.base import TimeRestriction

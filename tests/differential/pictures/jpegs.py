@@ -11,8 +11,8 @@ from PIL import ImageChops
 
 from tests.differential.pictures import exif
 from tests.differential.pictures.base import Picture, damaged, encoded, flat, textured
-from tests.library.anatomy import anatomy
-from tests.library.images import linear_srgb_profile, srgb_profile, wide_gamut_profile
+from tests.support.anatomy import anatomy
+from tests.support.images import linear_srgb_profile, srgb_profile, wide_gamut_profile
 
 APP0, APP1, APP2, APP13, APP14, COM, DRI, DHT, DQT, SOF0, SOS = (
     0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xFE, 0xDD, 0xC4, 0xDB, 0xC0, 0xDA,

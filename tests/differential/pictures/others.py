@@ -11,8 +11,8 @@ from PIL import Image
 
 from tests.differential.pictures import exif
 from tests.differential.pictures.base import BLUE, GREEN, RED, SIZE, YELLOW, Picture, damaged, encoded, flat, textured
-from tests.library.anatomy import anatomy
-from tests.library.images import exif_of, srgb_profile, wide_gamut_profile
+from tests.support.anatomy import anatomy
+from tests.support.images import exif_of, srgb_profile, wide_gamut_profile
 
 # GIF
 

@@ -23,7 +23,7 @@ from tests.differential.pictures.png_parts import (
     typed,
     with_chunks,
 )
-from tests.library.images import linear_srgb_profile, srgb_profile, wide_gamut_profile
+from tests.support.images import linear_srgb_profile, srgb_profile, wide_gamut_profile
 
 
 def _chrm(swapped: bool = False) -> bytes:

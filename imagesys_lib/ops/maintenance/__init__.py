@@ -1,0 +1,28 @@
+"""Maintenance: what grows from day to day is kept for a configured time. Every part may run at any time.
+
+Rows and staging belong to a country, log files to the whole installation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imagesys_lib.context import Context
+from imagesys_lib.ops.maintenance.disk import StagingDisk, look_at_staging
+from imagesys_lib.ops.maintenance.logs import LOG_OPTIONS, PrunedLogs, log_folders, prune_logs
+from imagesys_lib.ops.maintenance.rows import PrunedRows, prune_rows
+
+__all__ = ["LOG_OPTIONS", "PrunedLogs", "PrunedRows", "StagingDisk", "Tended", "log_folders", "prune_logs", "tend"]
+
+
+@dataclass(frozen=True)
+class Tended:
+    """What maintenance found and did in one country."""
+
+    rows: PrunedRows
+    staging: StagingDisk
+
+
+def tend(ctx: Context, *, dry_run: bool = False) -> Tended:
+    """Prune a country's rows and look at its staging disk."""
+    return Tended(rows=prune_rows(ctx, dry_run=dry_run), staging=look_at_staging(ctx, dry_run=dry_run))

@@ -1,0 +1,1 @@
+"""What goes out to people: escaped words, and the logs of commands."""

@@ -1,0 +1,1 @@
+"""Runs of a country, and the leases on their batches."""

@@ -1,0 +1,1 @@
+"""The worker's disk: originals and thumbnails on their way."""

@@ -1,0 +1,1 @@
+"""The ETL's listings, and what the web site serves under their URLs."""

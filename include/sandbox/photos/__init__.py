@@ -1,0 +1,1 @@
+"""As many different real photographs as wanted."""

@@ -1,0 +1,1 @@
+"""Real services on loopback, each started, found again and ended."""

@@ -1,0 +1,297 @@
+"""Politeness to hosts over all workers: slots, pauses, circuit breakers and rates in the shared schema."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from imagesys_lib.config import Fetch
+from imagesys_lib.db.schema import lis_hosts
+from imagesys_lib.fetch.politeness import store
+from imagesys_lib.fetch.politeness.shared_gate import PATIENCE, SharedGate
+from imagesys_lib.fetch.politeness.slots import Slots
+from imagesys_lib.fetch.politeness.store import pause
+from imagesys_lib.images.reasons import ImageFault
+from tests.support.world import World, wait_for
+
+HOST = "img.example"
+Gates = Callable[..., SharedGate]
+
+
+@pytest.fixture
+def gates(world: World) -> Iterator[Gates]:
+    """Make gates as workers of their own would have, each with a connection of its own."""
+    made: list[SharedGate] = []
+
+    def make(**fetch: Any) -> SharedGate:
+        settings = Fetch(user_agent="ImageSys-test/1 (+https://example.com)", **{"per_host": 3, **fetch})
+        made.append(SharedGate(world.context().shared, settings))
+        return made[-1]
+
+    yield make
+    for gate in made:
+        gate.__exit__(None, None, None)
+
+
+def admitted(gate: SharedGate, asked: int, host: str = HOST) -> int:
+    return sum(gate.admit(host).go for _ in range(asked))
+
+
+def fail(gate: SharedGate, times: int, code: str = "http_500", host: str = HOST) -> None:
+    for _ in range(times):
+        assert gate.admit(host).go
+        gate.left(host, ImageFault(code))
+
+
+def elapse(world: World) -> None:
+    """Let every pause be over."""
+    past = sa.func.timestampadd(sa.text("SECOND"), -1, sa.func.utc_timestamp(6))
+    world.write_all(world.ctx.shared, [sa.update(lis_hosts).values(not_before=past)])
+
+
+def paused(world: World, *hosts: str) -> dict[str, float]:
+    """Return those that may not be asked now, with the seconds still to wait."""
+    return {host: known.wait for host, known in store.circuits(world.ctx.shared, hosts).items() if known.wait > 0}
+
+
+def row(world: World, host: str = HOST) -> Any:
+    with world.ctx.shared.begin() as session:
+        return session.execute(sa.select(lis_hosts).where(lis_hosts.c.host == host)).one_or_none()
+
+
+# Slots
+
+
+def test_the_limit_of_a_host_holds_over_all_workers(gates: Gates) -> None:
+    one, other = gates(), gates()
+    assert admitted(one, 2) == 2
+    assert admitted(other, 5) == 1
+    assert admitted(one, 5) == 0
+    assert admitted(one, 5, "elsewhere.example") == 3
+    other.left(HOST, None)
+    assert admitted(other, 1) == 1
+
+
+def test_a_host_has_the_limit_that_the_configuration_gives_it(gates: Gates) -> None:
+    gate = gates(hosts={"slow.example": {"per_host": 1}})
+    assert admitted(gate, 5, "slow.example") == 1
+    assert admitted(gate, 5, "slow.example:8080") == 1
+    assert admitted(gate, 5, HOST) == 3
+
+
+def test_a_worker_that_holds_all_slots_hands_half_of_them_to_one_that_waits(gates: Gates) -> None:
+    one, other = gates(per_host=4), gates(per_host=4)
+    assert admitted(one, 9) == 4
+    assert admitted(other, 1) == 0  # waits now
+
+    def exchange() -> bool:
+        if one.admit(HOST).go:
+            one.left(HOST, None)
+        one.left(HOST, None)  # one of its requests ends, it asks for the next
+        one.admit(HOST)
+        return other.admit(HOST).go
+
+    wait_for(exchange, "a slot", 5)
+
+
+def test_slots_without_work_are_given_back(gates: Gates) -> None:
+    one, other = gates(), gates()
+    assert admitted(one, 3) == 3
+    for _ in range(3):
+        one.left(HOST, None)
+
+    def freed() -> bool:
+        one.admit("elsewhere.example")
+        return admitted(other, 3) > 0
+
+    wait_for(freed, "idle slots", 6)
+
+
+def test_a_worker_that_is_killed_frees_its_slots_at_once(world: World) -> None:
+    code = (
+        "import time; from imagesys_lib.context import open_context\n"
+        "from imagesys_lib.fetch.politeness.slots import Slots\n"
+        f"slots = Slots(open_context('uk').shared); print([slots.take('{HOST}', 2) for _ in range(3)], flush=True)\n"
+        "time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout
+        assert child.stdout.readline().strip() == "[True, True, False]"
+        with Slots(world.ctx.shared) as slots:
+            assert not slots.take(HOST, 2)
+            child.kill()
+            child.wait()
+            wait_for(lambda: slots.take(HOST, 2), "the slot of a dead worker", 5)
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_slots_survive_the_loss_of_their_connection(world: World) -> None:
+    with Slots(world.ctx.shared) as slots, Slots(world.context().shared) as other:
+        assert slots.take(HOST, 1)
+        assert slots._session is not None
+        connection_id = slots._session.scalar(sa.select(sa.func.connection_id()))
+        world.write_all(world.ctx.shared, [sa.text(f"KILL {connection_id}")])
+        wait_for(lambda: other.take(HOST, 1), "the slot", 5)
+        assert not slots.take("elsewhere.example", 1)  # notices the loss
+        assert slots.held(HOST) == 0
+        assert slots.take("elsewhere.example", 1)
+        assert not slots.take(HOST, 1)
+
+
+# Pauses
+
+
+def test_a_pause_that_one_worker_is_told_of_stops_the_host_for_all(world: World, gates: Gates) -> None:
+    one, other = gates(), gates()
+    assert admitted(other, 1) == 1
+    assert admitted(one, 1) == 1
+    one.left(HOST, ImageFault("http_429", retry_after=120))
+    admission = one.admit(HOST)
+    assert admission.give_up
+    assert 118 < admission.wait <= 120
+    wait_for(lambda: other.admit(HOST).give_up, "the news", 3)
+    assert gates().admit(HOST).give_up
+    assert 110 < paused(world, HOST)[HOST] <= 120
+
+
+def test_a_short_pause_is_waited_out(gates: Gates) -> None:
+    gate = gates()
+    assert admitted(gate, 1) == 1
+    gate.left(HOST, ImageFault("http_503", retry_after=PATIENCE - 1))
+    admission = gate.admit(HOST)
+    assert not admission.go
+    assert not admission.give_up
+    assert admission.wait > PATIENCE - 2
+
+
+def test_a_longer_pause_is_not_cut_short_by_a_shorter_one(world: World) -> None:
+    pause(world.ctx.shared, "a.example", 300, "http_429")
+    pause(world.ctx.shared, "a.example", 5, "http_503")
+    assert 290 < paused(world, "a.example", "other")["a.example"] <= 300
+
+
+def test_a_host_may_be_of_any_alphabet_and_length(world: World) -> None:
+    for host in ("größe.example", "x" * 300):
+        pause(world.ctx.shared, host, 60, "http_429")
+    assert set(paused(world, "größe.example", "x" * 300, "other")) == {"größe.example", "x" * 300}
+
+
+# Breakers
+
+
+def test_a_host_that_fails_wholly_is_left_alone_and_others_are_not(world: World, gates: Gates) -> None:
+    gate = gates(breaker={"failures": 4, "first_seconds": 600})
+    fail(gate, 4)
+    assert gate.admit(HOST).give_up
+    assert gate.admit("elsewhere.example").go
+    assert gates().admit(HOST).give_up  # for every worker
+    assert (row(world).openings, row(world).reason) == (1, "http_500")
+
+
+def test_an_answer_between_failures_keeps_a_breaker_closed(gates: Gates) -> None:
+    gate = gates(breaker={"failures": 4})
+    for _ in range(5):
+        fail(gate, 3)
+        assert gate.admit(HOST).go
+        gate.left(HOST, ImageFault("http_404"))
+    assert gate.admit(HOST).go
+
+
+def test_failures_in_a_row_are_counted_on_by_the_next_batch(gates: Gates) -> None:
+    first = gates(breaker={"failures": 4, "first_seconds": 600})
+    fail(first, 3)
+    first.write_back()
+    second = gates(breaker={"failures": 4, "first_seconds": 600})
+    fail(second, 1)
+    assert second.admit(HOST).give_up
+
+
+def test_one_request_at_a_time_over_all_workers_decides_about_a_breaker(world: World, gates: Gates) -> None:
+    breaker = {"failures": 2, "first_seconds": 600}
+    first = gates(breaker=breaker)
+    fail(first, 2)
+    assert first.admit(HOST).give_up
+    elapse(world)
+    one, other = gates(breaker=breaker), gates(breaker=breaker)
+    assert admitted(one, 3) == 1
+    assert admitted(other, 3) == 0
+    one.left(HOST, ImageFault("timeout"))
+    assert 1190 < one.admit(HOST).wait <= 1200  # opened again, for twice as long
+    assert row(world).openings == 2
+
+    elapse(world)
+    third = gates(breaker=breaker)
+    assert admitted(third, 3) == 1
+    third.left(HOST, None)
+    assert admitted(third, 3) == 3
+    assert (row(world).openings, row(world).failures) == (0, 0)
+
+
+def test_a_half_open_request_that_is_cut_short_tells_nothing(world: World, gates: Gates) -> None:
+    gate = gates(breaker={"failures": 2, "first_seconds": 600})
+    fail(gate, 2)
+    elapse(world)
+    gate = gates()
+    assert admitted(gate, 1) == 1
+    gate.abandoned(HOST)
+    assert row(world).openings == 1
+    assert admitted(gate, 2) == 1
+
+
+def test_silence_of_several_hosts_at_once_opens_no_breaker(gates: Gates) -> None:
+    gate = gates(breaker={"failures": 3})
+    for _ in range(3):
+        for host in ("a.example", "b.example", "c.example"):
+            fail(gate, 1, "connect", host)
+    assert gate.network.is_doubtful
+    assert all(gate.admit(host).go for host in ("a.example", "b.example", "c.example"))
+    gate.forgive()
+    assert not gate.network.is_doubtful
+    fail(gate, 2, "connect", "a.example")
+    assert gate.admit("a.example").go
+
+
+def test_a_host_that_answered_lately_shows_whether_our_own_network_is_up(world: World, gates: Gates) -> None:
+    inside = {"allowed_addresses": ["127.0.0.0/8"]}
+    gate = gates(**inside)
+
+    def doubt() -> None:
+        for host in ("a.example", "b.example"):
+            gate.network.tell(host, ImageFault("connect"))
+
+    assert gate.network.works()  # nothing speaks against it
+    gate = gates(**inside)
+    doubt()
+    assert not gate.network.works()  # nothing is known of any host
+    store.note_answers(world.ctx.shared, [f"127.0.0.11:{world.sandbox.website.port}"])
+    wait_for(gate.network.works, "another look, a second after the first", 3)
+    assert not gate.network.is_doubtful
+    gate = gates(**inside)
+    doubt()
+    world.write_all(world.ctx.shared, [sa.delete(lis_hosts)])
+    store.note_answers(world.ctx.shared, ["127.0.0.1:9"])
+    assert not gate.network.works()
+
+
+# Rates
+
+
+def test_the_rate_of_a_host_holds_over_all_workers(gates: Gates) -> None:
+    pair = [gates(rate=20, per_host=10), gates(rate=20, per_host=10)]
+    began, done = time.monotonic(), 0
+    while done < 20:
+        for gate in pair:
+            if gate.admit(HOST).go:
+                gate.left(HOST, None)
+                done += 1
+        time.sleep(0.002)
+    assert 0.85 < time.monotonic() - began < 3

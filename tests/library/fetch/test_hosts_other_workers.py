@@ -1,0 +1,122 @@
+"""What one worker learns of a host reaches the others in time, also those that have not asked the host for long."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import sqlalchemy as sa
+
+from imagesys_lib.db.schema import lis_hosts
+from imagesys_lib.fetch.politeness import store
+from imagesys_lib.fetch.politeness.store import pause
+from imagesys_lib.images.reasons import ImageFault
+from tests.library.fetch.test_hosts import HOST, Gates, admitted, elapse, fail, gates, row
+from tests.support.world import World, wait_for
+
+__all__ = ["gates"]  # the fixture
+
+
+def test_a_pause_is_heard_by_a_worker_that_has_asked_nothing_yet(gates: Gates) -> None:
+    one, other = gates(), gates()
+    other.prepare([HOST])
+    assert admitted(one, 1) == 1
+    one.left(HOST, ImageFault("http_429", retry_after=120))
+    assert other.admit(HOST).give_up
+
+
+def test_a_slot_that_comes_with_a_pause_is_not_used(gates: Gates) -> None:
+    one, other = gates(per_host=1), gates(per_host=1)
+    assert admitted(one, 1) == 1
+    assert admitted(other, 1) == 0  # waits now, and for longer than it takes to ask the next host
+    one.left(HOST, ImageFault("http_429", retry_after=120))
+    assert other.admit(HOST).give_up
+    assert admitted(one, 1) == 0
+
+
+def test_a_slot_is_handed_on_only_when_the_pause_is_written(world: World, gates: Gates) -> None:
+    one, other = gates(per_host=2), gates(per_host=2)
+    store.note_answers(world.ctx.shared, [HOST])
+    assert admitted(one, 2) == 2
+    assert admitted(other, 1) == 0
+
+    def shares() -> bool:
+        one.refresh()
+        return one._hosts[HOST].most < 2
+
+    wait_for(shares, "a slot to hand on", 4)
+    with ThreadPoolExecutor(1) as pool:
+        with world.ctx.shared.begin() as session:
+            session.execute(sa.select(lis_hosts).where(lis_hosts.c.host == HOST).with_for_update())
+            told = pool.submit(one.left, HOST, ImageFault("http_429", retry_after=120))
+            until = time.monotonic() + 1.5
+            while time.monotonic() < until:
+                assert not other.admit(HOST).go
+                time.sleep(0.05)
+            assert not told.done()
+        told.result(10)
+    assert other.admit(HOST).give_up
+
+
+def test_a_pause_is_heard_by_a_worker_that_waits_for_its_turn(world: World, gates: Gates) -> None:
+    gate = gates(rate=0.25)
+    assert admitted(gate, 1) == 1
+    gate.left(HOST, None)
+    turn_at = time.monotonic() + gate.admit(HOST).wait
+
+    def rests() -> bool:
+        gate.refresh()
+        return gate._slots.held(HOST) == 0
+
+    wait_for(rests, "the idle slot", 4)
+    pause(world.ctx.shared, HOST, 300, "http_429")
+    time.sleep(max(0.0, turn_at - time.monotonic()))
+    assert gate.admit(HOST).give_up
+
+
+def test_a_breaker_that_others_opened_again_is_no_longer_half_open(world: World, gates: Gates) -> None:
+    breaker = {"failures": 2, "first_seconds": 600}
+    first = gates(breaker=breaker)
+    fail(first, 2)
+    elapse(world)
+    one, other = gates(breaker=breaker), gates(breaker=breaker)
+    other.prepare([HOST])
+    fail(one, 1)
+    assert row(world).openings == 2
+    assert other.admit(HOST).give_up
+
+
+def test_a_breaker_that_others_found_half_open_lets_one_request_through(world: World, gates: Gates) -> None:
+    breaker = {"failures": 2, "first_seconds": 600}
+    one, other = gates(breaker=breaker), gates(breaker=breaker)
+    other.prepare([HOST])
+    fail(one, 2)
+    elapse(world)
+    assert admitted(other, 3) == 1
+
+
+def test_a_worker_that_gives_a_host_up_waits_for_it_no_more(world: World, gates: Gates) -> None:
+    one, other = gates(per_host=1), gates(per_host=1)
+    assert admitted(other, 1) == 1
+    other.left(HOST, None)
+    other._slots.keep(HOST, 0)  # as to a worker that waits
+    assert admitted(one, 1) == 1
+    assert admitted(other, 1) == 0
+    assert one._slots.awaited() == {HOST}
+    pause(world.ctx.shared, HOST, 120, "http_429")  # by a third one
+    wait_for(lambda: other.admit(HOST).give_up, "the news", 3)
+    assert one._slots.awaited() == set()
+
+
+def test_requests_that_outlive_their_connection_still_count_against_the_limit(world: World, gates: Gates) -> None:
+    gate = gates()
+    assert admitted(gate, 6) == 3
+    assert gate._slots._session is not None
+    connection_id = gate._slots._session.scalar(sa.select(sa.func.connection_id()))
+    world.write_all(world.ctx.shared, [sa.text(f"KILL {connection_id}")])
+    wait_for(lambda: not gate._slots.take("elsewhere.example", 1), "the loss", 5)
+    assert gate._slots.held(HOST) == 0
+    assert admitted(gate, 6) == 0
+    assert admitted(gates(), 6) == 0  # their slots were taken anew
+    gate.left(HOST, None)
+    assert admitted(gate, 6) == 1
