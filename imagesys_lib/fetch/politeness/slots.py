@@ -47,20 +47,26 @@ class Slots:
         return sum(0 <= number < limit for number in self._held[host])
 
     def take(self, host: str, limit: int) -> bool:
-        """Take one of the host's first ``limit`` slots; says whether one was free."""
+        """Take more of the host's first ``limit`` slots, as many as are held already; says whether one was free.
+
+        So a worker with much to do there asks the server a few times only, and one with little takes little.
+        """
         mine = self._held[host]
         numbers = [number for number in range(limit) if number not in mine]
         random.shuffle(numbers)  # workers that begin together would ask for the same ones
-        numbers += [] if mine else [_WAITING]  # asked for last
-        cases = " ".join(f"WHEN GET_LOCK(%s, 0) = 1 THEN {number}" for number in numbers)
-        names = [_name(host, number) for number in numbers]
-        (taken,) = self._run(f"SELECT CASE {cases} END", names) if names else (None,)
-        if taken is None:
-            return False
-        self._held[host].add(taken)
-        if taken != _WAITING:
-            self._free(host, {_WAITING})
-        return taken != _WAITING
+        for some in chunks(numbers, max(1, len(mine))):
+            if self._lock(host, some):
+                self._free(host, {_WAITING})
+                return True
+        if not mine:
+            self._lock(host, [_WAITING])
+        return False
+
+    def _lock(self, host: str, numbers: list[int]) -> bool:
+        got = self._run(f"SELECT {', '.join(['GET_LOCK(%s, 0)'] * len(numbers))}", [_name(host, n) for n in numbers])
+        taken = {number for number, one in zip(numbers, got, strict=False) if one}
+        self._held[host] |= taken
+        return bool(taken)
 
     def keep(self, host: str, count: int) -> None:
         """Give back all but the first ``count`` slots; with none left, the worker does not wait for one either."""
@@ -95,7 +101,7 @@ class Slots:
     def _run(self, statement: str, names: list[str]) -> Sequence[int | None]:
         """Run one statement; when the connection is lost, so are the slots, and the next call begins anew.
 
-        As text: to compile one for 64 slots takes longer than to run it.
+        As text: to compile a statement takes longer than to run it.
         """
         try:
             if self._session is None:
