@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from imagesys_lib.images.naming import lis_path_for_hash
+from imagesys_lib.images.hash_and_path import lis_path_for_hash
 from imagesys_lib.stages.check.compare import Page, differences
 from imagesys_lib.stages.check.expected import page_of
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from imagesys_lib.config import ProcessDetails
-from imagesys_lib.thumbnail.finish import finished
+from imagesys_lib.thumbnail.gamma_and_sharpen import finished
 
 _TARGET = Path(__file__).parents[1] / "docs" / "processing.png"
 _SHOWN = (

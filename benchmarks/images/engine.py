@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imagesys_lib.thumbnail import make
+from imagesys_lib.thumbnail import one_photo as make
 from imagesys_lib.thumbnail.encode import encoded, encoded_sibling
-from imagesys_lib.thumbnail.jobs import Job, Made, Making, PlainSize
-from imagesys_lib.thumbnail.make import Limits, create_thumbnails_of_image
+from imagesys_lib.thumbnail.messages import Job, Made, Making, PlainSize
+from imagesys_lib.thumbnail.one_photo import Limits, create_thumbnails_of_image
 from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 from imagesys_lib.thumbnail.sniff import HEAD_BYTES, sniff
 

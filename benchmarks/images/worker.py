@@ -12,8 +12,8 @@ from pathlib import Path
 
 from imagesys_lib.config.intervals import Interval
 from imagesys_lib.context import Context, open_context
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan

@@ -25,8 +25,8 @@ from benchmarks.common.scratch import scratch
 from imagesys_lib.config.intervals import latest_complete_day
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db.upgrade import upgrade
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.report import report

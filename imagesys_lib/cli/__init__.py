@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from imagesys_lib.cli import backfill, checks, inspect, maintenance, purging, stages
+from imagesys_lib.cli import backfill, checks, maintenance, purging, stages
+from imagesys_lib.cli import look as inspect
 from imagesys_lib.cli.support import guarded, out
 
 _PANELS = {

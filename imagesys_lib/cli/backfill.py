@@ -14,7 +14,7 @@ from imagesys_lib.cli.support import Country, DryRun, err, out
 from imagesys_lib.config import country_config
 from imagesys_lib.config.intervals import backfill_instants
 from imagesys_lib.errors import EXIT_DONE, EXIT_WORK_LOST, ImageSysError, UsageError
-from imagesys_lib.ops.doctor import airflow_setup
+from imagesys_lib.ops.doctor import airflow as airflow_setup
 
 
 def backfill(

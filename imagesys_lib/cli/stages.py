@@ -18,8 +18,8 @@ from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import EXIT_WORK_LOST
 from imagesys_lib.images.states import State
 from imagesys_lib.ops.retry import retry as requeue
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages import download as download_stage
 from imagesys_lib.stages import ingest as ingest_stage
 from imagesys_lib.stages import pipeline

@@ -9,7 +9,7 @@ from imagesys_lib.nodes.answers import question
 from imagesys_lib.nodes.commands import Entry, Space, parse_space, script_version
 from imagesys_lib.nodes.faults import Garbled, NodeFault, classify
 from imagesys_lib.nodes.node import Node, node_from_connection
-from imagesys_lib.nodes.session import NodeSession
+from imagesys_lib.nodes.ssh_session import NodeSession
 
 __all__ = [
     "Entry",

@@ -16,7 +16,7 @@ from pathlib import Path
 from stat import S_ISREG
 from uuid import UUID
 
-from imagesys_lib.images.naming import parse_thumbnail_path
+from imagesys_lib.images.hash_and_path import parse_thumbnail_path
 
 SCRIPT = Path(__file__).with_name("frontend") / "imagesys-node"
 _COMMENT = re.compile(r"^ *#.*\n", re.MULTILINE)

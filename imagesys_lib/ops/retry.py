@@ -10,7 +10,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, beyond, read, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.images.states import CLEAN_SLATE, NEVER, State, move
-from imagesys_lib.runs.records import naive_utc
+from imagesys_lib.runs.runs import naive_utc
 
 _STATES = (State.FAILED, State.REJECTED, State.QUARANTINED, State.LIVE)
 _KEPT = (lis_images.c.next_attempt_at == NEVER) & lis_images.c.reason.is_not(None)

@@ -14,7 +14,7 @@ from imagesys_lib.db.schema import lis_batches, lis_images, lis_live_images
 from imagesys_lib.images.states import tally
 from imagesys_lib.replication import node_records
 from imagesys_lib.replication.node_records import NodeRecord
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 
 
 @dataclass(frozen=True)

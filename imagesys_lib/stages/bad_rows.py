@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 
 from imagesys_lib.context import Context
 from imagesys_lib.etl.listings import BadRow
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Run
 
 log = logging.getLogger(__name__)
 

@@ -24,11 +24,11 @@ from imagesys_lib.db.bulk import Kinds, given
 from imagesys_lib.db.engine import Row, Session, chunks, from_now, read, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.errors import Stopped
-from imagesys_lib.images.naming import lis_worker
+from imagesys_lib.images.hash_and_path import lis_worker
 from imagesys_lib.images.reasons import Fate, ImageFault
 from imagesys_lib.images.states import NEVER, Desired, State, move
 from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.runs.leases import Claim
 
 log = logging.getLogger(__name__)

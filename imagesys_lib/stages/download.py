@@ -30,13 +30,13 @@ from imagesys_lib.fetch.http.jobs import Fetched, Job, NotModified, Outcome, Una
 from imagesys_lib.fetch.politeness import datasources
 from imagesys_lib.fetch.politeness.circuit_breaker import HALF_OPEN_IMAGES
 from imagesys_lib.fetch.politeness.datasources import Tally
+from imagesys_lib.fetch.politeness.host_limits import PATIENCE, SharedGate
 from imagesys_lib.fetch.politeness.outage import SILENCE
-from imagesys_lib.fetch.politeness.shared_gate import PATIENCE, SharedGate
 from imagesys_lib.images.reasons import Fate, ImageFault
 from imagesys_lib.images.recipe import recipe
 from imagesys_lib.images.states import Desired, State, move
 from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.runs.leases import Claim
 from imagesys_lib.stages.batch import GROUP, give_back, hold, images_in, own_name, store_faults
 

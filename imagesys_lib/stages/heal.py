@@ -14,8 +14,8 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, from_now, read, write
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_runs
 from imagesys_lib.images.states import NEVER, UNFINISHED, Desired, State, move
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Run
 from imagesys_lib.stages.staged_files import drop_held, sweep
 
 log = logging.getLogger(__name__)

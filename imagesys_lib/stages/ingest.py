@@ -17,10 +17,10 @@ from imagesys_lib.db.engine import NOW, Session, chunks, database_now, read, wri
 from imagesys_lib.db.schema import lis_images, lis_listing_images
 from imagesys_lib.etl.listings import Listing
 from imagesys_lib.images import relisted
-from imagesys_lib.images.naming import lis_hash_for_url
+from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.images.states import CLEAN_SLATE, Desired, State, move
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages import placeholders
 from imagesys_lib.stages.bad_rows import BadRows
 

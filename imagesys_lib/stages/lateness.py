@@ -11,11 +11,12 @@ from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, Row, read
 from imagesys_lib.db.schema import lis_batches, lis_images
-from imagesys_lib.fetch.politeness import datasources, store
+from imagesys_lib.fetch.politeness import datasources
+from imagesys_lib.fetch.politeness import host_records as store
 from imagesys_lib.fetch.politeness.circuit_breaker import Circuit
 from imagesys_lib.images.states import State
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Run
 from imagesys_lib.stages.report import Summary
 
 _MOST_OF = 0.5

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, contextmanager
 from imagesys_lib.context import Context
 from imagesys_lib.errors import ImageSysError, LockLost
 from imagesys_lib.nodes import NodeFault
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.check import check, daily_part, scrub
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import heal

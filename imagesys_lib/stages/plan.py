@@ -20,8 +20,8 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Session, named_lock, read, write
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_listing_images
 from imagesys_lib.images.states import State, move
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run, naive_utc
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run, naive_utc
 
 log = logging.getLogger(__name__)
 

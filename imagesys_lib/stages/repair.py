@@ -22,16 +22,16 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, Row, named_lock, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.images import relisted
-from imagesys_lib.images.naming import parse_thumbnail_path
+from imagesys_lib.images.hash_and_path import parse_thumbnail_path
 from imagesys_lib.images.states import Desired
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.replication import node_records
 from imagesys_lib.replication.node_records import EXTRA, NOT_A_FILE, REPAIR_FIGURES
 from imagesys_lib.replication.readiness import update_readiness
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.stages.check import expected_on, spared_from, stat_images
-from imagesys_lib.stages.sources import Plan, Sourced, Sources, discard, is_among, sizes
+from imagesys_lib.stages.repair_sources import Plan, Sourced, Sources, discard, is_among, sizes
 from imagesys_lib.stages.sync import bisected, node_lock, push, require_space, shortage
 from imagesys_lib.storage.prefetch import prefetch
 

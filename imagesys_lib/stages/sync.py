@@ -23,8 +23,8 @@ from imagesys_lib.replication import change_log as changes
 from imagesys_lib.replication import node_records
 from imagesys_lib.replication.node_records import NOT_STAGED
 from imagesys_lib.replication.readiness import is_behind, recognise, update_readiness
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Run
 from imagesys_lib.stages.staged_files import settle, thumb_paths
 
 log = logging.getLogger(__name__)

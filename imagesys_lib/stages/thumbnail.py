@@ -26,7 +26,7 @@ from imagesys_lib.db.engine import Row, Session, chunks, read, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.fetch.politeness import datasources
 from imagesys_lib.fetch.politeness.datasources import Tally
-from imagesys_lib.images.naming import thumbnail_stem
+from imagesys_lib.images.hash_and_path import thumbnail_stem
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.images.recipe import recipe
 from imagesys_lib.images.states import Desired, State, move
@@ -35,7 +35,7 @@ from imagesys_lib.runs import leases as claims
 from imagesys_lib.runs.leases import Claim
 from imagesys_lib.stages import placeholders
 from imagesys_lib.stages.batch import Crew, give_back, hold, images_in, own_name, store_faults
-from imagesys_lib.thumbnail.jobs import Job, Limits, Made, Making, PlainSize
+from imagesys_lib.thumbnail.messages import Job, Limits, Made, Making, PlainSize
 from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 
 log = logging.getLogger(__name__)

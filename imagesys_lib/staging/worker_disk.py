@@ -24,7 +24,7 @@ from typing import Any
 from imagesys_lib.config import Staging as StagingConfig
 from imagesys_lib.errors import DiskFull, EnvironmentFault
 from imagesys_lib.fetch.http.jobs import Fetched
-from imagesys_lib.images.naming import lis_path_for_hash, thumbnail_path
+from imagesys_lib.images.hash_and_path import lis_path_for_hash, thumbnail_path
 from imagesys_lib.storage.atomic_files import link_atomically, write_atomically
 
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108  # folders of our own in it, which nobody else can read

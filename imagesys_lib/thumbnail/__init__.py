@@ -5,6 +5,6 @@ processes (:mod:`worker`, :mod:`preload`) that a broken decoder may take down. N
 out :mod:`jobs` needs none.
 """
 
-from imagesys_lib.thumbnail.jobs import Limits
+from imagesys_lib.thumbnail.messages import Limits
 
 __all__ = ["Limits"]

@@ -29,7 +29,7 @@ from imagesys_lib.thumbnail.gif import with_cut_block
 from imagesys_lib.thumbnail.jpeg import JpegHeader, jpeg_header
 from imagesys_lib.thumbnail.pixels import Pixels, as_image, as_pixels
 from imagesys_lib.thumbnail.png import Png, read_png
-from imagesys_lib.thumbnail.rows import spread
+from imagesys_lib.thumbnail.png_rows import spread
 
 _EIGHTS = 8
 _RUN_LENGTHS = (1, 2)  # BI_RLE8, BI_RLE4

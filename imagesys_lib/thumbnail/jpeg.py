@@ -13,8 +13,8 @@ from PIL import JpegImagePlugin
 
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.thumbnail.damage import check_painted
+from imagesys_lib.thumbnail.jpeg_scans import needed_scans, whole_scans
 from imagesys_lib.thumbnail.pixels import Pixels, as_pixels
-from imagesys_lib.thumbnail.scans import needed_scans, whole_scans
 
 _EIGHTS = 8
 _FINER = 1.25

@@ -29,7 +29,7 @@ from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from imagesys_lib.errors import EnvironmentFault
 from imagesys_lib.thumbnail import worker
-from imagesys_lib.thumbnail.jobs import Job, Made, Work
+from imagesys_lib.thumbnail.messages import Job, Made, Work
 
 log = logging.getLogger(__name__)
 

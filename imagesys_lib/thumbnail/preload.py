@@ -10,8 +10,8 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy: threads that only take
 
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.storage.atomic_files import write_atomically
-from imagesys_lib.thumbnail.jobs import Job, Made
-from imagesys_lib.thumbnail.make import Thumbnail, create_thumbnails_of_image
+from imagesys_lib.thumbnail.messages import Job, Made
+from imagesys_lib.thumbnail.one_photo import Thumbnail, create_thumbnails_of_image
 
 
 def make_and_write(job: Job) -> Made:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from multiprocessing import forkserver
 
 from imagesys_lib.errors import ImageSysError
-from imagesys_lib.thumbnail.jobs import Job, Made, Work
+from imagesys_lib.thumbnail.messages import Job, Made, Work
 
 WALL = 3
 NO_MEMORY = 79

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from imagesys_lib.config.intervals import Interval, latest_complete_day
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs.runs import Kind, Run
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.db.schema import lis_hosts
-from imagesys_lib.fetch.politeness.store import pause
+from imagesys_lib.fetch.politeness.host_records import pause
 from include.sandbox.settings import PROJECT
 from tests.support.world import NODES, World
 

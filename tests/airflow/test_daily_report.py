@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from imagesys_lib.config import load_config
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.stages.report import Disk, NodeState, Summary, Weights
 from imagesys_lib.stages.report.digest import LastRun
 from imagesys_lib.stages.sync import sync

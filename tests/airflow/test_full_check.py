@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from imagesys_lib.images.naming import lis_hash_for_url
+from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.replication.node_records import latest_check
 from imagesys_lib.stages.check.db_scan import LIVE_TABLE
 from include.sandbox import ManifestEntry

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind
 from tests.airflow.mails import DAG_ID, Sink, count, ends, late, run
 from tests.airflow.test_runs import context_of
 from tests.support.world import DAY, World

@@ -15,7 +15,7 @@ from imagesys_lib.alerts import incidents
 from imagesys_lib.alerts.incidents import Kind
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.db.engine import write
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan

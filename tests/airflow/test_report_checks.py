@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.report import render, report
 from imagesys_lib.stages.sync import sync
 from tests.airflow.test_incidents import Sink, ends

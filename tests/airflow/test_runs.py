@@ -17,8 +17,8 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import read
 from imagesys_lib.db.schema import lis_nodes
 from imagesys_lib.nodes import NodeFault
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Run
 from imagesys_lib.stages.check.parts import of_day
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest

@@ -14,7 +14,7 @@ from PIL import Image
 from imagesys_lib.config import Fetch
 from imagesys_lib.fetch.http.fetcher import Fetcher
 from imagesys_lib.images.reasons import ImageFault
-from imagesys_lib.thumbnail.jobs import Job, Made
+from imagesys_lib.thumbnail.messages import Job, Made
 from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 from tests.differential.chromium import MIDDLE
 from tests.support.poison import MAKING

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesys_lib.ops.doctor import airflow_setup
+from imagesys_lib.ops.doctor import airflow as airflow_setup
 from tests.support.world import World
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from imagesys_lib.errors import UsageError
-from imagesys_lib.images.naming import lis_hash_for_url
+from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.interface import ImageData, Interface
 from include.sandbox import ManifestEntry
 from tests.support.world import World

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from imagesys_lib.config.intervals import local_day
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs.runs import Kind, Run
 from tests.soak.days import age_by_a_day
 from tests.support.answers import CASES, nested_bomb
 from tests.support.images import encoded, quarters

@@ -15,12 +15,12 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_hosts, lis_metrics
-from imagesys_lib.images.naming import lis_hash_for_url
+from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.thumbnail import decode, worker
-from imagesys_lib.thumbnail.jobs import Job
+from imagesys_lib.thumbnail.messages import Job
 from imagesys_lib.thumbnail.sniff import HEAD_BYTES, sniff
 from tests.library.fetch.test_hosts import paused
 from tests.support import bombs

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_batches
-from imagesys_lib.images.naming import lis_hash_for_url, thumbnail_path
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.stages.batch import own_name
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from imagesys_lib.nodes import running
+from imagesys_lib.nodes import subprocesses as running
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.repair import repair
@@ -70,7 +70,7 @@ def test_a_killed_refill_writes_nothing_more(world: World, live: Entries) -> Non
 
 
 def test_a_command_dies_with_who_waits_for_it() -> None:
-    program = "from imagesys_lib.nodes.running import run; run(['sleep', '60'])"
+    program = "from imagesys_lib.nodes.subprocesses import run; run(['sleep', '60'])"
     with subprocess.Popen([sys.executable, "-c", program]) as child:
         wait_for(lambda: [c.name() for c in psutil.Process(child.pid).children()] == ["sleep"], "the command")
         (sleeping,) = psutil.Process(child.pid).children()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from PIL import Image
 
 from imagesys_lib.db.schema import lis_batches, lis_metrics, lis_runs
-from imagesys_lib.images.naming import lis_hash_for_url, thumbnail_path
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.report import render
 from include.sandbox import ManifestEntry

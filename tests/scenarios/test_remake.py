@@ -14,8 +14,8 @@ from imagesys_lib.db.schema import lis_live_images
 from imagesys_lib.images.recipe import recipe
 from imagesys_lib.ops.retry import retry
 from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import Healed, heal
 from imagesys_lib.stages.ingest import ingest

@@ -11,8 +11,8 @@ import time
 import psutil
 import pytest
 
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan

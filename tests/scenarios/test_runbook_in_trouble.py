@@ -14,7 +14,7 @@ from imagesys_lib.config import Breaker
 from imagesys_lib.db.engine import write
 from imagesys_lib.fetch.politeness.datasources import Tally, note
 from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.purge import purge

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from imagesys_lib.context import Context
 from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import Stopped
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.download import Downloaded, download
 from imagesys_lib.stages.heal import heal

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from imagesys_lib.images.naming import lis_hash_for_url
+from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from include.sandbox.settings import PROJECT
 from tests.scheduler.conftest import Live, expected_live
 

@@ -24,8 +24,8 @@ import sqlalchemy as sa
 from imagesys_lib.config.intervals import local_day
 from imagesys_lib.db.schema import country_metadata, shared_metadata
 from imagesys_lib.errors import ImageSysError
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from include.sandbox import ManifestEntry
 from include.sandbox.photos.catalogue import Photo, generate
 from include.sandbox.settings import WEB_HOSTS

@@ -7,7 +7,7 @@ import sys
 
 from imagesys_lib.config.intervals import local_day
 from imagesys_lib.context import open_context
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.pipeline import run_pipeline
 from tests.support.world import COUNTRY
 

@@ -8,7 +8,7 @@ import signal
 import time
 
 from imagesys_lib.thumbnail import worker
-from imagesys_lib.thumbnail.jobs import Job, Limits, Made, Making, PlainSize
+from imagesys_lib.thumbnail.messages import Job, Limits, Made, Making, PlainSize
 
 MAKING = Making(
     sizes=(PlainSize(60, 60, "crop"), PlainSize(160, 120, "fit")),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import psutil
 
-from imagesys_lib.images.naming import lis_hash_for_url, thumbnail_path
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from tests.support.world import NODES, World
 
 

@@ -30,10 +30,10 @@ from imagesys_lib.config.intervals import local_day
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db.engine import read, write
 from imagesys_lib.db.schema import country_metadata, lis_images, lis_live_images, shared_metadata
-from imagesys_lib.images.naming import lis_hash_for_url
+from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.output import logs
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.pipeline import run_pipeline
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.purge.delete import delete_files

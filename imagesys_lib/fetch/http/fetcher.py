@@ -19,10 +19,10 @@ from imagesys_lib.fetch.http.handle import make_handle
 from imagesys_lib.fetch.http.jobs import Fetched, Job, NotModified, Outcome, Unattempted
 from imagesys_lib.fetch.http.lookups import Lookups
 from imagesys_lib.fetch.http.multi import Multi
+from imagesys_lib.fetch.http.queues import Task, Waiting
 from imagesys_lib.fetch.http.speed import SpeedWatch
 from imagesys_lib.fetch.http.transfer import Redirect, Transfer, Verdict
 from imagesys_lib.fetch.http.urls import Wire, wire
-from imagesys_lib.fetch.http.waiting import Task, Waiting
 from imagesys_lib.fetch.politeness.admission import Gate, LocalGate
 from imagesys_lib.images.reasons import ImageFault
 

@@ -16,9 +16,9 @@ from imagesys_lib.fetch.http.dialler import Dialler
 from imagesys_lib.fetch.http.faults import fault_of
 from imagesys_lib.fetch.http.headers import Head, conditions, parsed
 from imagesys_lib.fetch.http.jobs import Fetched, NotModified
+from imagesys_lib.fetch.http.queues import Task
 from imagesys_lib.fetch.http.urls import Wire
-from imagesys_lib.fetch.http.waiting import Task
-from imagesys_lib.fetch.retry_after import retry_after
+from imagesys_lib.fetch.politeness.retry_after import retry_after
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.storage.atomic_files import AtomicFile
 from imagesys_lib.thumbnail.sniff import HEAD_BYTES, sniff

@@ -14,7 +14,7 @@ from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import Breaker
 from imagesys_lib.db.engine import Session, write
 from imagesys_lib.db.schema import lis_datasources
-from imagesys_lib.fetch.politeness import breaker_store
+from imagesys_lib.fetch.politeness import breaker_records as breaker_store
 from imagesys_lib.fetch.politeness.circuit_breaker import HALF_OPEN_IMAGES, Circuit, source_rule
 
 log = logging.getLogger(__name__)

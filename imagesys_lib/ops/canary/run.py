@@ -22,15 +22,15 @@ from imagesys_lib.db.engine import named_lock
 from imagesys_lib.errors import CanaryWaits, UsageError
 from imagesys_lib.fetch.http.fetcher import Fetcher
 from imagesys_lib.fetch.http.jobs import Fetched
-from imagesys_lib.fetch.politeness.shared_gate import SharedGate
-from imagesys_lib.images.naming import canary_folder, lis_path_for_hash
+from imagesys_lib.fetch.politeness.host_limits import SharedGate
+from imagesys_lib.images.hash_and_path import canary_folder, lis_path_for_hash
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.nodes import Node
 from imagesys_lib.ops.canary.node import Files, bring_to_node
 from imagesys_lib.ops.canary.steps import WORKER, CanaryRun, Limit, Place, Step, Wrong, run_steps
-from imagesys_lib.runs.records import set_figures
+from imagesys_lib.runs.runs import set_figures
 from imagesys_lib.stages.thumbnail import making
-from imagesys_lib.thumbnail.jobs import Job
+from imagesys_lib.thumbnail.messages import Job
 from imagesys_lib.thumbnail.pool import Decoders
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault
 from imagesys_lib.etl.listings import MAX_ID, as_text
 from imagesys_lib.etl.pages import NUMBERS
 from imagesys_lib.ops.doctor.finding import Finding, attempt
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 
 _WRITES = (
     ("INSERT", "INSERT INTO {table} ({column}) SELECT {column} FROM {table} WHERE 1 = 0"),

@@ -22,9 +22,10 @@ from imagesys_lib.db.schema import (
     lis_runs,
 )
 from imagesys_lib.errors import EnvironmentFault, ImageSysError
-from imagesys_lib.fetch.politeness import datasources, store
+from imagesys_lib.fetch.politeness import datasources
+from imagesys_lib.fetch.politeness import host_records as store
 from imagesys_lib.fetch.politeness.circuit_breaker import Position
-from imagesys_lib.images.naming import lis_hash_for_url, lis_path_for_hash
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, lis_path_for_hash
 from imagesys_lib.images.reasons import reason_for
 from imagesys_lib.images.states import Desired, State
 from imagesys_lib.nodes import NodeSession

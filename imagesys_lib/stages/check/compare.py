@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Protocol
 
-from imagesys_lib.images.naming import parse_thumbnail_path
+from imagesys_lib.images.hash_and_path import parse_thumbnail_path
 from imagesys_lib.nodes import Entry, Garbled
 from imagesys_lib.replication.node_records import NOT_A_FILE
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, Row, from_now, read
 from imagesys_lib.db.schema import lis_changes, lis_images, lis_node_repairs
-from imagesys_lib.images.naming import lis_path_for_hash
+from imagesys_lib.images.hash_and_path import lis_path_for_hash
 from imagesys_lib.images.states import Desired, State
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.replication import node_records

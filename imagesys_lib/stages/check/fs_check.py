@@ -12,7 +12,7 @@ from imagesys_lib.config.intervals import Interval
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import read
 from imagesys_lib.db.schema import lis_live_images
-from imagesys_lib.images.naming import lis_path_for_hash
+from imagesys_lib.images.hash_and_path import lis_path_for_hash
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.replication import node_records
 from imagesys_lib.replication.readiness import doubt_others, update_readiness

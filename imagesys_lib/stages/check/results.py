@@ -11,7 +11,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, Session, write
 from imagesys_lib.db.schema import lis_node_checks
 from imagesys_lib.replication.node_records import CHECK_FIGURES, absent_files
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 
 
 @dataclass

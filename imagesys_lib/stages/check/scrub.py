@@ -15,7 +15,7 @@ from sqlalchemy.dialects.mysql import insert
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, Row, read, write
 from imagesys_lib.db.schema import lis_images, lis_nodes
-from imagesys_lib.images.naming import parse_thumbnail_path
+from imagesys_lib.images.hash_and_path import parse_thumbnail_path
 from imagesys_lib.images.states import Desired
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.replication import node_records

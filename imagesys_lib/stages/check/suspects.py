@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from imagesys_lib.config.intervals import UTC
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, database_now
-from imagesys_lib.images.naming import THUMBNAIL_SUFFIXES, lis_path_for_hash
+from imagesys_lib.images.hash_and_path import THUMBNAIL_SUFFIXES, lis_path_for_hash
 from imagesys_lib.nodes import Entry, NodeSession
 from imagesys_lib.replication import node_records
 from imagesys_lib.stages.check.compare import Finding, judge

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, Session, database_now, named_lock, write
 from imagesys_lib.errors import UsageError
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.purge import delete, lookup, proposals
 from imagesys_lib.stages.purge.due import candidates, count_live
 from imagesys_lib.stages.purge.rules import (

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from imagesys_lib.context import Context
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Run
-from imagesys_lib.stages.report.judgement import anomalies, losses, nodes_alone
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Run
 from imagesys_lib.stages.report.nodes import FullCheck, NodeState
 from imagesys_lib.stages.report.rendering import facts, note, render
 from imagesys_lib.stages.report.summary import (
@@ -26,6 +25,7 @@ from imagesys_lib.stages.report.summary import (
     gather,
     kept,
 )
+from imagesys_lib.stages.report.verdict import anomalies, losses, nodes_alone
 
 __all__ = [
     "Disk",

@@ -8,8 +8,8 @@ from sqlalchemy import Engine
 from imagesys_lib.alerts.incidents import Kind
 from imagesys_lib.db.engine import database_now, read
 from imagesys_lib.db.schema import lis_incidents
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Run
 
 
 def data_sources(db: Engine, run: Run) -> dict[str, int]:

@@ -10,7 +10,7 @@ from imagesys_lib.alerts.incidents import waits
 from imagesys_lib.config.intervals import UTC, Interval
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, database_now
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.stages.report.summary import Summary, kept
 
 _SILENT_HOURS = 36

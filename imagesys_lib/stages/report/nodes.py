@@ -14,8 +14,8 @@ from imagesys_lib.db.schema import lis_node_checks, lis_runs
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.replication import node_records
 from imagesys_lib.replication.node_records import CHECK_FIGURES, REPAIR_FIGURES
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Run
 from imagesys_lib.stages.check.db_scan import LIVE_TABLE
 
 _FULL_CHECK_DAYS = 8

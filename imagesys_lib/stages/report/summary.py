@@ -19,8 +19,8 @@ from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import EnvironmentFault
 from imagesys_lib.images.states import UNFINISHED, State, tally
 from imagesys_lib.replication.node_records import ABSENT_KINDS, CHECK_FIGURES, FREE_FIGURES
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Run, naive_utc
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Run, naive_utc
 from imagesys_lib.stages.heal import FIGURES as HEAL_FIGURES
 from imagesys_lib.stages.purge import proposals
 from imagesys_lib.stages.purge.delete import in_grace

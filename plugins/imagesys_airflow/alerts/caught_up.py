@@ -18,7 +18,7 @@ from imagesys_lib.config.intervals import UTC
 from imagesys_lib.db.engine import Row, Session, chunks
 from imagesys_lib.db.schema import lis_nodes, lis_runs
 from imagesys_lib.errors import WorkLost
-from imagesys_lib.runs.records import Kind, naive_utc
+from imagesys_lib.runs.runs import Kind, naive_utc
 
 
 def facts_of(country: str, key: str, since: dt.datetime, row: Row | None) -> RunFacts:

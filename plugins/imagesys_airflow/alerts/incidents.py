@@ -33,7 +33,7 @@ from imagesys_lib.alerts.incidents import Kind as Trouble
 from imagesys_lib.alerts.message import Message, Sections
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db.engine import Session
-from imagesys_lib.runs.records import load as load_run
+from imagesys_lib.runs.runs import load as load_run
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext

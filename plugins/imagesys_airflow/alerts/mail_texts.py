@@ -19,7 +19,7 @@ from imagesys_lib.config import CountryConfig, country_config
 from imagesys_lib.config.intervals import Interval, latest_complete_day
 from imagesys_lib.errors import WorkLost
 from imagesys_lib.images.states import outcome
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs.runs import Kind, Run
 
 if TYPE_CHECKING:
     from imagesys_lib.stages.report import Summary

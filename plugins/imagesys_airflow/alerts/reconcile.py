@@ -16,7 +16,7 @@ from imagesys_lib.alerts import incidents
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import write
 from imagesys_lib.errors import DatabaseUnavailable
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from imagesys_airflow.dag_run import run_of
 from imagesys_lib.alerts import gathered
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.errors import DatabaseUnavailable, Stopped
-from imagesys_lib.runs.records import Run
+from imagesys_lib.runs.runs import Run
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext

@@ -21,7 +21,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.nodes import NodeFault, Space, classify, parse_space, question
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.replication import node_records
-from imagesys_lib.runs.records import Kind
+from imagesys_lib.runs.runs import Kind
 from imagesys_lib.stages.check import WHOLE, Part, check, daily_part, scrub
 from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.sync import Synced, sync

@@ -9,8 +9,8 @@ from typing import Any
 from imagesys_airflow.operators.country import CountryOperator, Job
 from imagesys_lib.context import Context
 from imagesys_lib.errors import ConnectionMissing, EnvironmentFault
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Run
 
 
 class PreflightOperator(CountryOperator):

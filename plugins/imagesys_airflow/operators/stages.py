@@ -21,7 +21,7 @@ from imagesys_lib.config import broken_config
 from imagesys_lib.config.intervals import UTC
 from imagesys_lib.context import Context
 from imagesys_lib.errors import WorkLost
-from imagesys_lib.runs.records import Kind
+from imagesys_lib.runs.runs import Kind
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext

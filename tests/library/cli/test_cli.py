@@ -12,7 +12,7 @@ from imagesys_lib.cli.backfill import backfill_command
 from imagesys_lib.db.schema import lis_live_images, lis_runs
 from imagesys_lib.db.upgrade import head_version
 from imagesys_lib.errors import UsageError
-from imagesys_lib.images.naming import lis_hash_for_url, lis_path_for_hash, thumbnail_path
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, lis_path_for_hash, thumbnail_path
 from include.sandbox import ManifestEntry
 from tests.support.world import NODES, Ran, World, drop_connection, set_connection
 

@@ -35,14 +35,14 @@ from imagesys_lib.db.schema import (
 )
 from imagesys_lib.fetch.politeness import datasources
 from imagesys_lib.fetch.politeness.datasources import Tally
-from imagesys_lib.images.naming import lis_hash_for_url, thumbnail_path
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.images.states import State
 from imagesys_lib.ops.maintenance.rows import prune_rows
 from imagesys_lib.ops.retry import retry
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.replication import node_records
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.batch import images_in
 from imagesys_lib.stages.check import daily_part, db_scan, expected_on
 from imagesys_lib.stages.check.expected import pages, unacknowledged

@@ -20,7 +20,7 @@ from imagesys_lib.db.throttle import Throttle, threads_running
 from imagesys_lib.errors import Stopped
 from imagesys_lib.ops.maintenance.rows import prune_rows
 from imagesys_lib.ops.retry import retry
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.stages.check import check, db_scan, scrub
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.ingest import ingest

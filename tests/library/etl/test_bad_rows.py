@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_images, lis_listing_images
 from imagesys_lib.etl import listings
-from imagesys_lib.images.naming import lis_hash_for_url
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind
+from imagesys_lib.images.hash_and_path import lis_hash_for_url
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind
 from imagesys_lib.stages.ingest import Ingested, ingest
 from imagesys_lib.stages.purge import purge
 from imagesys_lib.stages.report import note, render, report

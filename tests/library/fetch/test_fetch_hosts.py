@@ -17,8 +17,8 @@ import pytest
 from imagesys_lib.errors import Stopped
 from imagesys_lib.fetch.http.fetcher import Fetcher
 from imagesys_lib.fetch.http.jobs import Fetched, Job, Outcome, Unattempted
+from imagesys_lib.fetch.http.queues import Task, Waiting
 from imagesys_lib.fetch.http.urls import Wire
-from imagesys_lib.fetch.http.waiting import Task, Waiting
 from imagesys_lib.fetch.politeness.admission import Admission, LocalGate
 from imagesys_lib.images.reasons import ImageFault
 from tests.support.site import (

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from imagesys_lib.config import Fetch
 from imagesys_lib.db.schema import lis_hosts
-from imagesys_lib.fetch.politeness import store
-from imagesys_lib.fetch.politeness.shared_gate import PATIENCE, SharedGate
+from imagesys_lib.fetch.politeness import host_records as store
+from imagesys_lib.fetch.politeness.host_limits import PATIENCE, SharedGate
+from imagesys_lib.fetch.politeness.host_records import pause
 from imagesys_lib.fetch.politeness.slots import Slots
-from imagesys_lib.fetch.politeness.store import pause
 from imagesys_lib.images.reasons import ImageFault
 from tests.support.world import World, wait_for
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_hosts
-from imagesys_lib.fetch.politeness import store
-from imagesys_lib.fetch.politeness.store import pause
+from imagesys_lib.fetch.politeness import host_records as store
+from imagesys_lib.fetch.politeness.host_records import pause
 from imagesys_lib.images.reasons import ImageFault
 from tests.library.fetch.test_hosts import HOST, Gates, admitted, elapse, fail, gates, row
 from tests.support.world import World, wait_for

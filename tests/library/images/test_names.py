@@ -10,7 +10,7 @@ import pytest
 from imagesys_lib.config import Batching, Purge, Retry, StatusMeaning
 from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.config.intervals import UTC, Interval
-from imagesys_lib.images.naming import (
+from imagesys_lib.images.hash_and_path import (
     lis_hash_for_url,
     lis_path_for_hash,
     parse_thumbnail_path,
@@ -19,7 +19,7 @@ from imagesys_lib.images.naming import (
 )
 from imagesys_lib.images.reasons import REASONS, Fate, ImageFault, as_markdown, reason_for
 from imagesys_lib.nodes import classify, parse_space
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.batch import retry_delay_hours
 from imagesys_lib.stages.download import tries_again, with_meaning
 from imagesys_lib.stages.ingest import window

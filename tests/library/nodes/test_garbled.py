@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_node_repairs
-from imagesys_lib.nodes import Garbled, NodeFault, NodeSession, answers, running
+from imagesys_lib.nodes import Garbled, NodeFault, NodeSession, answers
+from imagesys_lib.nodes import subprocesses as running
 from imagesys_lib.replication import node_records
 from imagesys_lib.stages.check import check, differences
 from imagesys_lib.stages.check.compare import Page

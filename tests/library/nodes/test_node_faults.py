@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_change_acks, lis_nodes
 from imagesys_lib.nodes import NodeFault
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry

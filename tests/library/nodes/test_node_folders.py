@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from imagesys_lib.nodes import NodeSession, session
+from imagesys_lib.nodes import NodeSession
+from imagesys_lib.nodes import ssh_session as session
 from tests.library.replication.test_sync import made, with_connection
 from tests.scenarios.test_orphans import kill_alone
 from tests.support.world import World, wait_for

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from imagesys_lib.db.schema import lis_nodes
 from imagesys_lib.errors import Stopped
 from imagesys_lib.nodes import NodeFault, NodeSession
-from imagesys_lib.nodes.running import Silent, run
+from imagesys_lib.nodes.subprocesses import Silent, run
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.sync import sync

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.db.schema import lis_metrics
 from imagesys_lib.errors import EXIT_ENVIRONMENT, EXIT_WORK_LOST, CanaryFailed, CanaryWaits, Stopped
-from imagesys_lib.fetch.politeness.store import pause
+from imagesys_lib.fetch.politeness.host_records import pause
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.ops.canary import CanaryRun, Place, run_canary
 from imagesys_lib.ops.canary.steps import Limit, run_steps

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from imagesys_lib.ops.doctor import etl
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.stages.ingest import ingest
 from include.sandbox.settings import LOOPBACK
 from tests.library.ops.test_doctor import administer

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db import engine as engine_module
-from imagesys_lib.ops.doctor import airflow_setup
+from imagesys_lib.ops.doctor import airflow as airflow_setup
 from imagesys_lib.ops.doctor.finding import attempt
 from include.sandbox.services.mariadb import MariaDb
 from include.sandbox.services.nodes import Node

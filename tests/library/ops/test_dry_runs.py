@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_images, lis_listing_images
-from imagesys_lib.images.naming import lis_hash_for_url, thumbnail_path
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
 from tests.library.replication.test_sync import made

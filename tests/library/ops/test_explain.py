@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from imagesys_lib.fetch.politeness.store import pause
-from imagesys_lib.images.naming import lis_hash_for_url, thumbnail_path
+from imagesys_lib.fetch.politeness.host_records import pause
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.images.states import Desired, State
 from imagesys_lib.ops.explain import Explanation, explain
 from imagesys_lib.ops.explain.screen import several
@@ -24,7 +24,7 @@ from imagesys_lib.ops.explain.verdicts import (
 )
 from imagesys_lib.replication import node_records
 from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish

@@ -14,7 +14,7 @@ import pytest
 
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.errors import UsageError
-from imagesys_lib.images.naming import lis_hash_for_url
+from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.output.printable import printable
 from tests.support.world import Ran, World
 
@@ -173,7 +173,7 @@ def test_a_fault_of_ours_is_told_without_a_strangers_words_raw(world: World, mon
     def broken(_value: str) -> str:
         raise RuntimeError(EVIL)
 
-    monkeypatch.setattr("imagesys_lib.cli.inspect.lis_path_for_hash", broken)
+    monkeypatch.setattr("imagesys_lib.cli.look.lis_path_for_hash", broken)
     ran = world.cli("path", "x")
     assert ran.code == 1
     assert "RuntimeError" in ran.err

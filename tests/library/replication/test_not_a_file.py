@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesys_lib.images.naming import lis_path_for_hash
+from imagesys_lib.images.hash_and_path import lis_path_for_hash
 from imagesys_lib.stages.check import check, scrub
 from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.sync import sync

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from imagesys_lib.db.engine import named_lock, write
 from imagesys_lib.db.schema import lis_change_acks, lis_changes, lis_images, lis_node_repairs, lis_nodes
 from imagesys_lib.errors import EnvironmentFault, Stopped
-from imagesys_lib.images.naming import lis_hash_for_url, thumbnail_path
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.replication import node_records

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_node_repairs
-from imagesys_lib.images.naming import lis_hash_for_url, thumbnail_path
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.stages.check import check

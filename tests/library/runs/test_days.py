@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.report import note, render, report
 from tests.support.world import DAY, World

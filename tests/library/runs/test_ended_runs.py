@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imagesys_lib.db.engine import write
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.ingest import ingest

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_images, lis_live_images, lis_node_checks, lis_node_repairs
-from imagesys_lib.images.naming import lis_hash_for_url, lis_path_for_hash, thumbnail_path
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, lis_path_for_hash, thumbnail_path
 from imagesys_lib.images.states import Desired, State
 from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.replication.node_records import latest_check

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_images, lis_node_checks, lis_node_repairs
-from imagesys_lib.images.naming import lis_hash_for_url, thumbnail_path
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.replication.node_records import latest_check
 from imagesys_lib.stages.check import check, scrub

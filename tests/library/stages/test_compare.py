@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 
 import pytest
 
-from imagesys_lib.images.naming import lis_path_for_hash, parse_thumbnail_path
+from imagesys_lib.images.hash_and_path import lis_path_for_hash, parse_thumbnail_path
 from imagesys_lib.nodes import Entry
 from imagesys_lib.stages.check import Expected, Finding, compare, differences
 from imagesys_lib.stages.check.compare import Page, judge

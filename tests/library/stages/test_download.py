@@ -17,9 +17,9 @@ from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.db.schema import lis_hosts
 from imagesys_lib.errors import EXIT_ENVIRONMENT, BatchFailed, DiskFull
 from imagesys_lib.fetch.http.jobs import Fetched
-from imagesys_lib.fetch.politeness import store
-from imagesys_lib.images.naming import lis_hash_for_url
-from imagesys_lib.runs import records as runs
+from imagesys_lib.fetch.politeness import host_records as store
+from imagesys_lib.images.hash_and_path import lis_hash_for_url
+from imagesys_lib.runs import runs
 from imagesys_lib.stages.download import Downloaded, download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan

@@ -15,17 +15,17 @@ import sqlalchemy as sa
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import DiskFull, Stopped
-from imagesys_lib.images.naming import lis_hash_for_url
+from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.ops.retry import retry
 from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.stages import thumbnail as thumbnail_module
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import Healed, heal
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.thumbnail import thumbnail
-from imagesys_lib.thumbnail.jobs import Job, Made
+from imagesys_lib.thumbnail.messages import Job, Made
 from imagesys_lib.thumbnail.pool import Decoders
 from tests.support.world import World
 

@@ -12,9 +12,9 @@ from imagesys_lib.config.intervals import UTC, local_day
 from imagesys_lib.db import engine as engine_module
 from imagesys_lib.db.schema import lis_images, lis_listing_images, lis_runs
 from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault
-from imagesys_lib.images.naming import lis_hash_for_url
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.images.hash_and_path import lis_hash_for_url
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.ingest import Ingested, ingest
 from imagesys_lib.stages.plan import plan
 from tests.support.world import DAY, World

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from imagesys_lib.fetch.politeness import store
+from imagesys_lib.fetch.politeness import host_records as store
 from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.lateness import Delay, likely_cause, look
 from imagesys_lib.stages.plan import plan

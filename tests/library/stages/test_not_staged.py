@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_change_acks, lis_changes, lis_images, lis_node_repairs
-from imagesys_lib.images.naming import lis_hash_for_url, lis_path_for_hash
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, lis_path_for_hash
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.ops.explain import explain
 from imagesys_lib.replication import change_log as changes

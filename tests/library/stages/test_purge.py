@@ -15,10 +15,10 @@ from imagesys_lib.db import engine as engine_module
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_images, lis_listing_images
 from imagesys_lib.errors import DatabaseUnavailable
-from imagesys_lib.images.naming import lis_hash_for_url, thumbnail_path
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.images.states import State
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.batch import give_back, hold, images_in, own_name
 from imagesys_lib.stages.check import db_scan
 from imagesys_lib.stages.ingest import ingest

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_change_acks, lis_images
 from imagesys_lib.replication import change_log as changes
-from imagesys_lib.runs.records import Kind
+from imagesys_lib.runs.runs import Kind
 from imagesys_lib.stages.check import db_scan
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest

@@ -10,11 +10,11 @@ import sqlalchemy as sa
 
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_change_acks, lis_changes, lis_images
-from imagesys_lib.images.naming import lis_hash_for_url
+from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.ops.explain import explain
 from imagesys_lib.replication import node_records
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_images, lis_purge_proposals
 from imagesys_lib.errors import UsageError
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.stages.purge import carry_out, proposals, purge
 from imagesys_lib.stages.purge import run as run_module
 from imagesys_lib.stages.report import render, report

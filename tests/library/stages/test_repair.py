@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_node_repairs
 from imagesys_lib.errors import DiskFull
-from imagesys_lib.images.naming import lis_hash_for_url, thumbnail_path
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.stages import repair as repair_module
 from imagesys_lib.stages.check import check

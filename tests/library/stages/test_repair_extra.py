@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imagesys_lib.db.schema import lis_change_acks, lis_changes, lis_images, lis_live_images
-from imagesys_lib.images.naming import lis_hash_for_url, thumbnail_path
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.stages.check import check, scrub
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.repair import Repaired, repair

@@ -15,8 +15,8 @@ from imagesys_lib.config import Breaker
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_runs
 from imagesys_lib.fetch.politeness import datasources
 from imagesys_lib.fetch.politeness.datasources import Tally
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.plan import plan

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_images
-from imagesys_lib.images.naming import lis_hash_for_url, thumbnail_path
-from imagesys_lib.runs import records as runs
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
+from imagesys_lib.runs import runs
 from imagesys_lib.stages.check import Checked, check, db_scan, scrub
 from imagesys_lib.stages.check.results import keep
 from imagesys_lib.stages.plan import plan

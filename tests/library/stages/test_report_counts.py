@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from imagesys_lib.images.states import State
 from imagesys_lib.ops.retry import retry
-from imagesys_lib.runs import records as runs
-from imagesys_lib.runs.records import Kind, Run
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.runs import Kind, Run
 from imagesys_lib.stages.batch import give_back, hold, images_in, own_name
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.ingest import ingest

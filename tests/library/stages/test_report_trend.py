@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from imagesys_lib.stages.report import Disk, FullCheck, NodeState, Summary, Weights, note, render
-from imagesys_lib.stages.report.judgement import anomalies
 from imagesys_lib.stages.report.rendering import top_reasons
 from imagesys_lib.stages.report.trend import BYTES_SAVED, days_until, is_unusual, medians
+from imagesys_lib.stages.report.verdict import anomalies
 
 GB = 10**9
 

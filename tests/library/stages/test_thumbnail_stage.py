@@ -16,7 +16,7 @@ from PIL import Image
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.images.recipe import recipe
 from imagesys_lib.interface import Interface
-from imagesys_lib.runs import records as runs
+from imagesys_lib.runs import runs
 from imagesys_lib.stages import thumbnail as stage
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.download import download

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from imagesys_lib.thumbnail.jobs import Job, Made
+from imagesys_lib.thumbnail.messages import Job, Made
 from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 from tests.support import bombs
 from tests.support.anatomy import anatomy

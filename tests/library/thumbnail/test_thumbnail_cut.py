@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from imagesys_lib.images.reasons import ImageFault
-from imagesys_lib.thumbnail.make import Thumbnail, create_thumbnails_of_image
+from imagesys_lib.thumbnail.one_photo import Thumbnail, create_thumbnails_of_image
 from tests.support.images import encoded, quarters
 from tests.support.poison import MAKING
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from imagesys_lib.thumbnail.jobs import Job
+from imagesys_lib.thumbnail.messages import Job
 from imagesys_lib.thumbnail.pool import Decoders
 from tests.support.images import encoded
 from tests.support.poison import MAKING

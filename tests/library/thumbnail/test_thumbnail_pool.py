@@ -21,7 +21,7 @@ from PIL import Image
 
 from imagesys_lib.errors import DiskFull, EnvironmentFault
 from imagesys_lib.thumbnail import worker
-from imagesys_lib.thumbnail.jobs import Job, Made
+from imagesys_lib.thumbnail.messages import Job, Made
 from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 from tests.support.images import encoded, quarters
 from tests.support.poison import MAKING
@@ -218,7 +218,7 @@ def test_processes_die_with_a_parent_that_is_killed(tmp_path):
         """
         import sys, time
         from pathlib import Path
-        from imagesys_lib.thumbnail.jobs import Job
+        from imagesys_lib.thumbnail.messages import Job
         from imagesys_lib.thumbnail.pool import Decoders
         from tests.library.thumbnail.test_thumbnail_pool import MAKING, treacherous
         if __name__ == "__main__":
@@ -252,7 +252,7 @@ def test_children_run_nothing_of_the_callers_main_module(tmp_path):
             import os, sys
             from pathlib import Path
             Path(sys.argv[1], f"ran-{os.getpid()}").touch()
-            from imagesys_lib.thumbnail.jobs import Job
+            from imagesys_lib.thumbnail.messages import Job
             from imagesys_lib.thumbnail.pool import Decoders
             from tests.library.thumbnail.test_thumbnail_pool import MAKING
             with Decoders(2, 256, 60) as decoders:  # not even guarded

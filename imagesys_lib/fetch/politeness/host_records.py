@@ -10,7 +10,7 @@ from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib.db.engine import NOW, Session, chunks, from_now, read, seconds_until, write
 from imagesys_lib.db.schema import lis_hosts
-from imagesys_lib.fetch.politeness import breaker_store
+from imagesys_lib.fetch.politeness import breaker_records as breaker_store
 from imagesys_lib.fetch.politeness.circuit_breaker import Circuit
 
 _LATELY = 2 * 86_400  # seconds

@@ -22,7 +22,7 @@ from imagesys_lib.cli.support import (
 )
 from imagesys_lib.config.intervals import parse_interval
 from imagesys_lib.errors import EXIT_ENVIRONMENT, EnvironmentFault, UsageError
-from imagesys_lib.images.naming import lis_hash_for_url, lis_path_for_hash
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, lis_path_for_hash
 from imagesys_lib.ops.canary import run_canary
 from imagesys_lib.ops.classify import classify as classify_image
 from imagesys_lib.ops.doctor import examine

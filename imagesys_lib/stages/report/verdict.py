@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from imagesys_lib.runs.records import Kind
+from imagesys_lib.runs.runs import Kind
 from imagesys_lib.stages.report.summary import Summary
 from imagesys_lib.stages.report.trend import Figures, is_unusual
 from imagesys_lib.stages.report.words import amount, label

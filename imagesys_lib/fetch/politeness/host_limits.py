@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from imagesys_lib.config import Fetch, HostLimits
 from imagesys_lib.fetch.addresses import is_refused
-from imagesys_lib.fetch.politeness import store
+from imagesys_lib.fetch.politeness import host_records as store
 from imagesys_lib.fetch.politeness.admission import Admission
 from imagesys_lib.fetch.politeness.circuit_breaker import Circuit, Position, host_rule, is_hosts_fault
 from imagesys_lib.fetch.politeness.outage import SILENCE, Network

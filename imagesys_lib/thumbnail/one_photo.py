@@ -19,8 +19,8 @@ from imagesys_lib.thumbnail.colour import to_srgb
 from imagesys_lib.thumbnail.damage import ends_early
 from imagesys_lib.thumbnail.decode import Decoded, Opened, opened
 from imagesys_lib.thumbnail.encode import encoded, encoded_sibling
-from imagesys_lib.thumbnail.finish import Details, finished
-from imagesys_lib.thumbnail.jobs import Limits
+from imagesys_lib.thumbnail.gamma_and_sharpen import Details, finished
+from imagesys_lib.thumbnail.messages import Limits
 from imagesys_lib.thumbnail.pixels import Pixels
 from imagesys_lib.thumbnail.scale import scaled
 from imagesys_lib.thumbnail.sniff import HEAD_BYTES, boxes_end, sniff, webp_header

@@ -34,9 +34,9 @@ from imagesys_lib.nodes.commands import (
     rsync_program,
 )
 from imagesys_lib.nodes.faults import Garbled, NodeFault, fault_of
-from imagesys_lib.nodes.folder import SessionFolder
 from imagesys_lib.nodes.node import Node
-from imagesys_lib.nodes.running import Ended, Silent, run, running
+from imagesys_lib.nodes.ssh_folder import SessionFolder
+from imagesys_lib.nodes.subprocesses import Ended, Silent, run, running
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
