@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from imagesys_lib.alerts.message import Sections
-from imagesys_lib.db.engine import CHUNK, NOW, Session, write
+from imagesys_lib.db.engine import CHUNK, NOW, write
 from imagesys_lib.db.schema import lis_messages
 
 _MOST = 50
@@ -51,17 +51,17 @@ def keep(db: Engine, run: str, task: str, heard: Heard) -> None:
         for (level, text), times in heard.messages.items()
     ]
     if rows:
-        write(db, lambda session: session.execute(sa.insert(lis_messages).values(noted_at=NOW), rows))
+        write(db, lambda connection: connection.execute(sa.insert(lis_messages).values(noted_at=NOW), rows))
 
 
-def take(session: Session, run: str) -> Sections:
+def take(connection: Connection, run: str) -> Sections:
     """Return what is kept of a run, by task, and forget it: the caller puts it into a mail.
 
     Of more than a thousand messages the first thousand are given, the rest counted.
     """
     by_task: dict[str, list[str]] = {}
     more = 0
-    while rows := _take_page(session, run):
+    while rows := _take_page(connection, run):
         if by_task:
             more += len(rows)
             continue
@@ -72,12 +72,12 @@ def take(session: Session, run: str) -> Sections:
     return sections + rest
 
 
-def _take_page(session: Session, run: str) -> Sequence[Any]:
+def _take_page(connection: Connection, run: str) -> Sequence[Any]:
     c = lis_messages.c
     query = sa.select(c.message_id, c.task, c.level, c.text, c.times).where(c.run == run)
-    rows = session.execute(query.order_by(c.message_id).limit(CHUNK).with_for_update()).all()
+    rows = connection.execute(query.order_by(c.message_id).limit(CHUNK).with_for_update()).all()
     if rows:
-        session.execute(sa.delete(lis_messages).where(c.message_id.in_([row.message_id for row in rows])))
+        connection.execute(sa.delete(lis_messages).where(c.message_id.in_([row.message_id for row in rows])))
     return rows
 
 

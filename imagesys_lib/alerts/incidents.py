@@ -13,12 +13,12 @@ from enum import Enum
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib.alerts import outbox
 from imagesys_lib.alerts.message import Message
-from imagesys_lib.db.engine import CHUNK, NOW, Session, from_now, write
+from imagesys_lib.db.engine import CHUNK, NOW, from_now, write
 from imagesys_lib.db.schema import lis_incidents
 
 
@@ -69,7 +69,7 @@ class Resolved:
 
 
 def open_incident(
-    session: Session,
+    connection: Connection,
     kind: Kind,
     subject: str,
     message: Message,
@@ -89,19 +89,19 @@ def open_incident(
     first = insert(lis_incidents).values(
         kind=kind.value, subject=subject, is_open=1, runs=[], opened_at=NOW, last_seen_at=NOW
     )
-    session.execute(first.on_duplicate_key_update(kind=c.kind))  # and thereby wait for whoever is at it
+    connection.execute(first.on_duplicate_key_update(kind=c.kind))  # and thereby wait for whoever is at it
     lapsed = (c.last_seen_at < _hours_ago(lapses_hours or _LAPSES_HOURS.get(kind, _NEVER))).label("lapsed")
     due = (c.notified_at.is_(None) | (c.notified_at < _hours_ago(_REPEATED_HOURS.get(kind, _NEVER)))).label("due")
-    row = session.execute(sa.select(c.incident_id, c.runs, lapsed, due).where(is_it).with_for_update()).one()
+    row = connection.execute(sa.select(c.incident_id, c.runs, lapsed, due).where(is_it).with_for_update()).one()
     if row.lapsed and run not in row.runs:
-        _close(session, row.incident_id)
-        return open_incident(session, kind, subject, message, run=run, countries=countries)
+        _close(connection, row.incident_id)
+        return open_incident(connection, kind, subject, message, run=run, countries=countries)
     runs = [*row.runs, run] if run and run not in row.runs else row.runs
     notified = {"notified_at": NOW} if row.due else {}
     change = sa.update(lis_incidents).where(c.incident_id == row.incident_id)
-    session.execute(change.values(runs=runs, last_seen_at=NOW, **notified))
+    connection.execute(change.values(runs=runs, last_seen_at=NOW, **notified))
     if row.due:
-        outbox.put(session, message, countries)
+        outbox.put(connection, message, countries)
     return bool(row.due)
 
 
@@ -110,7 +110,7 @@ def _hours_ago(hours: int) -> sa.ColumnElement[Any]:
 
 
 def resolve(
-    session: Session,
+    connection: Connection,
     kind: Kind,
     subject: str,
     message: Callable[[Resolved], Message],
@@ -119,22 +119,22 @@ def resolve(
     """Close an incident and put the mail that says so; returns whether it was open."""
     c = lis_incidents.c
     query = sa.select(c.incident_id, c.opened_at).where(c.is_open == 1, c.kind == kind.value, c.subject == subject)
-    row = session.execute(query.with_for_update()).one_or_none()
+    row = connection.execute(query.with_for_update()).one_or_none()
     if row is None:
         return False
-    _close(session, row.incident_id)
-    outbox.put(session, message(Resolved(kind, subject, row.opened_at)), countries)
+    _close(connection, row.incident_id)
+    outbox.put(connection, message(Resolved(kind, subject, row.opened_at)), countries)
     return True
 
 
-def resolve_runs(session: Session, runs: Collection[str], kinds: Collection[Kind]) -> list[Resolved]:
+def resolve_runs(connection: Connection, runs: Collection[str], kinds: Collection[Kind]) -> list[Resolved]:
     """Take runs off the incidents that wait for them; returns those that are resolved by it, to be notified.
 
     One that is over while another of its subject still waits (days of a backfill that were late, beside some that
     failed) closes in silence: nothing is well before the last.
     """
     over, waiting = [], set()
-    for row in _open(session, kinds, lock=True):
+    for row in _open(connection, kinds, lock=True):
         left = [run for run in row.runs if run not in runs]
         if left:
             waiting.add(row.subject)
@@ -142,20 +142,20 @@ def resolve_runs(session: Session, runs: Collection[str], kinds: Collection[Kind
             continue
         if left:
             change = sa.update(lis_incidents).where(lis_incidents.c.incident_id == row.incident_id)
-            session.execute(change.values(runs=left))
+            connection.execute(change.values(runs=left))
         else:
-            _close(session, row.incident_id)
+            _close(connection, row.incident_id)
             over.append(Resolved(Kind(row.kind), row.subject, row.opened_at, tuple(row.runs)))
     return [incident for incident in over if incident.subject not in waiting]
 
 
-def awaited_runs(session: Session, kinds: Collection[Kind] = ABOUT_RUNS) -> dict[str, dt.datetime]:
+def awaited_runs(connection: Connection, kinds: Collection[Kind] = ABOUT_RUNS) -> dict[str, dt.datetime]:
     """Return the runs that have to end well before something is resolved, each with when its first incident opened.
 
     Whoever knows how they stand calls :func:`resolve_runs` for those that have ended.
     """
     runs: dict[str, dt.datetime] = {}
-    for row in _open(session, kinds):
+    for row in _open(connection, kinds):
         for run in row.runs:
             runs.setdefault(run, row.opened_at)
     return runs
@@ -166,20 +166,20 @@ def waits(db: Engine) -> list[str]:
     return [
         f"run {run} was seen on {since:%Y-%m-%d %H:%M} UTC to wait for its date, which lies in the future: until it is "
         "marked failed in Airflow, it holds the DAG's only slot"
-        for run, since in write(db, lambda session: awaited_runs(session, [Kind.WAITS])).items()
+        for run, since in write(db, lambda connection: awaited_runs(connection, [Kind.WAITS])).items()
     ]
 
 
-def notified_runs(session: Session, kind: Kind, resolved_after: dt.datetime) -> dict[str, dt.datetime | None]:
+def notified_runs(connection: Connection, kind: Kind, resolved_after: dt.datetime) -> dict[str, dt.datetime | None]:
     """Return the runs of incidents that are open, or were closed after an instant, each with when; None: it is open."""
     c = lis_incidents.c
     closed = sa.select(c.runs, c.resolved_at).where(c.resolved_at > resolved_after, c.kind == kind.value)
-    rows = session.execute(closed.order_by(c.resolved_at).limit(CHUNK)).all()
+    rows = connection.execute(closed.order_by(c.resolved_at).limit(CHUNK)).all()
     runs: dict[str, dt.datetime | None] = {run: row.resolved_at for row in rows for run in row.runs}
-    return {**runs, **dict.fromkeys(run for row in _open(session, [kind]) for run in row.runs)}
+    return {**runs, **dict.fromkeys(run for row in _open(connection, [kind]) for run in row.runs)}
 
 
-def _open(session: Session, kinds: Collection[Kind], *, lock: bool = False) -> Iterator[Any]:
+def _open(connection: Connection, kinds: Collection[Kind], *, lock: bool = False) -> Iterator[Any]:
     """Go through the open incidents, a page at a time: there are as many as red runs that nobody has cleared."""
     c = lis_incidents.c
     query = sa.select(c.incident_id, c.kind, c.subject, c.runs, c.opened_at)
@@ -187,13 +187,13 @@ def _open(session: Session, kinds: Collection[Kind], *, lock: bool = False) -> I
     last = 0
     while True:
         page = query.where(c.incident_id > last)
-        rows = session.execute(page.with_for_update() if lock else page).all()
+        rows = connection.execute(page.with_for_update() if lock else page).all()
         yield from rows
         if len(rows) < CHUNK:
             return
         last = rows[-1].incident_id
 
 
-def _close(session: Session, incident_id: int) -> None:
+def _close(connection: Connection, incident_id: int) -> None:
     change = sa.update(lis_incidents).where(lis_incidents.c.incident_id == incident_id)
-    session.execute(change.values(is_open=None, resolved_at=NOW))
+    connection.execute(change.values(is_open=None, resolved_at=NOW))

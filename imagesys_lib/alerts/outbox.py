@@ -13,11 +13,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.alerts.smtp import is_given_up, words
-from imagesys_lib.db.engine import NOW, Row, Session, from_now, read, write
+from imagesys_lib.db.engine import NOW, Row, from_now, read, write
 from imagesys_lib.db.schema import lis_mails
 
 log = logging.getLogger(__name__)
@@ -26,13 +26,13 @@ _CLAIM_SECONDS = 300
 _WAITED_SECONDS = 600
 
 
-def put(session: Session, message: Message, countries: Iterable[str] = ()) -> None:
+def put(connection: Connection, message: Message, countries: Iterable[str] = ()) -> None:
     """Leave a mail to be sent, in the transaction that did what it says.
 
     It goes to the people of ``countries``; where none is given, of the schema's country, or in the shared one of all.
     """
     row = asdict(message.written())
-    session.execute(sa.insert(lis_mails).values(row | {"countries": sorted(countries), "created_at": NOW}))
+    connection.execute(sa.insert(lis_mails).values(row | {"countries": sorted(countries), "created_at": NOW}))
 
 
 def deliver(db: Engine, send: Callable[[Row], Mapping[str, str] | None]) -> int:
@@ -44,7 +44,7 @@ def deliver(db: Engine, send: Callable[[Row], Mapping[str, str] | None]) -> int:
     """
     sent = 0
     tried: list[int] = []
-    while mail := write(db, lambda session: _claim(session, tried)):
+    while mail := write(db, lambda connection: _claim(connection, tried)):
         tried.append(mail.mail_id)
         try:
             refused = send(mail)
@@ -76,7 +76,7 @@ def _keep_for(db: Engine, mail: Row, refused: Mapping[str, str]) -> None:
     _update(db, mail, refused=dict(refused), claimed_until=None, attempts=lis_mails.c.attempts + 1, **ended)
 
 
-def _claim(session: Session, tried: Collection[int]) -> Row | None:
+def _claim(connection: Connection, tried: Collection[int]) -> Row | None:
     c = lis_mails.c
     waited = c.created_at < from_now(-_WAITED_SECONDS)
     written_at = sa.case((waited, c.created_at)).label("written_at")
@@ -88,13 +88,13 @@ def _claim(session: Session, tried: Collection[int]) -> Row | None:
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    row = session.execute(query).one_or_none()
+    row = connection.execute(query).one_or_none()
     if row is not None:
         claim = sa.update(lis_mails).where(c.mail_id == row.mail_id)
-        session.execute(claim.values(claimed_until=from_now(_CLAIM_SECONDS)))
+        connection.execute(claim.values(claimed_until=from_now(_CLAIM_SECONDS)))
     return row
 
 
 def _update(db: Engine, mail: Row, **values: object) -> None:
     change = sa.update(lis_mails).where(lis_mails.c.mail_id == mail.mail_id).values(values)
-    write(db, lambda session: session.execute(change))
+    write(db, lambda connection: connection.execute(change))

@@ -16,7 +16,6 @@ from typing import Any, TypeAlias, TypeVar
 import sqlalchemy as sa
 from MySQLdb.constants import FIELD_TYPE
 from MySQLdb.converters import conversions
-from sqlalchemy import Connection as Session
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from tenacity import (
@@ -43,7 +42,6 @@ __all__ = [
     "CHUNK",
     "NOW",
     "Row",
-    "Session",
     "beyond",
     "chunks",
     "database_now",
@@ -160,7 +158,7 @@ def _passing(error: BaseException) -> bool:
     return error_code(error) in _TRANSIENT | _GONE
 
 
-def write(engine: Engine, work: Callable[[Session], T], *, patience: float | None = None) -> T:
+def write(engine: Engine, work: Callable[[sa.Connection], T], *, patience: float | None = None) -> T:
     """Run ``work`` in one transaction and commit it.
 
     Deadlocks, lock waits and lost connections are retried with jitter for ``patience`` seconds (None: a minute, 0: not
@@ -172,17 +170,17 @@ def write(engine: Engine, work: Callable[[Session], T], *, patience: float | Non
 
 def probe(engine: Engine, *, patience: float | None = 0) -> None:
     """Connect, within ``patience`` seconds (None: the usual minute). Raises as :func:`write` does."""
-    write(engine, lambda session: session.execute(sa.select(1)), patience=patience)
+    write(engine, lambda connection: connection.execute(sa.select(1)), patience=patience)
 
 
 def read(engine: Engine, statement: sa.Executable, parameters: dict[str, object] | None = None) -> Sequence[Row]:
     """Return all rows of one bounded query, with the same patience as :func:`write`."""
-    return write(engine, lambda session: session.execute(statement, parameters or {}).all())
+    return write(engine, lambda connection: connection.execute(statement, parameters or {}).all())
 
 
-def _once(engine: Engine, work: Callable[[Session], T]) -> T:
-    with engine.begin() as session:
-        return work(session)
+def _once(engine: Engine, work: Callable[[sa.Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
 
 
 def _patiently(engine: Engine, attempt: Callable[[], T], patience: float | None = None) -> T:
@@ -255,7 +253,7 @@ class named_lock:  # noqa: N801 - used as a context manager, like the standard l
         self, engine: Engine, name: str, *, timeout: float, on_wait: Callable[[float], None] = lambda _: None
     ) -> None:
         self._engine, self._name, self._timeout, self._on_wait = engine, name[:64], timeout, on_wait
-        self._session: Session | None = None
+        self._connection: sa.Connection | None = None
 
     def __enter__(self) -> named_lock:
         started = time.monotonic()
@@ -278,10 +276,10 @@ class named_lock:  # noqa: N801 - used as a context manager, like the standard l
     def _take(self, seconds: float) -> bool:
         """Ask for the lock, over a new connection if there is none, and wait so long; say whether it is held."""
         try:
-            if self._session is None:
-                self._session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-                self._session.exec_driver_sql(f"SET SESSION wait_timeout = {_IDLE}")
-            return self._session.scalar(sa.select(sa.func.get_lock(self._name, seconds))) == 1
+            if self._connection is None:
+                self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                self._connection.exec_driver_sql(f"SET SESSION wait_timeout = {_IDLE}")
+            return self._connection.scalar(sa.select(sa.func.get_lock(self._name, seconds))) == 1
         except BaseException:
             self.__exit__()
             raise
@@ -290,7 +288,7 @@ class named_lock:  # noqa: N801 - used as a context manager, like the standard l
         """Raise LockLost if the lock is no longer held, so that two workers never go on side by side."""
         mine = sa.func.is_used_lock(self._name) == sa.func.connection_id()
         try:
-            held = self._session is not None and self._session.scalar(sa.select(mine)) == 1
+            held = self._connection is not None and self._connection.scalar(sa.select(mine)) == 1
         except SQLAlchemyError as error:
             log.warning("lock %r: %s", self._name, error)
             held = False
@@ -302,7 +300,7 @@ class named_lock:  # noqa: N801 - used as a context manager, like the standard l
 
     def __exit__(self, *_: object) -> None:
         # Invalidated rather than returned to the pool: the lock must go even where RELEASE_LOCK cannot be sent.
-        session, self._session = self._session, None
-        if session is not None:
-            session.invalidate()
-            session.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()

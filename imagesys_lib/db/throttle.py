@@ -28,8 +28,8 @@ def threads_running(engine: Engine) -> int:
     0 where it cannot be asked: the work's next statement has the patience and the words for that.
     """
     try:
-        with engine.connect() as session:
-            row = session.execute(_STATUS).one_or_none()
+        with engine.connect() as connection:
+            row = connection.execute(_STATUS).one_or_none()
     except SQLAlchemyError as error:
         log.debug("threads running at %s: %s", engine.url.host, error)
         return 0

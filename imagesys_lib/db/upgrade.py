@@ -12,9 +12,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from imagesys_lib.db.engine import Session, named_lock, write
+from imagesys_lib.db.engine import named_lock, write
 from imagesys_lib.db.schema import country_metadata, shared_metadata
 from imagesys_lib.errors import EnvironmentFault
 
@@ -36,10 +36,10 @@ def upgrade(engine: Engine, kind: str) -> tuple[str | None, str | None]:
     config = _config(kind)
     metadata = country_metadata if kind == "country" else shared_metadata
 
-    def migrate(session: Session) -> None:
-        config.attributes["connection"] = session
+    def migrate(connection: Connection) -> None:
+        config.attributes["connection"] = connection
         if before is None:
-            metadata.create_all(session)  # also what a call that was killed had not made yet
+            metadata.create_all(connection)  # also what a call that was killed had not made yet
             command.stamp(config, "head")
         else:
             command.upgrade(config, "head")
@@ -64,7 +64,7 @@ def _require_known(engine: Engine, kind: str, version: str | None) -> None:
 
 def current_version(engine: Engine) -> str | None:
     """Return the schema's version; None where nothing was made yet."""
-    return write(engine, lambda session: MigrationContext.configure(session).get_current_revision())
+    return write(engine, lambda connection: MigrationContext.configure(connection).get_current_revision())
 
 
 def head_version(kind: str) -> str | None:

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from imagesys_lib.config import CountryConfig
-from imagesys_lib.db.engine import NOW, Session
+from imagesys_lib.db.engine import NOW
 from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.images.recipe import recipe
 from imagesys_lib.images.states import CLEAN_SLATE, Desired, State, move
@@ -21,10 +22,10 @@ FORGOTTEN: dict[str, Any] = {"desired": Desired.NONE.value, "change_id": None, "
 """Values of an image whose files count no longer: on a node they are extra until it is made anew."""
 
 
-def bring_back(session: Session, config: CountryConfig, hashes: Sequence[str]) -> int:
+def bring_back(connection: Connection, config: CountryConfig, hashes: Sequence[str]) -> int:
     """Take purged images (at most 1,000 hashes) back into life; others are left alone. Returns how many."""
     i = lis_images.c
-    rows = session.execute(
+    rows = connection.execute(
         sa.select(i.image_id, i.desired, i.recipe, i.datasource_id, i.thumbs)
         .where(i.image_hash.in_(hashes), i.state == State.PURGED.value)
         .order_by(i.image_id)
@@ -44,18 +45,18 @@ def bring_back(session: Session, config: CountryConfig, hashes: Sequence[str]) -
         (gone, State.NEW, CLEAN_SLATE),
     ):
         if ids:
-            moved += move(session, to, frm=(State.PURGED,), where=i.image_id.in_(sorted(ids)), values=values)
+            moved += move(connection, to, frm=(State.PURGED,), where=i.image_id.in_(sorted(ids)), values=values)
     return moved
 
 
-def requeue_lost(session: Session, seen: dict[int, int | None]) -> int:
+def requeue_lost(connection: Connection, seen: dict[int, int | None]) -> int:
     """Queue images that no node holds as new, if they still are as they were seen (id to change).
 
     One in work again has its files on the way. Of purged ones, which nothing is to be made of, the files are forgotten.
     Returns how many were queued.
     """
     i = lis_images.c
-    locked = session.execute(
+    locked = connection.execute(
         sa.select(i.image_id, i.image_hash, i.change_id, i.state)
         .where(i.image_id.in_(list(seen)), i.state.in_([State.LIVE.value, State.THUMBNAILED.value, State.PURGED.value]))
         .order_by(i.image_id)
@@ -65,7 +66,7 @@ def requeue_lost(session: Session, seen: dict[int, int | None]) -> int:
     if not rows:
         return 0
     where, hashes = i.image_id.in_([row.image_id for row in rows]), [row.image_hash for row in rows]
-    session.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(hashes)))
-    session.execute(sa.update(lis_images).where(where, i.state == State.PURGED.value).values(FORGOTTEN))
+    connection.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(hashes)))
+    connection.execute(sa.update(lis_images).where(where, i.state == State.PURGED.value).values(FORGOTTEN))
     values = {"next_attempt_at": NOW, "attempts": 0, **FORGOTTEN}
-    return move(session, State.NEW, frm=(State.LIVE, State.THUMBNAILED), where=where, values=values)
+    return move(connection, State.NEW, frm=(State.LIVE, State.THUMBNAILED), where=where, values=values)

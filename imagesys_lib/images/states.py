@@ -11,8 +11,9 @@ from enum import Enum
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
-from imagesys_lib.db.engine import NOW, Row, Session
+from imagesys_lib.db.engine import NOW, Row
 from imagesys_lib.db.schema import lis_images
 
 
@@ -97,7 +98,7 @@ def work_left(batch_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
 
 
 def move(
-    session: Session,
+    connection: Connection,
     to: State,
     *,
     frm: Iterable[State],
@@ -117,4 +118,4 @@ def move(
         .where(where, sa.or_(*(lis_images.c.state == source.value for source in sources)))
         .values(state=to.value, updated_at=NOW, **(values or {}))
     )
-    return session.execute(statement).rowcount
+    return connection.execute(statement).rowcount

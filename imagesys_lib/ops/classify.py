@@ -20,4 +20,4 @@ def classify(ctx: Context, image_hash: str, image_class: str) -> None:
     )
     if not read(ctx.db, sa.select(live.image_hash).where(live.image_hash == image_hash)):
         raise UsageError(f"Image {image_hash} is not live in {ctx.country}.", remedy="see `imagesys explain`.")
-    write(ctx.db, lambda session: session.execute(statement))
+    write(ctx.db, lambda connection: connection.execute(statement))

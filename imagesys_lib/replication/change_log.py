@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, from_now, read, seconds_until, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, from_now, read, seconds_until, write
 from imagesys_lib.db.schema import lis_batches, lis_change_acks, lis_changes, lis_images
 from imagesys_lib.images.states import Desired
 
 
-def record(session: Session) -> int:
+def record(connection: Connection) -> int:
     """Make a change and return its id; the caller sets it on at most 1,000 images in the same transaction."""
-    return int(session.execute(sa.insert(lis_changes).values(created_at=NOW)).lastrowid)
+    return int(connection.execute(sa.insert(lis_changes).values(created_at=NOW)).lastrowid)
 
 
 def is_open(change_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
@@ -118,7 +118,7 @@ def acknowledge(engine: Engine, node: str, change_ids: list[int]) -> None:
     statement = insert(lis_change_acks).values(acked_at=NOW)
     statement = statement.on_duplicate_key_update(acked_at=lis_change_acks.c.acked_at)
     rows = [{"change_id": change_id, "node": node} for change_id in change_ids]
-    write(engine, lambda session: session.execute(statement, rows))
+    write(engine, lambda connection: connection.execute(statement, rows))
 
 
 def ready_to_settle(engine: Engine, nodes: tuple[str, ...]) -> list[int]:
@@ -141,4 +141,4 @@ def ready_to_settle(engine: Engine, nodes: tuple[str, ...]) -> list[int]:
 def settle(engine: Engine, change_ids: list[int]) -> None:
     """Close changes that every node has applied and whose staged files are gone."""
     statement = sa.update(lis_changes).where(lis_changes.c.change_id.in_(change_ids)).values(settled_at=NOW)
-    write(engine, lambda session: session.execute(statement))
+    write(engine, lambda connection: connection.execute(statement))

@@ -100,7 +100,7 @@ def note(engine: Engine, node: str, fault: NodeFault | None) -> None:
 
 def _keep(engine: Engine, node: str, values: Mapping[str, object]) -> None:
     statement = insert(lis_nodes).values(node=node, **values).on_duplicate_key_update(**values)
-    write(engine, lambda session: session.execute(statement))
+    write(engine, lambda connection: connection.execute(statement))
 
 
 def identity_of(engine: Engine, node: str) -> str | None:
@@ -138,7 +138,7 @@ def mark(engine: Engine, node: str, reasons: Mapping[str, str], *, keep: bool = 
     newer = statement.inserted.reason
     reason = sa.func.if_(was == sa.literal_column(f"'{EXTRA}'"), newer, was) if keep else newer
     if rows:
-        write(engine, lambda session: session.execute(statement.on_duplicate_key_update(reason=reason), rows))
+        write(engine, lambda connection: connection.execute(statement.on_duplicate_key_update(reason=reason), rows))
 
 
 def unmark(engine: Engine, node: str, hashes: Sequence[str]) -> None:
@@ -146,7 +146,7 @@ def unmark(engine: Engine, node: str, hashes: Sequence[str]) -> None:
     c = lis_node_repairs.c
     if hashes:
         statement = sa.delete(lis_node_repairs).where(c.node == node, c.image_hash.in_(hashes))
-        write(engine, lambda session: session.execute(statement))
+        write(engine, lambda connection: connection.execute(statement))
 
 
 def marked_after(engine: Engine, node: str, after: str, limit: int) -> dict[str, str]:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from imagesys_lib.db.engine import NOW, Session, from_now, write
+from imagesys_lib.db.engine import NOW, from_now, write
 from imagesys_lib.db.schema import lis_batches
 from imagesys_lib.errors import ClaimHeld, ClaimLost, UsageError
 
@@ -39,8 +39,8 @@ def acquire(engine: Engine, batch_id: int, holder: str, lease: int) -> Claim:
     another holder's lease is running.
     """
 
-    def work(session: Session) -> Claim:
-        row = session.execute(
+    def work(connection: Connection) -> Claim:
+        row = connection.execute(
             sa.select(
                 lis_batches.c.fence,
                 lis_batches.c.holder,
@@ -57,7 +57,7 @@ def acquire(engine: Engine, batch_id: int, holder: str, lease: int) -> Claim:
                 f"Batch {batch_id} is held by {row.holder} until {row.lease_until} UTC.",
                 remedy="wait for its lease to run out, or clear that task.",
             )
-        session.execute(
+        connection.execute(
             sa.update(lis_batches)
             .where(lis_batches.c.batch_id == batch_id)
             .values(fence=row.fence + 1, holder=holder, lease_until=from_now(lease), updated_at=NOW)
@@ -89,9 +89,9 @@ def acquire_patiently(
 def renew(engine: Engine, claim: Claim) -> None:
     """Extend the lease. Raises ClaimLost if the batch was taken over."""
 
-    def work(session: Session) -> None:
-        guard(session, claim)
-        session.execute(
+    def work(connection: Connection) -> None:
+        guard(connection, claim)
+        connection.execute(
             sa.update(lis_batches)
             .where(lis_batches.c.batch_id == claim.batch_id)
             .values(lease_until=from_now(claim.lease), updated_at=NOW)
@@ -100,9 +100,9 @@ def renew(engine: Engine, claim: Claim) -> None:
     write(engine, work)
 
 
-def guard(session: Session, claim: Claim) -> None:
+def guard(connection: Connection, claim: Claim) -> None:
     """Lock the batch for this transaction and refuse to go on if the claim is not ours any more."""
-    fence = session.scalar(
+    fence = connection.scalar(
         sa.select(lis_batches.c.fence).where(lis_batches.c.batch_id == claim.batch_id).with_for_update()
     )
     if fence != claim.fence:
@@ -115,9 +115,9 @@ def guard(session: Session, claim: Claim) -> None:
 def release(engine: Engine, claim: Claim, state: str | None = None) -> None:
     """Give the batch back, with its new state if the work is done. A lost claim is left alone."""
 
-    def work(session: Session) -> None:
+    def work(connection: Connection) -> None:
         values = {"lease_until": None, "holder": None, "updated_at": NOW, **({"state": state} if state else {})}
-        session.execute(
+        connection.execute(
             sa.update(lis_batches)
             .where(lis_batches.c.batch_id == claim.batch_id, lis_batches.c.fence == claim.fence)
             .values(values)

@@ -9,11 +9,11 @@ from enum import Enum
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib.config.intervals import UTC, Interval
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, from_now, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, from_now, read, write
 from imagesys_lib.db.schema import lis_batches, lis_metrics, lis_runs
 
 _LATELY_SECONDS = 30 * 86_400
@@ -68,7 +68,7 @@ def begin(engine: Engine, run: Run) -> None:
         "state": "running",
         "finished_at": None,
     }
-    write(engine, lambda session: session.execute(statement.on_duplicate_key_update(list(again.items()))))
+    write(engine, lambda connection: connection.execute(statement.on_duplicate_key_update(list(again.items()))))
 
 
 def mark_ingested(engine: Engine, run: Run, read_from: dt.datetime | None = None) -> None:
@@ -107,10 +107,10 @@ def covered_until(engine: Engine, run: Run) -> dt.datetime | None:
 def keep_bad_rows(engine: Engine, run: Run, stage: str, found: dict[str, Any]) -> None:
     """Keep what a stage of a run has told of rows of the ETL that it could not take as they are."""
 
-    def work(session: Session) -> None:
+    def work(connection: Connection) -> None:
         own = lis_runs.c.run_id == run.run_id
-        kept = session.scalar(sa.select(lis_runs.c.bad_rows).where(own).with_for_update()) or {}
-        session.execute(sa.update(lis_runs).where(own).values(bad_rows={**kept, stage: found}))
+        kept = connection.scalar(sa.select(lis_runs.c.bad_rows).where(own).with_for_update()) or {}
+        connection.execute(sa.update(lis_runs).where(own).values(bad_rows={**kept, stage: found}))
 
     write(engine, work)
 
@@ -120,7 +120,7 @@ def finish(engine: Engine, run: Run, state: str, summary: dict[str, Any]) -> Non
     _update(engine, run, {"state": state, "summary": summary, "finished_at": NOW})
 
 
-def close(session: Session, run_id: str, *, well: bool) -> None:
+def close(connection: Connection, run_id: str, *, well: bool) -> None:
     """Record that a run is over although no report says so; one that is not under way stays as it is.
 
     It has ended well if whoever ran it says that (``well``) and its last report had found nothing lost.
@@ -129,7 +129,7 @@ def close(session: Session, run_id: str, *, well: bool) -> None:
     lost_nothing = sa.func.json_length(r.summary, "$.lost") == 0
     state = sa.case((lost_nothing, "success"), else_="failed") if well else "failed"
     own = (r.run_id == run_id) & (r.state == "running")
-    session.execute(sa.update(lis_runs).where(own).values(state=state, finished_at=NOW))
+    connection.execute(sa.update(lis_runs).where(own).values(state=state, finished_at=NOW))
 
 
 def under_way(engine: Engine) -> list[str]:
@@ -164,12 +164,12 @@ def go_on(engine: Engine, run_id: str | sa.ScalarSelect[str]) -> None:
         .where(lis_runs.c.run_id == run_id, lis_runs.c.state != "running")
         .values(state="running", finished_at=None)
     )
-    write(engine, lambda session: session.execute(statement))
+    write(engine, lambda connection: connection.execute(statement))
 
 
 def _update(engine: Engine, run: Run, values: dict[str, Any]) -> None:
-    def work(session: Session) -> None:
-        session.execute(sa.update(lis_runs).where(lis_runs.c.run_id == run.run_id).values(values))
+    def work(connection: Connection) -> None:
+        connection.execute(sa.update(lis_runs).where(lis_runs.c.run_id == run.run_id).values(values))
 
     write(engine, work)
 
@@ -186,10 +186,10 @@ def latest(engine: Engine) -> Row | None:
     return rows[0] if rows else None
 
 
-def add_figure(session: Session, run_id: str, name: str, number: int) -> None:
+def add_figure(connection: Connection, run_id: str, name: str, number: int) -> None:
     """Add to one of a run's figures in ``lis_metrics``, in the transaction that did what it counts."""
     statement = insert(lis_metrics).values(run_id=run_id, name=name, value=number, measured_at=NOW)
-    session.execute(statement.on_duplicate_key_update(value=lis_metrics.c.value + number, measured_at=NOW))
+    connection.execute(statement.on_duplicate_key_update(value=lis_metrics.c.value + number, measured_at=NOW))
 
 
 def figures(engine: Engine, run_id: str, prefix: str) -> dict[str, int]:
@@ -204,7 +204,7 @@ def set_figures(engine: Engine, run_id: str, figures: Mapping[str, int]) -> None
     rows = [{"run_id": run_id, "name": name, "value": value} for name, value in figures.items()]
     statement = insert(lis_metrics).values(measured_at=NOW)
     statement = statement.on_duplicate_key_update(value=statement.inserted.value, measured_at=NOW)
-    write(engine, lambda session: session.execute(statement, rows))
+    write(engine, lambda connection: connection.execute(statement, rows))
 
 
 def set_or_drop_figure(engine: Engine, run_id: str, name: str, value: int) -> None:
@@ -214,25 +214,25 @@ def set_or_drop_figure(engine: Engine, run_id: str, name: str, value: int) -> No
         set_figures(engine, run_id, {name: value})
     else:
         own = sa.delete(lis_metrics).where(c.run_id == run_id, c.name == name)
-        write(engine, lambda session: session.execute(own))
+        write(engine, lambda connection: connection.execute(own))
 
 
-def raise_figures(session: Session, run_id: str, figures: Mapping[str, int]) -> None:
+def raise_figures(connection: Connection, run_id: str, figures: Mapping[str, int]) -> None:
     """Keep the most that was ever seen of some of a run's figures: to look again takes nothing away."""
     rows = [{"run_id": run_id, "name": name, "value": value} for name, value in figures.items()]
     statement = insert(lis_metrics).values(measured_at=NOW)
     most = sa.func.greatest(lis_metrics.c.value, statement.inserted.value)
     if rows:
-        session.execute(statement.on_duplicate_key_update(value=most, measured_at=NOW), rows)
+        connection.execute(statement.on_duplicate_key_update(value=most, measured_at=NOW), rows)
 
 
 def add_figures(engine: Engine, run_id: str, figures: Mapping[str, int]) -> None:
     """Add to several of a run's figures; what is 0 leaves no row."""
 
-    def work(session: Session) -> None:
+    def work(connection: Connection) -> None:
         for name, number in figures.items():
             if number:
-                add_figure(session, run_id, name, number)
+                add_figure(connection, run_id, name, number)
 
     write(engine, work)
 

@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from imagesys_lib.config import Retry
 from imagesys_lib.context import Context
 from imagesys_lib.db.bulk import Kinds, given
-from imagesys_lib.db.engine import Row, Session, chunks, from_now, read, write
+from imagesys_lib.db.engine import Row, chunks, from_now, read, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.errors import Stopped
 from imagesys_lib.images.hash_and_path import lis_worker
@@ -145,7 +146,7 @@ _FAILED: Kinds = {"image_id": int, "reason": str, "detail": str, "attempts": int
 
 def store_faults(
     ctx: Context,
-    session: Session,
+    connection: Connection,
     frm: State,
     faults: Sequence[tuple[Row, ImageFault]],
     jitter: Callable[[], float],
@@ -176,7 +177,7 @@ def store_faults(
     for state, failed in rows.items():
         of = given(failed, _FAILED)
         move(
-            session,
+            connection,
             state,
             frm=(frm,),
             where=lis_images.c.image_id == of.c.image_id,
@@ -197,11 +198,11 @@ def give_back(
     ``in_vain`` counts it, since a request was made for nothing: heal ends what comes back so time and again.
     """
 
-    def work(session: Session, ids: list[int]) -> int:
-        claims.guard(session, claim)
+    def work(connection: Connection, ids: list[int]) -> int:
+        claims.guard(connection, claim)
         values: dict[str, object] = {"next_attempt_at": from_now(round(wait_seconds))}
         if in_vain:
             values["releases"] = lis_images.c.releases + 1
-        return move(session, State.NEW, frm=(frm,), where=lis_images.c.image_id.in_(ids), values=values)
+        return move(connection, State.NEW, frm=(frm,), where=lis_images.c.image_id.in_(ids), values=values)
 
     return sum(write(ctx.db, lambda s, ids=ids: work(s, ids)) for ids in chunks(image_ids))  # type: ignore[misc]

@@ -16,12 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from imagesys_lib.config import StatusMeaning
 from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.context import Context
 from imagesys_lib.db.bulk import Kinds, given
-from imagesys_lib.db.engine import Row, Session, chunks, is_of_a_value, read, seconds_until, write
+from imagesys_lib.db.engine import Row, chunks, is_of_a_value, read, seconds_until, write
 from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import BatchFailed, Stopped
 from imagesys_lib.fetch.http.faults import contained
@@ -310,7 +311,7 @@ class _Batch:
     def _keep(self, group: _Results) -> None:
         """Write a group. A result that the database does not take costs its own image alone."""
         try:
-            write(self.ctx.db, lambda session: self._write(session, group))
+            write(self.ctx.db, lambda connection: self._write(connection, group))
         except Exception as error:
             if not is_of_a_value(error):
                 raise
@@ -321,15 +322,15 @@ class _Batch:
             image = group[0][0]
             self.ctx.staging.drop_original(image.image_hash)  # it would be adopted, and refused, again
             group = [(image, contained(error, "protocol", host_of(image.image_url)))]
-            write(self.ctx.db, lambda session: self._write(session, group))
+            write(self.ctx.db, lambda connection: self._write(connection, group))
         for _, result in group:
             self.fetched += isinstance(result, Fetched)
             self.unchanged += isinstance(result, NotModified)
             if isinstance(result, ImageFault):
                 self.failed[result.reason.code] += 1
 
-    def _write(self, session: Session, group: _Results) -> None:
-        claims.guard(session, self.claim)
+    def _write(self, connection: Connection, group: _Results) -> None:
+        claims.guard(connection, self.claim)
         done = [{"image_id": image.image_id, **_kept(r)} for image, r in group if isinstance(r, Fetched)]
         same = [image.image_id for image, result in group if isinstance(result, NotModified)]
         if done:
@@ -337,12 +338,12 @@ class _Batch:
             # Thumbnails that are there are of other bytes: until new ones are made, no recipe turns these into those.
             values = {**{key: rows.c[key] for key in _KEPT}, "recipe": None}
             where = lis_images.c.image_id == rows.c.image_id
-            move(session, State.DOWNLOADED, frm=(State.RESERVED,), where=where, values=values)
+            move(connection, State.DOWNLOADED, frm=(State.RESERVED,), where=where, values=values)
         if same:
             fine = {"reason": None, "detail": None, "attempts": 0}
-            move(session, State.LIVE, frm=(State.RESERVED,), where=lis_images.c.image_id.in_(same), values=fine)
+            move(connection, State.LIVE, frm=(State.RESERVED,), where=lis_images.c.image_id.in_(same), values=fine)
         faults = [(image, result) for image, result in group if isinstance(result, ImageFault)]
-        store_faults(self.ctx, session, State.RESERVED, faults, random.random)
+        store_faults(self.ctx, connection, State.RESERVED, faults, random.random)
 
     def _flag_targets(self) -> None:
         """Flag redirects that bring many URLs to one photo: a login page or "no photo", as a rule."""

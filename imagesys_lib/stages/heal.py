@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, from_now, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, from_now, read, write
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_runs
 from imagesys_lib.images.states import NEVER, UNFINISHED, Desired, State, move
 from imagesys_lib.runs import runs
@@ -67,14 +68,14 @@ class _Books:
     dry_run: bool
     counts: Counter[str] = field(default_factory=Counter)
 
-    def do(self, work: Callable[[Session], Mapping[str, int]]) -> Mapping[str, int]:
+    def do(self, work: Callable[[Connection], Mapping[str, int]]) -> Mapping[str, int]:
         """Do some work, which returns what it did by name, and keep that in the same transaction."""
 
-        def both(session: Session) -> Mapping[str, int]:
-            done = work(session)
+        def both(connection: Connection) -> Mapping[str, int]:
+            done = work(connection)
             for name, number in done.items():
                 if number and self.run is not None:
-                    runs.add_figure(session, self.run.run_id, FIGURES + name, number)
+                    runs.add_figure(connection, self.run.run_id, FIGURES + name, number)
             return done
 
         done = write(self.ctx.db, both)
@@ -142,11 +143,11 @@ def _release(books: _Books, stuck: Stuck) -> None:
     if books.dry_run:
         _would_release(books, stuck)
         return
-    while "batches" not in books.do(lambda session: _release_some(session, stuck)):
+    while "batches" not in books.do(lambda connection: _release_some(connection, stuck)):
         books.ctx.give_way()
 
 
-def _release_some(session: Session, stuck: Stuck) -> Mapping[str, int]:
+def _release_some(connection: Connection, stuck: Stuck) -> Mapping[str, int]:
     """Queue up to 1,000 images of a batch, and close it with the last of them (``batches`` tells that).
 
     Its holder is forgotten only then: a heal that is killed before it finds the same evidence again.
@@ -154,21 +155,21 @@ def _release_some(session: Session, stuck: Stuck) -> Mapping[str, int]:
     b, i = lis_batches.c, lis_images.c
     own = b.batch_id == stuck.batch_id
     held = (b.lease_until > NOW).label("held")
-    batch = session.execute(sa.select(b.state, b.holder, held).where(own).with_for_update()).one_or_none()
+    batch = connection.execute(sa.select(b.state, b.holder, held).where(own).with_for_update()).one_or_none()
     if batch is None or batch.held:
         return {"batches": 0}
     left = (i.batch_id == stuck.batch_id) & i.state.in_([state.value for state in UNFINISHED])
     query = sa.select(i.image_id, i.state, i.releases).where(left).limit(CHUNK + 1)
-    rows = session.execute(query).all()
+    rows = connection.execute(query).all()
     suspect = _died_at(batch)
     fates: dict[str, list[int]] = {}
     for row in rows[:CHUNK]:
         fates.setdefault(_fate(row, suspect), []).append(row.image_id)
-    moved = {name: _move(session, name, ids) for name, ids in fates.items()}
+    moved = {name: _move(connection, name, ids) for name, ids in fates.items()}
     done = {"poison": moved.pop("poison", 0), "images": sum(moved.values())}
     more = len(rows) > CHUNK
     closed: dict[str, object] = {} if more else {"holder": None, "state": "released"}
-    session.execute(
+    connection.execute(
         sa.update(lis_batches).where(own).values(fence=b.fence + 1, lease_until=None, updated_at=NOW, **closed)
     )
     found = int(bool(rows))  # one of which every image had failed is closed without a word
@@ -192,18 +193,18 @@ def _fate(image: Any, suspect: State | None) -> str:
     return "poison" if image.releases + 1 >= _POISON_AFTER else "vain"
 
 
-def _move(session: Session, fate: str, ids: list[int]) -> int:
+def _move(connection: Connection, fate: str, ids: list[int]) -> int:
     where, made = lis_images.c.image_id.in_(ids), lis_images.c.desired == Desired.PRESENT.value
     if fate == "poison":
         poison = {"reason": "poison", "detail": f"its worker died {_POISON_AFTER} times"}
         # A forced remake stays live with what it had.
         live = {**poison, "next_attempt_at": NEVER}
-        kept = move(session, State.LIVE, frm=UNFINISHED, where=where & made, values=live)
-        return kept + move(session, State.QUARANTINED, frm=UNFINISHED, where=where, values=poison)
+        kept = move(connection, State.LIVE, frm=UNFINISHED, where=where & made, values=live)
+        return kept + move(connection, State.QUARANTINED, frm=UNFINISHED, where=where, values=poison)
     free: dict[str, object] = {"next_attempt_at": NOW}
     if fate == "vain":
         free["releases"] = lis_images.c.releases + 1
-    return move(session, State.NEW, frm=UNFINISHED, where=where, values=free)
+    return move(connection, State.NEW, frm=UNFINISHED, where=where, values=free)
 
 
 def _would_release(books: _Books, stuck: Stuck) -> None:
@@ -229,12 +230,12 @@ def check_bad_retry_jobs(books: _Books) -> None:
     due = (i.next_attempt_at <= NOW) | late
     spent = (i.state == State.FAILED.value) & (i.attempts >= config.retry.max_attempts) & due
 
-    def bring_forward(session: Session, ids: list[int]) -> int:
+    def bring_forward(connection: Connection, ids: list[int]) -> int:
         statement = sa.update(lis_images).where(i.image_id.in_(ids), late)
-        return session.execute(statement.values(next_attempt_at=NOW)).rowcount
+        return connection.execute(statement.values(next_attempt_at=NOW)).rowcount
 
-    def reject(session: Session, ids: list[int]) -> int:
-        return move(session, State.REJECTED, frm=(State.FAILED,), where=i.image_id.in_(ids) & spent)
+    def reject(connection: Connection, ids: list[int]) -> int:
+        return move(connection, State.REJECTED, frm=(State.FAILED,), where=i.image_id.in_(ids) & spent)
 
     _put_right(books, "bad_retries", spent, reject)
     # In a dry run those that are spent are still there.
@@ -247,9 +248,9 @@ def check_orphans(books: _Books) -> None:
     batch = sa.select(b.batch_id).where(b.batch_id == i.batch_id)
     orphan = i.state.in_([state.value for state in UNFINISHED]) & ~batch.exists()
 
-    def free(session: Session, ids: list[int]) -> int:
+    def free(connection: Connection, ids: list[int]) -> int:
         values = {"batch_id": None, "next_attempt_at": NOW}
-        return move(session, State.NEW, frm=UNFINISHED, where=i.image_id.in_(ids), values=values)
+        return move(connection, State.NEW, frm=UNFINISHED, where=i.image_id.in_(ids), values=values)
 
     _put_right(books, "orphans", orphan, free)
 
@@ -264,14 +265,14 @@ def check_endless(books: _Books) -> None:
     endless = (i.state == State.NEW.value) & (i.releases >= _POISON_AFTER) & (i.desired != Desired.PRESENT.value)
     poison = {"reason": "poison", "detail": f"fetched in vain {_POISON_AFTER} times"}
 
-    def set_aside(session: Session, ids: list[int]) -> int:
-        return move(session, State.QUARANTINED, frm=(State.NEW,), where=i.image_id.in_(ids) & endless, values=poison)
+    def set_aside(connection: Connection, ids: list[int]) -> int:
+        return move(connection, State.QUARANTINED, frm=(State.NEW,), where=i.image_id.in_(ids) & endless, values=poison)
 
     _put_right(books, "endless", endless, set_aside)
 
 
 def _put_right(
-    books: _Books, name: str, bad: sa.ColumnElement[bool], work: Callable[[Session, list[int]], int]
+    books: _Books, name: str, bad: sa.ColumnElement[bool], work: Callable[[Connection, list[int]], int]
 ) -> None:
     """Do ``work`` with all images that are ``bad``, at most 1,000 at once; none of them is bad any more then."""
     db, i = books.ctx.db, lis_images.c
@@ -280,4 +281,4 @@ def _put_right(
         return
     while ids := [row.image_id for row in read(db, sa.select(i.image_id).where(bad).limit(CHUNK))]:
         books.ctx.give_way()
-        books.do(lambda session, ids=ids: {name: work(session, ids)})  # type: ignore[misc]
+        books.do(lambda connection, ids=ids: {name: work(connection, ids)})  # type: ignore[misc]

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.config.intervals import UTC, Interval
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import NOW, Session, chunks, database_now, read, write
+from imagesys_lib.db.engine import NOW, chunks, database_now, read, write
 from imagesys_lib.db.schema import lis_images, lis_listing_images
 from imagesys_lib.etl.listings import Listing
 from imagesys_lib.images import relisted
@@ -109,18 +110,18 @@ def _store_images(ctx: Context, page: Sequence[Listing]) -> tuple[int, int]:
     new = released = 0
     for piece in chunks(newest(page)):
         ctx.give_way()
-        added, freed = write(ctx.db, lambda session, piece=piece: _store_chunk(session, ctx.config, piece))  # type: ignore[misc]
+        added, freed = write(ctx.db, lambda connection, piece=piece: _store_chunk(connection, ctx.config, piece))  # type: ignore[misc]
         new, released = new + added, released + freed
         if most := ctx.config.thumbnail.placeholder_listings:
             placeholders.find_among(ctx.db, [seen.image_hash for seen in piece], most)
     return new, released
 
 
-def _store_chunk(session: Session, config: CountryConfig, piece: list[_Seen]) -> tuple[int, int]:
+def _store_chunk(connection: Connection, config: CountryConfig, piece: list[_Seen]) -> tuple[int, int]:
     c = lis_images.c
     known = {
         row.image_hash: row
-        for row in session.execute(
+        for row in connection.execute(
             sa.select(c.image_hash, c.state, c.etl_version).where(c.image_hash.in_([s.image_hash for s in piece]))
         )
     }
@@ -141,7 +142,7 @@ def _store_chunk(session: Session, config: CountryConfig, piece: list[_Seen]) ->
         )
         # Another run may have inserted the same image a moment ago: then this one changes nothing.
         statement = statement.on_duplicate_key_update(image_id=c.image_id)
-        session.execute(
+        connection.execute(
             statement,
             [
                 {
@@ -155,7 +156,7 @@ def _store_chunk(session: Session, config: CountryConfig, piece: list[_Seen]) ->
         )
     if not newer:
         return len(fresh), 0
-    session.execute(
+    connection.execute(
         sa.update(lis_images)
         .where(c.image_hash == sa.bindparam("b_hash"), c.etl_version < sa.bindparam("b_version"))
         .values(etl_version=sa.bindparam("b_version"), datasource_id=sa.bindparam("b_datasource")),
@@ -165,8 +166,8 @@ def _store_chunk(session: Session, config: CountryConfig, piece: list[_Seen]) ->
         ],
     )
     hashes = [seen.image_hash for seen in newer]
-    freed = relisted.bring_back(session, config, hashes)
-    freed += move(session, State.NEW, frm=_RELEASED, where=c.image_hash.in_(hashes), values=CLEAN_SLATE)
+    freed = relisted.bring_back(connection, config, hashes)
+    freed += move(connection, State.NEW, frm=_RELEASED, where=c.image_hash.in_(hashes), values=CLEAN_SLATE)
     return len(fresh), freed
 
 
@@ -188,16 +189,16 @@ def _store_listings(ctx: Context, page: Sequence[Listing]) -> None:
     rows.sort(key=lambda row: (row["listing_id"], row["datasource_id"], row["image_hash"]))
     for piece in chunks(rows):
         ctx.give_way()
-        write(ctx.db, lambda session, piece=piece: _upsert_listing_images(session, piece))  # type: ignore[misc]
+        write(ctx.db, lambda connection, piece=piece: _upsert_listing_images(connection, piece))  # type: ignore[misc]
     keys = sorted({(listing.listing_id, listing.datasource_id) for listing in page})
     for some in chunks(keys, 100):
         mark_dropped(ctx, some, began)
 
 
-def _upsert_listing_images(session: Session, rows: list[dict[str, object]]) -> None:
+def _upsert_listing_images(connection: Connection, rows: list[dict[str, object]]) -> None:
     statement = insert(lis_listing_images)
     new = statement.inserted
-    session.execute(
+    connection.execute(
         statement.on_duplicate_key_update(
             position=new.position, etl_time=new.etl_time, seen_at=new.seen_at, missing_since=sa.null()
         ),
@@ -227,4 +228,4 @@ def mark_dropped(ctx: Context, keys: list[tuple[str, int]], before: dt.datetime)
         rows = [
             {"b_listing": row.listing_id, "b_datasource": row.datasource_id, "b_hash": row.image_hash} for row in piece
         ]
-        write(ctx.db, lambda session, s=statement, r=rows: session.execute(s, r))  # type: ignore[misc]
+        write(ctx.db, lambda connection, s=statement, r=rows: connection.execute(s, r))  # type: ignore[misc]

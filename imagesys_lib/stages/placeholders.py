@@ -11,10 +11,10 @@ import logging
 from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, read, write
 from imagesys_lib.db.schema import (
     lis_images,
     lis_listing_images,
@@ -83,22 +83,24 @@ def _find(db: Engine, which: sa.ColumnElement[bool], most: int) -> int:
 def quarantine(db: Engine, claim: Claim, most: int) -> list[str]:
     """Set the batch's own downloaded placeholders aside, fenced by its claim. Returns their hashes."""
 
-    def work(session: Session) -> list[str]:
-        claims.guard(session, claim)
-        return _set_aside(session, most, (State.DOWNLOADED,), _i.batch_id == claim.batch_id)
+    def work(connection: Connection) -> list[str]:
+        claims.guard(connection, claim)
+        return _set_aside(connection, most, (State.DOWNLOADED,), _i.batch_id == claim.batch_id)
 
     return _repeatedly(db, work)
 
 
 def unpublish(db: Engine, most: int) -> int:
     """Take every placeholder that is live, or about to be, off the site and the nodes. Returns how many."""
-    hashes = _repeatedly(db, lambda session: _set_aside(session, most, (State.THUMBNAILED, State.LIVE), sa.true()))
+    hashes = _repeatedly(
+        db, lambda connection: _set_aside(connection, most, (State.THUMBNAILED, State.LIVE), sa.true())
+    )
     if hashes:
         log.warning("%d images are placeholders: unpublished", len(hashes))
     return len(hashes)
 
 
-def _repeatedly(db: Engine, work: Callable[[Session], list[str]]) -> list[str]:
+def _repeatedly(db: Engine, work: Callable[[Connection], list[str]]) -> list[str]:
     hashes: list[str] = []
     while gained := write(db, work):
         hashes += gained
@@ -118,11 +120,11 @@ def _note(db: Engine, rows: Sequence[Row]) -> int:
     statement = insert(lis_placeholders).values(found_at=NOW)
     statement = statement.on_duplicate_key_update(listings=statement.inserted.listings)
     values = [{key: getattr(row, key) for key in ("source_sha1", "datasource_id", "listings")} for row in rows]
-    write(db, lambda session: session.execute(statement, values))
+    write(db, lambda connection: connection.execute(statement, values))
     return len(rows)
 
 
-def _set_aside(session: Session, most: int, frm: tuple[State, ...], where: sa.ColumnElement[bool]) -> list[str]:
+def _set_aside(connection: Connection, most: int, frm: tuple[State, ...], where: sa.ColumnElement[bool]) -> list[str]:
     """Quarantine up to 1,000 images of known placeholders; what is on the nodes is unpublished and deleted there."""
     same = (_p.source_sha1 == _i.source_sha1) & (_p.datasource_id == _i.datasource_id)
     query = (
@@ -132,16 +134,16 @@ def _set_aside(session: Session, most: int, frm: tuple[State, ...], where: sa.Co
         .limit(CHUNK)
         .with_for_update(of=lis_images)
     )
-    rows = session.execute(query).all()
+    rows = connection.execute(query).all()
     out = [row for row in rows if row.desired == Desired.PRESENT.value]
     others = [row.image_id for row in rows if row.desired != Desired.PRESENT.value]
     if out:
         hashes = [row.image_hash for row in out]
-        session.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(hashes)))
-        session.execute(sa.delete(lis_node_repairs).where(lis_node_repairs.c.image_hash.in_(hashes)))
-        values = {**_REASON, "desired": Desired.ABSENT.value, "change_id": changes.record(session)}
+        connection.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(hashes)))
+        connection.execute(sa.delete(lis_node_repairs).where(lis_node_repairs.c.image_hash.in_(hashes)))
+        values = {**_REASON, "desired": Desired.ABSENT.value, "change_id": changes.record(connection)}
         ids = [row.image_id for row in out]
-        move(session, State.QUARANTINED, frm=frm, where=_i.image_id.in_(ids), values=values)
+        move(connection, State.QUARANTINED, frm=frm, where=_i.image_id.in_(ids), values=values)
     if others:
-        move(session, State.QUARANTINED, frm=frm, where=_i.image_id.in_(others), values=_REASON)
+        move(connection, State.QUARANTINED, frm=frm, where=_i.image_id.in_(others), values=_REASON)
     return [row.image_hash for row in rows]

@@ -14,10 +14,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from imagesys_lib.config import Batching
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Session, named_lock, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, named_lock, read, write
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_listing_images
 from imagesys_lib.images.states import State, move
 from imagesys_lib.runs import runs
@@ -146,7 +147,7 @@ def _make_batch(ctx: Context, due: _Due, seq: int, size: int) -> int:
         limit = min(CHUNK, size - reserved)
         batch_id, gained = write(
             ctx.db,
-            lambda session, known=batch_id, limit=limit: _reserve(session, due, seq, known, limit),  # type: ignore[misc]
+            lambda connection, known=batch_id, limit=limit: _reserve(connection, due, seq, known, limit),  # type: ignore[misc]
         )
         reserved += gained
         if gained < limit:
@@ -154,16 +155,16 @@ def _make_batch(ctx: Context, due: _Due, seq: int, size: int) -> int:
     return reserved
 
 
-def _reserve(session: Session, due: _Due, seq: int, batch_id: int | None, limit: int) -> tuple[int | None, int]:
+def _reserve(connection: Connection, due: _Due, seq: int, batch_id: int | None, limit: int) -> tuple[int | None, int]:
     b, i = lis_batches.c, lis_images.c
     own = sa.select(i.image_id, i.batch_id).where(due.where).limit(limit)
-    rows = session.execute(own.with_for_update(of=lis_images, skip_locked=True)).all()
+    rows = connection.execute(own.with_for_update(of=lis_images, skip_locked=True)).all()
     ids = [row.image_id for row in rows]
     if not ids:
         return batch_id, 0
     # Counted once in a run: what it takes again leaves the batch that had it.
     for earlier, images in Counter(row.batch_id for row in rows if row.batch_id in due.earlier).items():
-        session.execute(sa.update(lis_batches).where(b.batch_id == earlier).values(size=b.size - images))
+        connection.execute(sa.update(lis_batches).where(b.batch_id == earlier).values(size=b.size - images))
     if batch_id is None:
         row = {
             "run_id": due.run_id,
@@ -173,7 +174,7 @@ def _reserve(session: Session, due: _Due, seq: int, batch_id: int | None, limit:
             "created_at": NOW,
             "updated_at": NOW,
         }
-        batch_id = int(session.execute(sa.insert(lis_batches).values(row)).lastrowid)
-    moved = move(session, State.RESERVED, frm=due.states, where=i.image_id.in_(ids), values={"batch_id": batch_id})
-    session.execute(sa.update(lis_batches).where(b.batch_id == batch_id).values(size=b.size + moved))
+        batch_id = int(connection.execute(sa.insert(lis_batches).values(row)).lastrowid)
+    moved = move(connection, State.RESERVED, frm=due.states, where=i.image_id.in_(ids), values={"batch_id": batch_id})
+    connection.execute(sa.update(lis_batches).where(b.batch_id == batch_id).values(size=b.size + moved))
     return batch_id, moved

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 from sqlalchemy.dialects.mysql import insert
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Session, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.images.states import State, move
 from imagesys_lib.replication import node_records
@@ -29,7 +30,7 @@ def publish(ctx: Context, *, dry_run: bool = False) -> int:
     after = 0
     while ids := _holding(ctx, after, most if dry_run else 0):
         ctx.give_way()
-        published += len(ids) if dry_run else write(ctx.db, lambda session, ids=ids: _publish(session, ids))  # type: ignore[misc]
+        published += len(ids) if dry_run else write(ctx.db, lambda connection, ids=ids: _publish(connection, ids))  # type: ignore[misc]
         after = ids[-1]
         ctx.progress(published, published)
     log.info("%s: %d images %s", ctx.country.upper(), published, "would go live" if dry_run else "went live")
@@ -54,9 +55,9 @@ def _holding(ctx: Context, after: int, most: int) -> list[int]:
     return [row.image_id for row in read(ctx.db, query)]
 
 
-def _publish(session: Session, ids: list[int]) -> int:
+def _publish(connection: Connection, ids: list[int]) -> int:
     i = lis_images.c
-    images = session.execute(
+    images = connection.execute(
         sa.select(i.image_id, i.image_hash, i.image_url, i.datasource_id, i.thumbs)
         .where(i.image_id.in_(ids), i.state == State.THUMBNAILED.value)
         .order_by(i.image_id)
@@ -66,7 +67,7 @@ def _publish(session: Session, ids: list[int]) -> int:
         return 0
     statement = insert(lis_live_images).values(insert_time=NOW)
     new = statement.inserted
-    session.execute(
+    connection.execute(
         # What people have classified stays when an image is made again.
         statement.on_duplicate_key_update(
             image_data=new.image_data, datasource_id=new.datasource_id, insert_time=new.insert_time
@@ -88,5 +89,5 @@ def _publish(session: Session, ids: list[int]) -> int:
         ],
     )
     return move(
-        session, State.LIVE, frm=(State.THUMBNAILED,), where=i.image_id.in_([image.image_id for image in images])
+        connection, State.LIVE, frm=(State.THUMBNAILED,), where=i.image_id.in_([image.image_id for image in images])
     )

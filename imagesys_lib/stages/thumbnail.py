@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.context import Context
 from imagesys_lib.db.bulk import given
-from imagesys_lib.db.engine import Row, Session, chunks, read, write
+from imagesys_lib.db.engine import Row, chunks, read, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.fetch.politeness import datasources
 from imagesys_lib.fetch.politeness.datasources import Tally
@@ -226,11 +227,11 @@ class _Batch:
         faults = [(outcome.image, outcome.fault) for outcome in outcomes if outcome.fault]
         lost = [outcome.image.image_id for outcome in outcomes if outcome.thumbs is None and not outcome.fault]
 
-        def work(session: Session) -> None:
-            claims.guard(session, self.claim)
+        def work(connection: Connection) -> None:
+            claims.guard(connection, self.claim)
             if made:
-                self._mark_made(session, made)
-            store_faults(self.ctx, session, State.DOWNLOADED, faults, random.random)
+                self._mark_made(connection, made)
+            store_faults(self.ctx, connection, State.DOWNLOADED, faults, random.random)
 
         if made or faults:
             write(self.ctx.db, work)
@@ -243,7 +244,7 @@ class _Batch:
         self.failed.update(fault.reason.code for _, fault in faults)
         self.failed_by_source.update(image.datasource_id for image, _ in faults)
 
-    def _mark_made(self, session: Session, made: Sequence[_Outcome]) -> None:
+    def _mark_made(self, connection: Connection, made: Sequence[_Outcome]) -> None:
         rows = given(
             [
                 {
@@ -256,13 +257,13 @@ class _Batch:
             {"image_id": int, "thumbs": str, "recipe": str},
         )
         moved = move(
-            session,
+            connection,
             State.THUMBNAILED,
             frm=(State.DOWNLOADED,),
             where=lis_images.c.image_id == rows.c.image_id,
             values={
                 "desired": Desired.PRESENT.value,
-                "change_id": changes.record(session),
+                "change_id": changes.record(connection),
                 "thumbs": rows.c.thumbs,
                 "recipe": rows.c.recipe,
                 "reason": None,

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib.db.engine import Row, Session, chunks, from_now, read, seconds_until
+from imagesys_lib.db.engine import Row, chunks, from_now, read, seconds_until
 from imagesys_lib.fetch.politeness.circuit_breaker import Circuit
 
 
@@ -21,22 +21,22 @@ def load(db: Engine, table: sa.Table, keys: Iterable[Any]) -> dict[Any, Circuit]
 
 
 def change(
-    session: Session, table: sa.Table, of: object, decide: Callable[[Circuit], Circuit], **values: object
+    connection: Connection, table: sa.Table, of: object, decide: Callable[[Circuit], Circuit], **values: object
 ) -> tuple[Circuit, Circuit]:
     """Change one circuit as ``decide`` says, with other ``values`` of its row; returns it before and after.
 
     Its row is locked until the transaction ends, and made if there is none.
     """
     (key,) = table.primary_key
-    session.execute(insert(table).values({key.name: of}).on_duplicate_key_update({key.name: key}))
-    before = _circuit(session.execute(_select(table).where(key == of).with_for_update()).one())
+    connection.execute(insert(table).values({key.name: of}).on_duplicate_key_update({key.name: key}))
+    before = _circuit(connection.execute(_select(table).where(key == of).with_for_update()).one())
     after = decide(before)
     values |= {"attempts": after.attempts, "failures": after.failures, "openings": after.openings}
     if after.wait != before.wait:
         values["not_before"] = from_now(round(after.wait))
     if after.age != before.age:
         values["window_at"] = None if after.age is None else from_now(-round(after.age))
-    session.execute(sa.update(table).where(key == of).values(values))
+    connection.execute(sa.update(table).where(key == of).values(values))
     return before, after
 
 

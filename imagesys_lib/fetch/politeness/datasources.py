@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from imagesys_lib.alerts.incidents import Kind, Resolved, open_incident, resolve
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import Breaker
-from imagesys_lib.db.engine import Session, write
+from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_datasources
 from imagesys_lib.fetch.politeness import breaker_records as breaker_store
 from imagesys_lib.fetch.politeness.circuit_breaker import HALF_OPEN_IMAGES, Circuit, source_rule
@@ -38,7 +38,7 @@ def may_try(db: Engine, datasource_id: int, settings: Breaker) -> bool:
     """Let one batch of all try a few images of a half-open data source; the others wait for what it finds."""
     rule = source_rule(settings)
     before, after = write(
-        db, lambda session: breaker_store.change(session, lis_datasources, datasource_id, lambda c: c.tried(rule))
+        db, lambda connection: breaker_store.change(connection, lis_datasources, datasource_id, lambda c: c.tried(rule))
     )
     return after != before
 
@@ -56,16 +56,16 @@ def note(
     rule = source_rule(settings)
     for datasource_id, tally in sorted(tallies.items()):
 
-        def work(session: Session, of: int = datasource_id, tally: Tally = tally) -> Circuit | None:
+        def work(connection: Connection, of: int = datasource_id, tally: Tally = tally) -> Circuit | None:
             before, after = breaker_store.change(
-                session, lis_datasources, of, lambda c: c.after(tally.attempts, tally.failures, rule, closes=closes)
+                connection, lis_datasources, of, lambda c: c.after(tally.attempts, tally.failures, rule, closes=closes)
             )
             if after.openings > before.openings:
-                open_incident(session, Kind.SOURCE, f"data source {of}", _opened(country, of, after, settings))
+                open_incident(connection, Kind.SOURCE, f"data source {of}", _opened(country, of, after, settings))
                 return after
             if after.openings < before.openings:
                 log.info("data source %d works again: its breaker is closed", of)
-                resolve(session, Kind.SOURCE, f"data source {of}", partial(_closed, country, of))
+                resolve(connection, Kind.SOURCE, f"data source {of}", partial(_closed, country, of))
             return None
 
         if circuit := write(db, work):

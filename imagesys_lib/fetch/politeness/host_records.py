@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.dialects.mysql import insert
 
-from imagesys_lib.db.engine import NOW, Session, chunks, from_now, read, seconds_until, write
+from imagesys_lib.db.engine import NOW, chunks, from_now, read, seconds_until, write
 from imagesys_lib.db.schema import lis_hosts
 from imagesys_lib.fetch.politeness import breaker_records as breaker_store
 from imagesys_lib.fetch.politeness.circuit_breaker import Circuit
@@ -33,7 +33,9 @@ def circuits(shared: Engine, hosts: Iterable[str]) -> dict[str, Circuit]:
 
 def change(shared: Engine, host: str, reason: str | None, decide: Callable[[Circuit], Circuit]) -> Circuit:
     """Change a host's circuit as ``decide`` says, and keep the reason; returns what it is then."""
-    return write(shared, lambda session: breaker_store.change(session, lis_hosts, _key(host), decide, reason=reason)[1])
+    return write(
+        shared, lambda connection: breaker_store.change(connection, lis_hosts, _key(host), decide, reason=reason)[1]
+    )
 
 
 def pause(shared: Engine, host: str, seconds: float, reason: str) -> Circuit:
@@ -46,7 +48,7 @@ def note_answers(shared: Engine, hosts: Iterable[str]) -> None:
     for piece in chunks(sorted(set(map(_key, hosts)))):
         statement = insert(lis_hosts).values(answered_at=NOW)
         statement = statement.on_duplicate_key_update(answered_at=NOW)
-        write(shared, lambda session, s=statement, p=piece: session.execute(s, [{"host": key} for key in p]))  # type: ignore[misc]
+        write(shared, lambda connection, s=statement, p=piece: connection.execute(s, [{"host": key} for key in p]))  # type: ignore[misc]
 
 
 def answered_lately(shared: Engine, most: int = 3) -> list[str]:
@@ -61,11 +63,11 @@ def turn(shared: Engine, host: str, rate: float) -> float:
     key, c = _key(host), lis_hosts.c
     gap = sa.text(f"INTERVAL {round(1e6 / rate)} MICROSECOND")
 
-    def work(session: Session) -> float:
-        session.execute(insert(lis_hosts).values(host=key).on_duplicate_key_update(host=c.host))
+    def work(connection: Connection) -> float:
+        connection.execute(insert(lis_hosts).values(host=key).on_duplicate_key_update(host=c.host))
         due = sa.func.greatest(sa.func.coalesce(c.next_at, NOW), NOW)
-        seconds = session.scalar(sa.select(seconds_until(due)).where(c.host == key).with_for_update())
-        session.execute(sa.update(lis_hosts).where(c.host == key).values(next_at=sa.func.date_add(due, gap)))
+        seconds = connection.scalar(sa.select(seconds_until(due)).where(c.host == key).with_for_update())
+        connection.execute(sa.update(lis_hosts).where(c.host == key).values(next_at=sa.func.date_add(due, gap)))
         return float(seconds or 0.0)
 
     return write(shared, work)

@@ -64,13 +64,13 @@ def _rights(engine: Engine, kind: str) -> str:
     missing: list[str] = []
     with (
         named_lock(engine, f"imagesys.doctor.{engine.url.database}", timeout=30),
-        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as session,
+        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
     ):
         for right, statement in _RIGHTS:
             if {"DROP", "CREATE"} & set(missing):
                 break  # the rest needs the table
             try:
-                session.exec_driver_sql(statement.format(table=table, column=column)).close()
+                connection.exec_driver_sql(statement.format(table=table, column=column)).close()
             except DBAPIError as error:
                 if error_code(error) not in _DENIED:
                     raise EnvironmentFault(
@@ -79,7 +79,7 @@ def _rights(engine: Engine, kind: str) -> str:
                     ) from None
                 missing.append(right)
         if "DROP" not in missing:
-            session.exec_driver_sql(f"DROP TABLE IF EXISTS {_SCRATCH}")
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {_SCRATCH}")
     if missing:
         raise EnvironmentFault(
             f"{engine.url.username!r} may not {', '.join(missing)} in schema {engine.url.database}.",
@@ -90,10 +90,10 @@ def _rights(engine: Engine, kind: str) -> str:
 
 def _server(engine: Engine, kind: str) -> str:
     unable = []
-    with engine.connect() as session:
+    with engine.connect() as connection:
         for ability, statement in ABILITIES:
             try:
-                session.exec_driver_sql(statement.format(table=_OWN_TABLE[kind][0])).close()
+                connection.exec_driver_sql(statement.format(table=_OWN_TABLE[kind][0])).close()
             except DBAPIError as error:
                 unable += [ability] if error_code(error) == _SYNTAX else []  # what is not allowed, the rights say
     if unable:

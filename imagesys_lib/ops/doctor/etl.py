@@ -62,8 +62,8 @@ def _name(ctx: Context) -> str:
 def _table(ctx: Context) -> str:
     probe(ctx.etl.engine)
     try:
-        with ctx.etl.engine.connect() as session:
-            session.exec_driver_sql(f"SELECT 1 FROM {ctx.etl.name} WHERE 1 = 0")  # noqa: S608 - from the configuration, which lets names alone through
+        with ctx.etl.engine.connect() as connection:
+            connection.exec_driver_sql(f"SELECT 1 FROM {ctx.etl.name} WHERE 1 = 0")  # noqa: S608 - from the configuration, which lets names alone through
         found = _looked_at(ctx)
     except DBAPIError as error:
         name, login = _name(ctx), ctx.etl.engine.url.username
@@ -170,10 +170,10 @@ def _read_only(ctx: Context) -> str:
     Rights are looked at first, so that any other error means that it has them.
     """
     engine, name, may = ctx.etl.engine, _name(ctx), []
-    with engine.connect() as session:
+    with engine.connect() as connection:
         for right, statement in _WRITES:
             try:
-                session.exec_driver_sql(statement.format(table=name, column=ctx.config.etl.updated_at))
+                connection.exec_driver_sql(statement.format(table=name, column=ctx.config.etl.updated_at))
             except DBAPIError as error:
                 if error.connection_invalidated:
                     raise

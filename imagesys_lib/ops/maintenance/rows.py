@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from imagesys_lib.config import load_config
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, Row, Session, beyond, from_now, read, write
+from imagesys_lib.db.engine import CHUNK, Row, beyond, from_now, read, write
 from imagesys_lib.db.schema import (
     lis_batches,
     lis_change_acks,
@@ -144,17 +144,17 @@ def _prune(ctx: Context, db: Engine, old: _Old, dry_run: bool) -> tuple[int, boo
         if rows:
             last = rows[-1]
             count += (
-                len(rows) if dry_run else write(db, lambda session, rows=rows: _delete(session, old, rows))  # type: ignore[misc]
+                len(rows) if dry_run else write(db, lambda connection, rows=rows: _delete(connection, old, rows))  # type: ignore[misc]
             )
         if len(rows) < old.page:
             return count, True
     return count, False
 
 
-def _delete(session: Session, old: _Old, rows: Sequence[Row]) -> int:
+def _delete(connection: Connection, old: _Old, rows: Sequence[Row]) -> int:
     """Delete those of ``rows`` that may still go, and the acknowledgements of changes that are gone."""
-    count = session.execute(sa.delete(old.table).where(old.these(rows), old.due)).rowcount
+    count = connection.execute(sa.delete(old.table).where(old.these(rows), old.due)).rowcount
     if old.table is lis_changes:
         a, gone = lis_change_acks.c, ~sa.exists().where(lis_changes.c.change_id == lis_change_acks.c.change_id)
-        session.execute(sa.delete(lis_change_acks).where(a.change_id.in_([tuple(row)[1] for row in rows]), gone))
+        connection.execute(sa.delete(lis_change_acks).where(a.change_id.in_([tuple(row)[1] for row in rows]), gone))
     return count

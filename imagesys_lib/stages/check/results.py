@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import NOW, Session, write
+from imagesys_lib.db.engine import NOW, write
 from imagesys_lib.db.schema import lis_node_checks
 from imagesys_lib.replication.node_records import CHECK_FIGURES, absent_files
 from imagesys_lib.runs import runs
@@ -70,9 +71,9 @@ def keep(ctx: Context, result: Checked, run_id: str | None) -> None:
     }
     found = {f"{CHECK_FIGURES}{result.node}.{kind}": count for kind, count in result.findings.items()}
 
-    def work(session: Session) -> None:
-        session.execute(sa.insert(lis_node_checks).values(row))
+    def work(connection: Connection) -> None:
+        connection.execute(sa.insert(lis_node_checks).values(row))
         if run_id is not None:
-            runs.raise_figures(session, run_id, found)
+            runs.raise_figures(connection, run_id, found)
 
     write(ctx.db, work)

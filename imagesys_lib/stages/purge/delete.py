@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, beyond, database_now, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, beyond, database_now, read, write
 from imagesys_lib.db.schema import lis_images, lis_node_repairs
 from imagesys_lib.images.states import NEVER, Desired, State
 from imagesys_lib.replication import change_log as changes
@@ -66,7 +67,7 @@ def waiting(ctx: Context, suspects: Sequence[int]) -> Iterator[list[Row]]:
 
 
 def delete_page(
-    ctx: Context, rows: Sequence[Row], cut: Cutoffs, counted: Callable[[Session, int], None], *, dry_run: bool
+    ctx: Context, rows: Sequence[Row], cut: Cutoffs, counted: Callable[[Connection, int], None], *, dry_run: bool
 ) -> tuple[Counter[Rule], int]:
     """Delete the files of a page of :func:`waiting`; returns images deleted by rule, and images that came back.
 
@@ -77,51 +78,51 @@ def delete_page(
     still = still_due(ctx, hashes, cut, dry_run=dry_run) if hashes else set()
     returned = len(hashes) - len(still)
     if dry_run:
-        due = write(ctx.db, lambda session: _due(session, sorted(still), cut))
+        due = write(ctx.db, lambda connection: _due(connection, sorted(still), cut))
         return Counter(_rule_of(row) for row in rows if row.image_hash in due), returned
     returned += spare_relisted(ctx, sorted(still), cut)
     rules = {row.image_id: _rule_of(row) for row in rows if row.image_hash in still}
 
-    def work(session: Session) -> list[int]:
-        _settle_others(session, [row.image_id for row in rows if row.desired != Desired.PRESENT.value])
-        gone = delete_files(session, sorted(rules), cut)
-        counted(session, len(gone))
+    def work(connection: Connection) -> list[int]:
+        _settle_others(connection, [row.image_id for row in rows if row.desired != Desired.PRESENT.value])
+        gone = delete_files(connection, sorted(rules), cut)
+        counted(connection, len(gone))
         return gone
 
     gone = write(ctx.db, work)
     return Counter(rules[image_id] for image_id in gone), returned
 
 
-def _due(session: Session, hashes: Sequence[str], cut: Cutoffs) -> set[str]:
+def _due(connection: Connection, hashes: Sequence[str], cut: Cutoffs) -> set[str]:
     """Return those images that are due by any rule."""
-    return set().union(*(due_by(session, rule, hashes, cut) for rule in cut.rules)) if hashes else set()
+    return set().union(*(due_by(connection, rule, hashes, cut) for rule in cut.rules)) if hashes else set()
 
 
-def _settle_others(session: Session, ids: Sequence[int]) -> None:
+def _settle_others(connection: Connection, ids: Sequence[int]) -> None:
     """Take purged images that have no files on the nodes out of the queue."""
     if ids:
         own = _i.image_id.in_(ids) & (_i.state == State.PURGED.value) & (_i.desired != Desired.PRESENT.value)
-        session.execute(sa.update(lis_images).where(own).values(next_attempt_at=NEVER))
+        connection.execute(sa.update(lis_images).where(own).values(next_attempt_at=NEVER))
 
 
-def delete_files(session: Session, ids: Sequence[int], cut: Cutoffs) -> list[int]:
+def delete_files(connection: Connection, ids: Sequence[int], cut: Cutoffs) -> list[int]:
     """Put the deletion of images into the change log, their rows locked first. Returns which."""
     if not ids:
         return []
-    locked = session.execute(
+    locked = connection.execute(
         sa.select(_i.image_id, _i.image_hash)
         .where(_i.image_id.in_(ids), _WAITS, _i.next_attempt_at <= NOW)
         .order_by(_i.image_id)
         .with_for_update()
     ).all()
-    due = _due(session, [image.image_hash for image in locked], cut)
+    due = _due(connection, [image.image_hash for image in locked], cut)
     gone = [image for image in locked if image.image_hash in due]
     if not gone:
         return []
-    values = {"desired": Desired.ABSENT.value, "change_id": changes.record(session), "next_attempt_at": NEVER}
+    values = {"desired": Desired.ABSENT.value, "change_id": changes.record(connection), "next_attempt_at": NEVER}
     own = _i.image_id.in_([image.image_id for image in gone])
-    session.execute(sa.update(lis_images).where(own).values(**values, updated_at=NOW))
+    connection.execute(sa.update(lis_images).where(own).values(**values, updated_at=NOW))
     due_hashes = [image.image_hash for image in gone]
-    session.execute(sa.delete(lis_node_repairs).where(lis_node_repairs.c.image_hash.in_(due_hashes)))
-    forget_listings(session, due_hashes, cut)
+    connection.execute(sa.delete(lis_node_repairs).where(lis_node_repairs.c.image_hash.in_(due_hashes)))
+    forget_listings(connection, due_hashes, cut)
     return [image.image_id for image in gone]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, Row, Session, beyond, read
+from imagesys_lib.db.engine import CHUNK, Row, beyond, read
 from imagesys_lib.db.schema import lis_images, lis_listing_images, lis_live_images
 from imagesys_lib.images.states import State
 from imagesys_lib.stages.purge.lookup import still_due
@@ -27,12 +28,12 @@ def _kept(rule: Rule, cut: Cutoffs) -> sa.ColumnElement[bool]:
     return _other.missing_since.is_(None) | (_other.missing_since > cut.unlisted)
 
 
-def due_by(session: Session, rule: Rule, hashes: Sequence[str], cut: Cutoffs) -> set[str]:
+def due_by(connection: Connection, rule: Rule, hashes: Sequence[str], cut: Cutoffs) -> set[str]:
     """Return those of at most 1,000 images that are due by a rule, as the database is at this moment."""
     if rule not in cut.rules:
         return set()
     kept = sa.select(_other.image_hash).where(_other.image_hash.in_(hashes), _kept(rule, cut)).distinct()
-    return set(hashes) - set(session.scalars(kept))
+    return set(hashes) - set(connection.scalars(kept))
 
 
 def out_of_date(cut: Cutoffs) -> sa.ColumnElement[bool]:

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, Row, Session, beyond, chunks, database_now, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, Row, beyond, chunks, database_now, read, write
 from imagesys_lib.db.schema import lis_listing_images
 from imagesys_lib.etl.listings import Listing
 from imagesys_lib.etl.pages import newest_by_key
@@ -143,11 +144,11 @@ def mark(ctx: Context, found: LookUp, suspects: Sequence[int]) -> int:
     missing = [key for key in found.missing if key[1] not in suspects]
     for piece in chunks(missing, 100):
         rows = [{"b_listing": listing_id, "b_datasource": datasource_id} for listing_id, datasource_id in piece]
-        write(ctx.db, lambda session, rows=rows: session.execute(gone, rows))  # type: ignore[misc]
+        write(ctx.db, lambda connection, rows=rows: connection.execute(gone, rows))  # type: ignore[misc]
     one = gone.where(_t.image_hash == sa.bindparam("b_hash"), _t.seen_at < found.began)
     for some in chunks([shown for shown in found.dropped if shown[1] not in suspects]):
         rows = _bound(some)
-        write(ctx.db, lambda session, rows=rows: session.execute(one, rows))  # type: ignore[misc]
+        write(ctx.db, lambda connection, rows=rows: connection.execute(one, rows))  # type: ignore[misc]
     return unmark(ctx, found.back)
 
 
@@ -175,9 +176,9 @@ def _note_shown(ctx: Context, shown: Iterable[Shown], values: Mapping[str, objec
     statement = sa.update(lis_listing_images).where(_LISTING, _t.image_hash == sa.bindparam("b_hash")).values(values)
     rows = _bound(shown)
 
-    def work(session: Session) -> int:
-        session.execute(statement, rows)
-        return relisted.bring_back(session, ctx.config, sorted({str(row["b_hash"]) for row in rows}))
+    def work(connection: Connection) -> int:
+        connection.execute(statement, rows)
+        return relisted.bring_back(connection, ctx.config, sorted({str(row["b_hash"]) for row in rows}))
 
     return write(ctx.db, work)
 

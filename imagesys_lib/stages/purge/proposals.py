@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from imagesys_lib.db.engine import NOW, Row, Session, from_now, read, write
+from imagesys_lib.db.engine import NOW, Row, from_now, read, write
 from imagesys_lib.db.schema import lis_purge_proposals
 from imagesys_lib.errors import UsageError
 from imagesys_lib.stages.purge.rules import Counts, Due, Proposal, Rule
@@ -57,15 +57,15 @@ def waiting(engine: Engine) -> Proposal | None:
     return found if found and found.state == "open" else None
 
 
-def _end(session: Session, state: str | sa.ColumnElement[str]) -> None:
+def _end(connection: Connection, state: str | sa.ColumnElement[str]) -> None:
     unfinished = sa.update(lis_purge_proposals).where(_p.finished_at.is_(None))
-    session.execute(unfinished.values(state=state, finished_at=NOW))
+    connection.execute(unfinished.values(state=state, finished_at=NOW))
 
 
 def finish(engine: Engine) -> None:
     """Close what is not finished, as nothing is due any more: an approval is carried out, a question is void."""
     state = sa.case((_p.state == "approved", _p.state), else_="expired")
-    write(engine, lambda session: _end(session, state))
+    write(engine, lambda connection: _end(connection, state))
 
 
 def leave(engine: Engine, counts: Counts, live: int, samples: Sequence[Mapping[str, str]]) -> int:
@@ -78,15 +78,15 @@ def leave(engine: Engine, counts: Counts, live: int, samples: Sequence[Mapping[s
         "state": "open",
     }
 
-    def work(session: Session) -> int:
-        _end(session, "expired")
-        return int(session.execute(sa.insert(lis_purge_proposals).values(values)).lastrowid)
+    def work(connection: Connection) -> int:
+        _end(connection, "expired")
+        return int(connection.execute(sa.insert(lis_purge_proposals).values(values)).lastrowid)
 
     return write(engine, work)
 
 
 def claim(
-    engine: Engine, asker: str, patience_hours: float, invite: Callable[[Session, Proposal], None]
+    engine: Engine, asker: str, patience_hours: float, invite: Callable[[Connection, Proposal], None]
 ) -> Proposal | None:
     """Return the unfinished proposal that ``asker``, a run, is to see through; None if none, or another is at it.
 
@@ -94,17 +94,17 @@ def claim(
     another run, ``invite`` leaves the mail that says so, in the same transaction.
     """
 
-    def work(session: Session) -> Proposal | None:
+    def work(connection: Connection) -> Proposal | None:
         free = _p.asked_by.is_(None) | (_p.asked_by == asker) | (_p.asked_at < from_now(-round(patience_hours * 3600)))
         query = sa.select(lis_purge_proposals).where(_p.finished_at.is_(None), free)
-        row = session.execute(query.order_by(_p.proposal_id.desc()).limit(1).with_for_update()).one_or_none()
+        row = connection.execute(query.order_by(_p.proposal_id.desc()).limit(1).with_for_update()).one_or_none()
         if row is None:
             return None
         own = sa.update(lis_purge_proposals).where(_p.proposal_id == row.proposal_id)
-        session.execute(own.values(asked_by=asker, asked_at=NOW))
+        connection.execute(own.values(asked_by=asker, asked_at=NOW))
         proposal = _proposal(row)
         if row.asked_by != asker and row.state == "open":
-            invite(session, proposal)
+            invite(connection, proposal)
         return proposal
 
     return write(engine, work)
@@ -116,5 +116,5 @@ def decide(engine: Engine, proposal_id: int, *, approve: bool, by: str) -> Propo
     get(engine, proposal_id)
     values = {"state": state, "decided_by": by[:255], "decided_at": NOW, "finished_at": None if approve else NOW}
     own = sa.update(lis_purge_proposals).where(_p.proposal_id == proposal_id, _p.state == "open")
-    write(engine, lambda session: session.execute(own.values(values)))
+    write(engine, lambda connection: connection.execute(own.values(values)))
     return get(engine, proposal_id)

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
+from sqlalchemy import Connection
+
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import Row, Session, database_now, named_lock, write
+from imagesys_lib.db.engine import Row, database_now, named_lock, write
 from imagesys_lib.errors import UsageError
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Kind, Run
@@ -195,9 +197,9 @@ class _Purging:
         self._may_go_on()
         hashes = [row.image_hash for row in page]
 
-        def step(session: Session) -> int:
-            gone = unpublish(session, hashes, rule, self.cut, grace_hours=self.ctx.config.purge.grace_hours)
-            self._add(session, "unpublished", gone)
+        def step(connection: Connection) -> int:
+            gone = unpublish(connection, hashes, rule, self.cut, grace_hours=self.ctx.config.purge.grace_hours)
+            self._add(connection, "unpublished", gone)
             return gone
 
         self.result.of(rule).unpublished += write(self.ctx.db, step)
@@ -249,8 +251,8 @@ class _Purging:
     def delete(self) -> None:
         """The second phase, and the count of what still waits."""
 
-        def counted(session: Session, number: int) -> None:
-            self._add(session, "deleted", number)
+        def counted(connection: Connection, number: int) -> None:
+            self._add(connection, "deleted", number)
 
         done, total = 0, delete.count_waiting(self.ctx)
         for page in delete.waiting(self.ctx, self.suspects):
@@ -264,10 +266,10 @@ class _Purging:
         for rule, number in delete.in_grace(self.ctx).items():
             self.result.of(rule).in_grace = number
 
-    def _add(self, session: Session, name: str, number: int) -> None:
+    def _add(self, connection: Connection, name: str, number: int) -> None:
         """Add to the run's figures, which its report reads."""
         if self.run_id is not None and number:
-            runs.add_figure(session, self.run_id, FIGURES + name, number)
+            runs.add_figure(connection, self.run_id, FIGURES + name, number)
 
 
 def carry_out(ctx: Context, proposal_id: int) -> Purged:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import Session, from_now, write
+from imagesys_lib.db.engine import from_now, write
 from imagesys_lib.db.schema import lis_images, lis_listing_images, lis_live_images
 from imagesys_lib.images import relisted
 from imagesys_lib.images.states import NEVER, Desired, State, move
@@ -15,21 +16,21 @@ from imagesys_lib.stages.purge.due import IDLE, due_by, out_of_date
 from imagesys_lib.stages.purge.rules import WHY, Cutoffs, Rule
 
 
-def unpublish(session: Session, hashes: Sequence[str], rule: Rule, cut: Cutoffs, *, grace_hours: float) -> int:
+def unpublish(connection: Connection, hashes: Sequence[str], rule: Rule, cut: Cutoffs, *, grace_hours: float) -> int:
     """Unpublish those of at most 1,000 images that are due at this moment. Returns how many.
 
     Image rows are locked first and judged then: whoever has shown one of them again by now keeps it. Live is what has
     a live row, whatever its state: an image that is to be made again is ``new`` or ``thumbnailed``, and still shown.
     """
     i = lis_images.c
-    locked = session.execute(
+    locked = connection.execute(
         sa.select(i.image_id, i.image_hash, i.desired)
         .where(i.image_hash.in_(hashes), i.state.in_([state.value for state in IDLE]))
         .order_by(i.image_id)
         .with_for_update()
     ).all()
-    due = due_by(session, rule, [image.image_hash for image in locked], cut) if locked else set()
-    session.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(sorted(due))))
+    due = due_by(connection, rule, [image.image_hash for image in locked], cut) if locked else set()
+    connection.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(sorted(due))))
     going = [image for image in locked if image.image_hash in due]
     on_nodes = [image.image_id for image in going if image.desired == Desired.PRESENT.value]
     nowhere = [image for image in going if image.desired != Desired.PRESENT.value]
@@ -37,19 +38,19 @@ def unpublish(session: Session, hashes: Sequence[str], rule: Rule, cut: Cutoffs,
     moved = 0
     if on_nodes:
         waits = {**why, "next_attempt_at": from_now(round(grace_hours * 3600))}
-        moved += move(session, State.PURGED, frm=IDLE, where=i.image_id.in_(on_nodes), values=waits)
+        moved += move(connection, State.PURGED, frm=IDLE, where=i.image_id.in_(on_nodes), values=waits)
     if nowhere:
         ids, gone = [image.image_id for image in nowhere], [image.image_hash for image in nowhere]
         done = {**why, "next_attempt_at": NEVER}
-        moved += move(session, State.PURGED, frm=IDLE, where=i.image_id.in_(ids), values=done)
-        forget_listings(session, gone, cut)
+        moved += move(connection, State.PURGED, frm=IDLE, where=i.image_id.in_(ids), values=done)
+        forget_listings(connection, gone, cut)
     return moved
 
 
-def forget_listings(session: Session, hashes: Sequence[str], cut: Cutoffs) -> None:
+def forget_listings(connection: Connection, hashes: Sequence[str], cut: Cutoffs) -> None:
     """Delete which listings showed these images, but for one that has shown them again since."""
     t = lis_listing_images.c
-    session.execute(sa.delete(lis_listing_images).where(t.image_hash.in_(hashes), out_of_date(cut)))
+    connection.execute(sa.delete(lis_listing_images).where(t.image_hash.in_(hashes), out_of_date(cut)))
 
 
 def spare_relisted(ctx: Context, hashes: Sequence[str], cut: Cutoffs) -> int:
@@ -59,10 +60,10 @@ def spare_relisted(ctx: Context, hashes: Sequence[str], cut: Cutoffs) -> int:
     ended left its image purged; the purge's own look, after it has ended, sees what that ingest wrote.
     """
 
-    def work(session: Session) -> int:
+    def work(connection: Connection) -> int:
         kept = set(hashes)
         for rule in cut.rules:
-            kept -= due_by(session, rule, hashes, cut)
-        return relisted.bring_back(session, ctx.config, sorted(kept)) if kept else 0
+            kept -= due_by(connection, rule, hashes, cut)
+        return relisted.bring_back(connection, ctx.config, sorted(kept)) if kept else 0
 
     return write(ctx.db, work) if hashes else 0

@@ -26,7 +26,7 @@ def notify_config_faults(_context: TaskContext) -> None:
         return
     faults = tuple(str(fault) for fault in config_troubles())
     if not faults:
-        notify_all(lambda session: resolve(session, Kind.CONFIG, "", _well))
+        notify_all(lambda connection: resolve(connection, Kind.CONFIG, "", _well))
         return
     log.warning("\n".join(faults))
     message = Message(

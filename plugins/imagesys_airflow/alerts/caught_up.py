@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from imagesys_airflow.alerts.failures import Failure
 from imagesys_airflow.alerts.mail_texts import RunFacts, run_facts
 from imagesys_lib.alerts import incidents
 from imagesys_lib.config.intervals import UTC
-from imagesys_lib.db.engine import Row, Session, chunks
+from imagesys_lib.db.engine import Row, chunks
 from imagesys_lib.db.schema import lis_nodes, lis_runs
 from imagesys_lib.errors import WorkLost
 from imagesys_lib.runs.runs import Kind, naive_utc
@@ -35,7 +36,7 @@ def facts_of(country: str, key: str, since: dt.datetime, row: Row | None) -> Run
     return run_facts(country, {**plain, **interval, "run_type": row.kind}, dag_id)
 
 
-def with_cause(session: Session, facts: RunFacts, failures: Sequence[Failure]) -> RunFacts:
+def with_cause(connection: Connection, facts: RunFacts, failures: Sequence[Failure]) -> RunFacts:
     """Return the facts of a failed daily run with the nodes that are to blame, if nothing else is.
 
     That is what its report has seen; a run that has none says nothing of its cause.
@@ -43,7 +44,7 @@ def with_cause(session: Session, facts: RunFacts, failures: Sequence[Failure]) -
     from imagesys_lib.stages import report  # every task reads its DAG, and few runs fail
 
     verdicts = [failure for failure in failures if failure.kind == WorkLost.__name__]
-    row = next(_rows(session, [facts.run.run_id]), None)
+    row = next(_rows(connection, [facts.run.run_id]), None)
     if facts.is_check or facts.run.kind is not Kind.SCHEDULED or not verdicts or row is None:
         return facts
 
@@ -54,11 +55,11 @@ def with_cause(session: Session, facts: RunFacts, failures: Sequence[Failure]) -
     alone = report.nodes_alone(summary, row.ingested_at is not None, tasks)
     n = lis_nodes.c
     query = sa.select(n.node, n.fault).where(n.node.in_(alone), n.fault.is_not(None)).order_by(n.node)
-    away = [f"{node.node} ({node.fault})" for node in session.execute(query)]
+    away = [f"{node.node} ({node.fault})" for node in connection.execute(query)]
     return replace(facts, away=tuple(away)) if len(away) == len(alone) else facts
 
 
-def caught_up_with(session: Session, facts: RunFacts) -> dict[str, str]:
+def caught_up_with(connection: Connection, facts: RunFacts) -> dict[str, str]:
     """Return earlier scheduled runs that incidents wait for and that this good one has caught up with, by day.
 
     It has what they left of batches, nodes, purges and checks, and reads on from the last completed ingest. Rows of the
@@ -66,11 +67,11 @@ def caught_up_with(session: Session, facts: RunFacts) -> dict[str, str]:
     """
     if facts.run.kind is not Kind.SCHEDULED:
         return {}
-    awaited = {key: since for key, since in incidents.awaited_runs(session).items() if key != facts.key}
+    awaited = {key: since for key, since in incidents.awaited_runs(connection).items() if key != facts.key}
     ids = {key: run_id for key in awaited for dag_id, _, run_id in [key.partition(" ")] if dag_id == facts.dag_id}
     rows: dict[str, Row] = {}
     if not facts.is_check:
-        rows = {row.run_id: row for row in _rows(session, [facts.run.run_id, *ids.values()])}
+        rows = {row.run_id: row for row in _rows(connection, [facts.run.run_id, *ids.values()])}
         own = rows.get(facts.run.run_id)
         if own is None or own.state != "success":
             return {}  # marked by hand: no report has seen it
@@ -80,16 +81,16 @@ def caught_up_with(session: Session, facts: RunFacts) -> dict[str, str]:
         for other in others
         if other.run.kind is Kind.SCHEDULED
         and other.run.interval.start < facts.run.interval.start
-        and (other.is_check or _rows_are_in(session, other))
+        and (other.is_check or _rows_are_in(connection, other))
     }
 
 
-def _rows(session: Session, run_ids: Collection[str]) -> Iterator[Row]:
+def _rows(connection: Connection, run_ids: Collection[str]) -> Iterator[Row]:
     for some in chunks(list(run_ids)):
-        yield from session.execute(sa.select(lis_runs).where(lis_runs.c.run_id.in_(some))).all()
+        yield from connection.execute(sa.select(lis_runs).where(lis_runs.c.run_id.in_(some))).all()
 
 
-def _rows_are_in(session: Session, facts: RunFacts) -> bool:
+def _rows_are_in(connection: Connection, facts: RunFacts) -> bool:
     """Say whether some run has read all rows of this one's interval: itself, a backfill, or a later one.
 
     It must have begun when that was over. A run keeps from when on it has read; of older ones the look-back says it.
@@ -103,4 +104,4 @@ def _rows_are_in(session: Session, facts: RunFacts) -> bool:
     read = sa.select(r.run_id).where(
         r.ingested_at.is_not(None), from_then_on, r.interval_end >= end, r.started_at >= end
     )
-    return session.execute(read.limit(1)).first() is not None
+    return connection.execute(read.limit(1)).first() is not None

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Connection
+
 from imagesys_airflow.alerts.caught_up import caught_up_with, with_cause
 from imagesys_airflow.alerts.failures import Failure, failures_of
 from imagesys_airflow.alerts.mail import ask, notify
@@ -32,7 +34,6 @@ from imagesys_lib.alerts import gathered, incidents, outbox
 from imagesys_lib.alerts.incidents import Kind as Trouble
 from imagesys_lib.alerts.message import Message, Sections
 from imagesys_lib.context import Context, open_context
-from imagesys_lib.db.engine import Session
 from imagesys_lib.runs.runs import load as load_run
 
 if TYPE_CHECKING:
@@ -50,14 +51,14 @@ def announce(
 ) -> None:
     """Note what has befallen a run, and mail it if nobody has: directly, where the database does not answer."""
 
-    def work(session: Session) -> None:
+    def work(connection: Connection) -> None:
         known = facts
         if trouble is Trouble.FAILED:
-            known = with_cause(session, facts, failures)
-            incidents.resolve_runs(session, [facts.key], incidents.ENDED_BY_FAILURE)
-            _mail_logged(session, facts)
+            known = with_cause(connection, facts, failures)
+            incidents.resolve_runs(connection, [facts.key], incidents.ENDED_BY_FAILURE)
+            _mail_logged(connection, facts)
         lapses = incidents.BACKFILL_LAPSES_HOURS if facts.is_backfill else 0
-        incidents.open_incident(session, trouble, known.subject, message(known), run=known.key, lapses_hours=lapses)
+        incidents.open_incident(connection, trouble, known.subject, message(known), run=known.key, lapses_hours=lapses)
 
     notify(ctx, work, message(facts))
 
@@ -169,15 +170,15 @@ def announce_failure(ctx: Context, facts: RunFacts, task_ids: Sequence[str], rea
     announce(ctx, facts, Trouble.FAILED, lambda known: failed_message(known, failures, reason), failures)
 
 
-def resolve_run(session: Session, facts: RunFacts) -> None:
+def resolve_run(connection: Connection, facts: RunFacts) -> None:
     """Resolve what waits for a run that has ended well, or is caught up with, and put the mails into the outbox."""
-    _mail_logged(session, facts)
-    days = {facts.key: facts.day, **caught_up_with(session, facts)}
-    over = incidents.resolve_runs(session, days, incidents.ABOUT_RUNS)
+    _mail_logged(connection, facts)
+    days = {facts.key: facts.day, **caught_up_with(connection, facts)}
+    over = incidents.resolve_runs(connection, days, incidents.ABOUT_RUNS)
     if over:
-        outbox.put(session, over_message(facts, over, days))
+        outbox.put(connection, over_message(facts, over, days))
 
 
-def _mail_logged(session: Session, facts: RunFacts) -> None:
-    if logged := gathered.take(session, facts.key):
-        outbox.put(session, logged_message(facts, logged))
+def _mail_logged(connection: Connection, facts: RunFacts) -> None:
+    if logged := gathered.take(connection, facts.key):
+        outbox.put(connection, logged_message(facts, logged))

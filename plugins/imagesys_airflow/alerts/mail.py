@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.configuration import AIRFLOW_HOME
 from airflow.providers.smtp.hooks.smtp import SmtpHook
+from sqlalchemy import Connection
 
 from imagesys_airflow.alerts.failures import run_id_of, run_url
 from imagesys_airflow.connections import airflow_connection
@@ -35,7 +36,7 @@ from imagesys_lib.alerts.message import Message, Written
 from imagesys_lib.alerts.smtp import Client, TlsClient, words
 from imagesys_lib.config import load_config
 from imagesys_lib.context import Context, open_context
-from imagesys_lib.db.engine import Row, Session, probe, write
+from imagesys_lib.db.engine import Row, probe, write
 from imagesys_lib.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -136,16 +137,16 @@ def _deliver(db: Engine, countries: Sequence[str]) -> dict[str, str]:
     return answers
 
 
-def _note(session: Session, answers: Mapping[str, str]) -> bool:
+def _note(connection: Connection, answers: Mapping[str, str]) -> bool:
     """Open an incident of each recipient who is refused and resolve those of the others; returns whether any is new."""
     news = False
     for address, said in sorted(answers.items()):
         subject = address.encode("ascii", "backslashreplace").decode()[:300]
         countries = [country for country, config in load_config().items() if address in config.alerts.mail_to]
         if said:
-            news |= open_incident(session, Kind.REFUSED, subject, _refused(address, said), countries=countries)
+            news |= open_incident(connection, Kind.REFUSED, subject, _refused(address, said), countries=countries)
         else:
-            news |= resolve(session, Kind.REFUSED, subject, partial(_taken, address), countries)
+            news |= resolve(connection, Kind.REFUSED, subject, partial(_taken, address), countries)
     return news
 
 
@@ -185,7 +186,7 @@ def ask(db: Engine, work: Callable[[], T]) -> T:
 
 def notify(
     ctx: Context,
-    work: Callable[[Session], object],
+    work: Callable[[Connection], object],
     otherwise: Message | None = None,
     countries: Iterable[str] | None = None,
     schemas: Sequence[str] = BOTH,
@@ -208,7 +209,7 @@ def notify(
 
 
 def notify_all(
-    work: Callable[[Session], object], otherwise: Message | None = None, countries: Iterable[str] = ()
+    work: Callable[[Connection], object], otherwise: Message | None = None, countries: Iterable[str] = ()
 ) -> None:
     """Open or resolve incidents of what is about all countries, or put mails about it: see :func:`notify`."""
     with closing(open_context(next(iter(load_config())), resolver=airflow_connection)) as ctx:
@@ -254,7 +255,9 @@ def notify_failed_run(context: TaskContext, dag_id: str, what: str, explanation:
 def notify_service(subject: str, message: Message, countries: Iterable[str] = ()) -> None:
     """Notify these countries' people, or all, that something that serves all of them fails, once until resolved."""
     notify_all(
-        lambda session: open_incident(session, Kind.SERVICE, subject, message, countries=countries), message, countries
+        lambda connection: open_incident(connection, Kind.SERVICE, subject, message, countries=countries),
+        message,
+        countries,
     )
 
 
@@ -265,4 +268,4 @@ def notify_good_run(dag_id: str, what: str, incident: str = "") -> None:
         intro = f"A run of {dag_id} has ended well. Runs had failed since {over.since}."
         return Message(f"[ImageSys] {what} works again", intro, (("What to do", ("Nothing.",)),))
 
-    notify_all(lambda session: resolve(session, Kind.SERVICE, f"{dag_id}{incident}", message))
+    notify_all(lambda connection: resolve(connection, Kind.SERVICE, f"{dag_id}{incident}", message))

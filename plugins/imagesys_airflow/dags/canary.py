@@ -111,7 +111,7 @@ def notify_recovery(context: TaskContext) -> None:
             links={run_id: run_url(DAG_ID, run_id)},
         )
 
-    notify_all(lambda session: resolve(session, Kind.SERVICE, _ALL, message, _with_canary()))
+    notify_all(lambda connection: resolve(connection, Kind.SERVICE, _ALL, message, _with_canary()))
 
 
 def _with_canary() -> list[str]:

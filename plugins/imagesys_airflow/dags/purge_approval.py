@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
 from airflow.sdk import DAG, BaseOperator, task_group
 from airflow.sdk.exceptions import AirflowSkipException
+from sqlalchemy import Connection
 
 from imagesys_airflow.alerts.failures import failures_of, run_id_of, run_url
 from imagesys_airflow.alerts.logged import mailing_logged
@@ -26,7 +27,6 @@ from imagesys_lib.alerts import outbox
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, broken_config
 from imagesys_lib.context import Context, open_context
-from imagesys_lib.db.engine import Session
 from imagesys_lib.errors import ImageSysError
 from imagesys_lib.output.printable import printable
 from imagesys_lib.stages.purge import carry_out, proposals
@@ -127,8 +127,8 @@ class FindProposalsOperator(BaseOperator):
             try:
                 with _at_work(self, country, context) as ctx:
 
-                    def invite(session: Session, proposal: Proposal, config: CountryConfig = ctx.config) -> None:
-                        outbox.put(session, invitation(config, proposal, run_id))
+                    def invite(connection: Connection, proposal: Proposal, config: CountryConfig = ctx.config) -> None:
+                        outbox.put(connection, invitation(config, proposal, run_id))
 
                     proposal = proposals.claim(ctx.db, run_id, ctx.config.purge.approval_hours + 1, invite)
                     if proposal is not None:
