@@ -1,6 +1,7 @@
 """The configuration: one typed, frozen model per country, read from ``include/countries.yaml``."""
 
 from imagesys_lib.config.country import CountryConfig
+from imagesys_lib.config.fetch_settings import Breaker, Fetch, HostLimits, Retry
 from imagesys_lib.config.last_good import STATE_VARIABLE, copy_age, state_folder
 from imagesys_lib.config.load import (
     CONFIG_VARIABLE,
@@ -14,26 +15,9 @@ from imagesys_lib.config.load import (
     load_config,
     refusing_broken,
 )
-from imagesys_lib.config.sections import (
-    Alerts,
-    Batching,
-    Breaker,
-    Canary,
-    Check,
-    DataSource,
-    EtlTable,
-    Fetch,
-    HostLimits,
-    ProcessDetails,
-    Purge,
-    Retention,
-    Retry,
-    Size,
-    Staging,
-    StatusMeaning,
-    Thumbnailing,
-    Transfer,
-)
+from imagesys_lib.config.process_details import DataSource, ProcessDetails, Size, Thumbnailing
+from imagesys_lib.config.section import StatusMeaning
+from imagesys_lib.config.settings import Alerts, Batching, Canary, Check, EtlTable, Purge, Retention, Staging, Transfer
 
 __all__ = [
     "CONFIG_VARIABLE",

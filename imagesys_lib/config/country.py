@@ -10,29 +10,10 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from imagesys_lib.config.sections import (
-    CLOCK,
-    SQL_NAME,
-    Alerts,
-    Batching,
-    Canary,
-    Check,
-    DataSource,
-    EtlTable,
-    Fetch,
-    HttpUrl,
-    ProcessDetails,
-    Purge,
-    Retention,
-    Retry,
-    Section,
-    Size,
-    Staging,
-    StatusMeaning,
-    Thumbnailing,
-    Transfer,
-    known_zone,
-)
+from imagesys_lib.config.fetch_settings import Fetch, Retry
+from imagesys_lib.config.process_details import DataSource, ProcessDetails, Size, Thumbnailing
+from imagesys_lib.config.section import CLOCK, SQL_NAME, HttpUrl, Section, StatusMeaning, known_zone
+from imagesys_lib.config.settings import Alerts, Batching, Canary, Check, EtlTable, Purge, Retention, Staging, Transfer
 
 
 class CountryConfig(Section):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from imagesys_lib.config import last_good
 from imagesys_lib.config.country import CountryConfig
+from imagesys_lib.config.process_details import ProcessDetails
 from imagesys_lib.config.reading import Loaded, read_file
-from imagesys_lib.config.sections import ProcessDetails
 from imagesys_lib.errors import ConfigError, UsageError
 
 CONFIG_VARIABLE = "IMAGESYS_CONFIG"

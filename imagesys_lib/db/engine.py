@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
@@ -17,7 +16,7 @@ import sqlalchemy as sa
 from MySQLdb.constants import FIELD_TYPE
 from MySQLdb.converters import conversions
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -32,8 +31,6 @@ from imagesys_lib.errors import (
     DatabaseReadOnly,
     DatabaseUnavailable,
     EnvironmentFault,
-    LockHeld,
-    LockLost,
     NotMade,
     UsageError,
 )
@@ -48,7 +45,6 @@ __all__ = [
     "error_code",
     "from_now",
     "is_of_a_value",
-    "named_lock",
     "open_engine",
     "probe",
     "read",
@@ -77,7 +73,6 @@ _READ_ONLY = frozenset({1036, 1290, 1792, 1836, 1874, 1881})  # table, server, t
 _DATES = frozenset({FIELD_TYPE.DATE, FIELD_TYPE.TIME, FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP})
 _NUMBERS = {kind: converter for kind, converter in conversions.items() if kind not in _DATES}
 _PATIENCE = 60.0  # seconds a database may be away before a stage fails
-_IDLE = 28_800  # seconds that a lock's connection may say nothing: longer than any task may take
 
 
 def from_now(seconds: int | sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
@@ -165,7 +160,7 @@ def write(engine: Engine, work: Callable[[sa.Connection], T], *, patience: float
     at all); ``work`` must therefore be safe to repeat. Raises DatabaseUnavailable when the database stays away, and
     DatabaseReadOnly at once where it takes no writes.
     """
-    return _patiently(engine, lambda: _once(engine, work), patience)
+    return patiently(engine, lambda: _once(engine, work), patience)
 
 
 def probe(engine: Engine, *, patience: float | None = 0) -> None:
@@ -183,7 +178,8 @@ def _once(engine: Engine, work: Callable[[sa.Connection], T]) -> T:
         return work(connection)
 
 
-def _patiently(engine: Engine, attempt: Callable[[], T], patience: float | None = None) -> T:
+def patiently(engine: Engine, attempt: Callable[[], T], patience: float | None = None) -> T:
+    """Call ``attempt`` until what passes has passed, for ``patience`` seconds (60); raises as :func:`write` does."""
     patience = _PATIENCE if patience is None else patience
     where = f"{engine.url.host}:{engine.url.port}/{engine.url.database}"
     backoff = wait_random_exponential(multiplier=0.1, max=5)
@@ -238,69 +234,3 @@ def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
     source = iter(items)
     while piece := list(islice(source, size)):
         yield piece
-
-
-class named_lock:  # noqa: N801 - used as a context manager, like the standard library's
-    """Hold a server-wide lock (``GET_LOCK``) on a connection of its own; it frees itself if the holder dies.
-
-    It is gone, too, when that connection or the server is: whoever works for long asks with :meth:`verify`.
-
-    ``on_wait(seconds)`` is called about every two seconds while somebody else holds it, and may raise.
-    Raises LockHeld after ``timeout`` seconds, and DatabaseUnavailable as :func:`write` does.
-    """
-
-    def __init__(
-        self, engine: Engine, name: str, *, timeout: float, on_wait: Callable[[float], None] = lambda _: None
-    ) -> None:
-        self._engine, self._name, self._timeout, self._on_wait = engine, name[:64], timeout, on_wait
-        self._connection: sa.Connection | None = None
-
-    def __enter__(self) -> named_lock:
-        started = time.monotonic()
-        try:
-            while True:
-                left = self._timeout - (time.monotonic() - started)
-                wait = max(0.0, min(2.0, left))
-                if _patiently(self._engine, lambda: self._take(wait)):  # noqa: B023 - called at once
-                    return self
-                if left <= 0:
-                    raise LockHeld(
-                        f"lock {self._name!r} was held by another worker for {self._timeout:.0f} s",
-                        remedy="wait for the run that holds it, or clear its task; nothing is lost.",
-                    )
-                self._on_wait(time.monotonic() - started)
-        except BaseException:
-            self.__exit__()
-            raise
-
-    def _take(self, seconds: float) -> bool:
-        """Ask for the lock, over a new connection if there is none, and wait so long; say whether it is held."""
-        try:
-            if self._connection is None:
-                self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-                self._connection.exec_driver_sql(f"SET SESSION wait_timeout = {_IDLE}")
-            return self._connection.scalar(sa.select(sa.func.get_lock(self._name, seconds))) == 1
-        except BaseException:
-            self.__exit__()
-            raise
-
-    def verify(self) -> None:
-        """Raise LockLost if the lock is no longer held, so that two workers never go on side by side."""
-        mine = sa.func.is_used_lock(self._name) == sa.func.connection_id()
-        try:
-            held = self._connection is not None and self._connection.scalar(sa.select(mine)) == 1
-        except SQLAlchemyError as error:
-            log.warning("lock %r: %s", self._name, error)
-            held = False
-        if not held:
-            raise LockLost(
-                f"lock {self._name!r} is lost: the database restarted, or ended the connection that held it.",
-                remedy="clear this task, if Airflow does not try it again by itself; it goes on where it was.",
-            )
-
-    def __exit__(self, *_: object) -> None:
-        # Invalidated rather than returned to the pool: the lock must go even where RELEASE_LOCK cannot be sent.
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.invalidate()
-            connection.close()

@@ -14,7 +14,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
-from imagesys_lib.db.engine import named_lock, write
+from imagesys_lib.db.engine import write
+from imagesys_lib.db.locks import named_lock
 from imagesys_lib.db.schema import country_metadata, shared_metadata
 from imagesys_lib.errors import EnvironmentFault
 

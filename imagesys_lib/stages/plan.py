@@ -18,7 +18,8 @@ from sqlalchemy import Connection
 
 from imagesys_lib.config import Batching
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, named_lock, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, read, write
+from imagesys_lib.db.locks import named_lock
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_listing_images
 from imagesys_lib.images.states import State, move
 from imagesys_lib.runs import runs

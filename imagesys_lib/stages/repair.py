@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, Row, named_lock, read, write
+from imagesys_lib.db.engine import CHUNK, Row, read, write
+from imagesys_lib.db.locks import named_lock
 from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.images import relisted
 from imagesys_lib.images.hash_and_path import parse_thumbnail_path

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import Row, chunks, named_lock
+from imagesys_lib.db.engine import Row, chunks
+from imagesys_lib.db.locks import named_lock
 from imagesys_lib.errors import LockHeld
 from imagesys_lib.images.states import Desired
 from imagesys_lib.nodes import NodeFault, NodeSession, Space

@@ -18,7 +18,7 @@ from pathlib import Path
 from imagesys_lib.config import Canary
 from imagesys_lib.config.intervals import UTC
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import named_lock
+from imagesys_lib.db.locks import named_lock
 from imagesys_lib.errors import CanaryWaits, UsageError
 from imagesys_lib.fetch.http.fetcher import Fetcher
 from imagesys_lib.fetch.http.jobs import Fetched

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from imagesys_lib.db.engine import error_code, named_lock, probe, read
+from imagesys_lib.db.engine import error_code, probe, read
+from imagesys_lib.db.locks import named_lock
 from imagesys_lib.db.upgrade import require_current
 from imagesys_lib.errors import EnvironmentFault
 from imagesys_lib.ops.doctor.clocks import database_ahead, require_near

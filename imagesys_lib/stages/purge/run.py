@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import Connection
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import Row, database_now, named_lock, write
+from imagesys_lib.db.engine import Row, database_now, write
+from imagesys_lib.db.locks import named_lock
 from imagesys_lib.errors import UsageError
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Kind, Run

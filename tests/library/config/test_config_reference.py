@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from imagesys_lib.config import DEFAULT_PATH, CountryConfig, load_config
-from imagesys_lib.config.sections import Section
+from imagesys_lib.config.section import Section
 
 COMMENTED = re.compile(r"^( +)# ( *(?:\w+: |\w+:$|\{).*)$", re.MULTILINE)
 GIVEN_BY_ITS_KEY = "country"

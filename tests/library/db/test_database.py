@@ -12,7 +12,8 @@ from alembic.runtime.migration import MigrationContext
 
 from imagesys_lib.db import engine as engine_module
 from imagesys_lib.db.bulk import given
-from imagesys_lib.db.engine import named_lock, read, write
+from imagesys_lib.db.engine import read, write
+from imagesys_lib.db.locks import named_lock
 from imagesys_lib.db.schema import (
     country_metadata,
     lis_images,

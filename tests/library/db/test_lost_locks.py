@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db import engine as engine_module
-from imagesys_lib.db.engine import named_lock
+from imagesys_lib.db.locks import named_lock
 from imagesys_lib.db.schema import lis_listing_images
 from imagesys_lib.errors import DatabaseUnavailable, LockLost
 from imagesys_lib.stages import repair as repair_module

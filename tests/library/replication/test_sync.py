@@ -11,7 +11,8 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from imagesys_lib.db.engine import named_lock, write
+from imagesys_lib.db.engine import write
+from imagesys_lib.db.locks import named_lock
 from imagesys_lib.db.schema import lis_change_acks, lis_changes, lis_images, lis_node_repairs, lis_nodes
 from imagesys_lib.errors import EnvironmentFault, Stopped
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
