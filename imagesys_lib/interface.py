@@ -16,7 +16,8 @@ from imagesys_lib.config.connections import Resolver, environment_connection
 from imagesys_lib.context import open_context
 from imagesys_lib.db.engine import chunks, read
 from imagesys_lib.db.schema import lis_live_images
-from imagesys_lib.images.hash_and_path import lis_hash_for_url, split_photo_urls
+from imagesys_lib.etl.photo_urls import split_photo_urls
+from imagesys_lib.images.hash_and_path import lis_hash_for_url
 
 __all__ = ["ImageData", "Interface", "Rendition"]
 

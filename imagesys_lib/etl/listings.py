@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 from imagesys_lib.config.intervals import UTC
-from imagesys_lib.images.hash_and_path import split_photo_urls
+from imagesys_lib.etl.photo_urls import split_photo_urls
 
 Raw: TypeAlias = "bytes | int | float | Decimal | None"
 """A value as the ETL's connection gives it: numbers as such; text (UTF-8), dates and everything else as bytes."""

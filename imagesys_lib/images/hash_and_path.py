@@ -1,10 +1,9 @@
-"""Names of images: the hash of a URL, the path of a hash, and the URLs in a listing's photo column."""
+"""Names of images: the hash of a URL, and the path of a hash."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-import socket
 
 _HASH = re.compile(r"[0-9a-f]{40}\Z")
 
@@ -56,14 +55,3 @@ def parse_thumbnail_path(path: str) -> tuple[str, str] | None:
         return None
     a, b, c, rest = match.groups()
     return a + b + c + rest, path[match.end(4) + 1 :]
-
-
-def split_photo_urls(photo_url: str, separator: str) -> tuple[str, ...]:
-    """Return the distinct URLs of a listing's photo column, in order, without white space around them."""
-    urls = (part.strip() for part in photo_url.split(separator))
-    return tuple(dict.fromkeys(url for url in urls if url))
-
-
-def lis_worker() -> str:
-    """Return the name of this worker: its host."""
-    return socket.gethostname()

@@ -10,6 +10,7 @@ import itertools
 import logging
 import math
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -25,7 +26,6 @@ from imagesys_lib.db.bulk import Kinds, given
 from imagesys_lib.db.engine import Row, chunks, from_now, read, write
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.errors import Stopped
-from imagesys_lib.images.hash_and_path import lis_worker
 from imagesys_lib.images.reasons import Fate, ImageFault
 from imagesys_lib.images.states import NEVER, Desired, State, move
 from imagesys_lib.runs import leases as claims
@@ -38,6 +38,11 @@ Result = TypeVar("Result")
 
 GROUP = 100
 """Results are written in groups of this many images, or after a second."""
+
+
+def lis_worker() -> str:
+    """Return the name of this worker: its host."""
+    return socket.gethostname()
 
 
 def own_name() -> str:

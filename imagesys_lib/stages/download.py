@@ -13,17 +13,13 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
 
-from imagesys_lib.config import StatusMeaning
 from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.context import Context
-from imagesys_lib.db.bulk import Kinds, given
 from imagesys_lib.db.engine import Row, chunks, is_of_a_value, read, seconds_until, write
-from imagesys_lib.db.schema import lis_batches, lis_images
+from imagesys_lib.db.schema import lis_batches
 from imagesys_lib.errors import BatchFailed, Stopped
 from imagesys_lib.fetch.http.faults import contained
 from imagesys_lib.fetch.http.fetcher import Fetcher
@@ -31,37 +27,22 @@ from imagesys_lib.fetch.http.jobs import Fetched, Job, NotModified, Outcome, Una
 from imagesys_lib.fetch.politeness import datasources
 from imagesys_lib.fetch.politeness.circuit_breaker import HALF_OPEN_IMAGES
 from imagesys_lib.fetch.politeness.datasources import Tally
-from imagesys_lib.fetch.politeness.host_limits import PATIENCE, SharedGate
+from imagesys_lib.fetch.politeness.host_limits import SharedGate
 from imagesys_lib.fetch.politeness.outage import SILENCE
-from imagesys_lib.images.reasons import Fate, ImageFault
+from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.images.recipe import recipe
-from imagesys_lib.images.states import Desired, State, move
+from imagesys_lib.images.states import Desired, State
 from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import runs
 from imagesys_lib.runs.leases import Claim
-from imagesys_lib.stages.batch import GROUP, give_back, hold, images_in, own_name, store_faults
+from imagesys_lib.stages.batch import GROUP, give_back, hold, images_in, own_name
+from imagesys_lib.stages.download_results import Downloaded, Results, flag_targets, write_results
+from imagesys_lib.stages.download_retries import tries_again, with_meaning
 
 log = logging.getLogger(__name__)
 
 _POLL = 0.25  # seconds
 _LOOK_AGAIN = 5.0  # seconds our own network, found to be out, is given before it is looked at again
 _TRIES = {"truncated": 2}  # within a batch: a file that is cut once more is cut at its source
-_Results = list[tuple[Row, Fetched | NotModified | ImageFault]]
-_MEANINGS: dict[StatusMeaning, Fate] = {"gone": Fate.REJECT, "unknown": Fate.RETRY}
-
-
-@dataclass(frozen=True)
-class Downloaded:
-    """What became of a batch: images fetched, adopted from an earlier try, failed by reason, and given back.
-
-    ``unchanged`` are live images of a forced run that their hosts say are as they were (status 304).
-    """
-
-    fetched: int
-    adopted: int
-    failed: dict[str, int]
-    given_back: int
-    unchanged: int = 0
 
 
 def download(ctx: Context, batch_id: int, holder: str | None = None) -> Downloaded:
@@ -77,26 +58,6 @@ def download(ctx: Context, batch_id: int, holder: str | None = None) -> Download
         return _Batch(ctx, claim).run()
 
 
-def with_meaning(fault: ImageFault, meaning: StatusMeaning | None) -> ImageFault:
-    """Return a failure as its data source's status map reads it."""
-    if meaning is None:
-        return fault
-    fault.reason = replace(fault.reason, fate=_MEANINGS[meaning])
-    return fault
-
-
-def tries_again(fault: ImageFault) -> bool:
-    """Say whether another try within the batch makes sense: the fault passes by itself, and soon.
-
-    Not where a host drips (each try costs a whole deadline), names a time beyond the gate's patience, or refuses
-    without saying for how long.
-    """
-    code = fault.reason.code
-    refused = code.startswith("http_4") and code not in ("http_408", "http_425", "http_429")
-    later = fault.retry_after is not None and fault.retry_after > PATIENCE
-    return fault.reason.fate is Fate.RETRY and not later and code != "too_slow" and not refused
-
-
 class _Batch:
     def __init__(self, ctx: Context, claim: Claim) -> None:
         self.ctx, self.claim = ctx, claim
@@ -108,7 +69,7 @@ class _Batch:
         self.tries: Counter[int] = Counter()
         self.silent: dict[int, ImageFault] = {}  # no answer, and not known yet whose fault that is
         self.last: dict[int, ImageFault] = {}  # what is being tried again
-        self.results: _Results = []
+        self.results: Results = []
         self.waits: dict[int, list[int]] = defaultdict(list)  # seconds: images that go back unattempted
         self.fetched = self.adopted = self.unchanged = self.given_back = 0
         self.failed: Counter[str] = Counter()
@@ -137,7 +98,7 @@ class _Batch:
             self._flush()
             self.gate.write_back()
         datasources.note(ctx.db, ctx.country, self.tallies, self.settings.breaker, closes=False)
-        self._flag_targets()
+        flag_targets(ctx, self.claim, self.label, self.targets)
         done = Downloaded(self.fetched, self.adopted, dict(self.failed), self.given_back, self.unchanged)
         log.info("%s: %d fetched, %d failed, %s", self.label, self.fetched, sum(self.failed.values()), done)
         return done
@@ -308,10 +269,10 @@ class _Batch:
             done = self.fetched + self.unchanged + sum(self.failed.values())
             self.ctx.progress(done, len(self.images))
 
-    def _keep(self, group: _Results) -> None:
+    def _keep(self, group: Results) -> None:
         """Write a group. A result that the database does not take costs its own image alone."""
         try:
-            write(self.ctx.db, lambda connection: self._write(connection, group))
+            write(self.ctx.db, lambda connection: write_results(self.ctx, connection, self.claim, group))
         except Exception as error:
             if not is_of_a_value(error):
                 raise
@@ -322,46 +283,14 @@ class _Batch:
             image = group[0][0]
             self.ctx.staging.drop_original(image.image_hash)  # it would be adopted, and refused, again
             group = [(image, contained(error, "protocol", host_of(image.image_url)))]
-            write(self.ctx.db, lambda connection: self._write(connection, group))
+            write(self.ctx.db, lambda connection: write_results(self.ctx, connection, self.claim, group))
         for _, result in group:
             self.fetched += isinstance(result, Fetched)
             self.unchanged += isinstance(result, NotModified)
             if isinstance(result, ImageFault):
                 self.failed[result.reason.code] += 1
 
-    def _write(self, connection: Connection, group: _Results) -> None:
-        claims.guard(connection, self.claim)
-        done = [{"image_id": image.image_id, **_kept(r)} for image, r in group if isinstance(r, Fetched)]
-        same = [image.image_id for image, result in group if isinstance(result, NotModified)]
-        if done:
-            rows = given(done, {"image_id": int, **_KEPT})
-            # Thumbnails that are there are of other bytes: until new ones are made, no recipe turns these into those.
-            values = {**{key: rows.c[key] for key in _KEPT}, "recipe": None}
-            where = lis_images.c.image_id == rows.c.image_id
-            move(connection, State.DOWNLOADED, frm=(State.RESERVED,), where=where, values=values)
-        if same:
-            fine = {"reason": None, "detail": None, "attempts": 0}
-            move(connection, State.LIVE, frm=(State.RESERVED,), where=lis_images.c.image_id.in_(same), values=fine)
-        faults = [(image, result) for image, result in group if isinstance(result, ImageFault)]
-        store_faults(self.ctx, connection, State.RESERVED, faults, random.random)
-
-    def _flag_targets(self) -> None:
-        """Flag redirects that bring many URLs to one photo: a login page or "no photo", as a rule."""
-        most = self.ctx.config.thumbnail.placeholder_listings
-        many = {url: count for url, count in self.targets.items() if most and count > most}
-        for url, count in many.items():
-            log.warning("%s: %d URLs are redirected to %s", self.label, count, url)
-        runs.add_figures_of_batch(self.ctx.db, self.claim.batch_id, {"fetch.same_target": sum(many.values())})
-
 
 def _is_made(image: Row) -> bool:
     """Say whether the nodes hold thumbnails of the image: it is to be made again."""
     return bool(image.desired == Desired.PRESENT.value)
-
-
-_KEPT: Kinds = {"source_sha1": str, "source_bytes": int, "etag": str, "last_modified": str, "final_url": str}
-
-
-def _kept(fetched: Fetched) -> dict[str, object]:
-    values = (fetched.sha1, fetched.size, fetched.etag[:255], fetched.last_modified[:64], fetched.final_url)
-    return dict(zip(_KEPT, values, strict=True))

@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import sqlalchemy as sa
 
@@ -62,13 +62,8 @@ class Repaired:
     refused: str = ""
 
     def __add__(self, other: Repaired) -> Repaired:
-        return Repaired(
-            self.restored + other.restored,
-            self.deleted + other.deleted,
-            self.requeued + other.requeued,
-            self.waiting + other.waiting,
-            self.refused or other.refused,
-        )
+        pairs = zip(astuple(self)[:-1], astuple(other)[:-1], strict=True)
+        return Repaired(*(mine + theirs for mine, theirs in pairs), self.refused or other.refused)
 
 
 def repair(

@@ -16,7 +16,7 @@ import pytest
 
 from imagesys_lib.config import load_config
 from imagesys_lib.runs import runs
-from imagesys_lib.stages.report import Disk, NodeState, Summary, Weights
+from imagesys_lib.stages.report import DiskForecast, NodeState, Summary, Weights
 from imagesys_lib.stages.report.digest import LastRun
 from imagesys_lib.stages.sync import sync
 from include.sandbox.config import write_config
@@ -109,7 +109,7 @@ def last(country: str, **own: Any) -> LastRun:
     told: dict[str, Any] = {
         "purge": {"unpublished": 12},
         "weights": Weights(1940, 235_000_000, 4_700_000),
-        "disks": {"staging": Disk(81 * 10**9, 12.2)},
+        "disks": {"staging": DiskForecast(81 * 10**9, 12.2)},
         "earlier_runs": 7,
         "medians": {"images": 1980.0},
     }

@@ -13,7 +13,6 @@ import pycurl
 from imagesys_lib.config import Fetch
 from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.errors import Stopped
-from imagesys_lib.fetch.addresses import is_refused
 from imagesys_lib.fetch.http.faults import contained
 from imagesys_lib.fetch.http.handle import make_handle
 from imagesys_lib.fetch.http.jobs import Fetched, Job, NotModified, Outcome, Unattempted
@@ -22,7 +21,7 @@ from imagesys_lib.fetch.http.multi import Multi
 from imagesys_lib.fetch.http.queues import Task, Waiting
 from imagesys_lib.fetch.http.speed import SpeedWatch
 from imagesys_lib.fetch.http.transfer import Redirect, Transfer, Verdict
-from imagesys_lib.fetch.http.urls import Wire, wire
+from imagesys_lib.fetch.http.urls import judged_wire
 from imagesys_lib.fetch.politeness.admission import Gate, LocalGate
 from imagesys_lib.images.reasons import ImageFault
 
@@ -68,15 +67,10 @@ class Fetcher:
         """Whether anything is queued, delayed, in flight, not yet handed out, or failed: the next poll raises then."""
         return bool(self._flights or self._waiting or self._done or self._failure)
 
-    @property
-    def in_flight(self) -> int:
-        """Requests under way."""
-        return len(self._flights)
-
     def add(self, job: Job, *, after: float = 0.0) -> None:
         """Queue a job, not to begin before ``after`` seconds from now."""
         try:
-            task = Task(job, self._wire(job.url))
+            task = Task(job, judged_wire(job.url, None, self._settings))
         except Exception as error:  # noqa: BLE001  # what a URL raises is that image's
             host = host_of(job.url)
             self._done.append(Outcome(job, contained(error, "bad_url", host), host))
@@ -165,15 +159,6 @@ class Fetcher:
             self._abort()
             raise self._failure
 
-    # Beginning
-
-    def _wire(self, url: str, base: str | None = None) -> Wire:
-        """Judge an address in a URL here: behind a proxy nobody else would."""
-        made, of = wire(url, base), self._settings
-        if made.address and is_refused(made.address, of.allowed_addresses, of.denied_addresses):
-            raise ImageFault("blocked_address", f"{made.host}: {made.address} may not be fetched from")
-        return made
-
     def _admit(self) -> None:
         now = time.monotonic()
         for name in self._lookups.due(now):
@@ -224,8 +209,6 @@ class Fetcher:
         for waiting in self._lookups.end(host, time.monotonic(), known=known, hangs=hangs):
             self._waiting.wake(waiting)
 
-    # Moving bytes, and ending
-
     def _move(self, until: float) -> None:
         now = time.monotonic()
         wait = max(0.0, min(self._next_moment(), until, now + _STOP_LOOK) - now) if not self._done else 0.0
@@ -234,7 +217,7 @@ class Fetcher:
             self._look(wait)
             for handle, code, words in finished:
                 self._end(self._flights[handle], code, words)
-            for transfer in self._watch.cut(self._is_under_way):
+            for transfer in self._watch.cut(lambda transfer: self._flights.get(transfer.handle) is transfer):
                 self._end(transfer, 0, "")
         elif wait:
             self._stop.wait(wait)
@@ -252,9 +235,6 @@ class Fetcher:
         if len(self._flights) < self._settings.in_flight:
             moment = min(moment, self._waiting.next_at(), self._lookups.next_at)
         return moment
-
-    def _is_under_way(self, transfer: Transfer) -> bool:
-        return self._flights.get(transfer.handle) is transfer
 
     def _end(self, transfer: Transfer, code: int, words: str) -> None:
         task, host = transfer.task, transfer.task.host
@@ -291,7 +271,7 @@ class Fetcher:
             raise ImageFault("redirect_loop", f"{task.host}: more than {self._settings.max_redirects} redirects")
         if task.spent >= self._settings.image_deadline:
             raise ImageFault("too_slow", f"{task.host}: not complete after {self._settings.image_deadline:g} s")
-        task.wire = self._wire(location, task.wire.base)
+        task.wire = judged_wire(location, task.wire.base, self._settings)
         task.hops += 1
         self._waiting.add(task, first=True)
 

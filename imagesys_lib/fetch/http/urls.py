@@ -11,7 +11,9 @@ from urllib.parse import unquote_to_bytes
 
 from ada_url import URL, HostType
 
+from imagesys_lib.config import Fetch
 from imagesys_lib.config.hostnames import NAME, host_key
+from imagesys_lib.fetch.addresses import is_refused
 from imagesys_lib.images.reasons import ImageFault
 
 MAX_URL_BYTES = 4096
@@ -55,6 +57,17 @@ def wire(url: str, base: str | None = None) -> Wire:
     target = path.replace("|", "%7C") + mark + query  # as Chromium, unlike the standard: some servers refuse it
     address = "" if parsed.host_type is HostType.DEFAULT else parsed.hostname.strip("[]")
     return Wire(origin + target, host_key(parsed), target, address, authorization, base)
+
+
+def judged_wire(url: str, base: str | None, settings: Fetch) -> Wire:
+    """Return :func:`wire` of a URL whose address, if it names one, may be connected to; else ``blocked_address``.
+
+    Behind a proxy nobody else would judge that address.
+    """
+    made = wire(url, base)
+    if made.address and is_refused(made.address, settings.allowed_addresses, settings.denied_addresses):
+        raise ImageFault("blocked_address", f"{made.host}: {made.address} may not be fetched from")
+    return made
 
 
 def _check(url: URL) -> None:

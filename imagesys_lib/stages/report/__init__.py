@@ -13,10 +13,10 @@ from dataclasses import replace
 from imagesys_lib.context import Context
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run
+from imagesys_lib.stages.report.disk_forecast import DiskForecast
 from imagesys_lib.stages.report.nodes import FullCheck, NodeState
 from imagesys_lib.stages.report.rendering import facts, note, render
 from imagesys_lib.stages.report.summary import (
-    Disk,
     Summary,
     Weights,
     compared_figures,
@@ -28,7 +28,7 @@ from imagesys_lib.stages.report.summary import (
 from imagesys_lib.stages.report.verdict import anomalies, losses, nodes_alone
 
 __all__ = [
-    "Disk",
+    "DiskForecast",
     "FullCheck",
     "NodeState",
     "Summary",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -14,9 +13,8 @@ from sqlalchemy import Engine
 from imagesys_lib.config import config_troubles
 from imagesys_lib.config.intervals import UTC
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import Row, database_now, read
+from imagesys_lib.db.engine import Row, read
 from imagesys_lib.db.schema import lis_batches, lis_images
-from imagesys_lib.errors import EnvironmentFault
 from imagesys_lib.images.states import UNFINISHED, State, tally
 from imagesys_lib.replication.node_records import ABSENT_KINDS, CHECK_FIGURES, FREE_FIGURES
 from imagesys_lib.runs import runs
@@ -27,10 +25,10 @@ from imagesys_lib.stages.purge.delete import in_grace
 from imagesys_lib.stages.purge.rules import FIGURES as PURGE_FIGURES
 from imagesys_lib.stages.purge.rules import live_of
 from imagesys_lib.stages.report.breakers import data_sources
+from imagesys_lib.stages.report.disk_forecast import STAGING, DiskForecast, forecasts
 from imagesys_lib.stages.report.nodes import FullCheck, NodeState, full_checks, node_state
-from imagesys_lib.stages.report.trend import BYTES_SAVED, MOST_RUNS, days_until, medians
+from imagesys_lib.stages.report.trend import BYTES_SAVED, MOST_RUNS, medians
 
-_STAGING = "staging"
 _IN_GRACE = "in_grace"
 _REFUSED = "refused"
 _ROWS = "rows."
@@ -54,14 +52,6 @@ class Weights:
     def saved(self) -> int:
         """Bytes by which the thumbnails are less than the originals."""
         return self.originals - self.thumbnails
-
-
-@dataclass(frozen=True)
-class Disk:
-    """What was free on a disk, and in how many days that is down to its floor, if it goes on as in the last runs."""
-
-    free_bytes: int
-    full_in_days: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +87,7 @@ class Summary:
     same_target: int = 0
     sources: dict[str, int] = field(default_factory=dict)
     weights: Weights | None = None
-    disks: dict[str, Disk] = field(default_factory=dict)
+    disks: dict[str, DiskForecast] = field(default_factory=dict)
     earlier_runs: int = 0
     medians: dict[str, float] = field(default_factory=dict)
     anomalies: list[str] = field(default_factory=list)
@@ -120,7 +110,7 @@ def kept(row: Row) -> Summary | None:
         "unfinished": {int(seq): images for seq, images in raw["unfinished"].items()},
         "nodes": {name: NodeState(**node) for name, node in raw["nodes"].items()},
         "weights": Weights(**raw["weights"]) if raw.get("weights") else None,
-        "disks": {name: Disk(**disk) for name, disk in raw.get("disks", {}).items()},
+        "disks": {name: DiskForecast(**disk) for name, disk in raw.get("disks", {}).items()},
         "full_checks": {name: FullCheck(**check) for name, check in raw.get("full_checks", {}).items()},
     }
     return Summary(**{**raw, **parts})
@@ -161,7 +151,7 @@ def gather(ctx: Context, run: Run) -> Summary:
         same_target=runs.figures(ctx.db, run.run_id, FETCH_FIGURES).get("same_target", 0),
         sources=data_sources(ctx.db, run),
         weights=_weights(ctx, run),
-        disks=_disks(ctx, run, history),
+        disks=forecasts(ctx, run, history),
         full_checks=full_checks(ctx),
         configuration=[str(trouble) for trouble in config_troubles()],
         **_of_etl(ctx, run),
@@ -194,8 +184,8 @@ def figures_of(summary: Summary) -> dict[str, int]:
     figures |= {f"sources.{name}": count for name, count in summary.sources.items()}
     figures |= {f"{_ROWS}{how}": summary.bad_rows["ingest"][how] for how in _HOW if "ingest" in summary.bad_rows}
     figures[BYTES_SAVED] = summary.weights.saved if summary.weights else 0
-    if _STAGING in summary.disks:
-        figures[FREE_FIGURES + _STAGING] = summary.disks[_STAGING].free_bytes
+    if STAGING in summary.disks:
+        figures[FREE_FIGURES + STAGING] = summary.disks[STAGING].free_bytes
     return figures
 
 
@@ -280,23 +270,3 @@ def _weights(ctx: Context, run: Run) -> Weights | None:
     )
     row = read(ctx.db, query)[0]
     return Weights(int(row.images), int(row.originals), int(row.thumbnails)) if row.images else None
-
-
-def _disks(ctx: Context, run: Run, history: Sequence[Row]) -> dict[str, Disk]:
-    """Return what is left on the staging disk now, and on each node as this run's sync found it."""
-    now = database_now(ctx.db)
-    free = runs.figures(ctx.db, run.run_id, FREE_FIGURES)
-    current = {name: free[name] for name in ctx.config.nodes if name in free}
-    with suppress(EnvironmentFault):  # a machine without the staging disk, such as the triggerer's
-        current = {_STAGING: ctx.staging.free_bytes(), **current}
-    seen: dict[str, list[tuple[dt.datetime, int]]] = {}
-    for row in history:
-        if row.name.startswith(FREE_FIGURES):
-            seen.setdefault(row.name.removeprefix(FREE_FIGURES), []).append((row.measured_at, row.value))
-    floors = {_STAGING: ctx.config.staging.min_free_mb << 20}
-    node_floor = ctx.config.transfer.node_min_free_mb << 20
-    disks = {}
-    for name, size in current.items():
-        points = [((at - now) / dt.timedelta(days=1), then) for at, then in [*seen.get(name, []), (now, size)]]
-        disks[name] = Disk(size, days_until(points, floors.get(name, node_floor)))
-    return disks

@@ -1,10 +1,9 @@
-"""A run beside the runs before it: which figures are unusual, and when a disk will be full. No I/O."""
+"""A run beside the runs before it: which figures are unusual. No I/O."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 MOST_RUNS = 7
 """So many earlier runs of its kind a run is compared with: a week of daily ones."""
@@ -20,7 +19,6 @@ _FLOOR_OF_BYTES = _FLOOR * 250_000  # what so many photos weigh
 _WATCHED = ("images", "state.", "reason.", "backlog.", "missing.", "check.", "purge.", "heal.", "rows.", BYTES_SAVED)
 _LOW_IS_BAD = frozenset({"images", "state.live", BYTES_SAVED})
 _HIGH_IS_WELL = frozenset({BYTES_SAVED})
-_LEAST_DAYS = 2.0  # a shorter trend is the coming and going of one day's files
 
 Figures = Mapping[str, int]
 
@@ -42,15 +40,3 @@ def is_unusual(name: str, value: int, median: float) -> bool:
         return False
     high = name not in _HIGH_IS_WELL and value > _FACTOR * median
     return high or (name in _LOW_IS_BAD and value < median / _FACTOR)
-
-
-def days_until(points: Sequence[tuple[float, int]], floor: int) -> float | None:
-    """Return in how many days after the last of ``points`` (day, free bytes) a disk has ``floor`` free; None if never.
-
-    By the median of the slopes between any two points, which one clean-up of the disk does not move.
-    """
-    points = sorted(points)
-    if len(points) <= LEAST_RUNS or points[-1][0] - points[0][0] < _LEAST_DAYS:
-        return None
-    slope = statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(points, 2) if b[0] > a[0])
-    return max(0.0, (points[-1][1] - floor) / -slope) if slope < 0 else None

@@ -321,7 +321,7 @@ def test_a_full_disk_is_raised_and_aborts_the_others(site, tmp_path, monkeypatch
         with pytest.raises(DiskFull):
             fetcher.poll(0)
         assert caught.value.remedy
-        assert fetcher.in_flight == 0
+        assert len(fetcher._flights) == 0
     assert files_in(tmp_path) == []
 
 

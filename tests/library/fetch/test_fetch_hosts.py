@@ -129,7 +129,7 @@ def test_a_host_that_hangs_delays_no_other(site, tmp_path):
                 done |= good(fetcher.poll(1))
             assert time.monotonic() - began < 1
             assert min(done) == 100
-            assert fetcher.in_flight == 6
+            assert len(fetcher._flights) == 6
 
 
 def test_in_flight_is_the_most_over_all_hosts(tmp_path):
@@ -138,7 +138,7 @@ def test_in_flight_is_the_most_over_all_hosts(tmp_path):
         for number in range(40):
             fetcher.add(Job(number, f"http://127.0.0.{number + 1}:{site.port}/a", tmp_path / str(number)))
         fetcher.poll(0.1)
-        assert fetcher.in_flight == 5
+        assert len(fetcher._flights) == 5
 
 
 def test_hosts_take_turns(site, tmp_path):
@@ -255,7 +255,7 @@ def test_only_one_request_goes_to_a_host_until_its_name_has_resolved(site, tmp_p
         for number in range(5):
             fetcher.add(Job(number, url, tmp_path / str(number)))
         fetcher.poll(0)
-        assert fetcher.in_flight == 1
+        assert len(fetcher._flights) == 1
         assert {outcome.result.reason.code for outcome in all_of(fetcher)} == {"dns"}
     assert len(gate.asked) == 5
 
@@ -348,7 +348,7 @@ def test_an_interrupt_inside_a_callback_is_raised_from_poll(site, tmp_path, monk
         add(fetcher, jobs(site, "/a", 2, tmp_path))
         with pytest.raises(KeyboardInterrupt):
             all_of(fetcher)
-        assert fetcher.in_flight == 0
+        assert len(fetcher._flights) == 0
     assert capfd.readouterr().err == ""
 
 

@@ -10,13 +10,8 @@ import pytest
 from imagesys_lib.config import Batching, Purge, Retry, StatusMeaning
 from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.config.intervals import UTC, Interval
-from imagesys_lib.images.hash_and_path import (
-    lis_hash_for_url,
-    lis_path_for_hash,
-    parse_thumbnail_path,
-    split_photo_urls,
-    thumbnail_path,
-)
+from imagesys_lib.etl.photo_urls import split_photo_urls
+from imagesys_lib.images.hash_and_path import lis_hash_for_url, lis_path_for_hash, parse_thumbnail_path, thumbnail_path
 from imagesys_lib.images.reasons import REASONS, Fate, ImageFault, as_markdown, reason_for
 from imagesys_lib.nodes import classify, parse_space
 from imagesys_lib.runs.runs import Kind, Run

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from imagesys_lib.stages.report import Disk, FullCheck, NodeState, Summary, Weights, note, render
+from imagesys_lib.stages.report import DiskForecast, FullCheck, NodeState, Summary, Weights, note, render
+from imagesys_lib.stages.report.disk_forecast import days_until
 from imagesys_lib.stages.report.rendering import top_reasons
-from imagesys_lib.stages.report.trend import BYTES_SAVED, days_until, is_unusual, medians
+from imagesys_lib.stages.report.trend import BYTES_SAVED, is_unusual, medians
 from imagesys_lib.stages.report.verdict import anomalies
 
 GB = 10**9
@@ -93,7 +94,7 @@ def test_anomalies_name_the_figure_the_median_and_the_disk() -> None:
     summary = a_summary(
         earlier_runs=7,
         medians={"images": 1000.0, "state.failed": 4.0, "backlog.n2": 0.0, BYTES_SAVED: 230_000_000.0},
-        disks={"n1": Disk(GB, 3.4), "n2": Disk(GB, 15), "staging": Disk(GB)},
+        disks={"n1": DiskForecast(GB, 3.4), "n2": DiskForecast(GB, 15), "staging": DiskForecast(GB)},
     )
     assert anomalies(summary, {"images": 1000, "state.failed": 300, BYTES_SAVED: 4_000_000}) == [
         "failed: 300, where 7 earlier scheduled runs had 4 (median)",
@@ -128,7 +129,7 @@ FULL = a_summary(
     sources={"left_alone": 1, "failed": 2, "recovered": 0},
     healed={"batches": 2, "images": 500, "poison": 0},
     weights=Weights(940, 235_000_000, 4_700_000),
-    disks={"staging": Disk(81 * GB), "n1": Disk(310 * GB, 12.2)},
+    disks={"staging": DiskForecast(81 * GB), "n1": DiskForecast(310 * GB, 12.2)},
     earlier_runs=5,
     medians={"images": 980.0, "state.live": 930.0, "heal.images": 0.0},
     anomalies=["failed: 300, where 5 earlier scheduled runs had 4 (median)"],

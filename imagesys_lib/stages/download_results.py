@@ -1,0 +1,75 @@
+"""What became of a batch's images, written to the database."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from imagesys_lib.context import Context
+from imagesys_lib.db.bulk import Kinds, given
+from imagesys_lib.db.engine import Row
+from imagesys_lib.db.schema import lis_images
+from imagesys_lib.fetch.http.jobs import Fetched, NotModified
+from imagesys_lib.images.reasons import ImageFault
+from imagesys_lib.images.states import State, move
+from imagesys_lib.runs import leases as claims
+from imagesys_lib.runs import runs
+from imagesys_lib.runs.leases import Claim
+from imagesys_lib.stages.batch import store_faults
+
+log = logging.getLogger(__name__)
+
+Results = list[tuple[Row, Fetched | NotModified | ImageFault]]
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """What became of a batch: images fetched, adopted from an earlier try, failed by reason, and given back.
+
+    ``unchanged`` are live images of a forced run that their hosts say are as they were (status 304).
+    """
+
+    fetched: int
+    adopted: int
+    failed: dict[str, int]
+    given_back: int
+    unchanged: int = 0
+
+
+def write_results(ctx: Context, connection: Connection, claim: Claim, group: Results) -> None:
+    """Write what became of images, fenced by the claim. Raises ClaimLost where it is no longer held."""
+    claims.guard(connection, claim)
+    done = [{"image_id": image.image_id, **_kept(r)} for image, r in group if isinstance(r, Fetched)]
+    same = [image.image_id for image, result in group if isinstance(result, NotModified)]
+    if done:
+        rows = given(done, {"image_id": int, **_KEPT})
+        # Thumbnails that are there are of other bytes: until new ones are made, no recipe turns these into those.
+        values = {**{key: rows.c[key] for key in _KEPT}, "recipe": None}
+        where = lis_images.c.image_id == rows.c.image_id
+        move(connection, State.DOWNLOADED, frm=(State.RESERVED,), where=where, values=values)
+    if same:
+        fine = {"reason": None, "detail": None, "attempts": 0}
+        move(connection, State.LIVE, frm=(State.RESERVED,), where=lis_images.c.image_id.in_(same), values=fine)
+    faults = [(image, result) for image, result in group if isinstance(result, ImageFault)]
+    store_faults(ctx, connection, State.RESERVED, faults, random.random)
+
+
+def flag_targets(ctx: Context, claim: Claim, label: str, targets: Counter[str]) -> None:
+    """Flag redirects that bring many URLs to one photo: a login page or "no photo", as a rule."""
+    most = ctx.config.thumbnail.placeholder_listings
+    many = {url: count for url, count in targets.items() if most and count > most}
+    for url, count in many.items():
+        log.warning("%s: %d URLs are redirected to %s", label, count, url)
+    runs.add_figures_of_batch(ctx.db, claim.batch_id, {"fetch.same_target": sum(many.values())})
+
+
+_KEPT: Kinds = {"source_sha1": str, "source_bytes": int, "etag": str, "last_modified": str, "final_url": str}
+
+
+def _kept(fetched: Fetched) -> dict[str, object]:
+    values = (fetched.sha1, fetched.size, fetched.etag[:255], fetched.last_modified[:64], fetched.final_url)
+    return dict(zip(_KEPT, values, strict=True))
