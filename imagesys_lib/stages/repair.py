@@ -63,7 +63,7 @@ class Repaired:
 
     def __add__(self, other: Repaired) -> Repaired:
         pairs = zip(astuple(self)[:-1], astuple(other)[:-1], strict=True)
-        return Repaired(*(mine + theirs for mine, theirs in pairs), self.refused or other.refused)
+        return Repaired(*(mine + theirs for mine, theirs in pairs), refused=self.refused or other.refused)
 
 
 def repair(
