@@ -11,10 +11,11 @@ was.
 from __future__ import annotations
 
 import logging
+import operator
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import sqlalchemy as sa
 
@@ -62,8 +63,9 @@ class Repaired:
     refused: str = ""
 
     def __add__(self, other: Repaired) -> Repaired:
-        pairs = zip(astuple(self)[:-1], astuple(other)[:-1], strict=True)
-        return Repaired(*(mine + theirs for mine, theirs in pairs), refused=self.refused or other.refused)
+        *mine, refused = astuple(self)
+        *theirs, also = astuple(other)
+        return replace(Repaired(*map(operator.add, mine, theirs)), refused=refused or also)
 
 
 def repair(
