@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.common.outcome import Cost
 from include.sandbox import Sandbox, SandboxSettings
-from include.sandbox.config import write_config
+from include.sandbox.environment import write_config
 from include.sandbox.feed.listings import Listing
 from include.sandbox.settings import PROJECT
 

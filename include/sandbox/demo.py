@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 from rich.table import Table
 
-from include.sandbox.config import due_day
+from include.sandbox.environment import due_day
 from include.sandbox.errors import SandboxError
 from include.sandbox.sandbox import Sandbox
 from include.sandbox.services.airflow import USER, AirflowServices

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple
 
-from include.sandbox.config import config_path, due_day, write_config
-from include.sandbox.environment import environment
+from include.sandbox.environment import config_path, due_day, environment, write_config
 from include.sandbox.errors import SandboxError
 from include.sandbox.feed.etl import Etl
 from include.sandbox.feed.manifest import Manifest

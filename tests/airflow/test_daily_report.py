@@ -19,7 +19,7 @@ from imagesys_lib.runs import runs
 from imagesys_lib.stages.report import DiskForecast, NodeState, Summary, Weights
 from imagesys_lib.stages.report.digest import LastRun
 from imagesys_lib.stages.sync import sync
-from include.sandbox.config import write_config
+from include.sandbox.environment import write_config
 from include.sandbox.settings import PROJECT
 from tests.airflow.mails import Sink
 from tests.support.world import DAY, QUICK, World

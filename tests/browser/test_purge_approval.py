@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from include.sandbox.config import due_day
+from include.sandbox.environment import due_day
 from tests.browser.ui import WORK, Ui
 from tests.scheduler.conftest import Live
 

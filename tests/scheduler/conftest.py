@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from include.sandbox import ManifestEntry, Sandbox, SandboxSettings
-from include.sandbox.config import due_day, write_config
+from include.sandbox.environment import due_day, write_config
 from include.sandbox.services.airflow import AirflowServices
 from include.sandbox.services.airflow_api import AirflowApi
 from include.sandbox.services.ports import take_block

@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from include.sandbox.config import config_path
+from include.sandbox.environment import config_path
 from tests.scheduler.conftest import Live
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox, pytest.mark.long]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from include.sandbox.config import due_day, write_config
+from include.sandbox.environment import due_day, write_config
 from tests.scheduler.conftest import COUNTRIES, QUICK, Live, checksums
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox, pytest.mark.long]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from include.sandbox.config import due_day, write_config
+from include.sandbox.environment import due_day, write_config
 from include.sandbox.services.airflow_api import AirflowApi
 from tests.scheduler.conftest import COUNTRIES, PURGES_AT_ONCE, QUICK, Live
 

@@ -42,7 +42,7 @@ from imagesys_lib.stages.purge.unpublish import unpublish
 from imagesys_lib.stages.report import Summary
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry, Sandbox
-from include.sandbox.config import write_config
+from include.sandbox.environment import write_config
 from include.sandbox.feed.listings import Listing
 from include.sandbox.services import process
 

@@ -27,7 +27,7 @@ from imagesys_lib.ops.canary.steps import Limit, run_steps
 from imagesys_lib.stages.check import check, scrub
 from imagesys_lib.stages.repair import Repaired, repair
 from include.sandbox import ManifestEntry
-from include.sandbox.config import write_config
+from include.sandbox.environment import write_config
 from tests.support.photo_host import photo_host
 from tests.support.world import NODES, QUICK, World, in_threads, wait_for
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from imagesys_lib.context import open_context
 from imagesys_lib.ops import doctor
-from include.sandbox.config import write_config
+from include.sandbox.environment import write_config
 from tests.library.ops.test_canary import Answers, Files, served
 from tests.support.world import NODES, QUICK, World
 

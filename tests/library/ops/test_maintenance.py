@@ -40,7 +40,7 @@ from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.report import summarize
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox import ManifestEntry
-from include.sandbox.config import write_config
+from include.sandbox.environment import write_config
 from tests.support.world import NODES, QUICK, World
 
 Entries = dict[str, ManifestEntry]

@@ -15,7 +15,7 @@ from imagesys_lib.stages.check import check
 from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
-from include.sandbox.config import write_config
+from include.sandbox.environment import write_config
 from tests.library.replication.test_emptied_node import is_ready
 from tests.support.world import QUICK, World, remove_below, set_connection
 
