@@ -27,7 +27,7 @@ from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import BatchFailed, Stopped
 from imagesys_lib.fetch.http.faults import contained
 from imagesys_lib.fetch.http.fetcher import Fetcher
-from imagesys_lib.fetch.http.jobs import Fetched, Job, NotModified, Outcome, Unattempted
+from imagesys_lib.fetch.http.jobs import Fetched, FetchJob, NotModified, Outcome, Unattempted
 from imagesys_lib.fetch.politeness import datasources
 from imagesys_lib.fetch.politeness.circuit_breaker import HALF_OPEN_IMAGES
 from imagesys_lib.fetch.politeness.datasources import Tally
@@ -244,12 +244,12 @@ class _Batch:
 
     # The database and the staging disk
 
-    def _job(self, image: Row) -> Job:
+    def _job(self, image: Row) -> FetchJob:
         """Return what to fetch; only if it has changed, where the thumbnails there are would come out the same."""
         target = self.ctx.staging.original(image.image_hash)
         same = _is_made(image) and image.recipe == recipe(self.ctx.config, image.datasource_id)
         known = {"etag": image.etag or "", "last_modified": image.last_modified or ""} if same else {}
-        return Job(image.image_id, image.image_url, target, **known)
+        return FetchJob(image.image_id, image.image_url, target, **known)
 
     def _adopt(self, images: Sequence[Row]) -> list[Row]:
         """Take over what a killed try had fetched but not written to the database.

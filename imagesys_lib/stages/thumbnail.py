@@ -36,7 +36,7 @@ from imagesys_lib.runs import leases as claims
 from imagesys_lib.runs.leases import Claim
 from imagesys_lib.stages import placeholders
 from imagesys_lib.stages.batch import Crew, give_back, hold, images_in, own_name, store_faults
-from imagesys_lib.thumbnail.messages import Job, Limits, Made, Making, PlainSize
+from imagesys_lib.thumbnail.messages import Limits, Made, Making, PlainSize, ThumbnailJob
 from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def thumbnail(ctx: Context, batch_id: int, holder: str | None = None) -> Thumbna
         log.info("%s batch %d: nothing left to thumbnail", ctx.country.upper(), batch_id)
         return Thumbnailed(0, {}, 0)
     with hold(ctx, batch_id, holder or own_name(), "done") as claim:
-        return _Batch(ctx, claim).run()
+        return _ThumbnailBatch(ctx, claim).run()
 
 
 def making(config: CountryConfig, datasource_id: int) -> Making:
@@ -89,7 +89,7 @@ def making(config: CountryConfig, datasource_id: int) -> Making:
     )
 
 
-class _Batch:
+class _ThumbnailBatch:
     def __init__(self, ctx: Context, claim: Claim) -> None:
         self.ctx, self.claim = ctx, claim
         self.deadline = time.monotonic() + ctx.config.batch.deadline_minutes * 60
@@ -143,7 +143,7 @@ class _Batch:
             self.ctx.staging.drop_original(image_hash)
         return len(hashes)
 
-    def _unattempted(self, pieces: Iterable[Sequence[Job]]) -> None:
+    def _unattempted(self, pieces: Iterable[Sequence[ThumbnailJob]]) -> None:
         """Give back what the batch's time was not enough for; a later batch adopts the originals."""
         images = [image.image_id for piece in pieces for job in piece for image in self.groups.pop(job.key)]
         if images:
@@ -194,9 +194,9 @@ class _Batch:
         for some in chunks(lost):
             self._store(some)
 
-    def _job(self, image: Row) -> Job:
+    def _job(self, image: Row) -> ThumbnailJob:
         staging = self.ctx.staging
-        return Job(
+        return ThumbnailJob(
             key=image.image_id,
             source=staging.original(image.image_hash),
             root=staging.out,

@@ -33,7 +33,7 @@ from imagesys_lib.db.schema import country_metadata, lis_images, lis_live_images
 from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.output import logs
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.pipeline import run_pipeline
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.purge.delete import delete_files
@@ -190,7 +190,7 @@ class World:
     # Doing
 
     def run(
-        self, kind: Kind = Kind.SCHEDULED, day: dt.date = DAY, *, force: bool = False, run_id: str | None = None
+        self, kind: RunKind = RunKind.SCHEDULED, day: dt.date = DAY, *, force: bool = False, run_id: str | None = None
     ) -> Run:
         """Return a run of one local day with an id of its own."""
         self._runs += 1

@@ -30,7 +30,7 @@ from imagesys_lib.ops.canary.node import Files, bring_to_node
 from imagesys_lib.ops.canary.steps import WORKER, CanaryRun, Limit, Place, Step, Wrong, run_steps
 from imagesys_lib.runs.runs import set_figures
 from imagesys_lib.stages.thumbnail import making
-from imagesys_lib.thumbnail.messages import Job
+from imagesys_lib.thumbnail.messages import ThumbnailJob
 from imagesys_lib.thumbnail.pool import Decoders
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def _thumbnails(ctx: Context, original: Path, out: Path, stamp: str, limit: Limi
     settings = ctx.config.thumbnail
     stem = f"{canary_folder(ctx.country)}/{lis_path_for_hash(stamp.zfill(40))}"
     with Decoders(1, settings.memory_mb, settings.seconds) as decoders:
-        future = decoders.submit([Job(0, original, out, stem, making(ctx.config, _NO_DATASOURCE))])
+        future = decoders.submit([ThumbnailJob(0, original, out, stem, making(ctx.config, _NO_DATASOURCE))])
         while not wait([future], _LOOK).done:
             limit.check()
     (made,) = future.result()

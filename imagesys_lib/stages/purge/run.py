@@ -13,7 +13,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, database_now, named_lock, write
 from imagesys_lib.errors import UsageError
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.purge import delete, lookup, proposals
 from imagesys_lib.stages.purge.due import candidates, count_live
 from imagesys_lib.stages.purge.rules import (
@@ -113,7 +113,7 @@ def _lock(ctx: Context, *, dry_run: bool = False) -> AbstractContextManager[name
 
 
 def _refusal(ctx: Context, run: Run) -> str:
-    if run.kind is not Kind.SCHEDULED:
+    if run.kind is not RunKind.SCHEDULED:
         return f"a {run.kind.value} run purges nothing"
     row = runs.load(ctx.db, run.run_id)
     if row is None or row.ingested_at is None:

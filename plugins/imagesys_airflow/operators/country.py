@@ -60,7 +60,7 @@ def as_xcom(result: Any) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class CountryJob:
     """What a task works with: the country's databases, disk and nodes, its run, and Airflow's context."""
 
     ctx: Context
@@ -104,7 +104,7 @@ class CountryOperator(StoppableOperator):
         """What the UI calls a mapped instance; see ``map_index_template`` in the DAG."""
         return ""
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """Do the work and return what XCom may keep."""
         raise NotImplementedError
 
@@ -121,7 +121,7 @@ class CountryOperator(StoppableOperator):
             )
             try:
                 with gathered.listening(ctx.config.alerts.mail_level) as heard:
-                    result = as_xcom(self.work(Job(ctx, run_of(context, ctx.config.zone), context)))
+                    result = as_xcom(self.work(CountryJob(ctx, run_of(context, ctx.config.zone), context)))
             except DatabaseUnavailable:
                 heard.messages.clear()  # there is nowhere to keep them, and nobody to wait for
                 raise

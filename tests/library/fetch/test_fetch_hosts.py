@@ -16,7 +16,7 @@ import pytest
 
 from imagesys_lib.errors import Stopped
 from imagesys_lib.fetch.http.fetcher import Fetcher
-from imagesys_lib.fetch.http.jobs import Fetched, Job, Outcome, Unattempted
+from imagesys_lib.fetch.http.jobs import Fetched, FetchJob, Outcome, Unattempted
 from imagesys_lib.fetch.http.queues import Task, Waiting
 from imagesys_lib.fetch.http.urls import Wire
 from imagesys_lib.fetch.politeness.admission import Admission, LocalGate
@@ -68,11 +68,11 @@ class Gate:
         self.ended.append((host, "abandoned"))
 
 
-def jobs(site: Site, path: str, count: int, folder: Path, start: int = 0) -> list[Job]:
-    return [Job(n, site.url(path), folder / str(n)) for n in range(start, start + count)]
+def jobs(site: Site, path: str, count: int, folder: Path, start: int = 0) -> list[FetchJob]:
+    return [FetchJob(n, site.url(path), folder / str(n)) for n in range(start, start + count)]
 
 
-def add(fetcher: Fetcher, some: list[Job]) -> None:
+def add(fetcher: Fetcher, some: list[FetchJob]) -> None:
     for job in some:
         fetcher.add(job)
 
@@ -85,7 +85,7 @@ def test_many_are_fetched_at_once_each_into_its_own_file(site, tmp_path):
     bodies = {n: os.urandom(5000 + n) for n in range(200)}
     site.answers |= {f"/{n}": whole(body) for n, body in bodies.items()}
     with Fetcher(settings()) as fetcher:
-        add(fetcher, [Job(n, site.url(f"/{n}"), tmp_path / str(n)) for n in bodies])
+        add(fetcher, [FetchJob(n, site.url(f"/{n}"), tmp_path / str(n)) for n in bodies])
         outcomes = all_of(fetcher)
     assert {o.job.key: o.result.sha1 for o in outcomes} == {
         n: hashlib.sha1(body).hexdigest()  # noqa: S324
@@ -136,7 +136,7 @@ def test_in_flight_is_the_most_over_all_hosts(tmp_path):
     with serving(Site(("0.0.0.0", 0))) as site, Fetcher(settings(in_flight=5)) as fetcher:  # noqa: S104
         site.answers["/a"] = raw(1.0)
         for number in range(40):
-            fetcher.add(Job(number, f"http://127.0.0.{number + 1}:{site.port}/a", tmp_path / str(number)))
+            fetcher.add(FetchJob(number, f"http://127.0.0.{number + 1}:{site.port}/a", tmp_path / str(number)))
         fetcher.poll(0.1)
         assert fetcher.in_flight == 5
 
@@ -168,7 +168,7 @@ def test_each_hop_asks_the_gate_for_its_own_host_and_holds_no_other(site, tmp_pa
         one, two = f"127.0.0.1:{site.port}", f"127.0.0.1:{other.port}"
         gate = Gate()
         with Fetcher(settings(), gate) as fetcher:
-            fetcher.add(Job(1, site.url("/a"), tmp_path / "x"))
+            fetcher.add(FetchJob(1, site.url("/a"), tmp_path / "x"))
             (outcome,) = all_of(fetcher)
     assert [host for _, host in gate.asked] == [one, two, two]
     assert gate.ended == [(one, None), (two, None), (two, "http_404")]
@@ -253,7 +253,7 @@ def test_only_one_request_goes_to_a_host_until_its_name_has_resolved(site, tmp_p
     gate = Gate()
     with Fetcher(settings(), gate) as fetcher:
         for number in range(5):
-            fetcher.add(Job(number, url, tmp_path / str(number)))
+            fetcher.add(FetchJob(number, url, tmp_path / str(number)))
         fetcher.poll(0)
         assert fetcher.in_flight == 1
         assert {outcome.result.reason.code for outcome in all_of(fetcher)} == {"dns"}
@@ -353,7 +353,7 @@ def test_an_interrupt_inside_a_callback_is_raised_from_poll(site, tmp_path, monk
 
 
 def task(number: int, host: str) -> Task:
-    return Task(Job(number, "", Path()), Wire("", host))
+    return Task(FetchJob(number, "", Path()), Wire("", host))
 
 
 @pytest.mark.parametrize("hosts", [1, 5000])

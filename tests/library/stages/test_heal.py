@@ -25,7 +25,7 @@ from imagesys_lib.stages.heal import Healed, heal
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.thumbnail import thumbnail
-from imagesys_lib.thumbnail.messages import Job, Made
+from imagesys_lib.thumbnail.messages import Made, ThumbnailJob
 from imagesys_lib.thumbnail.pool import Decoders
 from tests.support.world import World
 
@@ -352,7 +352,7 @@ def test_a_write_that_finds_fewer_images_than_it_made_is_an_error_not_a_loss(wor
         session.execute(sa.update(lis_images).where(lis_images.c.image_url == thief).values(state="failed"))
 
     class Thief(Decoders):
-        def submit(self, jobs: Sequence[Job]) -> Future[list[Made]]:
+        def submit(self, jobs: Sequence[ThumbnailJob]) -> Future[list[Made]]:
             write(world.ctx.db, steal)
             return super().submit(jobs)
 

@@ -14,7 +14,7 @@ from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.ops.explain import explain
 from imagesys_lib.replication import node_records
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
@@ -199,7 +199,7 @@ def test_a_dry_run_tells_what_is_due_what_waits_and_what_would_be_deleted_and_ch
 
 def bring_live(world: World) -> None:
     """Make what is due and bring it to n1 and n2; n3 is not asked."""
-    run = world.run(Kind.MANUAL)
+    run = world.run(RunKind.MANUAL)
     ingest(world.ctx, run)
     for batch in plan(world.ctx, run):
         download(world.ctx, batch.batch_id)
@@ -290,7 +290,7 @@ def test_a_purge_and_an_ingest_at_once_end_as_the_etl_says(world: World, live: E
     stop.set()
     thread.join(60)
     assert not faults
-    assert world.pipeline(world.run(Kind.MANUAL)).lost == []
+    assert world.pipeline(world.run(RunKind.MANUAL)).lost == []
     assert world.live().keys() == live.keys()
     assert world.equal_trees().keys() == paths_of(set(live))
     assert assert_equal_nodes(world).keys() == paths_of(set(live))
