@@ -31,14 +31,14 @@ from imagesys_lib.fetch.http.jobs import Fetched, FetchJob, NotModified, Outcome
 from imagesys_lib.fetch.politeness import datasources
 from imagesys_lib.fetch.politeness.circuit_breaker import HALF_OPEN_IMAGES
 from imagesys_lib.fetch.politeness.datasources import Tally
-from imagesys_lib.fetch.politeness.host_limits import PATIENCE, SharedGate
+from imagesys_lib.fetch.politeness.host_limits import PATIENCE, SharedLimiter
 from imagesys_lib.fetch.politeness.outage import SILENCE
 from imagesys_lib.images.reasons import Fate, ImageFault
 from imagesys_lib.images.recipe import recipe
 from imagesys_lib.images.states import Desired, State, move
 from imagesys_lib.runs import leases as claims
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.leases import Claim
+from imagesys_lib.runs.leases import Lease
 from imagesys_lib.stages.batch import GROUP, give_back, hold, images_in, own_name, store_faults
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def download(ctx: Context, batch_id: int, holder: str | None = None) -> Download
     """Fetch what the batch has not fetched yet.
 
     Raises BatchFailed when nothing at all can be reached for ``fetch.network_patience`` seconds (no attempt is
-    consumed), DiskFull before the staging disk is full, ClaimHeld or ClaimLost when another worker has the batch.
+    consumed), DiskFull before the staging disk is full, LeaseHeld or LeaseLost when another worker has the batch.
     """
     if not images_in(ctx, batch_id, State.RESERVED):
         log.info("%s batch %d: nothing left to download", ctx.country.upper(), batch_id)
@@ -98,7 +98,7 @@ def tries_again(fault: ImageFault) -> bool:
 
 
 class _Batch:
-    def __init__(self, ctx: Context, claim: Claim) -> None:
+    def __init__(self, ctx: Context, claim: Lease) -> None:
         self.ctx, self.claim = ctx, claim
         self.settings = ctx.config.fetch
         self.label = f"{ctx.country.upper()} batch {claim.batch_id}"
@@ -123,7 +123,7 @@ class _Batch:
         self.images = {image.image_id: image for image in images}
         todo = self._without_bad_sources(self._adopt(images))
         with (
-            SharedGate(ctx.shared, self.settings, self.claim.lease, ctx.stop) as self.gate,
+            SharedLimiter(ctx.shared, self.settings, self.claim.seconds, ctx.stop) as self.gate,
             Fetcher(self.settings, self.gate, ctx.stop) as self.fetcher,
         ):
             self.gate.prepare({host_of(image.image_url) for image in todo})
@@ -160,7 +160,7 @@ class _Batch:
                 self._flush()
 
     def _renew(self) -> None:
-        if time.monotonic() - self.renewed > self.claim.lease / 3:
+        if time.monotonic() - self.renewed > self.claim.seconds / 3:
             claims.renew(self.ctx.db, self.claim)
             self.renewed = time.monotonic()
 

@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from imagesys_lib.db.schema import lis_live_images
 from imagesys_lib.images.recipe import recipe
 from imagesys_lib.ops.retry import retry
-from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import runs
+from imagesys_lib.runs import leases, runs
 from imagesys_lib.runs.runs import RunKind
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import Healed, heal
@@ -122,7 +121,7 @@ def test_a_remake_at_which_workers_die_five_times_stays_live_with_what_it_had(wo
         batches = plan(world.ctx, run)
         made = sum(batch.size for batch in batches)
         for batch in batches:
-            claims.acquire(world.ctx.db, batch.batch_id, f"worker-{times}", 0)  # and is never heard of again
+            leases.acquire(world.ctx.db, batch.batch_id, f"worker-{times}", 0)  # and is never heard of again
         runs.finish(world.ctx.db, run, "failed", {})
         healed = heal(world.ctx)
         assert (healed.images, healed.poison) == ((0, made) if times == 5 else (made, 0))

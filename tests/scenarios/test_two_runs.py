@@ -1,4 +1,4 @@
-"""Two runs of one country at once, and tasks of both cleared on the way: claims stay disjoint, nothing is repeated."""
+"""Two runs of one country at once, and tasks of both cleared on the way: leases stay disjoint, nothing is repeated."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Tasks = Mapping[str, Callable[[], object]]
 
 
 def tasks(ctx: Context, run: Run, batches: list[int]) -> Tasks:
-    """The tasks of a run as Airflow would start them, in order; the holder of a claim is the task."""
+    """The tasks of a run as Airflow would start them, in order; the holder of a lease is the task."""
     found: dict[str, Callable[[], object]] = {
         "heal": lambda: heal(ctx, run),
         "ingest": lambda: ingest(ctx, run),

@@ -23,7 +23,7 @@ from imagesys_lib.fetch.http.queues import Task, Waiting
 from imagesys_lib.fetch.http.speed import SpeedWatch
 from imagesys_lib.fetch.http.transfer import HttpTransfer, Redirect, Verdict
 from imagesys_lib.fetch.http.urls import Wire, wire
-from imagesys_lib.fetch.politeness.admission import Gate, LocalGate
+from imagesys_lib.fetch.politeness.admission import Limiter, LocalLimiter
 from imagesys_lib.images.reasons import ImageFault
 
 _STOP_LOOK = 0.25  # seconds between looks at `stop`
@@ -41,9 +41,9 @@ class Fetcher:
     Make it after any fork and use it in the thread that made it: curl's handles and sockets survive neither.
     """
 
-    def __init__(self, settings: Fetch, gate: Gate | None = None, stop: threading.Event | None = None) -> None:
+    def __init__(self, settings: Fetch, gate: Limiter | None = None, stop: threading.Event | None = None) -> None:
         self._settings = settings
-        self._gate: Gate = gate or LocalGate(settings)
+        self._gate: Limiter = gate or LocalLimiter(settings)
         self._stop = stop or threading.Event()
         self._multi = Multi(settings.in_flight)
         self._waiting = Waiting()

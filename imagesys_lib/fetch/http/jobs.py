@@ -40,7 +40,7 @@ class NotModified:
 
 @dataclass(frozen=True)
 class Unattempted:
-    """The gate gave the host up for now: ``wait`` seconds until it may be asked."""
+    """The limiter gave the host up for now: ``wait`` seconds until it may be asked."""
 
     wait: float
 

@@ -22,7 +22,7 @@ from imagesys_lib.db.engine import named_lock
 from imagesys_lib.errors import CanaryWaits, UsageError
 from imagesys_lib.fetch.http.fetcher import Fetcher
 from imagesys_lib.fetch.http.jobs import Fetched
-from imagesys_lib.fetch.politeness.host_limits import SharedGate
+from imagesys_lib.fetch.politeness.host_limits import SharedLimiter
 from imagesys_lib.images.hash_and_path import canary_folder, lis_path_for_hash
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.nodes import Node
@@ -98,7 +98,7 @@ def _folder(ctx: Context) -> Iterator[Path]:
 
 
 def _fetch(ctx: Context, settings: Canary, target: Path, limit: Limit) -> None:
-    with SharedGate(ctx.shared, ctx.config.fetch) as gate, Fetcher(ctx.config.fetch, gate, limit) as fetcher:
+    with SharedLimiter(ctx.shared, ctx.config.fetch) as limiter, Fetcher(ctx.config.fetch, limiter, limit) as fetcher:
         try:
             fetched = fetcher.fetch(settings.url, target)
         except ImageFault as fault:

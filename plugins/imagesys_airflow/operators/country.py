@@ -78,7 +78,7 @@ class StoppableOperator(BaseOperator):
         return event
 
     def on_kill(self) -> None:
-        """Airflow's SIGTERM handler calls this and no more: the stage ends by itself and gives its claim back."""
+        """Airflow's SIGTERM handler calls this and no more: the stage ends by itself and gives its lease back."""
         self.stop_event.set()
 
 

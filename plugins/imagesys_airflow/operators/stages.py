@@ -81,7 +81,7 @@ class PlanOperator(CountryOperator):
 class BatchOperator(CountryOperator):
     """Works on one batch under a holder's name that all tries of the task share.
 
-    A retry thereby takes over its dead predecessor's claim at once, and nobody else's.
+    A retry thereby takes over its dead predecessor's lease at once, and nobody else's.
     """
 
     template_fields: Sequence[str] = ("batch",)
@@ -103,7 +103,7 @@ class BatchOperator(CountryOperator):
 
     @staticmethod
     def holder(job: CountryJob) -> str:
-        """Return the name under which the task claims its batch."""
+        """Return the name under which the task holds its batch."""
         ti = job.context["ti"]
         return f"airflow:{ti.dag_id}:{ti.run_id}:{ti.task_id}:{ti.map_index}"
 

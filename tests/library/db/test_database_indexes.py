@@ -54,7 +54,7 @@ from imagesys_lib.stages.lateness import look
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.purge import carry_out, proposals, purge
-from imagesys_lib.stages.purge.rules import Due, Rule
+from imagesys_lib.stages.purge.rules import Due, PurgeRule
 from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.report import report, summarize
 from imagesys_lib.stages.report.digest import last_run, newest_run
@@ -249,8 +249,8 @@ def scans(engine: sa.Engine, text: str, values: tuple[Any, ...], big: Collection
 
 def left_and_carried_out(ctx: Context) -> None:
     """A proposal's life."""
-    number = proposals.leave(ctx.db, {Rule.UNLISTED: Due(9, 9), Rule.AGE: Due(9, 9)}, 100, [])
-    assert proposals.waiting(ctx.db) == proposals.claim(ctx.db, "r1", 1, lambda *_: None) == proposals.latest(ctx.db)
+    number = proposals.leave(ctx.db, {PurgeRule.UNLISTED: Due(9, 9), PurgeRule.AGE: Due(9, 9)}, 100, [])
+    assert proposals.waiting(ctx.db) == proposals.take(ctx.db, "r1", 1, lambda *_: None) == proposals.latest(ctx.db)
     proposals.decide(ctx.db, number, approve=True, by="somebody")
     carry_out(ctx, number)
     proposals.finish(ctx.db)

@@ -25,7 +25,7 @@ from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.purge import Purged, purge
 from imagesys_lib.stages.purge.due import IDLE
-from imagesys_lib.stages.purge.rules import Cutoffs, Rule
+from imagesys_lib.stages.purge.rules import Cutoffs, PurgeRule
 from imagesys_lib.stages.purge.unpublish import unpublish
 from include.sandbox import ManifestEntry
 from tests.support.trees import assert_equal_nodes
@@ -224,7 +224,7 @@ def test_an_image_that_is_listed_again_at_the_last_moment_is_not_purged(world: W
     h = lis_hash_for_url(url)
     cutoff = world.scalar(sa.select(sa.func.utc_timestamp(6)))
     world.sql("UPDATE lis_listing_images SET missing_since = NULL WHERE image_hash = :h", h=h)
-    gone = write(world.ctx.db, lambda s: unpublish(s, [h], Rule.UNLISTED, Cutoffs(cutoff), grace_hours=0))
+    gone = write(world.ctx.db, lambda s: unpublish(s, [h], PurgeRule.UNLISTED, Cutoffs(cutoff), grace_hours=0))
     assert gone == 0
     assert url in world.live()
 
@@ -268,9 +268,9 @@ def test_a_forced_remake_that_was_given_back_is_purged_with_its_live_row(world: 
     run = world.run(RunKind.BACKFILL, force=True)
     ingested(world, run)
     (batch,) = plan(world.ctx, run)
-    with hold(world.ctx, batch.batch_id, own_name(), "done") as claim:
+    with hold(world.ctx, batch.batch_id, own_name(), "done") as lease:
         ids = [image.image_id for image in images_in(world.ctx, batch.batch_id, State.RESERVED)]
-        give_back(world.ctx, claim, State.RESERVED, ids, wait_seconds=3600)
+        give_back(world.ctx, lease, State.RESERVED, ids, wait_seconds=3600)
     given_back = {url for url, state in world.states().items() if state == "new"}
     assert given_back
     assert given_back <= world.live().keys()

@@ -21,7 +21,7 @@ from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.purge import RuleResult, purge
-from imagesys_lib.stages.purge.rules import Cutoffs, Rule
+from imagesys_lib.stages.purge.rules import Cutoffs, PurgeRule
 from imagesys_lib.stages.purge.unpublish import spare_relisted, unpublish
 from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.sync import sync
@@ -246,7 +246,7 @@ def test_an_image_listed_again_while_it_is_being_purged_is_brought_back(world: W
     locked, looked = threading.Event(), threading.Event()
 
     def purging(session: sa.Connection) -> None:
-        assert unpublish(session, [h], Rule.UNLISTED, cut, grace_hours=24) == 1
+        assert unpublish(session, [h], PurgeRule.UNLISTED, cut, grace_hours=24) == 1
         locked.set()
         assert looked.wait(20)
 
@@ -380,5 +380,5 @@ def test_an_image_due_by_both_rules_counts_as_unlisted_once(world: World, live: 
     purge(world.ctx)  # marks what is gone, and leaves the rest to a person
     found = purge(world.ctx, dry_run=True)
     assert (found.rules["unlisted"].due, found.rules["age"].due) == (len(urls), 40 - len(urls))
-    found = purge(world.ctx, dry_run=True, rule=Rule.UNLISTED)
+    found = purge(world.ctx, dry_run=True, rule=PurgeRule.UNLISTED)
     assert list(found.rules) == ["unlisted"]

@@ -92,9 +92,9 @@ def test_a_forced_run_takes_again_what_it_gave_back(world: World, live: dict[str
     run = world.run(RunKind.BACKFILL, force=True)
     runs.begin(world.ctx.db, run)
     (batch,) = plan(world.ctx, run)
-    with hold(world.ctx, batch.batch_id, own_name(), "downloaded") as claim:
+    with hold(world.ctx, batch.batch_id, own_name(), "downloaded") as lease:
         ids = [image.image_id for image in images_in(world.ctx, batch.batch_id, State.RESERVED)]
-        give_back(world.ctx, claim, State.RESERVED, ids[:3])
+        give_back(world.ctx, lease, State.RESERVED, ids[:3])
     first, second = plan(world.ctx, run)
     assert (first.size, second.size) == (batch.size - 3, 3)
     assert plan(world.ctx, run) == [first, second]
