@@ -16,7 +16,7 @@ from imagesys_lib.db.throttle import Throttle
 from imagesys_lib.errors import Stopped
 from imagesys_lib.etl.pages import Etl
 from imagesys_lib.nodes import Node, node_from_connection
-from imagesys_lib.staging.worker_disk import Staging
+from imagesys_lib.staging.worker_disk import WorkerDisk
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work advances."""
@@ -59,9 +59,9 @@ class Context:
         return Etl(open_engine(connection, connection.schema, pool_size=1, raw=True), self.config.etl)
 
     @cached_property
-    def staging(self) -> Staging:
+    def staging(self) -> WorkerDisk:
         """The worker's disk."""
-        return Staging(self.config.staging, self.country)
+        return WorkerDisk(self.config.staging, self.country)
 
     def node(self, name: str) -> Node:
         """Return one node of this country."""

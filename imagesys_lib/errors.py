@@ -66,11 +66,11 @@ class BatchFailed(ImageSysError):
     """No host at all is reached: our own network, not the images. No attempt was consumed."""
 
 
-class ClaimLost(ImageSysError):
+class LeaseLost(ImageSysError):
     """Another worker has taken this batch over; this one's late write was refused."""
 
 
-class ClaimHeld(ImageSysError):
+class LeaseHeld(ImageSysError):
     """Another worker holds this batch and its lease has not run out."""
 
 

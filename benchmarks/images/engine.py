@@ -15,7 +15,7 @@ from PIL import Image
 
 from imagesys_lib.thumbnail import one_photo as make
 from imagesys_lib.thumbnail.encode import encoded, encoded_sibling
-from imagesys_lib.thumbnail.messages import Job, Made, Making, PlainSize
+from imagesys_lib.thumbnail.messages import Made, Making, PlainSize, ThumbnailJob
 from imagesys_lib.thumbnail.one_photo import Limits, create_thumbnails_of_image
 from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 from imagesys_lib.thumbnail.sniff import HEAD_BYTES, sniff
@@ -74,7 +74,7 @@ def pool(encoder: str) -> Iterator[Callable[[Sequence[Path]], None]]:
     with Decoders(1, _MEMORY_MB, _SECONDS) as decoders:
 
         def make_all(files: Sequence[Path]) -> None:
-            jobs = [Job(number, file, _OUT, str(number), making) for number, file in enumerate(files)]
+            jobs = [ThumbnailJob(number, file, _OUT, str(number), making) for number, file in enumerate(files)]
             waiting: deque[Future[list[Made]]] = deque()
             for at in range(0, len(jobs), CHUNK):
                 waiting.append(decoders.submit(jobs[at : at + CHUNK]))

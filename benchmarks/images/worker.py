@@ -13,7 +13,7 @@ from pathlib import Path
 from imagesys_lib.config.intervals import Interval
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
@@ -39,7 +39,7 @@ def main() -> None:
 def make_batches(ctx: Context) -> list[int]:
     """Ingest the last day and return the batches planned for it."""
     now = dt.datetime.now(dt.timezone.utc)
-    run = Run("bench", Kind.MANUAL, Interval(now - dt.timedelta(days=1), now))
+    run = Run("bench", RunKind.MANUAL, Interval(now - dt.timedelta(days=1), now))
     runs.begin(ctx.db, run)
     ingest(ctx, run)
     return [batch.batch_id for batch in plan(ctx, run)]

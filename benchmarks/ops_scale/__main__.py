@@ -26,7 +26,7 @@ from imagesys_lib.config.intervals import latest_complete_day
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db.upgrade import upgrade
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.report import report
@@ -111,7 +111,9 @@ def _measure(sandbox: Sandbox, options: Options) -> dict[int, list[Day]]:
 def _day(ctx: Context, connect: Callable[[], Any], size: int, images: int) -> Day:
     """Do one day's work on a table and take it away again."""
     run = Run(
-        f"day-{time.time_ns()}", Kind.SCHEDULED, latest_complete_day(dt.datetime.now(dt.timezone.utc), ctx.config.zone)
+        f"day-{time.time_ns()}",
+        RunKind.SCHEDULED,
+        latest_complete_day(dt.datetime.now(dt.timezone.utc), ctx.config.zone),
     )
     day: Day = {READ: 0}
     with connect() as connection:

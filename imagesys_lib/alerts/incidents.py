@@ -22,7 +22,7 @@ from imagesys_lib.db.engine import CHUNK, NOW, from_now, write
 from imagesys_lib.db.schema import lis_incidents
 
 
-class Kind(str, Enum):
+class IncidentKind(str, Enum):
     """What is wrong: a run is late, very late, waits for its date or failed, a data source is left alone, a canary did
     not come through; or a DAG for all countries fails, the configuration is broken, an address is refused.
     """
@@ -38,26 +38,26 @@ class Kind(str, Enum):
     REFUSED = "refused"
 
 
-ENDED_BY_FAILURE = (Kind.LATE, Kind.MISSED, Kind.WAITS)
+ENDED_BY_FAILURE = (IncidentKind.LATE, IncidentKind.MISSED, IncidentKind.WAITS)
 """A run that has failed is late no longer, and its failure's mail says so."""
 
-ABOUT_RUNS = (*ENDED_BY_FAILURE, Kind.FAILED)
+ABOUT_RUNS = (*ENDED_BY_FAILURE, IncidentKind.FAILED)
 
 BACKFILL_LAPSES_HOURS = 24
 """A backfill has no name that its runs know. So long after its last trouble, the next trouble is another backfill's."""
 
 _NEVER = 1_000_000  # hours
-_LAPSES_HOURS = {Kind.SERVICE: 48, Kind.REFUSED: 48}
+_LAPSES_HOURS = {IncidentKind.SERVICE: 48, IncidentKind.REFUSED: 48}
 """What has no run that must end well counts as forgotten when it was not seen for so long."""
 
-_REPEATED_HOURS = {Kind.CONFIG: 24}
+_REPEATED_HOURS = {IncidentKind.CONFIG: 24}
 
 
 @dataclass(frozen=True)
 class Resolved:
     """An incident that is over, with the last runs that it had waited for."""
 
-    kind: Kind
+    kind: IncidentKind
     subject: str
     opened_at: dt.datetime
     runs: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Resolved:
 
 def open_incident(
     connection: Connection,
-    kind: Kind,
+    kind: IncidentKind,
     subject: str,
     message: Message,
     *,
@@ -111,7 +111,7 @@ def _hours_ago(hours: int) -> sa.ColumnElement[Any]:
 
 def resolve(
     connection: Connection,
-    kind: Kind,
+    kind: IncidentKind,
     subject: str,
     message: Callable[[Resolved], Message],
     countries: Iterable[str] = (),
@@ -127,7 +127,7 @@ def resolve(
     return True
 
 
-def resolve_runs(connection: Connection, runs: Collection[str], kinds: Collection[Kind]) -> list[Resolved]:
+def resolve_runs(connection: Connection, runs: Collection[str], kinds: Collection[IncidentKind]) -> list[Resolved]:
     """Take runs off the incidents that wait for them; returns those that are resolved by it, to be notified.
 
     One that is over while another of its subject still waits (days of a backfill that were late, beside some that
@@ -145,11 +145,11 @@ def resolve_runs(connection: Connection, runs: Collection[str], kinds: Collectio
             connection.execute(change.values(runs=left))
         else:
             _close(connection, row.incident_id)
-            over.append(Resolved(Kind(row.kind), row.subject, row.opened_at, tuple(row.runs)))
+            over.append(Resolved(IncidentKind(row.kind), row.subject, row.opened_at, tuple(row.runs)))
     return [incident for incident in over if incident.subject not in waiting]
 
 
-def awaited_runs(connection: Connection, kinds: Collection[Kind] = ABOUT_RUNS) -> dict[str, dt.datetime]:
+def awaited_runs(connection: Connection, kinds: Collection[IncidentKind] = ABOUT_RUNS) -> dict[str, dt.datetime]:
     """Return the runs that have to end well before something is resolved, each with when its first incident opened.
 
     Whoever knows how they stand calls :func:`resolve_runs` for those that have ended.
@@ -166,11 +166,13 @@ def waits(db: Engine) -> list[str]:
     return [
         f"run {run} was seen on {since:%Y-%m-%d %H:%M} UTC to wait for its date, which lies in the future: until it is "
         "marked failed in Airflow, it holds the DAG's only slot"
-        for run, since in write(db, lambda connection: awaited_runs(connection, [Kind.WAITS])).items()
+        for run, since in write(db, lambda connection: awaited_runs(connection, [IncidentKind.WAITS])).items()
     ]
 
 
-def notified_runs(connection: Connection, kind: Kind, resolved_after: dt.datetime) -> dict[str, dt.datetime | None]:
+def notified_runs(
+    connection: Connection, kind: IncidentKind, resolved_after: dt.datetime
+) -> dict[str, dt.datetime | None]:
     """Return the runs of incidents that are open, or were closed after an instant, each with when; None: it is open."""
     c = lis_incidents.c
     closed = sa.select(c.runs, c.resolved_at).where(c.resolved_at > resolved_after, c.kind == kind.value)
@@ -179,7 +181,7 @@ def notified_runs(connection: Connection, kind: Kind, resolved_after: dt.datetim
     return {**runs, **dict.fromkeys(run for row in _open(connection, [kind]) for run in row.runs)}
 
 
-def _open(connection: Connection, kinds: Collection[Kind], *, lock: bool = False) -> Iterator[Any]:
+def _open(connection: Connection, kinds: Collection[IncidentKind], *, lock: bool = False) -> Iterator[Any]:
     """Go through the open incidents, a page at a time: there are as many as red runs that nobody has cleared."""
     c = lis_incidents.c
     query = sa.select(c.incident_id, c.kind, c.subject, c.runs, c.opened_at)

@@ -1,9 +1,9 @@
 """The outbox: mails wait in the database until a server has taken them, those about all countries in the shared schema.
 
-Whoever sends claims one mail at a time, for longer than a server may take over it, so that two senders never send one
-twice. A mail is sent when all of its recipients have it: for those whom the server has refused it stays, and is tried
-again for them alone, until it is given up. A sender that is killed between the server's "250" and its own note is the
-one case left: that mail goes out again when its claim has run out.
+A sender takes one mail at a time under a lease, which is longer than a server may take over it, so that two senders
+never send one twice. A mail is sent when all of its recipients have it: for those whom the server has refused it stays,
+and is tried again for them alone, until it is given up. A sender that is killed between the server's "250" and its own
+note is the one case left: that mail goes out again when its lease has run out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from imagesys_lib.db.schema import lis_mails
 
 log = logging.getLogger(__name__)
 
-_CLAIM_SECONDS = 300
+_LEASE_SECONDS = 300
 _WAITED_SECONDS = 600
 
 
@@ -44,7 +44,7 @@ def deliver(db: Engine, send: Callable[[Row], Mapping[str, str] | None]) -> int:
     """
     sent = 0
     tried: list[int] = []
-    while mail := write(db, lambda connection: _claim(connection, tried)):
+    while mail := write(db, lambda connection: _take_next(connection, tried)):
         tried.append(mail.mail_id)
         try:
             refused = send(mail)
@@ -76,7 +76,7 @@ def _keep_for(db: Engine, mail: Row, refused: Mapping[str, str]) -> None:
     _update(db, mail, refused=dict(refused), claimed_until=None, attempts=lis_mails.c.attempts + 1, **ended)
 
 
-def _claim(connection: Connection, tried: Collection[int]) -> Row | None:
+def _take_next(connection: Connection, tried: Collection[int]) -> Row | None:
     c = lis_mails.c
     waited = c.created_at < from_now(-_WAITED_SECONDS)
     written_at = sa.case((waited, c.created_at)).label("written_at")
@@ -90,8 +90,8 @@ def _claim(connection: Connection, tried: Collection[int]) -> Row | None:
     )
     row = connection.execute(query).one_or_none()
     if row is not None:
-        claim = sa.update(lis_mails).where(c.mail_id == row.mail_id)
-        connection.execute(claim.values(claimed_until=from_now(_CLAIM_SECONDS)))
+        taken = sa.update(lis_mails).where(c.mail_id == row.mail_id)
+        connection.execute(taken.values(claimed_until=from_now(_LEASE_SECONDS)))
     return row
 
 

@@ -11,13 +11,13 @@ from imagesys_lib.cli.support import Country, DryRun, Json, Verbose, country_con
 from imagesys_lib.errors import EXIT_WORK_LOST, UsageError
 from imagesys_lib.stages import purge as purge_stage
 from imagesys_lib.stages.purge import proposals
-from imagesys_lib.stages.purge.rules import Rule
+from imagesys_lib.stages.purge.rules import PurgeRule
 
 
 def purge(
     country: Country,
     dry_run: DryRun = False,
-    rule: Annotated[Rule | None, typer.Option("--rule", help="Unpublish by this rule alone.")] = None,
+    rule: Annotated[PurgeRule | None, typer.Option("--rule", help="Unpublish by this rule alone.")] = None,
     approve: Annotated[int | None, typer.Option("--approve", help="Approve this proposal and carry it out.")] = None,
     reject: Annotated[int | None, typer.Option("--reject", help="Reject this proposal.")] = None,
     verbose: Verbose = False,

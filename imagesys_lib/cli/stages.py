@@ -19,7 +19,7 @@ from imagesys_lib.errors import EXIT_WORK_LOST
 from imagesys_lib.images.states import State
 from imagesys_lib.ops.retry import retry as requeue
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages import download as download_stage
 from imagesys_lib.stages import ingest as ingest_stage
 from imagesys_lib.stages import pipeline
@@ -35,7 +35,7 @@ _NOTHING_DUE = "No rows gained. No work to do."
 Batch = Annotated[int | None, typer.Option("--batch", help="One batch by its id; all that are due if not given.")]
 
 
-def _by_hand(ctx: Context, kind: Kind, interval: str | None, *, force: bool = False) -> Run:
+def _by_hand(ctx: Context, kind: RunKind, interval: str | None, *, force: bool = False) -> Run:
     zone = ctx.config.zone
     span = parse_interval(interval, zone) if interval is not None else latest_complete_day(dt.datetime.now(UTC), zone)
     return Run(f"by-hand__{dt.datetime.now(UTC).isoformat(timespec='microseconds')}", kind, span, force)
@@ -56,7 +56,7 @@ def run(
     Example: imagesys run uk --interval 2026-03-01
     """
     with country_context(country, "run", verbose=verbose, json_output=json_output) as ctx:
-        by_hand = _by_hand(ctx, Kind.SCHEDULED if interval is None else Kind.MANUAL, interval, force=force)
+        by_hand = _by_hand(ctx, RunKind.SCHEDULED if interval is None else RunKind.MANUAL, interval, force=force)
         say: Callable[[str], None] = (lambda _line: None) if json_output else out.print
         summary = pipeline.run_pipeline(ctx, by_hand, say)
     if json_output:
@@ -73,7 +73,7 @@ def ingest(country: Country, interval: Interval = None, verbose: Verbose = False
     Example: imagesys ingest uk --interval 2026-03-01
     """
     with country_context(country, "ingest", verbose=verbose, json_output=json_output) as ctx:
-        by_hand = _by_hand(ctx, Kind.MANUAL, interval)
+        by_hand = _by_hand(ctx, RunKind.MANUAL, interval)
         runs.begin(ctx.db, by_hand)
         show(ingest_stage.ingest(ctx, by_hand), json_output)
 
@@ -84,7 +84,7 @@ def plan(country: Country, interval: Interval = None, verbose: Verbose = False, 
     Example: imagesys plan uk && imagesys download uk && imagesys thumbnail uk
     """
     with country_context(country, "plan", verbose=verbose, json_output=json_output) as ctx:
-        by_hand = _by_hand(ctx, Kind.MANUAL, interval)
+        by_hand = _by_hand(ctx, RunKind.MANUAL, interval)
         runs.begin(ctx.db, by_hand)
         batches = plan_stage.plan(ctx, by_hand)
     if json_output:

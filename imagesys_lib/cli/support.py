@@ -72,7 +72,7 @@ def countries(country: str | None) -> list[str]:
 
 @contextmanager
 def country_context(country: str, label: str, *, verbose: bool = False, json_output: bool = False) -> Iterator[Context]:
-    """Open a country for one command: progress on a terminal, plain lines elsewhere, SIGTERM gives claims back."""
+    """Open a country for one command: progress on a terminal, plain lines elsewhere, SIGTERM gives leases back."""
     logs.configure(label, verbose=verbose, quiet=json_output)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

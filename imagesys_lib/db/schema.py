@@ -137,7 +137,7 @@ lis_batches = Table(
     Column("seq", Integer, nullable=False, comment="order within the run, from 0"),
     Column("size", Integer, nullable=False),
     _code("state", 12),
-    Column("fence", Integer, nullable=False, server_default="0", comment="the claim's token: grows at each claim"),
+    Column("fence", Integer, nullable=False, server_default="0", comment="the lease's token: grows with each lease"),
     Column("holder", String(255)),
     _instant("lease_until"),
     _instant("created_at", nullable=False),

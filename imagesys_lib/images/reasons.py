@@ -7,6 +7,8 @@ import re
 import sys
 from dataclasses import dataclass
 
+from imagesys_lib.images.http_statuses import says_later
+
 
 class Fate(enum.Enum):
     """What a reason means for the image."""
@@ -50,8 +52,6 @@ _TABLE = (
 REASONS: dict[str, Reason] = {reason.code: reason for reason in _TABLE}
 
 _STATUS = re.compile(r"http_([0-9]+)")
-RETRIED_STATUSES = frozenset({408, 425, 429})
-"""Client-error statuses that say "later" (RFC 9110, 8470, 6585); every 5xx does too."""
 
 
 def reason_for(code: str) -> Reason:
@@ -63,8 +63,9 @@ def reason_for(code: str) -> Reason:
         if len(found[1]) != 3 or found[1][0] == "0":
             return REASONS["protocol"]
         status = int(found[1])
-        later = status in RETRIED_STATUSES or status >= 500
-        return Reason(code, Fate.RETRY if later else Fate.REJECT, f"The host answered with status {status}.")
+        return Reason(
+            code, Fate.RETRY if says_later(status) else Fate.REJECT, f"The host answered with status {status}."
+        )
     return REASONS[code]
 
 

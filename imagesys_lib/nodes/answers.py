@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from imagesys_lib.nodes.commands import command
-from imagesys_lib.nodes.faults import Garbled, NodeFault, fault_of
+from imagesys_lib.nodes.faults import Garbled, NodeFault, node_fault
 
 T = TypeVar("T")
 
@@ -103,8 +103,8 @@ class Question:
             return
         if answer.code is not None:
             own = messages.rpartition(f"<{self.token}\n")[2].partition(f"{self.token}>")[0]
-            raise fault_of(node, answer.code, own)
-        fault = fault_of(node, returncode, messages)
+            raise node_fault(node, answer.code, own)
+        fault = node_fault(node, returncode, messages)
         if returncode == 0 or fault.reason == "transfer":
             words = answer.around.decode("utf-8", "backslashreplace").strip() or messages.strip()
             fault = NodeFault(node, "shell_output", f"no whole answer to `{self.verb}`, but {words[:100]!r}")

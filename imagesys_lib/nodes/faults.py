@@ -78,7 +78,7 @@ def classify(returncode: int, stderr: str) -> str:
     return "transfer"
 
 
-def fault_of(node: str, returncode: int, stderr: str) -> NodeFault:
+def node_fault(node: str, returncode: int, stderr: str) -> NodeFault:
     """Return the fault of a node where ssh, rsync or a command there failed; it has the last of the messages."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("@@")]
     detail = "; ".join(lines[-3:]) or f"exit code {returncode}"

@@ -33,7 +33,7 @@ from imagesys_lib.nodes.commands import (
     parse_version,
     rsync_program,
 )
-from imagesys_lib.nodes.faults import Garbled, NodeFault, fault_of
+from imagesys_lib.nodes.faults import Garbled, NodeFault, node_fault
 from imagesys_lib.nodes.node import Node
 from imagesys_lib.nodes.ssh_folder import SessionFolder
 from imagesys_lib.nodes.subprocesses import Ended, Silent, run, running
@@ -130,7 +130,7 @@ class NodeSession:
         """Run one command, whose output is of no interest. Raises NodeFault if it fails, too."""
         ended = self._run(command, **options)
         if ended.returncode != 0:
-            raise fault_of(self.node.name, ended.returncode, ended.messages)
+            raise node_fault(self.node.name, ended.returncode, ended.messages)
 
     @property
     def _patience(self) -> float:

@@ -71,7 +71,7 @@ def record(engine: Engine, node: str, run_id: str | None = None) -> NodeRecord:
         backlog=changes.backlog(engine, node),
         marked=count_marks(engine, node),
         not_staged=count_marks(engine, node, NOT_STAGED),
-        fault=fault_of(engine, node) or None,
+        fault=sync_fault(engine, node) or None,
         synced_at=str(synced[0].synced_at) if synced and synced[0].synced_at else None,
         part=checked.part if checked else None,
         files=checked.files if checked else None,
@@ -80,7 +80,7 @@ def record(engine: Engine, node: str, run_id: str | None = None) -> NodeRecord:
     )
 
 
-def fault_of(engine: Engine, node: str) -> str:
+def sync_fault(engine: Engine, node: str) -> str:
     """Return why a node is behind, "" if its last sync went well."""
     c = lis_nodes.c
     rows = read(engine, sa.select(c.fault, c.detail).where(c.node == node, c.fault.is_not(None)))

@@ -20,7 +20,7 @@ _LATELY_SECONDS = 30 * 86_400
 _NEWS_SECONDS = 3 * 86_400
 
 
-class Kind(str, Enum):
+class RunKind(str, Enum):
     """Why a run exists. Only scheduled runs purge; backfills neither purge nor check."""
 
     SCHEDULED = "scheduled"
@@ -33,7 +33,7 @@ class Run:
     """One run of a country. ``force`` makes live images of the interval again."""
 
     run_id: str
-    kind: Kind
+    kind: RunKind
     interval: Interval
     force: bool = False
 
@@ -94,7 +94,7 @@ def covered_until(engine: Engine, run: Run) -> dt.datetime | None:
     rows = read(engine, sa.select(*columns).where(earlier).order_by(r.interval_end.desc()).limit(CHUNK))
     covered: dt.datetime | None = None
     for row in reversed(rows):
-        scheduled = row.kind == Kind.SCHEDULED.value
+        scheduled = row.kind == RunKind.SCHEDULED.value
         if covered is None and not scheduled:
             continue
         covered = covered or row.interval_start
@@ -143,7 +143,7 @@ def under_way(engine: Engine) -> list[str]:
 def failed_lately(engine: Engine) -> Sequence[Row]:
     """Return the rows of runs that have failed within three days, and that began after the last good scheduled one."""
     r = lis_runs.c
-    good = (r.kind == Kind.SCHEDULED.value) & (r.state == "success")
+    good = (r.kind == RunKind.SCHEDULED.value) & (r.state == "success")
     last_good = read(engine, sa.select(r.started_at).where(good).order_by(r.started_at.desc()).limit(1))
     query = sa.select(lis_runs).where(r.state == "failed", r.started_at > from_now(-_LATELY_SECONDS))
     if last_good:
@@ -267,7 +267,7 @@ def all_figures(engine: Engine, run_ids: Sequence[str]) -> Sequence[Row]:
 
 def latest_scheduled(engine: Engine) -> Row | None:
     """Return the row of the scheduled run that began last, whether it has ended or not, or None."""
-    query = sa.select(lis_runs).where(lis_runs.c.kind == Kind.SCHEDULED.value)
+    query = sa.select(lis_runs).where(lis_runs.c.kind == RunKind.SCHEDULED.value)
     rows = read(engine, query.order_by(lis_runs.c.started_at.desc()).limit(1))
     return rows[0] if rows else None
 
@@ -278,7 +278,7 @@ def latest_ended(engine: Engine, interval: Interval | None = None) -> Row | None
     It is no backfill, or whatever run had this interval.
     """
     r = lis_runs.c
-    wanted = [r.kind != Kind.BACKFILL.value]
+    wanted = [r.kind != RunKind.BACKFILL.value]
     if interval:
         wanted = [r.interval_start == naive_utc(interval.start), r.interval_end == naive_utc(interval.end)]
     query = sa.select(lis_runs).where(r.finished_at.is_not(None), *wanted)

@@ -1,4 +1,4 @@
-"""Work on one batch: the claim, the lease and the writes that download and thumbnail share.
+"""Work on one batch: the lease and the writes that download and thumbnail share.
 
 One thread hands out images, collects results, writes them in groups and renews the lease; others only work.
 """
@@ -28,9 +28,8 @@ from imagesys_lib.db.schema import lis_images
 from imagesys_lib.errors import Stopped
 from imagesys_lib.images.reasons import Fate, ImageFault
 from imagesys_lib.images.states import NEVER, Desired, State, move
-from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import runs
-from imagesys_lib.runs.leases import Claim
+from imagesys_lib.runs import leases, runs
+from imagesys_lib.runs.leases import Lease
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -46,23 +45,23 @@ def lis_worker() -> str:
 
 
 def own_name() -> str:
-    """Name this process as the holder of a claim made by hand."""
+    """Name this process as the holder of a lease taken by hand."""
     return f"{lis_worker()}:{os.getpid()}"
 
 
 @contextmanager
-def hold(ctx: Context, batch_id: int, holder: str, done_state: str) -> Iterator[Claim]:
+def hold(ctx: Context, batch_id: int, holder: str, done_state: str) -> Iterator[Lease]:
     """Hold a batch while the block runs; give it back in every case, as ``done_state`` if the block ended well."""
-    lease = ctx.config.batch.lease_seconds
+    seconds = ctx.config.batch.lease_seconds
     gc.freeze()  # what is imported is nobody's garbage, and Airflow's takes 0.1 s to look through each time
-    claim = claims.acquire_patiently(ctx.db, batch_id, holder, lease, ctx.check_stop)
+    lease = leases.acquire_patiently(ctx.db, batch_id, holder, seconds, ctx.check_stop)
     runs.resume(ctx.db, batch_id)
     try:
-        yield claim
+        yield lease
     except BaseException:
-        claims.release(ctx.db, claim)
+        leases.release(ctx.db, lease)
         raise
-    claims.release(ctx.db, claim, done_state)
+    leases.release(ctx.db, lease, done_state)
 
 
 def images_in(ctx: Context, batch_id: int, state: State) -> Sequence[Row]:
@@ -86,14 +85,14 @@ class Crew(Generic[Item, Result]):
     def __init__(
         self,
         ctx: Context,
-        claim: Claim,
+        lease: Lease,
         at_once: int,
         submit: Callable[[Item], Future[list[Result]]],
         store: Callable[[list[Result]], None],
     ) -> None:
-        self._ctx, self._claim, self._submit, self._store = ctx, claim, submit, store
+        self._ctx, self._lease, self._submit, self._store = ctx, lease, submit, store
         self._at_once = at_once
-        self._renew_every = claim.lease / 3
+        self._renew_every = lease.seconds / 3
 
     def run(self, pieces: Iterable[Item], images: int, until: float = math.inf) -> list[Item]:
         """Work through ``pieces``, ``images`` in all; begin none after ``until`` (monotonic). Returns what is left."""
@@ -115,7 +114,7 @@ class Crew(Generic[Item, Result]):
                     results += done.pop().result()
                 now = time.monotonic()
                 if now - renewed > self._renew_every:
-                    claims.renew(self._ctx.db, self._claim)
+                    leases.renew(self._ctx.db, self._lease)
                     renewed = now
                 if len(results) >= GROUP or (results and now - stored > 1):
                     done_count += self._flush(results)
@@ -196,7 +195,7 @@ def store_faults(
 
 
 def give_back(
-    ctx: Context, claim: Claim, frm: State, image_ids: Sequence[int], wait_seconds: float = 0, *, in_vain: bool = False
+    ctx: Context, lease: Lease, frm: State, image_ids: Sequence[int], wait_seconds: float = 0, *, in_vain: bool = False
 ) -> int:
     """Return images to ``new`` as unattempted: another batch will take them, ``wait_seconds`` from now.
 
@@ -204,7 +203,7 @@ def give_back(
     """
 
     def work(connection: Connection, ids: list[int]) -> int:
-        claims.guard(connection, claim)
+        leases.guard(connection, lease)
         values: dict[str, object] = {"next_attempt_at": from_now(round(wait_seconds))}
         if in_vain:
             values["releases"] = lis_images.c.releases + 1

@@ -23,17 +23,17 @@ from imagesys_lib.db.schema import lis_batches
 from imagesys_lib.errors import BatchFailed, Stopped
 from imagesys_lib.fetch.http.faults import contained
 from imagesys_lib.fetch.http.fetcher import Fetcher
-from imagesys_lib.fetch.http.jobs import Fetched, Job, NotModified, Outcome, Unattempted
+from imagesys_lib.fetch.http.jobs import Fetched, FetchJob, NotModified, Outcome, Unattempted
 from imagesys_lib.fetch.politeness import datasources
 from imagesys_lib.fetch.politeness.circuit_breaker import HALF_OPEN_IMAGES
 from imagesys_lib.fetch.politeness.datasources import Tally
-from imagesys_lib.fetch.politeness.host_limits import SharedGate
+from imagesys_lib.fetch.politeness.host_limits import SharedLimiter
 from imagesys_lib.fetch.politeness.outage import SILENCE
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.images.recipe import recipe
 from imagesys_lib.images.states import Desired, State
 from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs.leases import Claim
+from imagesys_lib.runs.leases import Lease
 from imagesys_lib.stages.batch import GROUP, give_back, hold, images_in, own_name
 from imagesys_lib.stages.download_results import Downloaded, Results, flag_targets, write_results
 from imagesys_lib.stages.download_retries import tries_again, with_meaning
@@ -49,7 +49,7 @@ def download(ctx: Context, batch_id: int, holder: str | None = None) -> Download
     """Fetch what the batch has not fetched yet.
 
     Raises BatchFailed when nothing at all can be reached for ``fetch.network_patience`` seconds (no attempt is
-    consumed), DiskFull before the staging disk is full, ClaimHeld or ClaimLost when another worker has the batch.
+    consumed), DiskFull before the staging disk is full, LeaseHeld or LeaseLost when another worker has the batch.
     """
     if not images_in(ctx, batch_id, State.RESERVED):
         log.info("%s batch %d: nothing left to download", ctx.country.upper(), batch_id)
@@ -59,7 +59,7 @@ def download(ctx: Context, batch_id: int, holder: str | None = None) -> Download
 
 
 class _Batch:
-    def __init__(self, ctx: Context, claim: Claim) -> None:
+    def __init__(self, ctx: Context, claim: Lease) -> None:
         self.ctx, self.claim = ctx, claim
         self.settings = ctx.config.fetch
         self.label = f"{ctx.country.upper()} batch {claim.batch_id}"
@@ -84,7 +84,7 @@ class _Batch:
         self.images = {image.image_id: image for image in images}
         todo = self._without_bad_sources(self._adopt(images))
         with (
-            SharedGate(ctx.shared, self.settings, self.claim.lease, ctx.stop) as self.gate,
+            SharedLimiter(ctx.shared, self.settings, self.claim.seconds, ctx.stop) as self.gate,
             Fetcher(self.settings, self.gate, ctx.stop) as self.fetcher,
         ):
             self.gate.prepare({host_of(image.image_url) for image in todo})
@@ -121,7 +121,7 @@ class _Batch:
                 self._flush()
 
     def _renew(self) -> None:
-        if time.monotonic() - self.renewed > self.claim.lease / 3:
+        if time.monotonic() - self.renewed > self.claim.seconds / 3:
             claims.renew(self.ctx.db, self.claim)
             self.renewed = time.monotonic()
 
@@ -205,12 +205,12 @@ class _Batch:
 
     # The database and the staging disk
 
-    def _job(self, image: Row) -> Job:
+    def _job(self, image: Row) -> FetchJob:
         """Return what to fetch; only if it has changed, where the thumbnails there are would come out the same."""
         target = self.ctx.staging.original(image.image_hash)
         same = _is_made(image) and image.recipe == recipe(self.ctx.config, image.datasource_id)
         known = {"etag": image.etag or "", "last_modified": image.last_modified or ""} if same else {}
-        return Job(image.image_id, image.image_url, target, **known)
+        return FetchJob(image.image_id, image.image_url, target, **known)
 
     def _adopt(self, images: Sequence[Row]) -> list[Row]:
         """Take over what a killed try had fetched but not written to the database.

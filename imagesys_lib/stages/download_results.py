@@ -18,7 +18,7 @@ from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.images.states import State, move
 from imagesys_lib.runs import leases as claims
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.leases import Claim
+from imagesys_lib.runs.leases import Lease
 from imagesys_lib.stages.batch import store_faults
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Downloaded:
     unchanged: int = 0
 
 
-def write_results(ctx: Context, connection: Connection, claim: Claim, group: Results) -> None:
+def write_results(ctx: Context, connection: Connection, claim: Lease, group: Results) -> None:
     """Write what became of images, fenced by the claim. Raises ClaimLost where it is no longer held."""
     claims.guard(connection, claim)
     done = [{"image_id": image.image_id, **_kept(r)} for image, r in group if isinstance(r, Fetched)]
@@ -58,7 +58,7 @@ def write_results(ctx: Context, connection: Connection, claim: Claim, group: Res
     store_faults(ctx, connection, State.RESERVED, faults, random.random)
 
 
-def flag_targets(ctx: Context, claim: Claim, label: str, targets: Counter[str]) -> None:
+def flag_targets(ctx: Context, claim: Lease, label: str, targets: Counter[str]) -> None:
     """Flag redirects that bring many URLs to one photo: a login page or "no photo", as a rule."""
     most = ctx.config.thumbnail.placeholder_listings
     many = {url: count for url, count in targets.items() if most and count > most}

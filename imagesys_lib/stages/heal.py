@@ -179,7 +179,7 @@ def _release_some(connection: Connection, stuck: Stuck) -> Mapping[str, int]:
 def _died_at(batch: Row) -> State | None:
     """Return the state of those images that a batch's worker was at when it died; None if it gave the batch back.
 
-    Whatever ends in an error, an outage above all, gives its claim back: no image is to blame for it.
+    Whatever ends in an error, an outage above all, gives its lease back: no image is to blame for it.
     """
     if batch.holder is None:
         return None

@@ -21,7 +21,7 @@ from imagesys_lib.images import relisted
 from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.images.states import CLEAN_SLATE, Desired, State, move
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages import placeholders
 from imagesys_lib.stages.bad_rows import BadRows
 
@@ -61,10 +61,10 @@ def window(run: Run, look_back_hours: float, covered: dt.datetime | None = None)
 
     ``covered``: up to when completed ingests have read. A scheduled run begins there, after an outage or a pause.
     """
-    if run.kind is Kind.BACKFILL:
+    if run.kind is RunKind.BACKFILL:
         return run.interval
     start = run.interval.back_to(dt.timedelta(hours=look_back_hours)).start
-    return Interval(min(start, covered or start) if run.kind is Kind.SCHEDULED else start, run.interval.end)
+    return Interval(min(start, covered or start) if run.kind is RunKind.SCHEDULED else start, run.interval.end)
 
 
 def ingest(ctx: Context, run: Run) -> Ingested:
@@ -85,7 +85,7 @@ def ingest(ctx: Context, run: Run) -> Ingested:
         total = Ingested(total.listings + len(page.listings), total.new + new, total.released + released)
         log.info("%s: %d listings read, %d new images", ctx.country.upper(), total.listings, total.new)
         ctx.progress(total.listings, total.listings)
-    if run.kind is not Kind.BACKFILL:
+    if run.kind is not RunKind.BACKFILL:
         bad.add(ctx.etl.never_read(max(run.interval.end, dt.datetime.now(UTC))))
     bad.keep(ctx, run, "ingest")
     runs.mark_ingested(ctx.db, run, span.start)

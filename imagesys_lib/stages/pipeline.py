@@ -11,7 +11,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.errors import ImageSysError, LockLost
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.check import check, daily_part, scrub
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import heal
@@ -66,7 +66,7 @@ def _stages(
             say(f"batch {batch.seq} thumbnail: {thumbnail(ctx, batch.batch_id)}")
     reached = _sync(ctx, run, say, passing)
     say(f"publish: {publish(ctx)} images went live")
-    if run.kind is not Kind.BACKFILL:
+    if run.kind is not RunKind.BACKFILL:
         purged = purge(ctx, run=run)
         say(f"purge: {purged}")
         if purged.deleted:

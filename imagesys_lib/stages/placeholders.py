@@ -24,8 +24,8 @@ from imagesys_lib.db.schema import (
 )
 from imagesys_lib.images.states import Desired, State, move
 from imagesys_lib.replication import change_log as changes
-from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs.leases import Claim
+from imagesys_lib.runs import leases
+from imagesys_lib.runs.leases import Lease
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +80,12 @@ def _find(db: Engine, which: sa.ColumnElement[bool], most: int) -> int:
     return _note(db, read(db, query))
 
 
-def quarantine(db: Engine, claim: Claim, most: int) -> list[str]:
-    """Set the batch's own downloaded placeholders aside, fenced by its claim. Returns their hashes."""
+def quarantine(db: Engine, lease: Lease, most: int) -> list[str]:
+    """Set the batch's own downloaded placeholders aside, fenced by its lease. Returns their hashes."""
 
     def work(connection: Connection) -> list[str]:
-        claims.guard(connection, claim)
-        return _set_aside(connection, most, (State.DOWNLOADED,), _i.batch_id == claim.batch_id)
+        leases.guard(connection, lease)
+        return _set_aside(connection, most, (State.DOWNLOADED,), _i.batch_id == lease.batch_id)
 
     return _repeatedly(db, work)
 

@@ -23,7 +23,7 @@ from imagesys_lib.db.locks import named_lock
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_listing_images
 from imagesys_lib.images.states import State, move
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run, naive_utc
+from imagesys_lib.runs.runs import Run, RunKind, naive_utc
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def _due(ctx: Context, run: Run, earlier: frozenset[int]) -> _Due:
     i, listing, b = lis_images.c, lis_listing_images.c, lis_batches.c
     states: tuple[State, ...] = (State.NEW, State.FAILED)
     where: list[sa.ColumnElement[bool]] = []
-    if run.kind is Kind.BACKFILL or run.force:
+    if run.kind is RunKind.BACKFILL or run.force:
         start, end = naive_utc(run.interval.start), naive_utc(run.interval.end)
         own_rows = sa.select(listing.image_hash).where(listing.etl_time >= start, listing.etl_time < end)
         where.append(i.image_hash.in_(own_rows))

@@ -63,7 +63,7 @@ def drop_held(ctx: Context, note: Note, *, dry_run: bool = False) -> None:
     c = lis_changes.c
     old = c.created_at < from_now(-round(ctx.config.staging.keep_days * _DAY))
     # A node that is only late today is about to sync and frees the disk by itself.
-    sound = [name for name in ctx.config.nodes if not node_records.fault_of(ctx.db, name)]
+    sound = [name for name in ctx.config.nodes if not node_records.sync_fault(ctx.db, name)]
     late = (c.created_at < from_now(-_DAY)) | sa.and_(
         sa.true(), *(changes.acknowledged_by(name, c.change_id) for name in sound)
     )

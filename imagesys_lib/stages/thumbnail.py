@@ -32,11 +32,11 @@ from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.images.recipe import recipe
 from imagesys_lib.images.states import Desired, State, move
 from imagesys_lib.replication import change_log as changes
-from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs.leases import Claim
+from imagesys_lib.runs import leases
+from imagesys_lib.runs.leases import Lease
 from imagesys_lib.stages import placeholders
 from imagesys_lib.stages.batch import Crew, give_back, hold, images_in, own_name, store_faults
-from imagesys_lib.thumbnail.messages import Job, Limits, Made, Making, PlainSize
+from imagesys_lib.thumbnail.messages import Limits, Made, Making, PlainSize, ThumbnailJob
 from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 
 log = logging.getLogger(__name__)
@@ -67,8 +67,8 @@ def thumbnail(ctx: Context, batch_id: int, holder: str | None = None) -> Thumbna
     if not images_in(ctx, batch_id, State.DOWNLOADED):
         log.info("%s batch %d: nothing left to thumbnail", ctx.country.upper(), batch_id)
         return Thumbnailed(0, {}, 0)
-    with hold(ctx, batch_id, holder or own_name(), "done") as claim:
-        return _Batch(ctx, claim).run()
+    with hold(ctx, batch_id, holder or own_name(), "done") as lease:
+        return _ThumbnailBatch(ctx, lease).run()
 
 
 def making(config: CountryConfig, datasource_id: int) -> Making:
@@ -89,9 +89,9 @@ def making(config: CountryConfig, datasource_id: int) -> Making:
     )
 
 
-class _Batch:
-    def __init__(self, ctx: Context, claim: Claim) -> None:
-        self.ctx, self.claim = ctx, claim
+class _ThumbnailBatch:
+    def __init__(self, ctx: Context, lease: Lease) -> None:
+        self.ctx, self.lease = ctx, lease
         self.deadline = time.monotonic() + ctx.config.batch.deadline_minutes * 60
         self.made = self.given_back = self.shared = 0
         self.failed: Counter[str] = Counter()
@@ -102,8 +102,8 @@ class _Batch:
 
     def run(self) -> Thumbnailed:
         placeholders_found = self._set_placeholders_aside()
-        images = images_in(self.ctx, self.claim.batch_id, State.DOWNLOADED)
-        label = f"{self.ctx.country.upper()} batch {self.claim.batch_id}"
+        images = images_in(self.ctx, self.lease.batch_id, State.DOWNLOADED)
+        label = f"{self.ctx.country.upper()} batch {self.lease.batch_id}"
         log.info("%s: making thumbnails of %d images", label, len(images))
         for datasource_id in {image.datasource_id for image in images}:
             self.makings[datasource_id] = making(self.ctx.config, datasource_id)
@@ -115,7 +115,7 @@ class _Batch:
         processes = min(settings.processes or len(os.sched_getaffinity(0)), -(-len(jobs) // CHUNK))
         if jobs:
             with Decoders(processes, settings.memory_mb, settings.seconds) as decoders:
-                crew = Crew(self.ctx, self.claim, _AHEAD * processes, decoders.submit, self._store_made)
+                crew = Crew(self.ctx, self.lease, _AHEAD * processes, decoders.submit, self._store_made)
                 self._unattempted(crew.run(chunks(jobs, CHUNK), len(jobs), self.deadline))
         self._judge_sources()
         log.info(
@@ -137,18 +137,18 @@ class _Batch:
         most = self.ctx.config.thumbnail.placeholder_listings
         if not most:
             return 0
-        placeholders.find_in_batch(self.ctx.db, self.claim.batch_id, most)
-        hashes = placeholders.quarantine(self.ctx.db, self.claim, most)
+        placeholders.find_in_batch(self.ctx.db, self.lease.batch_id, most)
+        hashes = placeholders.quarantine(self.ctx.db, self.lease, most)
         for image_hash in hashes:
             self.ctx.staging.drop_original(image_hash)
         return len(hashes)
 
-    def _unattempted(self, pieces: Iterable[Sequence[Job]]) -> None:
+    def _unattempted(self, pieces: Iterable[Sequence[ThumbnailJob]]) -> None:
         """Give back what the batch's time was not enough for; a later batch adopts the originals."""
         images = [image.image_id for piece in pieces for job in piece for image in self.groups.pop(job.key)]
         if images:
             log.warning("%d images are left to a later run: the batch's time is over", len(images))
-            self.given_back += give_back(self.ctx, self.claim, State.DOWNLOADED, images)
+            self.given_back += give_back(self.ctx, self.lease, State.DOWNLOADED, images)
 
     def _share_staged(self, images: Sequence[Row]) -> list[Row]:
         """Give images the staged thumbnails of others that were made from the same bytes; return the rest."""
@@ -194,9 +194,9 @@ class _Batch:
         for some in chunks(lost):
             self._store(some)
 
-    def _job(self, image: Row) -> Job:
+    def _job(self, image: Row) -> ThumbnailJob:
         staging = self.ctx.staging
-        return Job(
+        return ThumbnailJob(
             key=image.image_id,
             source=staging.original(image.image_hash),
             root=staging.out,
@@ -228,7 +228,7 @@ class _Batch:
         lost = [outcome.image.image_id for outcome in outcomes if outcome.thumbs is None and not outcome.fault]
 
         def work(connection: Connection) -> None:
-            claims.guard(connection, self.claim)
+            leases.guard(connection, self.lease)
             if made:
                 self._mark_made(connection, made)
             store_faults(self.ctx, connection, State.DOWNLOADED, faults, random.random)
@@ -237,7 +237,7 @@ class _Batch:
             write(self.ctx.db, work)
         if lost:
             log.warning("%d originals are gone from staging: they will be downloaded again", len(lost))
-            self.given_back += give_back(self.ctx, self.claim, State.DOWNLOADED, lost, in_vain=True)
+            self.given_back += give_back(self.ctx, self.lease, State.DOWNLOADED, lost, in_vain=True)
         for outcome in outcomes:
             self.ctx.staging.drop_original(outcome.image.image_hash)
         self.made += len(made)

@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from imagesys_lib.config import Staging as StagingConfig
+from imagesys_lib.config import Staging
 from imagesys_lib.errors import DiskFull, EnvironmentFault
 from imagesys_lib.fetch.http.jobs import Fetched
 from imagesys_lib.images.hash_and_path import lis_path_for_hash, thumbnail_path
@@ -31,10 +31,10 @@ _IN_MEMORY = Path("/dev/shm")  # noqa: S108  # folders of our own in it, which n
 
 
 @dataclass(frozen=True)
-class Staging:
+class WorkerDisk:
     """Paths of one country below the staging root."""
 
-    settings: StagingConfig
+    settings: Staging
     country: str
 
     @cached_property

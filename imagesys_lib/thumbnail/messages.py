@@ -40,7 +40,7 @@ class Making:
 
 
 @dataclass(frozen=True)
-class Job:
+class ThumbnailJob:
     """One photo: ``source`` is its file; thumbnail n becomes ``<root>/<stem>.<n>.<suffix>``.
 
     ``sha1`` is that of the bytes that were fetched, if it is known.
@@ -68,4 +68,4 @@ class Made:
     raised: str = ""
 
 
-Work = Callable[[Job], Made]
+Work = Callable[[ThumbnailJob], Made]

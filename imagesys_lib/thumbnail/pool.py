@@ -29,7 +29,7 @@ from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from imagesys_lib.errors import EnvironmentFault
 from imagesys_lib.thumbnail import worker
-from imagesys_lib.thumbnail.messages import Job, Made, Work
+from imagesys_lib.thumbnail.messages import Made, ThumbnailJob, Work
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class _Context(multiprocessing.context.ForkServerContext):
 class _Errand:
     """Jobs that go to one process together, how often they have, and who wants to know what became of them."""
 
-    jobs: list[Job]
+    jobs: list[ThumbnailJob]
     done: Callable[[list[Made]], None]
     failed: Callable[[BaseException], None]
     tries: int = 1
@@ -128,7 +128,7 @@ class Decoders:
         for errand in left:
             errand.failed(CancelledError())
 
-    def submit(self, jobs: Sequence[Job]) -> Future[list[Made]]:
+    def submit(self, jobs: Sequence[ThumbnailJob]) -> Future[list[Made]]:
         """Have jobs done in one process; the future's list has one result for each, in any order.
 
         Its exception is what is no image's fault: DiskFull, another OSError of writing, EnvironmentFault if the

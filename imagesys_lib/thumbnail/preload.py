@@ -10,11 +10,11 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy: threads that only take
 
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.storage.atomic_files import write_atomically
-from imagesys_lib.thumbnail.messages import Job, Made
+from imagesys_lib.thumbnail.messages import Made, ThumbnailJob
 from imagesys_lib.thumbnail.one_photo import Thumbnail, create_thumbnails_of_image
 
 
-def make_and_write(job: Job) -> Made:
+def make_and_write(job: ThumbnailJob) -> Made:
     """Make and write one photo's thumbnails."""
     making = job.making
     try:
@@ -34,7 +34,7 @@ def make_and_write(job: Job) -> Made:
     return Made(job.key, tuple(_written(job, thumbnail) for thumbnail in made))
 
 
-def _written(job: Job, thumbnail: Thumbnail) -> dict[str, Any]:
+def _written(job: ThumbnailJob, thumbnail: Thumbnail) -> dict[str, Any]:
     path = f"{job.stem}.{thumbnail.number}.{thumbnail.format}"
     write_atomically(job.root / path, thumbnail.data, sync=False)  # `sync` looks at the size before it is used
     return {

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from multiprocessing import forkserver
 
 from imagesys_lib.errors import ImageSysError
-from imagesys_lib.thumbnail.messages import Job, Made, Work
+from imagesys_lib.thumbnail.messages import Made, ThumbnailJob, Work
 
 WALL = 3
 NO_MEMORY = 79
@@ -62,14 +62,14 @@ def _let_the_server_go() -> None:
         os.close(descriptor)
 
 
-def make(job: Job) -> Made:
+def make(job: ThumbnailJob) -> Made:
     """Make and write one photo's thumbnails. The decoders are imported here: who hands out jobs has no use for them."""
     from imagesys_lib.thumbnail.preload import make_and_write  # noqa: PLC0415
 
     return make_and_write(job)
 
 
-def make_all(work: Work, jobs: Sequence[Job], seconds: float) -> list[Made]:
+def make_all(work: Work, jobs: Sequence[ThumbnailJob], seconds: float) -> list[Made]:
     """Do ``jobs`` in turn; one that takes longer ends the process by a signal, whatever it does.
 
     What one raises is its own ``decode_error``, but for what the system or our disk says. It ends the process, too,

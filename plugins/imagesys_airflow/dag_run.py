@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from imagesys_lib.config.intervals import Interval, latest_complete_day
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
@@ -26,7 +26,7 @@ def run_of(context: TaskContext, zone: ZoneInfo) -> Run:
     return Run(dag_run.run_id, kind_of(dag_run.run_type), interval, force=bool(context["params"].get("force")))
 
 
-def kind_of(run_type: object) -> Kind:
+def kind_of(run_type: object) -> RunKind:
     """Return the kind of a run; one triggered by an operator, an asset or a person is a manual one."""
     name = str(getattr(run_type, "value", run_type))
-    return Kind(name) if name in (Kind.SCHEDULED.value, Kind.BACKFILL.value) else Kind.MANUAL
+    return RunKind(name) if name in (RunKind.SCHEDULED.value, RunKind.BACKFILL.value) else RunKind.MANUAL

@@ -8,14 +8,14 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from tests.airflow.mails import DAG_ID, Sink, ends, failed, run
 from tests.support.world import DAY, World
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
 
 
-def a_run(world: World, day: int, kind: Kind = Kind.SCHEDULED) -> Run:
+def a_run(world: World, day: int, kind: RunKind = RunKind.SCHEDULED) -> Run:
     return world.run(kind, DAY.replace(day=day), run_id=f"{kind.value}__2026-03-{day}")
 
 
@@ -27,7 +27,7 @@ def passes(world: World, day: int, monkeypatch: pytest.MonkeyPatch, *more: Any) 
     ends(run(day), well=not summary.lost, monkeypatch=monkeypatch, failures=[*nodes, *more, *verdict])
 
 
-def judged(world: World, day: int, state: str, *, ingested: bool = True, kind: Kind = Kind.SCHEDULED) -> None:
+def judged(world: World, day: int, state: str, *, ingested: bool = True, kind: RunKind = RunKind.SCHEDULED) -> None:
     """What a day's run leaves in the database."""
     own = a_run(world, day, kind)
     runs.begin(world.ctx.db, own)
@@ -94,7 +94,7 @@ def test_a_cleared_day_ends_well_by_itself_and_does_not_speak_for_later_ones(
     judged(world, 27, "success")
     ends(run(27), well=True, monkeypatch=monkeypatch)
     assert sink.subjects()[2:] == ["run of 2026-03-27 has ended well"]
-    for kind in (Kind.MANUAL, Kind.BACKFILL):  # they do not do all that a daily run does
+    for kind in (RunKind.MANUAL, RunKind.BACKFILL):  # they do not do all that a daily run does
         judged(world, 29, "success", kind=kind)
         ends(run(29, kind.value), well=True, monkeypatch=monkeypatch)
     judged(world, 29, "failed")
@@ -114,7 +114,7 @@ def test_a_day_whose_rows_nobody_has_read_is_not_caught_up_with(
     assert sink.subjects()[2:] == ["run of 2026-03-28 has ended well"]
     assert "  - 2026-03-26: failed, told 20" in sink.texts()[2]
     assert waiting(world) == ["scheduled__2026-03-23"]
-    judged(world, 23, "success", kind=Kind.BACKFILL)
+    judged(world, 23, "success", kind=RunKind.BACKFILL)
     judged(world, 29, "success")
     ends(run(29), well=True, monkeypatch=monkeypatch)
     assert sink.subjects()[3:] == ["run of 2026-03-29 has ended well"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind
+from imagesys_lib.runs.runs import RunKind
 from tests.airflow.mails import DAG_ID, Sink, count, ends, late, run
 from tests.airflow.test_runs import context_of
 from tests.support.world import DAY, World
@@ -19,7 +19,7 @@ from tests.support.world import DAY, World
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
 
 
-def judged(world: World, day: int, state: str, kind: Kind = Kind.SCHEDULED) -> None:
+def judged(world: World, day: int, state: str, kind: RunKind = RunKind.SCHEDULED) -> None:
     """What a run leaves in the database."""
     own = world.run(kind, DAY.replace(day=day), run_id=f"{kind.value}__2026-03-{day}")
     runs.begin(world.ctx.db, own)
@@ -68,9 +68,9 @@ def test_a_failure_that_nobody_told_is_told_by_the_next_heal(
     judged(world, 25, "failed")
     judged(world, 26, "success")  # with which the 25th is no news
     judged(world, 27, "failed")
-    judged(world, 28, "failed", Kind.MANUAL)  # by hand: Airflow does not know it
+    judged(world, 28, "failed", RunKind.MANUAL)  # by hand: Airflow does not know it
     for day in (10, 11):
-        judged(world, day, "failed", Kind.BACKFILL)
+        judged(world, day, "failed", RunKind.BACKFILL)
     backfills = {f"{DAG_ID} backfill__2026-03-{day}": "failed" for day in (10, 11)}
     states = {f"{DAG_ID} scheduled__2026-03-{day}": "failed" for day in (25, 27)}
     for _ in range(2):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from imagesys_lib.alerts.incidents import Kind
+from imagesys_lib.alerts.incidents import IncidentKind
 from imagesys_lib.stages.report import NodeState, Summary
 
 RUN = {
@@ -82,10 +82,10 @@ def test_the_late_mail_says_what_is_done_what_is_left_and_where_to_look() -> Non
     from imagesys_airflow.alerts.mail_texts import late_message, progress_of, run_facts
 
     facts = run_facts("uk", RUN, "imagesys_uk")
-    message = late_message(facts, Kind.MISSED, "2026-03-29T07:00:00Z", progress_of(summary(), ingested=True))
+    message = late_message(facts, IncidentKind.MISSED, "2026-03-29T07:00:00Z", progress_of(summary(), ingested=True))
 
     assert message.subject == "[ImageSys] UK run of 2026-03-28 missed its deadline"
-    assert late_message(facts, Kind.LATE, "", ()).subject == "[ImageSys] UK run of 2026-03-28 is late"
+    assert late_message(facts, IncidentKind.LATE, "", ()).subject == "[ImageSys] UK run of 2026-03-28 is late"
     text = message.text()
     for told in (
         "DAG imagesys_uk",

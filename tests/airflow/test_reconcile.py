@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.alerts import incidents
-from imagesys_lib.alerts.incidents import Kind
+from imagesys_lib.alerts.incidents import IncidentKind
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.db.engine import write
 from imagesys_lib.runs import runs
@@ -60,7 +60,10 @@ def test_what_nobody_took_back_the_next_run_does(world: World, uk: Any) -> None:
     for run_id in (first.run_id, "scheduled__deleted"):
         key = f"imagesys_uk {run_id}"
         message = Message("[ImageSys] UK failed", "Intro.", ())
-        write(world.ctx.db, partial(incidents.open_incident, kind=Kind.FAILED, subject=key, message=message, run=key))
+        write(
+            world.ctx.db,
+            partial(incidents.open_incident, kind=IncidentKind.FAILED, subject=key, message=message, run=key),
+        )
     world.sql("DELETE FROM lis_mails")  # they were sent
     since = len(world.sandbox.mail.files())
     assert ran(uk, 2).state == "success"

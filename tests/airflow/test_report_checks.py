@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.report import render, report
 from imagesys_lib.stages.sync import sync
 from tests.airflow.test_incidents import Sink, ends
@@ -30,7 +30,7 @@ def sink(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sink:
 
 def own_run(world: World) -> Run:
     """The run that the tasks' contexts speak of."""
-    run = world.run(Kind.MANUAL, run_id="manual__1")
+    run = world.run(RunKind.MANUAL, run_id="manual__1")
     runs.begin(world.ctx.db, run)
     runs.mark_ingested(world.ctx.db, run)
     return run

@@ -10,8 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.nodes import NodeFault
-from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import runs
+from imagesys_lib.runs import leases, runs
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
@@ -37,7 +36,7 @@ def test_the_mail_about_a_late_run_says_all_that_ops_need(sink: Sink, world: Wor
     runs.begin(world.ctx.db, own)
     ingest(world.ctx, own)
     (batch,) = plan(world.ctx, own)
-    claims.acquire(world.ctx.db, batch.batch_id, "somebody", 60)
+    leases.acquire(world.ctx.db, batch.batch_id, "somebody", 60)
     world.sql(
         "UPDATE lis_runs SET started_at = UTC_TIMESTAMP(6) - INTERVAL 90 MINUTE, "
         "ingested_at = UTC_TIMESTAMP(6) - INTERVAL 80 MINUTE"

@@ -14,7 +14,7 @@ from PIL import Image
 from imagesys_lib.config import Fetch
 from imagesys_lib.fetch.http.fetcher import Fetcher
 from imagesys_lib.images.reasons import ImageFault
-from imagesys_lib.thumbnail.messages import Job, Made
+from imagesys_lib.thumbnail.messages import Made, ThumbnailJob
 from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 from tests.differential.chromium import MIDDLE
 from tests.support.poison import MAKING
@@ -57,7 +57,7 @@ class Pipeline:
         """Make thumbnails of all files, and return what became of each name."""
         found = {name: one for name, one in files.items() if isinstance(one, Result)}
         names = [name for name in files if name not in found]
-        jobs = [Job(n, files[name], self._folder, f"thumb-{n}", MAKING) for n, name in enumerate(names)]
+        jobs = [ThumbnailJob(n, files[name], self._folder, f"thumb-{n}", MAKING) for n, name in enumerate(names)]
         with Decoders(2, _MEMORY_MB, _SECONDS) as decoders:
             for piece in [decoders.submit(jobs[at : at + CHUNK]) for at in range(0, len(jobs), CHUNK)]:
                 found |= {names[one.key]: self._result(one) for one in piece.result(300)}

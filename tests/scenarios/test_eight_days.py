@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from imagesys_lib.config.intervals import local_day
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from tests.soak.days import age_by_a_day
 from tests.support.answers import CASES, nested_bomb
 from tests.support.images import encoded, quarters
@@ -54,7 +54,7 @@ def test_forty_of_forty_one_photos_live_each_of_eight_days_beside_a_host_that_ca
             world.put("other", *(good.url(f"/{n}.jpg") for n in range(40)), at=moment)
         world.put("bad", bad.url("/1.jpg"), at=moment)
         asked = len(bad.asked)
-        summary = world.pipeline(Run(f"scheduled__{day}", Kind.SCHEDULED, local_day(day, world.ctx.config.zone)))
+        summary = world.pipeline(Run(f"scheduled__{day}", RunKind.SCHEDULED, local_day(day, world.ctx.config.zone)))
         assert summary.lost == []
         assert len(bad.asked) > asked  # asked again each day
         assert len(world.live()) == 40

@@ -20,7 +20,7 @@ from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.thumbnail import decode, worker
-from imagesys_lib.thumbnail.messages import Job
+from imagesys_lib.thumbnail.messages import ThumbnailJob
 from imagesys_lib.thumbnail.sniff import HEAD_BYTES, sniff
 from tests.library.fetch.test_hosts import paused
 from tests.support import bombs
@@ -127,7 +127,7 @@ def test_what_is_no_photo_is_refused_before_any_decoder_sees_it(
             sniff(data[:HEAD_BYTES])
         assert caught.value.reason.code == code, name
         (tmp_path / name).write_bytes(data)
-        assert worker.make(Job(1, tmp_path / name, tmp_path, "none", MAKING)).code == code
+        assert worker.make(ThumbnailJob(1, tmp_path / name, tmp_path, "none", MAKING)).code == code
 
 
 def make_due(world: World) -> None:

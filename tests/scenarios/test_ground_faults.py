@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_batches
-from imagesys_lib.errors import ClaimHeld
+from imagesys_lib.errors import LeaseHeld
 from imagesys_lib.fetch.addresses import is_refused
 from imagesys_lib.fetch.politeness.outage import Network
 from imagesys_lib.images.reasons import ImageFault
@@ -278,7 +278,7 @@ def test_a_worker_whose_clock_is_wrong_does_all_by_the_clock_of_the_database(
         query = sa.select(sa.func.timestampdiff(sa.text("SECOND"), sa.func.utc_timestamp(6), lis_batches.c.lease_until))
         wait_for(lambda: len(host.asked) > 8, "a download longer than a lease is under way")
         assert -1 <= world.scalar(query) <= 4
-        with pytest.raises(ClaimHeld):
+        with pytest.raises(LeaseHeld):
             acquire(world.ctx.db, batch.batch_id, "somebody else", 4)
         said = child.communicate(timeout=60)[0]
         assert child.returncode == 0, said

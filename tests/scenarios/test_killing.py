@@ -106,7 +106,7 @@ def test_a_retry_without_a_batch_id_finds_the_batch_of_a_killed_worker(world: Wo
     assert ran.json == {f"batch {batch}": done}
 
 
-def test_sigterm_gives_the_claim_back_within_five_seconds_and_what_was_done_is_kept(world: World) -> None:
+def test_sigterm_gives_the_lease_back_within_five_seconds_and_what_was_done_is_kept(world: World) -> None:
     slow(world)
     batch = planned(world)
     child = in_mid_batch(world, batch)
@@ -220,5 +220,5 @@ def test_a_thumbnail_worker_killed_in_mid_batch_leaves_nothing_half_done(world: 
     assert world.requests() == requests
 
 
-def test_a_claim_by_hand_names_its_process(world: World) -> None:
+def test_a_lease_by_hand_names_its_process(world: World) -> None:
     assert own_name().endswith(f":{os.getpid()}")

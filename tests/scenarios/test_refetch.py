@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.ingest import ingest
@@ -29,7 +29,7 @@ def live_photo(world: World, host: PhotoHost) -> str:
 
 def force(world: World) -> None:
     """Make the day's live images again, as a forced backfill does."""
-    summary = world.pipeline(world.run(Kind.BACKFILL, DAY, force=True))
+    summary = world.pipeline(world.run(RunKind.BACKFILL, DAY, force=True))
     assert summary.lost == []
 
 
@@ -93,7 +93,7 @@ def test_an_image_whose_files_are_gone_is_fetched_whole(world: World) -> None:
 
 def fetched_again(world: World) -> tuple[Run, int]:
     """A forced run as far as the download of its one batch."""
-    run = world.run(Kind.BACKFILL, DAY, force=True)
+    run = world.run(RunKind.BACKFILL, DAY, force=True)
     runs.begin(world.ctx.db, run)
     ingest(world.ctx, run)
     (batch,) = plan(world.ctx, run)
@@ -171,7 +171,7 @@ def test_bytes_that_could_not_be_made_again_lend_nobody_the_old_thumbnails(world
         world.sandbox.nodes["n3"].stop()  # the thumbnails stay in staging
         world.pipeline()
         host.put("/a.jpg", tiny)
-        world.pipeline(world.run(Kind.BACKFILL, DAY, force=True))
+        world.pipeline(world.run(RunKind.BACKFILL, DAY, force=True))
         other = host.put("/b.jpg", tiny)
         world.put("b", other)
         world.pipeline()

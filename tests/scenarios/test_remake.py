@@ -13,9 +13,8 @@ import sqlalchemy as sa
 from imagesys_lib.db.schema import lis_live_images
 from imagesys_lib.images.recipe import recipe
 from imagesys_lib.ops.retry import retry
-from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind
+from imagesys_lib.runs import leases, runs
+from imagesys_lib.runs.runs import RunKind
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import Healed, heal
 from imagesys_lib.stages.ingest import ingest
@@ -33,7 +32,7 @@ def remade(world: World, *, force: bool = True) -> runs.Run:
     """Begin a backfill run; a forced one with other settings, since what would come out the same is not fetched."""
     if force:
         world.reconfigure(process={"quality": 40})
-    run = world.run(Kind.BACKFILL, force=force)
+    run = world.run(RunKind.BACKFILL, force=force)
     runs.begin(world.ctx.db, run)
     ingest(world.ctx, run)
     return run
@@ -59,7 +58,7 @@ def test_a_remake_replaces_files_and_live_rows_and_nothing_is_ever_absent(world:
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        summary = world.pipeline(world.run(Kind.BACKFILL, force=True))
+        summary = world.pipeline(world.run(RunKind.BACKFILL, force=True))
     finally:
         stop.set()
         thread.join()
@@ -122,7 +121,7 @@ def test_a_remake_at_which_workers_die_five_times_stays_live_with_what_it_had(wo
         batches = plan(world.ctx, run)
         made = sum(batch.size for batch in batches)
         for batch in batches:
-            claims.acquire(world.ctx.db, batch.batch_id, f"worker-{times}", 0)  # and is never heard of again
+            leases.acquire(world.ctx.db, batch.batch_id, f"worker-{times}", 0)  # and is never heard of again
         runs.finish(world.ctx.db, run, "failed", {})
         healed = heal(world.ctx)
         assert (healed.images, healed.poison) == ((0, made) if times == 5 else (made, 0))
@@ -141,7 +140,7 @@ def test_a_remake_whose_photo_is_gone_stays_live_with_its_reason_and_is_told_and
     world.reconfigure(process={"quality": 40})
     world.sandbox.website.manifest.remove("uk")  # every photo is a 404 now
     before = world.equal_trees()
-    summary = world.pipeline(world.run(Kind.BACKFILL, force=True))
+    summary = world.pipeline(world.run(RunKind.BACKFILL, force=True))
     kept = summary.images
     assert summary.lost == []
     assert summary.reasons == {"live": {"http_404": kept}}
@@ -164,7 +163,7 @@ def test_a_remake_whose_photo_is_gone_stays_live_with_its_reason_and_is_told_and
 
 def test_an_ordinary_backfill_makes_nothing_live_again(world: World, live: Entries) -> None:
     assert plan(world.ctx, remade(world, force=False)) == []
-    assert world.pipeline(world.run(Kind.BACKFILL)).images == 0
+    assert world.pipeline(world.run(RunKind.BACKFILL)).images == 0
     assert world.requests() == {}
 
 
@@ -183,7 +182,7 @@ def test_a_day_that_its_own_run_has_made_is_made_again_once_each_time_it_is_aske
 ) -> None:
     """A backfill clears the daily run: the same id, now a backfill's and with force."""
     day = {url for url, entry in live.items() if entry.local_day == DAY.isoformat()}
-    run = world.run(Kind.BACKFILL, force=True, run_id="live")
+    run = world.run(RunKind.BACKFILL, force=True, run_id="live")
     assert begun_as(world) == ("scheduled", None)
     for times, quality in enumerate((40, 30), start=1):
         world.reconfigure(process={"quality": quality})
@@ -215,7 +214,7 @@ def live_of(world: World) -> dict[str, int]:
 def test_a_forced_run_goes_on_unless_it_had_ended_well_and_one_without_force_forgets(
     world: World, live: Entries
 ) -> None:
-    db, run = world.ctx.db, world.run(Kind.BACKFILL, DAY - dt.timedelta(days=1), force=True, run_id="live")
+    db, run = world.ctx.db, world.run(RunKind.BACKFILL, DAY - dt.timedelta(days=1), force=True, run_id="live")
     runs.begin(db, run)
     row = runs.load(db, "live")
     assert row is not None
@@ -233,7 +232,7 @@ def test_a_forced_run_goes_on_unless_it_had_ended_well_and_one_without_force_for
     second = begun_as(world)[1]
     assert second is not None
     assert second > first
-    runs.begin(db, world.run(Kind.BACKFILL, run_id="live"))
+    runs.begin(db, world.run(RunKind.BACKFILL, run_id="live"))
     assert begun_as(world)[1] is None
 
 
@@ -255,7 +254,7 @@ def test_a_forced_run_that_may_have_no_more_batches_says_so(
     world: World, live: Entries, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.reconfigure(batch={"max_batches": 1})
-    run = world.run(Kind.BACKFILL, force=True, run_id="live")
+    run = world.run(RunKind.BACKFILL, force=True, run_id="live")
     runs.begin(world.ctx.db, run)
     assert len(plan(world.ctx, run)) == 1
     assert world.count() == {"live": 40}

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind
+from imagesys_lib.runs.runs import RunKind
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
@@ -61,7 +61,7 @@ class Visitors:
 def remade(world: World) -> dict[str, str]:
     """Make a day's photos again, larger, as far as staging; returns the SHA-1 that each file is to have, by path."""
     world.reconfigure(sizes=LARGER)
-    run = world.run(Kind.BACKFILL, force=True)
+    run = world.run(RunKind.BACKFILL, force=True)
     runs.begin(world.ctx.db, run)
     ingest(world.ctx, run)
     for batch in plan(world.ctx, run):

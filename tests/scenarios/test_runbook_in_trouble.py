@@ -13,8 +13,7 @@ from imagesys_lib.alerts.outbox import put
 from imagesys_lib.config import Breaker
 from imagesys_lib.db.engine import write
 from imagesys_lib.fetch.politeness.datasources import Tally, note
-from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import runs
+from imagesys_lib.runs import leases, runs
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.purge import purge
@@ -57,7 +56,7 @@ def test_a_run_whose_worker_died_is_done_by_hand(world: World) -> None:
     runs.begin(world.ctx.db, run)
     ingest(world.ctx, run)
     (batch,) = plan(world.ctx, run)
-    claims.acquire(world.ctx.db, batch.batch_id, "worker that died", 1)
+    leases.acquire(world.ctx.db, batch.batch_id, "worker that died", 1)
     world.sql("UPDATE lis_batches SET lease_until = UTC_TIMESTAMP(6) - INTERVAL 1 HOUR")
     world.sql("UPDATE lis_runs SET state = 'failed'")
     assert [ran.code for ran in follow(world, "A run failed")] == [0, 0]

@@ -1,4 +1,4 @@
-"""Two runs of one country at once, and tasks of both cleared on the way: claims stay disjoint, nothing is repeated."""
+"""Two runs of one country at once, and tasks of both cleared on the way: leases stay disjoint, nothing is repeated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import Stopped
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.download import Downloaded, download
 from imagesys_lib.stages.heal import heal
@@ -30,7 +30,7 @@ Tasks = Mapping[str, Callable[[], object]]
 
 
 def tasks(ctx: Context, run: Run, batches: list[int]) -> Tasks:
-    """The tasks of a run as Airflow would start them, in order; the holder of a claim is the task."""
+    """The tasks of a run as Airflow would start them, in order; the holder of a lease is the task."""
     found: dict[str, Callable[[], object]] = {
         "heal": lambda: heal(ctx, run),
         "ingest": lambda: ingest(ctx, run),
@@ -43,7 +43,7 @@ def tasks(ctx: Context, run: Run, batches: list[int]) -> Tasks:
     for node in NODES:
         found[f"sync {node}"] = lambda node=node: sync(ctx, node)
     found["publish"] = lambda: publish(ctx)
-    if run.kind is Kind.SCHEDULED:
+    if run.kind is RunKind.SCHEDULED:
         found["purge"] = lambda: purge(ctx, run=run)
         for node in NODES:
             found[f"check {node}"] = lambda node=node: check(ctx, node, run.run_id)
@@ -57,7 +57,7 @@ class Two:
     def __init__(self, world: World) -> None:
         world.reconfigure(batch={"size": 10}, fetch={"per_host": 2, "in_flight": 2})
         self.world, self.entries = world, {}
-        self.daily, self.other = world.run(run_id="daily"), world.run(Kind.MANUAL, run_id="other")
+        self.daily, self.other = world.run(run_id="daily"), world.run(RunKind.MANUAL, run_id="other")
         self.batches = {}
         for number, run in enumerate((self.daily, self.other)):
             self.entries |= world.seed(20, seed=number)

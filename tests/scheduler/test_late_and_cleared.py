@@ -1,4 +1,4 @@
-"""A slow run: its SLA mail comes while it runs, and clearing its running download gives the claim back at once."""
+"""A slow run: its SLA mail comes while it runs, and clearing its running download gives the lease back at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox]
 DAG_ID = "imagesys_fr"
 
 
-def test_a_missed_deadline_mails_while_the_run_goes_on_and_a_cleared_task_gives_its_claim_back(live: Live) -> None:
+def test_a_missed_deadline_mails_while_the_run_goes_on_and_a_cleared_task_gives_its_lease_back(live: Live) -> None:
     entries = live.seed("fr", "Europe/Paris", 40, broken_share=0.0)
     mails_before = len(live.sandbox.mail.files())
     live.sandbox.website.set_delay(1500)
@@ -36,7 +36,7 @@ def test_a_missed_deadline_mails_while_the_run_goes_on_and_a_cleared_task_gives_
 
         live.api.clear(DAG_ID, run_id, [("process.download", index)])
         cleared = time.monotonic()
-        live.wait_until("the claim to be given back", lambda: holder_of(live, run_id, index) is None, 20)
+        live.wait_until("the lease to be given back", lambda: holder_of(live, run_id, index) is None, 20)
         waited = time.monotonic() - cleared
     finally:
         live.sandbox.website.set_delay(0)

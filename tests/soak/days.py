@@ -25,7 +25,7 @@ from imagesys_lib.config.intervals import local_day
 from imagesys_lib.db.schema import country_metadata, shared_metadata
 from imagesys_lib.errors import ImageSysError
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from include.sandbox import ManifestEntry
 from include.sandbox.photos.catalogue import Photo, generate
 from include.sandbox.settings import WEB_HOSTS
@@ -203,7 +203,7 @@ class Soak:
     def _undisturbed(self, run_id: str) -> str:
         interval = local_day(self.day, self.world.ctx.config.zone)
         try:
-            return "; ".join(self.world.pipeline(Run(run_id, Kind.SCHEDULED, interval)).lost)
+            return "; ".join(self.world.pipeline(Run(run_id, RunKind.SCHEDULED, interval)).lost)
         except ImageSysError as error:
             return str(error)
 

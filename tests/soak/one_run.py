@@ -7,7 +7,7 @@ import sys
 
 from imagesys_lib.config.intervals import local_day
 from imagesys_lib.context import open_context
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.pipeline import run_pipeline
 from tests.support.world import COUNTRY
 
@@ -18,7 +18,7 @@ def main() -> int:
     ctx = open_context(COUNTRY)
     try:
         interval = local_day(dt.date.fromisoformat(day), ctx.config.zone)
-        run = Run(run_id, Kind.SCHEDULED, interval)
+        run = Run(run_id, RunKind.SCHEDULED, interval)
         return 2 if run_pipeline(ctx, run, lambda line: print(line, flush=True)).lost else 0
     finally:
         ctx.close()

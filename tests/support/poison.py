@@ -8,7 +8,7 @@ import signal
 import time
 
 from imagesys_lib.thumbnail import worker
-from imagesys_lib.thumbnail.messages import Job, Limits, Made, Making, PlainSize
+from imagesys_lib.thumbnail.messages import Limits, Made, Making, PlainSize, ThumbnailJob
 
 MAKING = Making(
     sizes=(PlainSize(60, 60, "crop"), PlainSize(160, 120, "fit")),
@@ -22,7 +22,7 @@ MAKING = Making(
 """How thumbnails are made by default."""
 
 
-def poisoned(job: Job) -> Made:
+def poisoned(job: ThumbnailJob) -> Made:
     """Make thumbnails as always, but for photos that say in a comment how they break their decoder."""
     data = job.source.read_bytes()
     if b"poison: segv" in data:
@@ -41,7 +41,7 @@ def poisoned(job: Job) -> Made:
     return worker.make(job)
 
 
-def timed(job: Job) -> Made:
+def timed(job: ThumbnailJob) -> Made:
     """Make thumbnails and write down, beside the original, how many seconds it took."""
     began = time.monotonic()
     made = worker.make(job)

@@ -33,11 +33,11 @@ from imagesys_lib.db.schema import country_metadata, lis_images, lis_live_images
 from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.output import logs
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.pipeline import run_pipeline
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.purge.delete import delete_files
-from imagesys_lib.stages.purge.rules import Cutoffs, Rule
+from imagesys_lib.stages.purge.rules import Cutoffs, PurgeRule
 from imagesys_lib.stages.purge.unpublish import unpublish
 from imagesys_lib.stages.report import Summary
 from imagesys_lib.stages.sync import sync
@@ -190,7 +190,7 @@ class World:
     # Doing
 
     def run(
-        self, kind: Kind = Kind.SCHEDULED, day: dt.date = DAY, *, force: bool = False, run_id: str | None = None
+        self, kind: RunKind = RunKind.SCHEDULED, day: dt.date = DAY, *, force: bool = False, run_id: str | None = None
     ) -> Run:
         """Return a run of one local day with an id of its own."""
         self._runs += 1
@@ -203,7 +203,7 @@ class World:
     def purge_now(self, hashes: Sequence[str]) -> int:
         """Purge images that no listing shows, both phases at once and no question asked; returns how many."""
         cut = Cutoffs(self.scalar(sa.select(sa.func.utc_timestamp(6))))
-        write(self.ctx.db, lambda session: unpublish(session, hashes, Rule.UNLISTED, cut, grace_hours=0))
+        write(self.ctx.db, lambda session: unpublish(session, hashes, PurgeRule.UNLISTED, cut, grace_hours=0))
         ids = [row.image_id for row in self.images().values() if row.image_hash in hashes]
         return len(write(self.ctx.db, lambda session: delete_files(session, ids, cut)))
 

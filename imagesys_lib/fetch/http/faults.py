@@ -44,7 +44,7 @@ _CODES: dict[int, str] = {
 _DROPPED = frozenset({pycurl.E_RECV_ERROR, pycurl.E_GOT_NOTHING, pycurl.E_SEND_ERROR})
 
 
-def fault_of(code: int, words: str, host: str, *, in_body: bool) -> ImageFault:
+def curl_fault(code: int, words: str, host: str, *, in_body: bool) -> ImageFault:
     """Return the fault for an error code; ``in_body`` once an answer had begun. Curl's words name no path."""
     if code in _DROPPED and words.startswith("chunk"):  # curl has one code for a lost connection and for broken chunks
         reason = "protocol"

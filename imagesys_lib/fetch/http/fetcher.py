@@ -15,14 +15,14 @@ from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.errors import Stopped
 from imagesys_lib.fetch.http.faults import contained
 from imagesys_lib.fetch.http.handle import make_handle
-from imagesys_lib.fetch.http.jobs import Fetched, Job, NotModified, Outcome, Unattempted
+from imagesys_lib.fetch.http.jobs import Fetched, FetchJob, NotModified, Outcome, Unattempted
 from imagesys_lib.fetch.http.lookups import Lookups
 from imagesys_lib.fetch.http.multi import Multi
 from imagesys_lib.fetch.http.queues import Task, Waiting
 from imagesys_lib.fetch.http.speed import SpeedWatch
-from imagesys_lib.fetch.http.transfer import Redirect, Transfer, Verdict
+from imagesys_lib.fetch.http.transfer import HttpTransfer, Redirect, Verdict
 from imagesys_lib.fetch.http.urls import judged_wire
-from imagesys_lib.fetch.politeness.admission import Gate, LocalGate
+from imagesys_lib.fetch.politeness.admission import Limiter, LocalLimiter
 from imagesys_lib.images.reasons import ImageFault
 
 _STOP_LOOK = 0.25  # seconds between looks at `stop`
@@ -40,13 +40,13 @@ class Fetcher:
     Make it after any fork and use it in the thread that made it: curl's handles and sockets survive neither.
     """
 
-    def __init__(self, settings: Fetch, gate: Gate | None = None, stop: threading.Event | None = None) -> None:
+    def __init__(self, settings: Fetch, gate: Limiter | None = None, stop: threading.Event | None = None) -> None:
         self._settings = settings
-        self._gate: Gate = gate or LocalGate(settings)
+        self._gate: Limiter = gate or LocalLimiter(settings)
         self._stop = stop or threading.Event()
         self._multi = Multi(settings.in_flight)
         self._waiting = Waiting()
-        self._flights: dict[pycurl.Curl, Transfer] = {}
+        self._flights: dict[pycurl.Curl, HttpTransfer] = {}
         self._idle: list[pycurl.Curl] = []
         self._done: list[Outcome] = []
         self._watch = SpeedWatch(settings)
@@ -67,7 +67,7 @@ class Fetcher:
         """Whether anything is queued, delayed, in flight, not yet handed out, or failed: the next poll raises then."""
         return bool(self._flights or self._waiting or self._done or self._failure)
 
-    def add(self, job: Job, *, after: float = 0.0) -> None:
+    def add(self, job: FetchJob, *, after: float = 0.0) -> None:
         """Queue a job, not to begin before ``after`` seconds from now."""
         try:
             task = Task(job, judged_wire(job.url, None, self._settings))
@@ -110,7 +110,7 @@ class Fetcher:
             if not self.busy or time.monotonic() >= until:
                 return []
 
-    def drain(self) -> list[Job]:
+    def drain(self) -> list[FetchJob]:
         """Take back all jobs that are not in flight: delayed ones too, and those between two hops of a redirect."""
         return [task.job for task in self._waiting.drain()]
 
@@ -120,7 +120,7 @@ class Fetcher:
         Raises ImageFault with the reason (``retry_after`` in seconds where the host or the gate asked for it),
         Stopped, or DiskFull; after any of them nothing is on disk. Messages name the host only: URLs may carry secrets.
         """
-        job = Job(next(self._keys), url, target, etag, last_modified)
+        job = FetchJob(next(self._keys), url, target, etag, last_modified)
         self.add(job)
         mine: Outcome | None = None
         others: list[Outcome] = []
@@ -189,7 +189,7 @@ class Fetcher:
         try:
             handle = self._idle.pop() if self._idle else make_handle(self._settings)
             seconds = self._settings.image_deadline - task.spent
-            transfer = Transfer(handle, self._settings, task, seconds, self._on_dial)
+            transfer = HttpTransfer(handle, self._settings, task, seconds, self._on_dial)
             self._multi.add(handle)
         except BaseException as error:
             self._gate.left(task.host, None)
@@ -236,7 +236,7 @@ class Fetcher:
             moment = min(moment, self._waiting.next_at(), self._lookups.next_at)
         return moment
 
-    def _end(self, transfer: Transfer, code: int, words: str) -> None:
+    def _end(self, transfer: HttpTransfer, code: int, words: str) -> None:
         task, host = transfer.task, transfer.task.host
         self._land(transfer, hangs=code == pycurl.E_OPERATION_TIMEDOUT)
         try:
@@ -258,7 +258,7 @@ class Fetcher:
             self._done.append(Outcome(task.job, result, host, task.hops))
         self._gate.left(host, fault)  # last: if it raises, the outcome is known all the same
 
-    def _result(self, transfer: Transfer, code: int, words: str) -> Fetched | Verdict:
+    def _result(self, transfer: HttpTransfer, code: int, words: str) -> Fetched | Verdict:
         """Return what a request came to. The one place where an exception of a request ends as its image's fault."""
         try:
             return transfer.end(code, words)
@@ -275,7 +275,7 @@ class Fetcher:
         task.hops += 1
         self._waiting.add(task, first=True)
 
-    def _land(self, transfer: Transfer, *, hangs: bool = False) -> None:
+    def _land(self, transfer: HttpTransfer, *, hangs: bool = False) -> None:
         """Take a request out of the air, whatever it came to; ``hangs`` if its name lookup, if any, goes on."""
         host = transfer.task.host
         del self._flights[transfer.handle]

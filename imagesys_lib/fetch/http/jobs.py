@@ -9,7 +9,7 @@ from imagesys_lib.images.reasons import ImageFault
 
 
 @dataclass(frozen=True)
-class Job:
+class FetchJob:
     """One image to fetch. ``key`` is the caller's; with ``etag`` or ``last_modified`` the request is conditional."""
 
     key: int
@@ -40,7 +40,7 @@ class NotModified:
 
 @dataclass(frozen=True)
 class Unattempted:
-    """The gate gave the host up for now: ``wait`` seconds until it may be asked."""
+    """The limiter gave the host up for now: ``wait`` seconds until it may be asked."""
 
     wait: float
 
@@ -49,7 +49,7 @@ class Unattempted:
 class Outcome:
     """How a job ended; ``host`` is the key of the last host that was, or was to be, asked, after ``hops`` redirects."""
 
-    job: Job
+    job: FetchJob
     result: Fetched | NotModified | Unattempted | ImageFault
     host: str
     hops: int = 0

@@ -8,7 +8,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from imagesys_lib.fetch.http.jobs import Job
+from imagesys_lib.fetch.http.jobs import FetchJob
 from imagesys_lib.fetch.http.urls import Wire
 
 
@@ -19,7 +19,7 @@ class Task:
     ``fresh`` if its next request is to have a connection of its own.
     """
 
-    job: Job
+    job: FetchJob
     wire: Wire
     hops: int = 0
     spent: float = 0.0

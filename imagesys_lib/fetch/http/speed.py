@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from imagesys_lib.config import Fetch
-from imagesys_lib.fetch.http.transfer import Transfer
+from imagesys_lib.fetch.http.transfer import HttpTransfer
 from imagesys_lib.images.reasons import ImageFault
 
 _LOOKS = 4  # within read_timeout
@@ -20,7 +20,7 @@ _LOOKS = 4  # within read_timeout
 
 @dataclass
 class _Watched:
-    transfer: Transfer
+    transfer: HttpTransfer
     seen: int = 0  # bytes received at the last look
     slow: int = 0  # looks in a row that found it too slow
     mute: int = 0  # looks in a row that found nothing new at all
@@ -39,11 +39,11 @@ class SpeedWatch:
         """When to look next (monotonic), infinity for never."""
         return self._looks[0][0] if self._looks else math.inf
 
-    def begin(self, transfer: Transfer) -> None:
+    def begin(self, transfer: HttpTransfer) -> None:
         """Watch a transfer that has just begun."""
         self._looks.append((time.monotonic() + self._span, _Watched(transfer)))
 
-    def cut(self, is_under_way: Callable[[Transfer], bool]) -> list[Transfer]:
+    def cut(self, is_under_way: Callable[[HttpTransfer], bool]) -> list[HttpTransfer]:
         """Look at what is due; return those cut, which have yet to be ended."""
         now, gone = time.monotonic(), []
         while self._looks and self._looks[0][0] <= now:

@@ -13,7 +13,7 @@ import pycurl
 from imagesys_lib.config import Fetch
 from imagesys_lib.fetch.http.codings import BodyDecoder
 from imagesys_lib.fetch.http.dialler import Dialler
-from imagesys_lib.fetch.http.faults import fault_of
+from imagesys_lib.fetch.http.faults import curl_fault
 from imagesys_lib.fetch.http.headers import Head, conditions, parsed
 from imagesys_lib.fetch.http.jobs import Fetched, NotModified
 from imagesys_lib.fetch.http.queues import Task
@@ -47,7 +47,7 @@ def _target(wire: Wire, proxy: str | None) -> str:
 Verdict = Redirect | NotModified | ImageFault
 
 
-class Transfer:
+class HttpTransfer:
     """One request for a task's current hop on ``handle``, which may take ``seconds``.
 
     ``on_dial(handle)`` is called when the host's name has resolved and a connection is begun. What a callback raises
@@ -233,7 +233,7 @@ class Transfer:
         if code and self._dialler.refused and not self._dialler.dialled:
             raise ImageFault("blocked_address", f"{', '.join(self._dialler.refused[:4])} may not be fetched from")
         if code:
-            return fault_of(code, words, self._name, in_body=self.in_body)
+            return curl_fault(code, words, self._name, in_body=self.in_body)
         if self._head is None:
             raise ImageFault("protocol", "the headers end early")
         if not self._size:

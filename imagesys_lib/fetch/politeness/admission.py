@@ -14,7 +14,7 @@ _FULL = 1.0  # seconds; the fetcher asks sooner, as soon as a request of its own
 
 @dataclass(frozen=True)
 class Admission:
-    """A gate's answer. Without ``go``: ask again after ``wait`` seconds, or as soon as a request to that host ended.
+    """A limiter's answer. Without ``go``: ask again after ``wait`` seconds, or as soon as a request to that host ended.
 
     With ``give_up`` every job that waits for the host is handed out as unattempted.
     """
@@ -24,7 +24,7 @@ class Admission:
     give_up: bool = False
 
 
-class Gate(Protocol):
+class Limiter(Protocol):
     """Asked before every request of every hop, by the fetcher's thread."""
 
     def admit(self, host: str) -> Admission:
@@ -40,7 +40,7 @@ class Gate(Protocol):
         """Take back the place of a request that was cut short by us: it tells nothing of the host."""
 
 
-class LocalGate:
+class LocalLimiter:
     """The limit of requests in flight at a host, kept within this process: enough for servers of our own."""
 
     def __init__(self, settings: Fetch) -> None:

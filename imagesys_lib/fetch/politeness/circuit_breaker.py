@@ -30,7 +30,7 @@ class Position(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Rule:
+class BreakerRule:
     """When a breaker opens: ``percent`` of at least ``least`` attempts failed (half-open: of ``least_half_open``).
 
     With ``in_a_row`` any success forgets the failures before it.
@@ -43,15 +43,15 @@ class Rule:
     in_a_row: bool = False
 
 
-def host_rule(settings: Breaker) -> Rule:
+def host_rule(settings: Breaker) -> BreakerRule:
     """Return the rule for a host: so many requests in a row, or one while it is half-open."""
-    return Rule(settings, settings.failures, 100, 1, in_a_row=True)
+    return BreakerRule(settings, settings.failures, 100, 1, in_a_row=True)
 
 
-def source_rule(settings: Breaker) -> Rule:
+def source_rule(settings: Breaker) -> BreakerRule:
     """Return the rule for a data source: nearly all of its images in a window."""
     least = settings.source_images
-    return Rule(settings, least, settings.source_percent, min(HALF_OPEN_IMAGES, least))
+    return BreakerRule(settings, least, settings.source_percent, min(HALF_OPEN_IMAGES, least))
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Circuit:
             return Position.CLOSED
         return Position.OPEN if self.wait > 0 and self.age is None else Position.HALF_OPEN
 
-    def after(self, attempts: int, failures: int, rule: Rule, *, closes: bool = True) -> Circuit:
+    def after(self, attempts: int, failures: int, rule: BreakerRule, *, closes: bool = True) -> Circuit:
         """Return the circuit after more attempts; what was under way when it opened tells nothing new.
 
         Without ``closes`` a half-open one stays so unless it fails: more is to come of these attempts.
@@ -98,7 +98,7 @@ class Circuit:
             return Circuit(openings=self.openings, wait=self.wait)
         return replace(self, attempts=attempts, failures=failures, age=0.0 if over else self.age)
 
-    def tried(self, rule: Rule) -> Circuit:
+    def tried(self, rule: BreakerRule) -> Circuit:
         """Return the circuit once somebody tries a few: itself if it is not half-open, or others are at it.
 
         Of an earlier try that has decided nothing its failures count: what went well was never decoded.

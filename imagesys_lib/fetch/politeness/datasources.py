@@ -9,7 +9,7 @@ from functools import partial
 
 from sqlalchemy import Connection, Engine
 
-from imagesys_lib.alerts.incidents import Kind, Resolved, open_incident, resolve
+from imagesys_lib.alerts.incidents import IncidentKind, Resolved, open_incident, resolve
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import Breaker
 from imagesys_lib.db.engine import write
@@ -61,11 +61,13 @@ def note(
                 connection, lis_datasources, of, lambda c: c.after(tally.attempts, tally.failures, rule, closes=closes)
             )
             if after.openings > before.openings:
-                open_incident(connection, Kind.SOURCE, f"data source {of}", _opened(country, of, after, settings))
+                open_incident(
+                    connection, IncidentKind.SOURCE, f"data source {of}", _opened(country, of, after, settings)
+                )
                 return after
             if after.openings < before.openings:
                 log.info("data source %d works again: its breaker is closed", of)
-                resolve(connection, Kind.SOURCE, f"data source {of}", partial(_closed, country, of))
+                resolve(connection, IncidentKind.SOURCE, f"data source {of}", partial(_closed, country, of))
             return None
 
         if circuit := write(db, work):

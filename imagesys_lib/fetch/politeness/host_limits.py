@@ -1,4 +1,4 @@
-"""The gate of a download task: asked before every request, it keeps the limits of each host over all workers."""
+"""The limiter of a download task: asked before every request, it keeps the limits of each host over all workers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Host:
         self.circuit, self.read_at = circuit, time.monotonic()
 
 
-class SharedGate:
+class SharedLimiter:
     """Admits requests by slots, pauses, circuit breakers and rates that hold over all workers. Used by one thread.
 
     Use it in a ``with`` block.
@@ -69,7 +69,7 @@ class SharedGate:
         self._refreshed = 0.0
         self.network = Network(self._references, self._is_refused)
 
-    def __enter__(self) -> SharedGate:
+    def __enter__(self) -> SharedLimiter:
         return self
 
     def __exit__(self, *_: object) -> None:

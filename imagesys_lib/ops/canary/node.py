@@ -12,7 +12,7 @@ from imagesys_lib.fetch.http.jobs import Fetched
 from imagesys_lib.fetch.http.own_servers import own_fetcher
 from imagesys_lib.images.hash_and_path import canary_folder, parse_thumbnail_path
 from imagesys_lib.nodes import Node, NodeSession
-from imagesys_lib.ops.canary.steps import Limit, Step, Wrong
+from imagesys_lib.ops.canary.timed_steps import Limit, Step, Wrong
 from imagesys_lib.stages.sync import require_space
 
 

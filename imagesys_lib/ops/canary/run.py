@@ -22,15 +22,15 @@ from imagesys_lib.db.locks import named_lock
 from imagesys_lib.errors import CanaryWaits, UsageError
 from imagesys_lib.fetch.http.fetcher import Fetcher
 from imagesys_lib.fetch.http.jobs import Fetched
-from imagesys_lib.fetch.politeness.host_limits import SharedGate
+from imagesys_lib.fetch.politeness.host_limits import SharedLimiter
 from imagesys_lib.images.hash_and_path import canary_folder, lis_path_for_hash
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.nodes import Node
 from imagesys_lib.ops.canary.node import Files, bring_to_node
-from imagesys_lib.ops.canary.steps import WORKER, CanaryRun, Limit, Place, Step, Wrong, run_steps
+from imagesys_lib.ops.canary.timed_steps import WORKER, CanaryRun, Limit, Place, Step, Wrong, run_steps
 from imagesys_lib.runs.runs import set_figures
 from imagesys_lib.stages.thumbnail import making
-from imagesys_lib.thumbnail.messages import Job
+from imagesys_lib.thumbnail.messages import ThumbnailJob
 from imagesys_lib.thumbnail.pool import Decoders
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def _folder(ctx: Context) -> Iterator[Path]:
 
 
 def _fetch(ctx: Context, settings: Canary, target: Path, limit: Limit) -> None:
-    with SharedGate(ctx.shared, ctx.config.fetch) as gate, Fetcher(ctx.config.fetch, gate, limit) as fetcher:
+    with SharedLimiter(ctx.shared, ctx.config.fetch) as limiter, Fetcher(ctx.config.fetch, limiter, limit) as fetcher:
         try:
             fetched = fetcher.fetch(settings.url, target)
         except ImageFault as fault:
@@ -120,7 +120,7 @@ def _thumbnails(ctx: Context, original: Path, out: Path, stamp: str, limit: Limi
     settings = ctx.config.thumbnail
     stem = f"{canary_folder(ctx.country)}/{lis_path_for_hash(stamp.zfill(40))}"
     with Decoders(1, settings.memory_mb, settings.seconds) as decoders:
-        future = decoders.submit([Job(0, original, out, stem, making(ctx.config, _NO_DATASOURCE))])
+        future = decoders.submit([ThumbnailJob(0, original, out, stem, making(ctx.config, _NO_DATASOURCE))])
         while not wait([future], _LOOK).done:
             limit.check()
     (made,) = future.result()

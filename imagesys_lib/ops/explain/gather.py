@@ -72,7 +72,7 @@ def explain(ctx: Context, hashes: Sequence[str], *, ask_nodes: bool = True) -> l
     """Gather what is known of these images; ``ask_nodes`` also looks at the files on each node, over one connection."""
     asked = ctx.config.nodes if ask_nodes and hashes else ()
     there = {name: _files(ctx, name, hashes) for name in asked}
-    faults = {name: node_records.fault_of(ctx.db, name) for name in asked}
+    faults = {name: node_records.sync_fault(ctx.db, name) for name in asked}
     return [_explain(ctx, image_hash, there, faults) for image_hash in hashes]
 
 

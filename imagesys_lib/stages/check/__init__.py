@@ -4,7 +4,7 @@
 stream, ``suspects`` looks once more at whatever looked wrong, before it counts.
 """
 
-from imagesys_lib.stages.check.compare import Expected, Finding, differences
+from imagesys_lib.stages.check.compare import Difference, Expected, differences
 from imagesys_lib.stages.check.db_scan import db_scan
 from imagesys_lib.stages.check.expected import expected_on
 from imagesys_lib.stages.check.fs_check import check, daily_part
@@ -16,8 +16,8 @@ from imagesys_lib.stages.check.suspects import spared_from, stat_images
 __all__ = [
     "WHOLE",
     "Checked",
+    "Difference",
     "Expected",
-    "Finding",
     "Part",
     "check",
     "daily_part",

@@ -37,7 +37,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Difference:
     """One difference: its kind, the path below ``<root>/<country>``, and the image it belongs to, if any."""
 
     kind: str
@@ -66,7 +66,7 @@ class Seen(Protocol):
     bytes: int
 
 
-def differences(listing: IO[bytes], pages: Iterable[Page], seen: Seen) -> Iterator[Finding]:
+def differences(listing: IO[bytes], pages: Iterable[Page], seen: Seen) -> Iterator[Difference]:
     """Yield what differs between a node's listing and the pages, and count in ``seen`` what lies there.
 
     ``listing`` yields records as :class:`Page` has them, in byte order; memory holds one page and one block of it.
@@ -83,7 +83,7 @@ def differences(listing: IO[bytes], pages: Iterable[Page], seen: Seen) -> Iterat
             yield from _unlike(there, Page(b"", 0, 0, None), seen)
 
 
-def _unlike(there: _Listing, page: Page, seen: Seen) -> Iterator[Finding]:
+def _unlike(there: _Listing, page: Page, seen: Seen) -> Iterator[Difference]:
     """Compare a page that is not met as a whole with the records up to its bound."""
     left = set(page.records.split(b"\0")[:-1])
     seen.bytes += page.size
@@ -116,18 +116,18 @@ def _parts(record: bytes) -> tuple[bytes, bytes]:
     return path, size
 
 
-def _about(kind: str, path: bytes) -> Finding:
+def _about(kind: str, path: bytes) -> Difference:
     text = path.decode("utf-8", "backslashreplace")
     parsed = parse_thumbnail_path(text)
-    return Finding(kind, text, parsed[0] if parsed else "")
+    return Difference(kind, text, parsed[0] if parsed else "")
 
 
-def _unwanted(path: bytes) -> Finding:
+def _unwanted(path: bytes) -> Difference:
     found = _about("extra", path)
     if found.image_hash:
         return found
     hidden = found.path.startswith(".") or "/." in found.path
-    return Finding("leftover" if hidden else "impossible_name", found.path)
+    return Difference("leftover" if hidden else "impossible_name", found.path)
 
 
 class _Listing:
@@ -175,7 +175,7 @@ class _Listing:
                 return
 
 
-def judge(want: Expected | None, path: str, entry: Entry | None) -> Finding | None:
+def judge(want: Expected | None, path: str, entry: Entry | None) -> Difference | None:
     """Say what is wrong with one file of an image, by both sides as they are now; None if nothing is, or not yet.
 
     ``not_a_file``: a folder, a link or another thing of its name.
@@ -185,10 +185,10 @@ def judge(want: Expected | None, path: str, entry: Entry | None) -> Finding | No
     if want is not None and want.pending:
         return None
     if entry is not None and not entry.is_file:
-        return Finding(NOT_A_FILE, path, image_hash, entry.mtime)
+        return Difference(NOT_A_FILE, path, image_hash, entry.mtime)
     size = want.sizes.get(end) if want else None
     if want is None or size is None:
-        return Finding("extra", path, image_hash, entry.mtime) if entry else None
+        return Difference("extra", path, image_hash, entry.mtime) if entry else None
     if entry is None:
-        return Finding("acked_absent" if want.acked else "missing", path, image_hash)
-    return None if entry.size == size else Finding("wrong_size", path, image_hash, entry.mtime)
+        return Difference("acked_absent" if want.acked else "missing", path, image_hash)
+    return None if entry.size == size else Difference("wrong_size", path, image_hash, entry.mtime)

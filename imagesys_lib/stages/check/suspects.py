@@ -13,7 +13,7 @@ from imagesys_lib.db.engine import CHUNK, database_now
 from imagesys_lib.images.hash_and_path import THUMBNAIL_SUFFIXES, lis_path_for_hash
 from imagesys_lib.nodes import Entry, NodeSession
 from imagesys_lib.replication import node_records
-from imagesys_lib.stages.check.compare import Finding, judge
+from imagesys_lib.stages.check.compare import Difference, judge
 from imagesys_lib.stages.check.expected import expected_on
 from imagesys_lib.stages.check.results import Checked
 
@@ -26,9 +26,9 @@ class Suspects:
 
     def __init__(self, ctx: Context, node: NodeSession, result: Checked, *, dry_run: bool = False) -> None:
         self._ctx, self._node, self._result, self._dry_run = ctx, node, result, dry_run
-        self._waiting: list[Finding] = []
+        self._waiting: list[Difference] = []
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: Difference) -> None:
         """Take one more."""
         self._waiting.append(finding)
         if len(self._waiting) >= CHUNK:
@@ -52,7 +52,7 @@ class Suspects:
             node_records.mark(self._ctx.db, self._node.node.name, marks, keep=True)
 
 
-def confirm(ctx: Context, node: NodeSession, suspects: list[Finding]) -> list[Finding]:
+def confirm(ctx: Context, node: NodeSession, suspects: list[Difference]) -> list[Difference]:
     """Return the suspects (at most 1,000) that still differ in the same way.
 
     A strange name needs no second look: nothing of ours makes one, and the database has no word on it.

@@ -15,7 +15,7 @@ from imagesys_lib.images.states import NEVER, Desired, State
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.stages.purge.due import due_by, shown_by
 from imagesys_lib.stages.purge.lookup import still_due
-from imagesys_lib.stages.purge.rules import WHY, Cutoffs, Rule
+from imagesys_lib.stages.purge.rules import WHY, Cutoffs, PurgeRule
 from imagesys_lib.stages.purge.unpublish import forget_listings, spare_relisted
 
 _i = lis_images.c
@@ -23,7 +23,7 @@ _WAITS = (_i.state == State.PURGED.value) & (_i.desired == Desired.PRESENT.value
 _RULE_OF = {why: rule for rule, why in WHY.items()}
 
 
-def in_grace(ctx: Context) -> Counter[Rule]:
+def in_grace(ctx: Context) -> Counter[PurgeRule]:
     """Count the images whose files wait for the end of their grace period, by the rule that took them off."""
     query = (
         sa.select(_i.detail, sa.func.count().label("images"))
@@ -33,8 +33,8 @@ def in_grace(ctx: Context) -> Counter[Rule]:
     return Counter({_rule_of(row): row.images for row in read(ctx.db, query)})
 
 
-def _rule_of(row: Row) -> Rule:
-    return _RULE_OF.get(row.detail, Rule.UNLISTED)
+def _rule_of(row: Row) -> PurgeRule:
+    return _RULE_OF.get(row.detail, PurgeRule.UNLISTED)
 
 
 def count_waiting(ctx: Context) -> int:
@@ -68,7 +68,7 @@ def waiting(ctx: Context, suspects: Sequence[int]) -> Iterator[list[Row]]:
 
 def delete_page(
     ctx: Context, rows: Sequence[Row], cut: Cutoffs, counted: Callable[[Connection, int], None], *, dry_run: bool
-) -> tuple[Counter[Rule], int]:
+) -> tuple[Counter[PurgeRule], int]:
     """Delete the files of a page of :func:`waiting`; returns images deleted by rule, and images that came back.
 
     Each is looked up in the ETL once more, and judged by the database once more: what is listed again comes back.

@@ -12,7 +12,7 @@ from imagesys_lib.db.engine import CHUNK, Row, beyond, read
 from imagesys_lib.db.schema import lis_images, lis_listing_images, lis_live_images
 from imagesys_lib.images.states import State
 from imagesys_lib.stages.purge.lookup import still_due
-from imagesys_lib.stages.purge.rules import Cutoffs, Rule
+from imagesys_lib.stages.purge.rules import Cutoffs, PurgeRule
 
 IDLE = (State.NEW, State.THUMBNAILED, State.LIVE, State.FAILED, State.REJECTED, State.QUARANTINED)
 """States in which no batch is at work on an image."""
@@ -21,14 +21,14 @@ _i, _t, _live = lis_images.c, lis_listing_images.c, lis_live_images.c
 _other = lis_listing_images.alias("other").c
 
 
-def _kept(rule: Rule, cut: Cutoffs) -> sa.ColumnElement[bool]:
+def _kept(rule: PurgeRule, cut: Cutoffs) -> sa.ColumnElement[bool]:
     """Return the condition on ``other``, a listing of an image, that keeps the image from being due by a rule."""
-    if rule is Rule.AGE:
+    if rule is PurgeRule.AGE:
         return (_other.etl_time > cut.age) | (_other.seen_at > cut.age)
     return _other.missing_since.is_(None) | (_other.missing_since > cut.unlisted)
 
 
-def due_by(connection: Connection, rule: Rule, hashes: Sequence[str], cut: Cutoffs) -> set[str]:
+def due_by(connection: Connection, rule: PurgeRule, hashes: Sequence[str], cut: Cutoffs) -> set[str]:
     """Return those of at most 1,000 images that are due by a rule, as the database is at this moment."""
     if rule not in cut.rules:
         return set()
@@ -49,24 +49,24 @@ def shown_by(sources: Sequence[int], image_hash: sa.ColumnElement[str]) -> sa.Co
 
 
 def candidates(
-    ctx: Context, rule: Rule, cut: Cutoffs, suspects: Sequence[int], *, dry_run: bool
+    ctx: Context, rule: PurgeRule, cut: Cutoffs, suspects: Sequence[int], *, dry_run: bool
 ) -> Iterator[list[Row]]:
     """Yield (image_hash, image_url, shown) of the images due by a rule that the ETL, asked again, does not show anew.
 
     Each image comes once, in the place of the newest of its listings; ``shown`` is its hash if it has a live row, else
     None. Images of ``suspects`` are left out.
     """
-    time = _t.etl_time if rule is Rule.AGE else _t.missing_since
-    cutoff = cut.age if rule is Rule.AGE else cut.unlisted
+    time = _t.etl_time if rule is PurgeRule.AGE else _t.missing_since
+    cutoff = cut.age if rule is PurgeRule.AGE else cut.unlisted
     later = beyond(
-        (_other.etl_time if rule is Rule.AGE else _other.missing_since, _other.listing_id, _other.datasource_id),
+        (_other.etl_time if rule is PurgeRule.AGE else _other.missing_since, _other.listing_id, _other.datasource_id),
         (time, _t.listing_id, _t.datasource_id),
     )
     newest = ~sa.select(_other.image_hash).where(_other.image_hash == _t.image_hash, later | _kept(rule, cut)).exists()
     where = [time <= cutoff, newest, _i.state.in_([state.value for state in IDLE])]
-    if rule is Rule.AGE:  # what is due by both counts as unlisted
+    if rule is PurgeRule.AGE:  # what is due by both counts as unlisted
         own = _other.image_hash == _t.image_hash
-        where.append(sa.select(_other.image_hash).where(own, _kept(Rule.UNLISTED, cut)).exists())
+        where.append(sa.select(_other.image_hash).where(own, _kept(PurgeRule.UNLISTED, cut)).exists())
     if suspects:
         where.append(~shown_by(suspects, _t.image_hash))
     joined = lis_listing_images.join(lis_images, _i.image_hash == _t.image_hash).outerjoin(

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from imagesys_lib.db.engine import NOW, Row, from_now, read, write
 from imagesys_lib.db.schema import lis_purge_proposals
 from imagesys_lib.errors import UsageError
-from imagesys_lib.stages.purge.rules import Counts, Due, Proposal, Rule
+from imagesys_lib.stages.purge.rules import Counts, Due, Proposal, PurgeRule
 
 _p = lis_purge_proposals.c
 
@@ -26,7 +26,7 @@ def _proposal(row: Row) -> Proposal:
     return Proposal(
         proposal_id=row.proposal_id,
         state=row.state,
-        counts={Rule(name): Due(**count) for name, count in row.rules.items()},
+        counts={PurgeRule(name): Due(**count) for name, count in row.rules.items()},
         live=row.live,
         samples=tuple(row.samples),
         decided_by=row.decided_by or "",
@@ -85,7 +85,7 @@ def leave(engine: Engine, counts: Counts, live: int, samples: Sequence[Mapping[s
     return write(engine, work)
 
 
-def claim(
+def take(
     engine: Engine, asker: str, patience_hours: float, invite: Callable[[Connection, Proposal], None]
 ) -> Proposal | None:
     """Return the unfinished proposal that ``asker``, a run, is to see through; None if none, or another is at it.

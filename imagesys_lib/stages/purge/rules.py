@@ -22,7 +22,7 @@ FIGURES = "purge."
 """How the names of a purge's figures among those of its run begin."""
 
 
-class Rule(str, Enum):
+class PurgeRule(str, Enum):
     """Why an image goes. One due by both counts as unlisted."""
 
     UNLISTED = "unlisted"
@@ -30,8 +30,8 @@ class Rule(str, Enum):
 
 
 WHY = {
-    Rule.UNLISTED: "no listing shows it any more",
-    Rule.AGE: "its newest listing has grown too old",
+    PurgeRule.UNLISTED: "no listing shows it any more",
+    PurgeRule.AGE: "its newest listing has grown too old",
 }
 
 
@@ -43,9 +43,9 @@ class Cutoffs:
     age: dt.datetime | None = None
 
     @property
-    def rules(self) -> tuple[Rule, ...]:
+    def rules(self) -> tuple[PurgeRule, ...]:
         """The rules that are on."""
-        return (Rule.UNLISTED,) if self.age is None else (Rule.UNLISTED, Rule.AGE)
+        return (PurgeRule.UNLISTED,) if self.age is None else (PurgeRule.UNLISTED, PurgeRule.AGE)
 
 
 def cutoffs(now: dt.datetime, settings: Purge) -> Cutoffs:
@@ -62,7 +62,7 @@ class Due:
     live: int = 0
 
 
-Counts = Mapping[Rule, Due]
+Counts = Mapping[PurgeRule, Due]
 
 
 def live_of(counts: Counts) -> int:

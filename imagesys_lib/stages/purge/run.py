@@ -14,7 +14,7 @@ from imagesys_lib.db.engine import Row, database_now, write
 from imagesys_lib.db.locks import named_lock
 from imagesys_lib.errors import UsageError
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.purge import delete, lookup, proposals
 from imagesys_lib.stages.purge.due import candidates, count_live
 from imagesys_lib.stages.purge.rules import (
@@ -23,7 +23,7 @@ from imagesys_lib.stages.purge.rules import (
     Counts,
     Cutoffs,
     Due,
-    Rule,
+    PurgeRule,
     cutoffs,
     judge,
     live_needed,
@@ -68,7 +68,7 @@ class Purged:
     proposal: int | None = None
     refused: str = ""
 
-    def of(self, rule: Rule) -> RuleResult:
+    def of(self, rule: PurgeRule) -> RuleResult:
         """Return what is counted of one rule."""
         return self.rules.setdefault(rule.value, RuleResult())
 
@@ -88,7 +88,7 @@ class Purged:
         )
 
 
-def purge(ctx: Context, *, run: Run | None = None, dry_run: bool = False, rule: Rule | None = None) -> Purged:
+def purge(ctx: Context, *, run: Run | None = None, dry_run: bool = False, rule: PurgeRule | None = None) -> Purged:
     """Purge what is due. In a run it acts only if that is a scheduled run whose ingest completed; by hand, always.
 
     ``rule`` narrows the first phase to one rule. Raises UsageError for a rule that is not configured, and LockHeld if
@@ -114,7 +114,7 @@ def _lock(ctx: Context, *, dry_run: bool = False) -> AbstractContextManager[name
 
 
 def _refusal(ctx: Context, run: Run) -> str:
-    if run.kind is not Kind.SCHEDULED:
+    if run.kind is not RunKind.SCHEDULED:
         return f"a {run.kind.value} run purges nothing"
     row = runs.load(ctx.db, run.run_id)
     if row is None or row.ingested_at is None:
@@ -122,7 +122,7 @@ def _refusal(ctx: Context, run: Run) -> str:
     return ""
 
 
-def _purge(ctx: Context, run: Run | None, lock: named_lock | None, rule: Rule | None) -> Purged:
+def _purge(ctx: Context, run: Run | None, lock: named_lock | None, rule: PurgeRule | None) -> Purged:
     settings, dry_run = ctx.config.purge, lock is None
     found = _look_up(ctx, run)
     verdict = judge(found.gone, found.listed, settings)
@@ -176,7 +176,7 @@ class _Purging:
         if self.lock is not None:
             self.lock.verify()
 
-    def unpublish(self, rules: Sequence[Rule]) -> None:
+    def unpublish(self, rules: Sequence[PurgeRule]) -> None:
         """The first phase, if what is due is below the cap or approved; else a proposal is left in its place."""
         samples: list[dict[str, str]] = []
         counts = {rule: self._count(rule, samples) for rule in rules}
@@ -191,7 +191,7 @@ class _Purging:
         if not self.dry_run and set(rules) == set(self.cut.rules):
             proposals.finish(self.ctx.db)
 
-    def _unpublish_page(self, rule: Rule, page: Sequence[Row]) -> None:
+    def _unpublish_page(self, rule: PurgeRule, page: Sequence[Row]) -> None:
         if self.dry_run:
             self.result.of(rule).unpublished += len(page)
             return
@@ -240,7 +240,7 @@ class _Purging:
         log.warning("%s: %s", ctx.country.upper(), refused)
         return False
 
-    def _count(self, rule: Rule, samples: list[dict[str, str]]) -> Due:
+    def _count(self, rule: PurgeRule, samples: list[dict[str, str]]) -> Due:
         of = self.result.of(rule)
         for page in candidates(self.ctx, rule, self.cut, self.suspects, dry_run=self.dry_run):
             of.due += len(page)

@@ -13,10 +13,12 @@ from imagesys_lib.db.schema import lis_images, lis_listing_images, lis_live_imag
 from imagesys_lib.images import relisted
 from imagesys_lib.images.states import NEVER, Desired, State, move
 from imagesys_lib.stages.purge.due import IDLE, due_by, out_of_date
-from imagesys_lib.stages.purge.rules import WHY, Cutoffs, Rule
+from imagesys_lib.stages.purge.rules import WHY, Cutoffs, PurgeRule
 
 
-def unpublish(connection: Connection, hashes: Sequence[str], rule: Rule, cut: Cutoffs, *, grace_hours: float) -> int:
+def unpublish(
+    connection: Connection, hashes: Sequence[str], rule: PurgeRule, cut: Cutoffs, *, grace_hours: float
+) -> int:
     """Unpublish those of at most 1,000 images that are due at this moment. Returns how many.
 
     Image rows are locked first and judged then: whoever has shown one of them again by now keeps it. Live is what has

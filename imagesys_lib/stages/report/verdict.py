@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from imagesys_lib.runs.runs import Kind
+from imagesys_lib.runs.runs import RunKind
 from imagesys_lib.stages.report.summary import Summary
 from imagesys_lib.stages.report.trend import Figures, is_unusual
 from imagesys_lib.stages.report.words import amount, label
@@ -35,7 +35,7 @@ def losses(summary: Summary, ingested: bool, failed_tasks: Sequence[str]) -> lis
         if unsynced or node.own_backlog:
             cause = node.fault or f"Remedy: clear sync of {name}."
             found.append(f"Node {name} is behind by {node.backlog} images. {cause}")
-        elif node.not_staged and summary.kind != Kind.BACKFILL.value:  # which repairs nothing
+        elif node.not_staged and summary.kind != RunKind.BACKFILL.value:  # which repairs nothing
             found.append(
                 f"Node {name} lacks {node.not_staged} images that were not staged any more when it synced. Remedy: "
                 f"clear repair of {name}, or `imagesys repair {summary.country} --node {name}`."

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from imagesys_airflow.alerts.mail import notify_all
-from imagesys_lib.alerts.incidents import Kind, Resolved, open_incident, resolve
+from imagesys_lib.alerts.incidents import IncidentKind, Resolved, open_incident, resolve
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import config_path, config_troubles, state_folder
 
@@ -26,7 +26,7 @@ def notify_config_faults(_context: TaskContext) -> None:
         return
     faults = tuple(str(fault) for fault in config_troubles())
     if not faults:
-        notify_all(lambda connection: resolve(connection, Kind.CONFIG, "", _well))
+        notify_all(lambda connection: resolve(connection, IncidentKind.CONFIG, "", _well))
         return
     log.warning("\n".join(faults))
     message = Message(
@@ -34,7 +34,7 @@ def notify_config_faults(_context: TaskContext) -> None:
         intro=f"{config_path()}: this is told once a day until it is well.",
         sections=(("What is wrong", faults),),
     )
-    notify_all(lambda s: open_incident(s, Kind.CONFIG, "", message), message)
+    notify_all(lambda s: open_incident(s, IncidentKind.CONFIG, "", message), message)
 
 
 def _well(over: Resolved) -> Message:

@@ -19,7 +19,7 @@ from imagesys_lib.config.intervals import UTC
 from imagesys_lib.db.engine import Row, chunks
 from imagesys_lib.db.schema import lis_nodes, lis_runs
 from imagesys_lib.errors import WorkLost
-from imagesys_lib.runs.runs import Kind, naive_utc
+from imagesys_lib.runs.runs import RunKind, naive_utc
 
 
 def facts_of(country: str, key: str, since: dt.datetime, row: Row | None) -> RunFacts:
@@ -45,7 +45,7 @@ def with_cause(connection: Connection, facts: RunFacts, failures: Sequence[Failu
 
     verdicts = [failure for failure in failures if failure.kind == WorkLost.__name__]
     row = next(_rows(connection, [facts.run.run_id]), None)
-    if facts.is_check or facts.run.kind is not Kind.SCHEDULED or not verdicts or row is None:
+    if facts.is_check or facts.run.kind is not RunKind.SCHEDULED or not verdicts or row is None:
         return facts
 
     summary = report.kept(row)
@@ -65,7 +65,7 @@ def caught_up_with(connection: Connection, facts: RunFacts) -> dict[str, str]:
     It has what they left of batches, nodes, purges and checks, and reads on from the last completed ingest. Rows of the
     ETL that nobody has read for all that keep such a run's alert open.
     """
-    if facts.run.kind is not Kind.SCHEDULED:
+    if facts.run.kind is not RunKind.SCHEDULED:
         return {}
     awaited = {key: since for key, since in incidents.awaited_runs(connection).items() if key != facts.key}
     ids = {key: run_id for key in awaited for dag_id, _, run_id in [key.partition(" ")] if dag_id == facts.dag_id}
@@ -79,7 +79,7 @@ def caught_up_with(connection: Connection, facts: RunFacts) -> dict[str, str]:
     return {
         other.key: other.day
         for other in others
-        if other.run.kind is Kind.SCHEDULED
+        if other.run.kind is RunKind.SCHEDULED
         and other.run.interval.start < facts.run.interval.start
         and (other.is_check or _rows_are_in(connection, other))
     }
@@ -99,7 +99,7 @@ def _rows_are_in(connection: Connection, facts: RunFacts) -> bool:
     start, end = naive_utc(facts.run.interval.start), naive_utc(facts.run.interval.end)
     look_back = dt.timedelta(hours=facts.config.look_back_hours)
     from_then_on = (sa.func.coalesce(r.read_from, r.interval_start) <= start) | (
-        (r.kind != Kind.BACKFILL.value) & (r.interval_start <= start + look_back)
+        (r.kind != RunKind.BACKFILL.value) & (r.interval_start <= start + look_back)
     )
     read = sa.select(r.run_id).where(
         r.ingested_at.is_not(None), from_then_on, r.interval_end >= end, r.started_at >= end

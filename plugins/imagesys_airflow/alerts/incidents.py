@@ -31,7 +31,7 @@ from imagesys_airflow.alerts.mail_texts import (
 )
 from imagesys_airflow.connections import airflow_connection
 from imagesys_lib.alerts import gathered, incidents, outbox
-from imagesys_lib.alerts.incidents import Kind as Trouble
+from imagesys_lib.alerts.incidents import IncidentKind
 from imagesys_lib.alerts.message import Message, Sections
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.runs.runs import load as load_run
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 def announce(
     ctx: Context,
     facts: RunFacts,
-    trouble: Trouble,
+    trouble: IncidentKind,
     message: Callable[[RunFacts], Message],
     failures: Sequence[Failure] = (),
 ) -> None:
@@ -53,7 +53,7 @@ def announce(
 
     def work(connection: Connection) -> None:
         known = facts
-        if trouble is Trouble.FAILED:
+        if trouble is IncidentKind.FAILED:
             known = with_cause(connection, facts, failures)
             incidents.resolve_runs(connection, [facts.key], incidents.ENDED_BY_FAILURE)
             _mail_logged(connection, facts)
@@ -72,18 +72,18 @@ async def run_late(country: str, trouble: str, context: Mapping[str, Any]) -> No
     Returns None: a value would be written to Airflow's database, and what cannot be ends the triggerer.
     """
     try:
-        await asyncio.to_thread(_run_late, country, Trouble(trouble), context)
+        await asyncio.to_thread(_run_late, country, IncidentKind(trouble), context)
     except Exception:
         log.exception("The mail about a late run of %s could not be sent", country)
 
 
-def _run_late(country: str, trouble: Trouble, context: Mapping[str, Any]) -> None:
+def _run_late(country: str, trouble: IncidentKind, context: Mapping[str, Any]) -> None:
     facts = run_facts(country, context["dag_run"], f"imagesys_{country}")
     if facts.state in ("success", "failed"):
         return  # Airflow keeps the deadlines of a run that failed in time
     with closing(open_context(country, resolver=airflow_connection)) as ctx:
         if facts.waits_until:
-            announce(ctx, facts, Trouble.WAITS, waits_message)
+            announce(ctx, facts, IncidentKind.WAITS, waits_message)
             return
         try:
             db, _ = ctx.db, ctx.shared  # found before the clock runs
@@ -167,7 +167,7 @@ def announce_failure(ctx: Context, facts: RunFacts, task_ids: Sequence[str], rea
         # Whatever is wrong with Airflow's own interface, the mail must go.
         log.warning("What failed in run %s cannot be read", facts.key, exc_info=True)
         reason = f"Airflow does not say which tasks failed: {error}"
-    announce(ctx, facts, Trouble.FAILED, lambda known: failed_message(known, failures, reason), failures)
+    announce(ctx, facts, IncidentKind.FAILED, lambda known: failed_message(known, failures, reason), failures)
 
 
 def resolve_run(connection: Connection, facts: RunFacts) -> None:

@@ -31,7 +31,7 @@ from sqlalchemy import Connection
 from imagesys_airflow.alerts.failures import run_id_of, run_url
 from imagesys_airflow.connections import airflow_connection
 from imagesys_lib.alerts import outbox
-from imagesys_lib.alerts.incidents import Kind, Resolved, open_incident, resolve
+from imagesys_lib.alerts.incidents import IncidentKind, Resolved, open_incident, resolve
 from imagesys_lib.alerts.message import Message, Written
 from imagesys_lib.alerts.smtp import Client, TlsClient, words
 from imagesys_lib.config import load_config
@@ -144,9 +144,11 @@ def _note(connection: Connection, answers: Mapping[str, str]) -> bool:
         subject = address.encode("ascii", "backslashreplace").decode()[:300]
         countries = [country for country, config in load_config().items() if address in config.alerts.mail_to]
         if said:
-            news |= open_incident(connection, Kind.REFUSED, subject, _refused(address, said), countries=countries)
+            news |= open_incident(
+                connection, IncidentKind.REFUSED, subject, _refused(address, said), countries=countries
+            )
         else:
-            news |= resolve(connection, Kind.REFUSED, subject, partial(_taken, address), countries)
+            news |= resolve(connection, IncidentKind.REFUSED, subject, partial(_taken, address), countries)
     return news
 
 
@@ -255,7 +257,7 @@ def notify_failed_run(context: TaskContext, dag_id: str, what: str, explanation:
 def notify_service(subject: str, message: Message, countries: Iterable[str] = ()) -> None:
     """Notify these countries' people, or all, that something that serves all of them fails, once until resolved."""
     notify_all(
-        lambda connection: open_incident(connection, Kind.SERVICE, subject, message, countries=countries),
+        lambda connection: open_incident(connection, IncidentKind.SERVICE, subject, message, countries=countries),
         message,
         countries,
     )
@@ -268,4 +270,4 @@ def notify_good_run(dag_id: str, what: str, incident: str = "") -> None:
         intro = f"A run of {dag_id} has ended well. Runs had failed since {over.since}."
         return Message(f"[ImageSys] {what} works again", intro, (("What to do", ("Nothing.",)),))
 
-    notify_all(lambda connection: resolve(connection, Kind.SERVICE, f"{dag_id}{incident}", message))
+    notify_all(lambda connection: resolve(connection, IncidentKind.SERVICE, f"{dag_id}{incident}", message))

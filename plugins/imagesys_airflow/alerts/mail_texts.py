@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from imagesys_airflow.alerts.failures import Failure, run_url
 from imagesys_airflow.dag_run import kind_of
 from imagesys_airflow.scheduling.retries import PreflightMissing
-from imagesys_lib.alerts.incidents import Kind as Trouble
-from imagesys_lib.alerts.incidents import Resolved
+from imagesys_lib.alerts.incidents import IncidentKind, Resolved
 from imagesys_lib.alerts.message import Message, Sections
 from imagesys_lib.config import CountryConfig, country_config
 from imagesys_lib.config.intervals import Interval, latest_complete_day
 from imagesys_lib.errors import WorkLost
 from imagesys_lib.images.states import outcome
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 
 if TYPE_CHECKING:
     from imagesys_lib.stages.report import Summary
@@ -89,7 +88,7 @@ class RunFacts:
     @property
     def is_backfill(self) -> bool:
         """Whether it is one of many, which share their mails."""
-        return self.run.kind is Kind.BACKFILL
+        return self.run.kind is RunKind.BACKFILL
 
     @property
     def subject(self) -> str:
@@ -175,10 +174,10 @@ def progress_of(summary: Summary, *, ingested: bool) -> Sections:
     )
 
 
-def late_message(facts: RunFacts, trouble: Trouble, deadline: Any, progress: Sections) -> Message:
+def late_message(facts: RunFacts, trouble: IncidentKind, deadline: Any, progress: Sections) -> Message:
     """Return the mail about a run that was not done in time: a warning, or the missed deadline."""
     alerts = facts.config.alerts
-    missed = trouble is Trouble.MISSED
+    missed = trouble is IncidentKind.MISSED
     minutes = alerts.deadline_minutes if missed else alerts.warn_minutes
     limit = f"deadline {deadline}" if missed else f"the deadline comes after {alerts.deadline_minutes:g}"
     return Message(
@@ -245,10 +244,10 @@ def logged_message(facts: RunFacts, logged: Sections) -> Message:
 
 
 _WAS = {
-    Trouble.LATE: "late",
-    Trouble.MISSED: "past its deadline",
-    Trouble.WAITS: "waiting for its date",
-    Trouble.FAILED: "failed",
+    IncidentKind.LATE: "late",
+    IncidentKind.MISSED: "past its deadline",
+    IncidentKind.WAITS: "waiting for its date",
+    IncidentKind.FAILED: "failed",
 }
 
 

@@ -63,7 +63,9 @@ def announce_missed(ctx: Context, ti: Any, task_ids: Sequence[str]) -> None:
     if not failed:
         return
     first = min(row.finished_at for row in failed)
-    notified = write(ctx.db, lambda connection: incidents.notified_runs(connection, incidents.Kind.FAILED, first))
+    notified = write(
+        ctx.db, lambda connection: incidents.notified_runs(connection, incidents.IncidentKind.FAILED, first)
+    )
     for row in failed:
         key = f"{dag_id} {row.run_id}"
         is_known = key in notified and ((resolved_at := notified[key]) is None or resolved_at > row.finished_at)

@@ -13,8 +13,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 from imagesys_airflow.alerts.failures import failures_of, run_id_of, run_url
 from imagesys_airflow.alerts.mail import notify, notify_all, notify_service
 from imagesys_airflow.dags.common import START_DATE, default_args, manual_section
-from imagesys_airflow.operators.country import CountryOperator, Job
-from imagesys_lib.alerts.incidents import Kind, Resolved, open_incident, resolve
+from imagesys_airflow.operators.country import CountryJob, CountryOperator
+from imagesys_lib.alerts.incidents import IncidentKind, Resolved, open_incident, resolve
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig, load_config
 from imagesys_lib.errors import CanaryFailed, CanaryWaits
@@ -38,7 +38,7 @@ class CanaryOperator(CountryOperator):
         """``uk``."""
         return str(self.country)
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """See :func:`imagesys_lib.ops.canary.run_canary`. Raises CanaryFailed naming node, step and remedy.
 
         A canary that waits for its host has neither failed nor come through: its incident stays as it is.
@@ -52,13 +52,16 @@ class CanaryOperator(CountryOperator):
             raise AirflowSkipException(str(waits)) from None
         except CanaryFailed as failed:
             message = _failed(job, failed)
-            notify(job.ctx, partial(open_incident, kind=Kind.CANARY, subject=_ONE, message=message), message)
+            notify(job.ctx, partial(open_incident, kind=IncidentKind.CANARY, subject=_ONE, message=message), message)
             raise
-        notify(job.ctx, partial(resolve, kind=Kind.CANARY, subject=_ONE, message=partial(_recovered, job.ctx.country)))
+        notify(
+            job.ctx,
+            partial(resolve, kind=IncidentKind.CANARY, subject=_ONE, message=partial(_recovered, job.ctx.country)),
+        )
         return {"seconds": done.seconds} | {place.name: place.seconds for place in done.places}
 
 
-def _failed(job: Job, failed: CanaryFailed) -> Message:
+def _failed(job: CountryJob, failed: CanaryFailed) -> Message:
     run = "The run"
     return Message(
         subject=f"[ImageSys] {job.ctx.country.upper()} canary failed",
@@ -111,7 +114,7 @@ def notify_recovery(context: TaskContext) -> None:
             links={run_id: run_url(DAG_ID, run_id)},
         )
 
-    notify_all(lambda connection: resolve(connection, Kind.SERVICE, _ALL, message, _with_canary()))
+    notify_all(lambda connection: resolve(connection, IncidentKind.SERVICE, _ALL, message, _with_canary()))
 
 
 def _with_canary() -> list[str]:

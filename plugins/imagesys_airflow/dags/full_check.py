@@ -9,7 +9,7 @@ from airflow.sdk import DAG, CronTriggerTimetable, task_group
 
 from imagesys_airflow.alerts.incidents import RunEndedWell, RunFailed
 from imagesys_airflow.dags.common import INSTANCE_NAME, START_DATE, Builder
-from imagesys_airflow.operators.country import CountryOperator, Job
+from imagesys_airflow.operators.country import CountryJob, CountryOperator
 from imagesys_airflow.operators.nodes import CheckNodeOperator, RepairNodeOperator
 from imagesys_lib.config import CountryConfig
 from imagesys_lib.errors import WorkLost
@@ -22,7 +22,7 @@ class ScanLiveTableOperator(CountryOperator):
 
     needs_preflight = False
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """See :func:`imagesys_lib.stages.check.db_scan`. Raises WorkLost naming what was found."""
         from imagesys_lib.stages.check import db_scan
 

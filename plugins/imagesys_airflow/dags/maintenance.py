@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import AirflowException
 from imagesys_airflow.alerts.logged import mailing_logged
 from imagesys_airflow.alerts.mail import notify_failed_run, notify_good_run
 from imagesys_airflow.dags.common import INSTANCE_NAME, START_DATE, default_args, manual_section
-from imagesys_airflow.operators.country import CountryOperator, Job, StoppableOperator, as_xcom, one_line
+from imagesys_airflow.operators.country import CountryJob, CountryOperator, StoppableOperator, as_xcom, one_line
 from imagesys_lib.config import CountryConfig, load_config
 from imagesys_lib.errors import Stopped
 
@@ -68,7 +68,7 @@ class TendOperator(CountryOperator):
         """``UK``."""
         return str(self.country).upper()
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """See :func:`imagesys_lib.ops.maintenance.tend`."""
         from imagesys_lib.ops.maintenance import tend
 

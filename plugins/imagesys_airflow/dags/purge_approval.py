@@ -115,7 +115,7 @@ class FindProposalsOperator(BaseOperator):
         self.countries = list(countries)
 
     def execute(self, context: TaskContext) -> list[dict[str, Any]]:
-        """Claim them for this run, with a mail that a question waits, however often the run puts it.
+        """Take them for this run, with a mail that a question waits, however often the run puts it.
 
         A country whose database is away is named and left to the next hour. Raises its error if nothing was found
         elsewhere, for then it is the only news.
@@ -130,7 +130,7 @@ class FindProposalsOperator(BaseOperator):
                     def invite(connection: Connection, proposal: Proposal, config: CountryConfig = ctx.config) -> None:
                         outbox.put(connection, invitation(config, proposal, run_id))
 
-                    proposal = proposals.claim(ctx.db, run_id, ctx.config.purge.approval_hours + 1, invite)
+                    proposal = proposals.take(ctx.db, run_id, ctx.config.purge.approval_hours + 1, invite)
                     if proposal is not None:
                         found.append({"country": country, "proposal_id": proposal.proposal_id})
                     post(ctx)

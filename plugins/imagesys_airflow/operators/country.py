@@ -60,7 +60,7 @@ def as_xcom(result: Any) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class CountryJob:
     """What a task works with: the country's databases, disk and nodes, its run, and Airflow's context."""
 
     ctx: Context
@@ -78,7 +78,7 @@ class StoppableOperator(BaseOperator):
         return event
 
     def on_kill(self) -> None:
-        """Airflow's SIGTERM handler calls this and no more: the stage ends by itself and gives its claim back."""
+        """Airflow's SIGTERM handler calls this and no more: the stage ends by itself and gives its lease back."""
         self.stop_event.set()
 
 
@@ -104,7 +104,7 @@ class CountryOperator(StoppableOperator):
         """What the UI calls a mapped instance; see ``map_index_template`` in the DAG."""
         return ""
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """Do the work and return what XCom may keep."""
         raise NotImplementedError
 
@@ -121,7 +121,7 @@ class CountryOperator(StoppableOperator):
             )
             try:
                 with gathered.listening(ctx.config.alerts.mail_level) as heard:
-                    result = as_xcom(self.work(Job(ctx, run_of(context, ctx.config.zone), context)))
+                    result = as_xcom(self.work(CountryJob(ctx, run_of(context, ctx.config.zone), context)))
             except DatabaseUnavailable:
                 heard.messages.clear()  # there is nowhere to keep them, and nobody to wait for
                 raise

@@ -16,12 +16,12 @@ from airflow.providers.ssh.operators.ssh import SSHOperator
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from imagesys_airflow.alerts.failures import NODE_KEY
-from imagesys_airflow.operators.country import CountryOperator, Job
+from imagesys_airflow.operators.country import CountryJob, CountryOperator
 from imagesys_lib.context import Context
 from imagesys_lib.nodes import NodeFault, Space, classify, parse_space, question
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.replication import node_records
-from imagesys_lib.runs.runs import Kind
+from imagesys_lib.runs.runs import RunKind
 from imagesys_lib.stages.check import WHOLE, Part, check, daily_part, scrub
 from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.sync import Synced, sync
@@ -63,11 +63,11 @@ class NodeOperator(CountryOperator):
         context["ti"].xcom_push(key=NODE_KEY, value=self.node)
         return super().execute(context)
 
-    def skip_unfit(self, job: Job) -> None:
+    def skip_unfit(self, job: CountryJob) -> None:
         """Raise AirflowSkipException, naming the node and why, where there is nothing to look at."""
-        if job.run.kind is Kind.BACKFILL:
+        if job.run.kind is RunKind.BACKFILL:
             raise AirflowSkipException(f"{self.node}: a backfill run purges and checks nothing")
-        fault = node_records.fault_of(job.ctx.db, self.node)
+        fault = node_records.sync_fault(job.ctx.db, self.node)
         if fault:
             raise AirflowSkipException(f"{self.node} is behind, its sync failed: {fault}")
 
@@ -90,7 +90,7 @@ class SyncNodeOperator(NodeOperator, SSHOperator):  # type: ignore[misc]  # whos
         """The SSH provider's connection to the node."""
         return _Hook(ssh_conn_id=self.node, conn_timeout=self.conn_timeout, auth_timeout=self.conn_timeout)
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """Ready and sync the node. Raises NodeFault, which ``lis_nodes`` then remembers."""
         if self.only_if_pending:
             self.skip_unfit(job)
@@ -130,7 +130,7 @@ class PartOperator(NodeOperator):
         self.full = full
         self.needs_preflight = not full
 
-    def part(self, job: Job) -> Part:
+    def part(self, job: CountryJob) -> Part:
         """Return what is to be looked at."""
         return WHOLE if self.full else daily_part(job.ctx, job.run.interval)
 
@@ -138,7 +138,7 @@ class PartOperator(NodeOperator):
 class CheckNodeOperator(PartOperator):
     """Compares the files on the node with the database, reads some of them, and marks differences for repair."""
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """See :func:`imagesys_lib.stages.check.check`; a daily run scrubs too."""
         self.skip_unfit(job)
         found = check(job.ctx, self.node, job.run.run_id, self.part(job))
@@ -151,7 +151,7 @@ class CheckNodeOperator(PartOperator):
 class RepairNodeOperator(PartOperator):
     """Gives the node what the check missed, and checks again what it changed: whether all is right now."""
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """See :func:`imagesys_lib.stages.repair.repair`."""
         self.skip_unfit(job)
         repaired = repair(job.ctx, self.node, job.run.run_id)

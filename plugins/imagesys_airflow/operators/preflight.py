@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from imagesys_airflow.operators.country import CountryOperator, Job
+from imagesys_airflow.operators.country import CountryJob, CountryOperator
 from imagesys_lib.context import Context
 from imagesys_lib.errors import ConnectionMissing, EnvironmentFault
 from imagesys_lib.runs import runs
@@ -18,7 +18,7 @@ class PreflightOperator(CountryOperator):
 
     needs_preflight = False
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """See :func:`preflight`."""
         return preflight(job.ctx, job.run)
 

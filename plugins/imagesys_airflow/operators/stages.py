@@ -14,14 +14,14 @@ from imagesys_airflow.alerts.failures import failures_of
 from imagesys_airflow.alerts.mail import post
 from imagesys_airflow.alerts.reconcile import announce_missed, close_ended, reconcile
 from imagesys_airflow.alerts.run_note import set_note
-from imagesys_airflow.operators.country import PREFLIGHT, CountryOperator, Job
+from imagesys_airflow.operators.country import PREFLIGHT, CountryJob, CountryOperator
 from imagesys_airflow.scheduling.retries import PreflightMissing
 from imagesys_lib.alerts import gathered
 from imagesys_lib.config import broken_config
 from imagesys_lib.config.intervals import UTC
 from imagesys_lib.context import Context
 from imagesys_lib.errors import WorkLost
-from imagesys_lib.runs.runs import Kind
+from imagesys_lib.runs.runs import RunKind
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
@@ -36,7 +36,7 @@ _LATER = dt.timedelta(seconds=10)
 class HealOperator(CountryOperator):
     """Gives back what dead tasks held, and closes what earlier runs could not."""
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """See :func:`imagesys_lib.stages.heal.heal`."""
         from imagesys_lib.stages.heal import heal
 
@@ -57,7 +57,7 @@ class HealOperator(CountryOperator):
 class IngestOperator(CountryOperator):
     """Takes the photo URLs of the run's interval from the ETL."""
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """See :func:`imagesys_lib.stages.ingest.ingest`."""
         from imagesys_lib.stages.ingest import ingest
 
@@ -67,7 +67,7 @@ class IngestOperator(CountryOperator):
 class PlanOperator(CountryOperator):
     """Reserves what is due and returns the run's batches, which the next tasks are mapped over."""
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """See :func:`imagesys_lib.stages.plan.plan`."""
         from imagesys_lib.stages.plan import plan
 
@@ -81,7 +81,7 @@ class PlanOperator(CountryOperator):
 class BatchOperator(CountryOperator):
     """Works on one batch under a holder's name that all tries of the task share.
 
-    A retry thereby takes over its dead predecessor's claim at once, and nobody else's.
+    A retry thereby takes over its dead predecessor's lease at once, and nobody else's.
     """
 
     template_fields: Sequence[str] = ("batch",)
@@ -102,8 +102,8 @@ class BatchOperator(CountryOperator):
         return int(self.batch["batch_id"])
 
     @staticmethod
-    def holder(job: Job) -> str:
-        """Return the name under which the task claims its batch."""
+    def holder(job: CountryJob) -> str:
+        """Return the name under which the task holds its batch."""
         ti = job.context["ti"]
         return f"airflow:{ti.dag_id}:{ti.run_id}:{ti.task_id}:{ti.map_index}"
 
@@ -111,7 +111,7 @@ class BatchOperator(CountryOperator):
 class DownloadOperator(BatchOperator):
     """Fetches a batch's photos."""
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """See :func:`imagesys_lib.stages.download.download`."""
         from imagesys_lib.stages.download import download
 
@@ -121,7 +121,7 @@ class DownloadOperator(BatchOperator):
 class ThumbnailOperator(BatchOperator):
     """Makes the thumbnails of a batch's photos."""
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """See :func:`imagesys_lib.stages.thumbnail.thumbnail`."""
         from imagesys_lib.stages.thumbnail import thumbnail
 
@@ -144,7 +144,7 @@ class ThumbnailOperator(BatchOperator):
 class PublishOperator(CountryOperator):
     """Puts images into the live table that enough nodes hold."""
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """See :func:`imagesys_lib.stages.publish.publish`."""
         from imagesys_lib.stages.publish import publish
 
@@ -155,14 +155,14 @@ class PublishOperator(CountryOperator):
 class PurgeOperator(CountryOperator):
     """Takes images out of the live table that are no longer listed."""
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """See :func:`imagesys_lib.stages.purge.purge`.
 
         A backfill skips its purge, and with it all that follows from it; so does each run on a broken configuration.
         """
         from imagesys_lib.stages.purge import purge
 
-        if job.run.kind is Kind.BACKFILL:
+        if job.run.kind is RunKind.BACKFILL:
             raise AirflowSkipException("a backfill run purges and checks nothing")
         if broken := broken_config():
             raise AirflowSkipException(f"nothing is purged: {broken}")
@@ -174,7 +174,7 @@ class ReportOperator(CountryOperator):
 
     needs_preflight = False
 
-    def work(self, job: Job) -> Any:
+    def work(self, job: CountryJob) -> Any:
         """See :func:`imagesys_lib.stages.report.report`. Raises WorkLost naming each loss and its remedy."""
         from imagesys_lib.stages import report as stages
 

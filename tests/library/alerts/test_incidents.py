@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.alerts import gathered, incidents, outbox
-from imagesys_lib.alerts.incidents import ENDED_BY_FAILURE, Kind
+from imagesys_lib.alerts.incidents import ENDED_BY_FAILURE, IncidentKind
 from imagesys_lib.alerts.message import LONGEST, Message
 from imagesys_lib.alerts.outbox import deliver
 from imagesys_lib.config import Breaker
@@ -22,7 +22,7 @@ from tests.support.world import World, in_threads
 BREAKER = Breaker(source_percent=90, source_images=30, first_seconds=600)
 
 
-def begin(world: World, kind: Kind, subject: str, run: str = "", lapses_hours: int = 0) -> bool:
+def begin(world: World, kind: IncidentKind, subject: str, run: str = "", lapses_hours: int = 0) -> bool:
     """Open an incident; returns whether its mail was put."""
     message, before = Message(f"{kind.value} {subject}", "Intro.", ()), subjects(world)
     new = write(
@@ -33,12 +33,12 @@ def begin(world: World, kind: Kind, subject: str, run: str = "", lapses_hours: i
     return new
 
 
-def ended(world: World, run: str, kinds: Any = tuple(Kind)) -> list[str]:
+def ended(world: World, run: str, kinds: Any = tuple(IncidentKind)) -> list[str]:
     over = write(world.ctx.db, lambda s: incidents.resolve_runs(s, [run], kinds))
     return [incident.kind.value for incident in over]
 
 
-def resolve(world: World, kind: Kind, subject: str) -> bool:
+def resolve(world: World, kind: IncidentKind, subject: str) -> bool:
     def message(over: incidents.Resolved) -> Message:
         return Message(f"over since {over.since}", "Intro.", ())
 
@@ -55,37 +55,37 @@ def subjects(world: World) -> list[str]:
 
 
 def test_an_incident_is_new_once_until_its_run_ends_well(world: World) -> None:
-    assert begin(world, Kind.FAILED, "dag r1", "dag r1")
-    assert not begin(world, Kind.FAILED, "dag r1", "dag r1")  # cleared, and failed again
-    assert begin(world, Kind.FAILED, "dag r2", "dag r2")
+    assert begin(world, IncidentKind.FAILED, "dag r1", "dag r1")
+    assert not begin(world, IncidentKind.FAILED, "dag r1", "dag r1")  # cleared, and failed again
+    assert begin(world, IncidentKind.FAILED, "dag r2", "dag r2")
     assert ended(world, "dag r1") == ["failed"]
     assert ended(world, "dag r1") == []
-    assert begin(world, Kind.FAILED, "dag r1", "dag r1")
+    assert begin(world, IncidentKind.FAILED, "dag r1", "dag r1")
 
 
 def test_many_who_see_the_same_at_once_tell_it_once(world: World) -> None:
-    told = in_threads(*[lambda n=n: begin(world, Kind.FAILED, "dag backfill", f"dag r{n}") for n in range(4)])
+    told = in_threads(*[lambda n=n: begin(world, IncidentKind.FAILED, "dag backfill", f"dag r{n}") for n in range(4)])
     assert sorted(told) == [False, False, False, True]
 
 
 def test_a_failure_ends_lateness_and_a_good_end_ends_all(world: World) -> None:
-    for kind in (Kind.LATE, Kind.MISSED):
+    for kind in (IncidentKind.LATE, IncidentKind.MISSED):
         begin(world, kind, "dag r1", "dag r1")
     assert ended(world, "dag r1", ENDED_BY_FAILURE) == ["late", "missed"]
-    begin(world, Kind.FAILED, "dag r1", "dag r1")
+    begin(world, IncidentKind.FAILED, "dag r1", "dag r1")
     assert ended(world, "dag r1") == ["failed"]
 
 
 def test_a_backfill_is_over_when_all_its_runs_that_were_told_of_have_ended_well(world: World) -> None:
-    told = [begin(world, Kind.FAILED, "dag backfill", f"dag r{n}", 24) for n in range(3)]
+    told = [begin(world, IncidentKind.FAILED, "dag backfill", f"dag r{n}", 24) for n in range(3)]
     assert told == [True, False, False]
     assert [ended(world, f"dag r{n}") for n in range(4)] == [[], [], ["failed"], []]
 
 
 def test_what_is_over_while_another_trouble_of_its_subject_waits_is_not_told(world: World) -> None:
-    begin(world, Kind.LATE, "dag backfill", "dag r1")
-    begin(world, Kind.FAILED, "dag backfill", "dag r2")
-    begin(world, Kind.LATE, "dag r3", "dag r3")
+    begin(world, IncidentKind.LATE, "dag backfill", "dag r1")
+    begin(world, IncidentKind.FAILED, "dag backfill", "dag r2")
+    begin(world, IncidentKind.LATE, "dag r3", "dag r3")
     assert ended(world, "dag r1") == []
     assert ended(world, "dag r3") == ["late"]
     assert ended(world, "dag r2") == ["failed"]
@@ -93,19 +93,19 @@ def test_what_is_over_while_another_trouble_of_its_subject_waits_is_not_told(wor
 
 def test_several_runs_may_end_at_once(world: World) -> None:
     for number in range(3):
-        begin(world, Kind.FAILED, "dag without n2", f"dag r{number}")
-    over = write(world.ctx.db, lambda s: incidents.resolve_runs(s, ["dag r0", "dag r2"], tuple(Kind)))
+        begin(world, IncidentKind.FAILED, "dag without n2", f"dag r{number}")
+    over = write(world.ctx.db, lambda s: incidents.resolve_runs(s, ["dag r0", "dag r2"], tuple(IncidentKind)))
     assert over == []
-    over = write(world.ctx.db, lambda s: incidents.resolve_runs(s, ["dag r0", "dag r1"], tuple(Kind)))
+    over = write(world.ctx.db, lambda s: incidents.resolve_runs(s, ["dag r0", "dag r1"], tuple(IncidentKind)))
     assert [incident.runs for incident in over] == [("dag r1",)]
 
 
 def test_trouble_a_day_after_the_last_is_another_backfills(world: World) -> None:
-    begin(world, Kind.FAILED, "dag backfill", "dag r1", 24)
+    begin(world, IncidentKind.FAILED, "dag backfill", "dag r1", 24)
     world.sql("UPDATE lis_incidents SET last_seen_at = last_seen_at - INTERVAL 25 HOUR")
-    assert not begin(world, Kind.FAILED, "dag backfill", "dag r1", 24)  # its own run, cleared
+    assert not begin(world, IncidentKind.FAILED, "dag backfill", "dag r1", 24)  # its own run, cleared
     world.sql("UPDATE lis_incidents SET last_seen_at = last_seen_at - INTERVAL 25 HOUR")
-    assert begin(world, Kind.FAILED, "dag backfill", "dag r9", 24)
+    assert begin(world, IncidentKind.FAILED, "dag backfill", "dag r9", 24)
     open_now = world.rows(sa.select(lis_incidents.c.runs).where(lis_incidents.c.is_open == 1))
     assert [row.runs for row in open_now] == [["dag r9"]]
 
@@ -116,15 +116,15 @@ def test_among_more_than_a_thousand_open_incidents_each_is_found(world: World) -
         "SELECT 'failed', CONCAT('dag old', seq), 1, JSON_ARRAY(CONCAT('dag old', seq)), UTC_TIMESTAMP(6), "
         "UTC_TIMESTAMP(6) FROM seq_1_to_1001"
     )
-    begin(world, Kind.FAILED, "dag r1", "dag r1")
-    begin(world, Kind.CANARY, "the canary")
+    begin(world, IncidentKind.FAILED, "dag r1", "dag r1")
+    begin(world, IncidentKind.CANARY, "the canary")
     waiting = write(world.ctx.db, incidents.awaited_runs)
     assert len(waiting) == 1002
     assert "dag r1" in waiting
     assert ended(world, "dag r1") == ["failed"]
-    assert resolve(world, Kind.CANARY, "the canary")
+    assert resolve(world, IncidentKind.CANARY, "the canary")
     assert subjects(world)[-1].startswith("over since 20")
-    assert not resolve(world, Kind.CANARY, "the canary")
+    assert not resolve(world, IncidentKind.CANARY, "the canary")
     assert len(write(world.ctx.db, incidents.awaited_runs)) == 1001
 
 
@@ -133,7 +133,7 @@ def test_a_broken_configuration_is_mailed_again_each_day(world: World) -> None:
         message = Message("broken", "Intro.", ())
         return write(
             world.ctx.shared,
-            lambda s: incidents.open_incident(s, Kind.CONFIG, "", message, countries=["uk", "de"]),
+            lambda s: incidents.open_incident(s, IncidentKind.CONFIG, "", message, countries=["uk", "de"]),
         )
 
     assert [begin(), begin()] == [True, False]
@@ -160,13 +160,13 @@ def test_a_breaker_that_opens_again_and_again_is_one_mail_and_its_end_another(wo
 
 def test_a_mail_is_kept_where_the_move_it_tells_of_is_not(world: World) -> None:
     def work(session: sa.Connection) -> None:
-        incidents.open_incident(session, Kind.FAILED, "dag r1", Message("told", "Intro.", ()), run="dag r1")
+        incidents.open_incident(session, IncidentKind.FAILED, "dag r1", Message("told", "Intro.", ()), run="dag r1")
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
         write(world.ctx.db, work)
     assert subjects(world) == []
-    assert begin(world, Kind.FAILED, "dag r1", "dag r1")
+    assert begin(world, IncidentKind.FAILED, "dag r1", "dag r1")
 
 
 def refuse(*refused: str) -> tuple[list[str], Callable[[Row], None]]:

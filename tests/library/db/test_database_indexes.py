@@ -42,7 +42,7 @@ from imagesys_lib.ops.retry import retry
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.replication import node_records
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.batch import images_in
 from imagesys_lib.stages.check import daily_part, db_scan, expected_on
 from imagesys_lib.stages.check.expected import pages, unacknowledged
@@ -54,7 +54,7 @@ from imagesys_lib.stages.lateness import look
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.purge import carry_out, proposals, purge
-from imagesys_lib.stages.purge.rules import Due, Rule
+from imagesys_lib.stages.purge.rules import Due, PurgeRule
 from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.report import report, summarize
 from imagesys_lib.stages.report.digest import last_run, newest_run
@@ -249,8 +249,8 @@ def scans(engine: sa.Engine, text: str, values: tuple[Any, ...], big: Collection
 
 def left_and_carried_out(ctx: Context) -> None:
     """A proposal's life."""
-    number = proposals.leave(ctx.db, {Rule.UNLISTED: Due(9, 9), Rule.AGE: Due(9, 9)}, 100, [])
-    assert proposals.waiting(ctx.db) == proposals.claim(ctx.db, "r1", 1, lambda *_: None) == proposals.latest(ctx.db)
+    number = proposals.leave(ctx.db, {PurgeRule.UNLISTED: Due(9, 9), PurgeRule.AGE: Due(9, 9)}, 100, [])
+    assert proposals.waiting(ctx.db) == proposals.take(ctx.db, "r1", 1, lambda *_: None) == proposals.latest(ctx.db)
     proposals.decide(ctx.db, number, approve=True, by="somebody")
     carry_out(ctx, number)
     proposals.finish(ctx.db)
@@ -274,8 +274,8 @@ def told(ctx: Context) -> None:
 
     def work(session: sa.Connection) -> None:
         message = Message("s", "Intro.", ())
-        incidents.open_incident(session, incidents.Kind.FAILED, "r1", message, run="r1", lapses_hours=24)
-        incidents.resolve_runs(session, ["r1"], tuple(incidents.Kind))
+        incidents.open_incident(session, incidents.IncidentKind.FAILED, "r1", message, run="r1", lapses_hours=24)
+        incidents.resolve_runs(session, ["r1"], tuple(incidents.IncidentKind))
         gathered.take(session, "r-1")
 
     write(ctx.db, work)
@@ -298,8 +298,8 @@ def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:
         run = world.run()
         ingest(ctx, run)
         plan(ctx, run)
-        plan(ctx, world.run(Kind.BACKFILL))
-        plan(ctx, world.run(Kind.BACKFILL, force=True))
+        plan(ctx, world.run(RunKind.BACKFILL))
+        plan(ctx, world.run(RunKind.BACKFILL, force=True))
         for node in ("n1", "n2", "n3"):
             ids = changes.pending(ctx.db, node)
             changes.group_of(ctx.db, ids)
@@ -363,7 +363,7 @@ def past_runs(world: World) -> None:
 def test_a_report_reads_few_of_many_runs_and_their_figures(world: World) -> None:
     filled(world)
     past_runs(world)
-    run = Run("old-3", Kind.SCHEDULED, world.run().interval)
+    run = Run("old-3", RunKind.SCHEDULED, world.run().interval)
     with explained(world.ctx.db, big=BIG | KEPT_BY_RUN) as statements:
         runs.begin(world.ctx.db, run)
         assert report(world.ctx, run).earlier_runs == 7

@@ -12,7 +12,7 @@ from imagesys_lib.db.schema import lis_images, lis_listing_images
 from imagesys_lib.etl import listings
 from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind
+from imagesys_lib.runs.runs import RunKind
 from imagesys_lib.stages.ingest import Ingested, ingest
 from imagesys_lib.stages.purge import purge
 from imagesys_lib.stages.report import note, render, report
@@ -238,7 +238,7 @@ def test_no_photos_are_not_a_bad_row(loose: Loose) -> None:
 def test_a_backfill_tells_the_bad_rows_of_its_own_days_alone(loose: Loose) -> None:
     loose.put("undated", "101", URL(1), None)
     loose.put("bad", None, URL(2))
-    run = loose.world.run(Kind.BACKFILL)
+    run = loose.world.run(RunKind.BACKFILL)
     runs.begin(loose.ctx.db, run)
     assert ingest(loose.ctx, run).skipped == 1
     assert "'bad'" in told(loose)[0]

@@ -7,9 +7,9 @@ import pytest
 from imagesys_lib.config import Breaker
 from imagesys_lib.fetch.politeness.circuit_breaker import (
     HALF_OPEN_IMAGES,
+    BreakerRule,
     Circuit,
     Position,
-    Rule,
     host_rule,
     is_hosts_fault,
     open_seconds,
@@ -96,7 +96,7 @@ def test_a_data_source_is_left_alone_when_nearly_all_of_its_images_fail(
     ],
 )
 def test_attempts_open_and_close_a_breaker(
-    rule: Rule, before: Circuit, attempts: int, failures: int, after: Circuit
+    rule: BreakerRule, before: Circuit, attempts: int, failures: int, after: Circuit
 ) -> None:
     assert before.after(attempts, failures, rule) == after
 

@@ -14,7 +14,7 @@ import pytest
 
 from imagesys_lib.errors import DiskFull, Stopped
 from imagesys_lib.fetch.http.fetcher import Fetcher
-from imagesys_lib.fetch.http.jobs import Fetched, Job, NotModified
+from imagesys_lib.fetch.http.jobs import Fetched, FetchJob, NotModified
 from imagesys_lib.images.reasons import Fate, ImageFault
 from imagesys_lib.storage import atomic_files as files
 from tests.support.site import (
@@ -290,7 +290,7 @@ def test_stop_reaches_those_who_wait_for_their_turn(site, tmp_path):
     began = time.monotonic()
     with Fetcher(settings(per_host=1, read_timeout=20), stop=stop) as fetcher:
         for number in range(4):
-            fetcher.add(Job(number, site.url("/a"), tmp_path / str(number)))
+            fetcher.add(FetchJob(number, site.url("/a"), tmp_path / str(number)))
         with pytest.raises(Stopped):
             all_of(fetcher)
         assert len(fetcher.drain()) == 3
@@ -311,11 +311,11 @@ def test_a_full_disk_is_raised_and_aborts_the_others(site, tmp_path, monkeypatch
 
     monkeypatch.setattr(files, "_new_file", new_file)
     with Fetcher(settings(max_bytes=500_000)) as fetcher:
-        fetcher.add(Job(1, site.url("/slow"), tmp_path / "slow"))
+        fetcher.add(FetchJob(1, site.url("/slow"), tmp_path / "slow"))
         time.sleep(0.1)
         fetcher.poll(0.3)
         assert len(files_in(tmp_path)) == 1
-        fetcher.add(Job(2, site.url("/a"), tmp_path / "photo"))
+        fetcher.add(FetchJob(2, site.url("/a"), tmp_path / "photo"))
         with pytest.raises(DiskFull, match="photo") as caught:
             all_of(fetcher)
         with pytest.raises(DiskFull):
@@ -329,8 +329,8 @@ def test_what_had_ended_before_the_disk_was_full_is_handed_out(site, tmp_path, m
     site.answers["/a"] = whole()
     (tmp_path / "file").write_bytes(b"")
     with Fetcher(settings()) as fetcher:
-        fetcher.add(Job(1, "ftp://x/", tmp_path / "none"))
-        fetcher.add(Job(2, site.url("/a"), tmp_path / "file" / "photo"))
+        fetcher.add(FetchJob(1, "ftp://x/", tmp_path / "none"))
+        fetcher.add(FetchJob(2, site.url("/a"), tmp_path / "file" / "photo"))
         time.sleep(0.1)
         assert [outcome.job.key for outcome in fetcher.poll(1)] == [1]
         with pytest.raises(NotADirectoryError):  # another disk error is not taken for the network's

@@ -15,7 +15,7 @@ import pytest
 from imagesys_lib.fetch.http import transfer
 from imagesys_lib.fetch.http.fetcher import Fetcher
 from imagesys_lib.fetch.http.headers import Head, parsed
-from imagesys_lib.fetch.http.jobs import Fetched, Job
+from imagesys_lib.fetch.http.jobs import Fetched, FetchJob
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.thumbnail.sniff import sniff
 from tests.support import answers
@@ -50,8 +50,8 @@ def test_an_answer_is_what_chromium_makes_of_it_or_a_listed_exception(hosts, tmp
     bad, good = hosts
     bad.answers["/a.jpg"] = raw(case.answer)
     with Fetcher(settings(max_bytes=2_000_000)) as fetcher:
-        fetcher.add(Job(1, bad.url("/a.jpg"), tmp_path / "1"))
-        fetcher.add(Job(2, good.url("/b.jpg"), tmp_path / "2"))
+        fetcher.add(FetchJob(1, bad.url("/a.jpg"), tmp_path / "1"))
+        fetcher.add(FetchJob(2, good.url("/b.jpg"), tmp_path / "2"))
         results = {outcome.job.key: outcome.result for outcome in all_of(fetcher)}
     assert isinstance(results[2], Fetched)
     got = results[1].reason.code if isinstance(results[1], ImageFault) else PHOTO
@@ -72,7 +72,7 @@ def test_what_follows_a_body_costs_no_other_image_of_its_host(hosts, tmp_path, t
     bad.otherwise = kept(OK + sized(), pause, tail)
     with Fetcher(settings(per_host=1)) as fetcher:
         for number in range(4):
-            fetcher.add(Job(number, bad.url(f"/{number}.jpg"), tmp_path / str(number)))
+            fetcher.add(FetchJob(number, bad.url(f"/{number}.jpg"), tmp_path / str(number)))
         results = [outcome.result for outcome in all_of(fetcher)]
     assert [type(result) for result in results] == [Fetched] * 4, results
 
@@ -114,8 +114,8 @@ def test_an_answer_that_inflates_to_nothing_holds_nobody_up(hosts, tmp_path, lay
     began = time.monotonic()
     with Fetcher(settings(max_bytes=32 * 1024 * 1024)) as fetcher:
         for number in range(20):
-            fetcher.add(Job(number, good.url(f"/{number}.jpg"), tmp_path / str(number)))
-        fetcher.add(Job(20, bad.url("/a.jpg"), tmp_path / "20"))
+            fetcher.add(FetchJob(number, good.url(f"/{number}.jpg"), tmp_path / str(number)))
+        fetcher.add(FetchJob(20, bad.url("/a.jpg"), tmp_path / "20"))
         results = {outcome.job.key: outcome.result for outcome in all_of(fetcher)}
     assert all(isinstance(results[number], Fetched) for number in range(20))
     assert time.monotonic() - began < 3
@@ -171,7 +171,7 @@ def test_time_that_the_caller_takes_is_charged_to_no_request(hosts, tmp_path, st
     good.otherwise = slow
     with Fetcher(settings(connect_timeout=1, image_deadline=1.5, read_timeout=0.8)) as fetcher:
         for number in range(6):
-            fetcher.add(Job(number, good.url(f"/{number}.jpg"), tmp_path / str(number)))
+            fetcher.add(FetchJob(number, good.url(f"/{number}.jpg"), tmp_path / str(number)))
         assert fetcher.poll(0 if state == "connecting" else 0.1) == [] or state in ("answered", "connecting")
         time.sleep(2.5)  # longer than every limit
         results = [outcome.result for outcome in all_of(fetcher)]
@@ -183,7 +183,7 @@ def test_time_that_the_caller_takes_again_and_again_is_charged_to_no_request(hos
     _, good = hosts
     good.otherwise = kept(1.2, OK + sized())
     with Fetcher(settings(image_deadline=3, read_timeout=2)) as fetcher:
-        fetcher.add(Job(1, good.url("/a.jpg"), tmp_path / "a"))
+        fetcher.add(FetchJob(1, good.url("/a.jpg"), tmp_path / "a"))
         outcomes = fetcher.poll(0.05)
         while not outcomes:
             time.sleep(1.1)
@@ -195,7 +195,7 @@ def test_a_host_that_is_too_slow_is_cut_though_we_were_away_meanwhile(hosts, tmp
     bad, _ = hosts
     bad.otherwise = kept(OK + b"Content-Length: 100\r\n\r\nabc")
     with Fetcher(settings(image_deadline=2, read_timeout=0.8)) as fetcher:
-        fetcher.add(Job(1, bad.url("/a.jpg"), tmp_path / "a"))
+        fetcher.add(FetchJob(1, bad.url("/a.jpg"), tmp_path / "a"))
         fetcher.poll(0.1)
         time.sleep(1.5)
         (outcome,) = all_of(fetcher, 6)
@@ -207,11 +207,11 @@ _STOPPED = """
 import sys
 from pathlib import Path
 from tests.support.site import settings
-from imagesys_lib.fetch import Fetched, Fetcher, Job, transfer
-from imagesys_lib.fetch.http.headers import Head, parsed
+from imagesys_lib.fetch.http.fetcher import Fetcher
+from imagesys_lib.fetch.http.jobs import FetchJob
 with Fetcher(settings(image_deadline=2, read_timeout=1)) as fetcher:
     for number in range(6):
-        fetcher.add(Job(number, f"{sys.argv[1]}{number}.jpg", Path(sys.argv[2]) / str(number)))
+        fetcher.add(FetchJob(number, f"{sys.argv[1]}{number}.jpg", Path(sys.argv[2]) / str(number)))
     print("begun", flush=True)
     while fetcher.busy:
         for outcome in fetcher.poll(0.5):
@@ -248,8 +248,8 @@ def test_an_exception_that_nobody_foresaw_is_that_images_fault_and_names_its_hos
 
     monkeypatch.setattr(transfer, "parsed", unsound)
     with Fetcher(settings()) as fetcher:
-        fetcher.add(Job(1, bad.url("/a.jpg?token=hidden"), tmp_path / "1"))
-        fetcher.add(Job(2, good.url("/b.jpg"), tmp_path / "2"))
+        fetcher.add(FetchJob(1, bad.url("/a.jpg?token=hidden"), tmp_path / "1"))
+        fetcher.add(FetchJob(2, good.url("/b.jpg"), tmp_path / "2"))
         results = {outcome.job.key: outcome.result for outcome in all_of(fetcher)}
     assert results[1].reason.code == "protocol"
     assert isinstance(results[2], Fetched)

@@ -16,7 +16,7 @@ from pathlib import Path
 import certifi
 import pytest
 
-from imagesys_lib.fetch.http.faults import fault_of
+from imagesys_lib.fetch.http.faults import curl_fault
 from imagesys_lib.fetch.http.fetcher import Fetcher
 from imagesys_lib.images.reasons import ImageFault
 from tests.support.site import (
@@ -201,7 +201,7 @@ def test_a_connection_that_takes_the_whole_deadline_is_too_slow(tmp_path, deaf):
     ],
 )
 def test_curls_errors_have_reasons(number, in_body, expected):
-    assert fault_of(number, "", "a.example", in_body=in_body).reason.code == expected
+    assert curl_fault(number, "", "a.example", in_body=in_body).reason.code == expected
 
 
 class TLSSite(Site):

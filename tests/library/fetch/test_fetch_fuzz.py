@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from imagesys_lib.fetch.http.codings import BodyDecoder
 from imagesys_lib.fetch.http.fetcher import Fetcher
-from imagesys_lib.fetch.http.jobs import Fetched, Job, NotModified
+from imagesys_lib.fetch.http.jobs import Fetched, FetchJob, NotModified
 from imagesys_lib.images.reasons import REASONS, ImageFault
 from tests.support.answers import CASES, JPEG, nested_bomb
 from tests.support.raw_host import RawHost, serving_all
@@ -108,9 +108,9 @@ def test_whatever_a_host_answers_costs_its_own_image_alone(keeps):
 
             bad.otherwise = kept if keeps else once
             bad.answers["/after.jpg"] = whole(JPEG)
-            fetcher.add(Job(1, bad.url("/a.jpg"), Path(folder) / "1", etag='"x"'))
-            fetcher.add(Job(2, good.url("/b.jpg"), Path(folder) / "2"))
-            fetcher.add(Job(3, bad.url("/after.jpg"), Path(folder) / "3"))
+            fetcher.add(FetchJob(1, bad.url("/a.jpg"), Path(folder) / "1", etag='"x"'))
+            fetcher.add(FetchJob(2, good.url("/b.jpg"), Path(folder) / "2"))
+            fetcher.add(FetchJob(3, bad.url("/after.jpg"), Path(folder) / "3"))
             results = {outcome.job.key: outcome.result for outcome in all_of(fetcher, 8)}
             judge(results[1])
             assert isinstance(results[2], Fetched), results[2]

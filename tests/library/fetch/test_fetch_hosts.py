@@ -1,4 +1,4 @@
-"""Fetching many: hosts in turn, the gate's word, limits, pauses, and what is left when it ends early."""
+"""Fetching many: hosts in turn, the limiter's word, limits, pauses, and what is left when it ends early."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import pytest
 
 from imagesys_lib.errors import Stopped
 from imagesys_lib.fetch.http.fetcher import Fetcher
-from imagesys_lib.fetch.http.jobs import Fetched, Job, Outcome, Unattempted
+from imagesys_lib.fetch.http.jobs import Fetched, FetchJob, Outcome, Unattempted
 from imagesys_lib.fetch.http.queues import Task, Waiting
 from imagesys_lib.fetch.http.urls import Wire
-from imagesys_lib.fetch.politeness.admission import Admission, LocalGate
+from imagesys_lib.fetch.politeness.admission import Admission, LocalLimiter
 from imagesys_lib.images.reasons import ImageFault
 from tests.support.site import (
     BODY,
@@ -43,7 +43,7 @@ def site() -> Iterator[Site]:
         yield server
 
 
-class Gate:
+class Limiter:
     """Answers as told, goes otherwise, and writes down what it was asked."""
 
     def __init__(self, **answers: list[Admission]) -> None:
@@ -68,11 +68,11 @@ class Gate:
         self.ended.append((host, "abandoned"))
 
 
-def jobs(site: Site, path: str, count: int, folder: Path, start: int = 0) -> list[Job]:
-    return [Job(n, site.url(path), folder / str(n)) for n in range(start, start + count)]
+def jobs(site: Site, path: str, count: int, folder: Path, start: int = 0) -> list[FetchJob]:
+    return [FetchJob(n, site.url(path), folder / str(n)) for n in range(start, start + count)]
 
 
-def add(fetcher: Fetcher, some: list[Job]) -> None:
+def add(fetcher: Fetcher, some: list[FetchJob]) -> None:
     for job in some:
         fetcher.add(job)
 
@@ -85,7 +85,7 @@ def test_many_are_fetched_at_once_each_into_its_own_file(site, tmp_path):
     bodies = {n: os.urandom(5000 + n) for n in range(200)}
     site.answers |= {f"/{n}": whole(body) for n, body in bodies.items()}
     with Fetcher(settings()) as fetcher:
-        add(fetcher, [Job(n, site.url(f"/{n}"), tmp_path / str(n)) for n in bodies])
+        add(fetcher, [FetchJob(n, site.url(f"/{n}"), tmp_path / str(n)) for n in bodies])
         outcomes = all_of(fetcher)
     assert {o.job.key: o.result.sha1 for o in outcomes} == {
         n: hashlib.sha1(body).hexdigest()  # noqa: S324
@@ -136,7 +136,7 @@ def test_in_flight_is_the_most_over_all_hosts(tmp_path):
     with serving(Site(("0.0.0.0", 0))) as site, Fetcher(settings(in_flight=5)) as fetcher:  # noqa: S104
         site.answers["/a"] = raw(1.0)
         for number in range(40):
-            fetcher.add(Job(number, f"http://127.0.0.{number + 1}:{site.port}/a", tmp_path / str(number)))
+            fetcher.add(FetchJob(number, f"http://127.0.0.{number + 1}:{site.port}/a", tmp_path / str(number)))
         fetcher.poll(0.1)
         assert len(fetcher._flights) == 5
 
@@ -166,26 +166,26 @@ def test_each_hop_asks_the_gate_for_its_own_host_and_holds_no_other(site, tmp_pa
         other.answers["/b"] = redirect("/c")
         other.answers["/c"] = whole(b"", status="404 No")
         one, two = f"127.0.0.1:{site.port}", f"127.0.0.1:{other.port}"
-        gate = Gate()
-        with Fetcher(settings(), gate) as fetcher:
-            fetcher.add(Job(1, site.url("/a"), tmp_path / "x"))
+        limiter = Limiter()
+        with Fetcher(settings(), limiter) as fetcher:
+            fetcher.add(FetchJob(1, site.url("/a"), tmp_path / "x"))
             (outcome,) = all_of(fetcher)
-    assert [host for _, host in gate.asked] == [one, two, two]
-    assert gate.ended == [(one, None), (two, None), (two, "http_404")]
+    assert [host for _, host in limiter.asked] == [one, two, two]
+    assert limiter.ended == [(one, None), (two, None), (two, "http_404")]
     assert outcome.host == two
-    assert not +gate.inside
+    assert not +limiter.inside
 
 
 def test_a_wait_is_kept_without_asking_meanwhile(site, tmp_path):
     site.answers["/a"] = whole()
-    gate = Gate(any=[Admission(go=False, wait=0.4)])
-    with Fetcher(settings(), gate) as fetcher:
+    limiter = Limiter(any=[Admission(go=False, wait=0.4)])
+    with Fetcher(settings(), limiter) as fetcher:
         add(fetcher, jobs(site, "/a", 3, tmp_path))
         before = time.process_time()
         outcomes = all_of(fetcher)
         assert time.process_time() - before < 0.2
     assert len(good(outcomes)) == 3
-    times = [when - gate.asked[0][0] for when, _ in gate.asked]
+    times = [when - limiter.asked[0][0] for when, _ in limiter.asked]
     assert len(times) >= 4
     assert times[1] == pytest.approx(0.4, abs=0.1)
 
@@ -193,37 +193,37 @@ def test_a_wait_is_kept_without_asking_meanwhile(site, tmp_path):
 def test_a_redirect_waits_at_its_host_without_its_deadline_running(site, tmp_path):
     site.answers["/a"] = redirect("/b")
     site.answers["/b"] = whole()
-    gate = Gate(any=[GO, Admission(go=False, wait=0.6)])
-    with Fetcher(settings(image_deadline=0.5), gate) as fetcher:
+    limiter = Limiter(any=[GO, Admission(go=False, wait=0.6)])
+    with Fetcher(settings(image_deadline=0.5), limiter) as fetcher:
         add(fetcher, jobs(site, "/a", 1, tmp_path))
         assert len(good(all_of(fetcher))) == 1
 
 
 def test_a_host_given_up_hands_out_all_its_jobs(site, tmp_path):
-    gate = Gate(any=[Admission(go=False, wait=90, give_up=True)])
-    with Fetcher(settings(), gate) as fetcher:
+    limiter = Limiter(any=[Admission(go=False, wait=90, give_up=True)])
+    with Fetcher(settings(), limiter) as fetcher:
         add(fetcher, jobs(site, "/a", 50, tmp_path))
         outcomes = all_of(fetcher)
         assert [outcome.result for outcome in outcomes] == [Unattempted(90)] * 50
         assert site.requests == []
-        gate.answers["any"] = [Admission(go=False, wait=90, give_up=True)]
+        limiter.answers["any"] = [Admission(go=False, wait=90, give_up=True)]
         with pytest.raises(ImageFault) as caught:
             fetcher.fetch(site.url("/a"), tmp_path / "x")
         assert caught.value.retry_after == 90
 
 
 def test_the_local_gate_counts_by_host():
-    gate = LocalGate(settings(per_host=2, hosts={"slow": {"per_host": 1}}))
-    assert [gate.admit(host).go for host in ("a", "a", "a", "b", "slow", "slow:81")] == [
+    limiter = LocalLimiter(settings(per_host=2, hosts={"slow": {"per_host": 1}}))
+    assert [limiter.admit(host).go for host in ("a", "a", "a", "b", "slow", "slow:81")] == [
         True, True, False, True, True, True,
     ]  # fmt: skip
-    gate.left("a", None)
-    assert gate.admit("a").go
-    assert not gate.admit("slow").go
+    limiter.left("a", None)
+    assert limiter.admit("a").go
+    assert not limiter.admit("slow").go
 
 
 def test_what_the_gate_raises_is_raised(site, tmp_path):
-    class Broken(Gate):
+    class Broken(Limiter):
         def admit(self, host: str) -> Admission:
             raise ConnectionError("no database")
 
@@ -235,7 +235,7 @@ def test_what_the_gate_raises_is_raised(site, tmp_path):
 
 
 def test_a_failure_that_came_with_the_last_outcome_is_raised_by_the_next_poll(site, tmp_path):
-    class Broken(Gate):
+    class Broken(Limiter):
         def left(self, host: str, fault: object) -> None:
             raise ConnectionError("no database")
 
@@ -250,14 +250,14 @@ def test_a_failure_that_came_with_the_last_outcome_is_raised_by_the_next_poll(si
 
 def test_only_one_request_goes_to_a_host_until_its_name_has_resolved(site, tmp_path):
     url = f"http://no-such-host.invalid:{site.port}/a"
-    gate = Gate()
-    with Fetcher(settings(), gate) as fetcher:
+    limiter = Limiter()
+    with Fetcher(settings(), limiter) as fetcher:
         for number in range(5):
-            fetcher.add(Job(number, url, tmp_path / str(number)))
+            fetcher.add(FetchJob(number, url, tmp_path / str(number)))
         fetcher.poll(0)
         assert len(fetcher._flights) == 1
         assert {outcome.result.reason.code for outcome in all_of(fetcher)} == {"dns"}
-    assert len(gate.asked) == 5
+    assert len(limiter.asked) == 5
 
 
 def test_a_job_may_be_delayed(site, tmp_path):
@@ -277,8 +277,8 @@ def test_a_job_may_be_delayed(site, tmp_path):
 def test_what_is_not_in_flight_can_be_taken_back(site, tmp_path):
     site.answers["/a"] = redirect("/b")
     site.answers["/b"] = whole()
-    gate = Gate(any=[GO, Admission(go=False, wait=0.3)])
-    with Fetcher(settings(per_host=1), gate) as fetcher:
+    limiter = Limiter(any=[GO, Admission(go=False, wait=0.3)])
+    with Fetcher(settings(per_host=1), limiter) as fetcher:
         first, *rest = jobs(site, "/a", 5, tmp_path)
         fetcher.add(first)
         fetcher.poll(0.2)  # now between its two hops
@@ -317,8 +317,8 @@ def test_what_is_abandoned_leaves_no_file_place_or_descriptor(site, tmp_path, st
     site.answers["/a"] = drip(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 300_000)
     site.answers["/quick"] = whole()
     before = descriptors()
-    stop, gate = threading.Event(), Gate()
-    with Fetcher(settings(max_bytes=1_000_000), gate, stop) as fetcher:
+    stop, limiter = threading.Event(), Limiter()
+    with Fetcher(settings(max_bytes=1_000_000), limiter, stop) as fetcher:
         add(fetcher, [*jobs(site, "/a", 20, tmp_path), *jobs(site, "/quick", 20, tmp_path, 100)])
         until = time.monotonic() + 0.5
         while time.monotonic() < until:
@@ -330,8 +330,8 @@ def test_what_is_abandoned_leaves_no_file_place_or_descriptor(site, tmp_path, st
                 fetcher.poll(1)
     fetcher.close()
     assert not any(name.endswith(".tmp") for name in files_in(tmp_path))
-    assert not +gate.inside
-    assert Counter(how for _, how in gate.ended) == {"abandoned": 20, None: 20}
+    assert not +limiter.inside
+    assert Counter(how for _, how in limiter.ended) == {"abandoned": 20, None: 20}
     site.server_close()
     until = time.monotonic() + 5
     while descriptors() > before and time.monotonic() < until:  # the server's own ends close a little later
@@ -353,7 +353,7 @@ def test_an_interrupt_inside_a_callback_is_raised_from_poll(site, tmp_path, monk
 
 
 def task(number: int, host: str) -> Task:
-    return Task(Job(number, "", Path()), Wire("", host))
+    return Task(FetchJob(number, "", Path()), Wire("", host))
 
 
 @pytest.mark.parametrize("hosts", [1, 5000])

@@ -54,7 +54,7 @@ def test_a_turn_that_was_not_used_goes_to_the_next():
     begun(lookups, *hosts)
     begun(lookups, "x", "y")
     assert lookups.end("0", 1.0, known=True) == ["0", "x"]
-    assert lookups.next_at == -math.inf  # x may have been refused by its gate
+    assert lookups.next_at == -math.inf  # x may have been refused by its limiter
     assert lookups.due(1.0) == ["y"]
 
 

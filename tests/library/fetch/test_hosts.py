@@ -14,39 +14,39 @@ import sqlalchemy as sa
 from imagesys_lib.config import Fetch
 from imagesys_lib.db.schema import lis_hosts
 from imagesys_lib.fetch.politeness import host_records as store
-from imagesys_lib.fetch.politeness.host_limits import PATIENCE, SharedGate
+from imagesys_lib.fetch.politeness.host_limits import PATIENCE, SharedLimiter
 from imagesys_lib.fetch.politeness.host_records import pause
 from imagesys_lib.fetch.politeness.slots import Slots
 from imagesys_lib.images.reasons import ImageFault
 from tests.support.world import World, wait_for
 
 HOST = "img.example"
-Gates = Callable[..., SharedGate]
+Limiters = Callable[..., SharedLimiter]
 
 
 @pytest.fixture
-def gates(world: World) -> Iterator[Gates]:
-    """Make gates as workers of their own would have, each with a connection of its own."""
-    made: list[SharedGate] = []
+def limiters(world: World) -> Iterator[Limiters]:
+    """Make limiters as workers of their own would have, each with a connection of its own."""
+    made: list[SharedLimiter] = []
 
-    def make(**fetch: Any) -> SharedGate:
+    def make(**fetch: Any) -> SharedLimiter:
         settings = Fetch(user_agent="ImageSys-test/1 (+https://example.com)", **{"per_host": 3, **fetch})
-        made.append(SharedGate(world.context().shared, settings))
+        made.append(SharedLimiter(world.context().shared, settings))
         return made[-1]
 
     yield make
-    for gate in made:
-        gate.__exit__(None, None, None)
+    for limiter in made:
+        limiter.__exit__(None, None, None)
 
 
-def admitted(gate: SharedGate, asked: int, host: str = HOST) -> int:
-    return sum(gate.admit(host).go for _ in range(asked))
+def admitted(limiter: SharedLimiter, asked: int, host: str = HOST) -> int:
+    return sum(limiter.admit(host).go for _ in range(asked))
 
 
-def fail(gate: SharedGate, times: int, code: str = "http_500", host: str = HOST) -> None:
+def fail(limiter: SharedLimiter, times: int, code: str = "http_500", host: str = HOST) -> None:
     for _ in range(times):
-        assert gate.admit(host).go
-        gate.left(host, ImageFault(code))
+        assert limiter.admit(host).go
+        limiter.left(host, ImageFault(code))
 
 
 def elapse(world: World) -> None:
@@ -68,8 +68,8 @@ def row(world: World, host: str = HOST) -> Any:
 # Slots
 
 
-def test_the_limit_of_a_host_holds_over_all_workers(gates: Gates) -> None:
-    one, other = gates(), gates()
+def test_the_limit_of_a_host_holds_over_all_workers(limiters: Limiters) -> None:
+    one, other = limiters(), limiters()
     assert admitted(one, 2) == 2
     assert admitted(other, 5) == 1
     assert admitted(one, 5) == 0
@@ -78,15 +78,15 @@ def test_the_limit_of_a_host_holds_over_all_workers(gates: Gates) -> None:
     assert admitted(other, 1) == 1
 
 
-def test_a_host_has_the_limit_that_the_configuration_gives_it(gates: Gates) -> None:
-    gate = gates(hosts={"slow.example": {"per_host": 1}})
-    assert admitted(gate, 5, "slow.example") == 1
-    assert admitted(gate, 5, "slow.example:8080") == 1
-    assert admitted(gate, 5, HOST) == 3
+def test_a_host_has_the_limit_that_the_configuration_gives_it(limiters: Limiters) -> None:
+    limiter = limiters(hosts={"slow.example": {"per_host": 1}})
+    assert admitted(limiter, 5, "slow.example") == 1
+    assert admitted(limiter, 5, "slow.example:8080") == 1
+    assert admitted(limiter, 5, HOST) == 3
 
 
-def test_a_worker_that_holds_all_slots_hands_half_of_them_to_one_that_waits(gates: Gates) -> None:
-    one, other = gates(per_host=4), gates(per_host=4)
+def test_a_worker_that_holds_all_slots_hands_half_of_them_to_one_that_waits(limiters: Limiters) -> None:
+    one, other = limiters(per_host=4), limiters(per_host=4)
     assert admitted(one, 9) == 4
     assert admitted(other, 1) == 0  # waits now
 
@@ -100,8 +100,8 @@ def test_a_worker_that_holds_all_slots_hands_half_of_them_to_one_that_waits(gate
     wait_for(exchange, "a slot", 5)
 
 
-def test_slots_without_work_are_given_back(gates: Gates) -> None:
-    one, other = gates(), gates()
+def test_slots_without_work_are_given_back(limiters: Limiters) -> None:
+    one, other = limiters(), limiters()
     assert admitted(one, 3) == 3
     for _ in range(3):
         one.left(HOST, None)
@@ -150,8 +150,8 @@ def test_slots_survive_the_loss_of_their_connection(world: World) -> None:
 # Pauses
 
 
-def test_a_pause_that_one_worker_is_told_of_stops_the_host_for_all(world: World, gates: Gates) -> None:
-    one, other = gates(), gates()
+def test_a_pause_that_one_worker_is_told_of_stops_the_host_for_all(world: World, limiters: Limiters) -> None:
+    one, other = limiters(), limiters()
     assert admitted(other, 1) == 1
     assert admitted(one, 1) == 1
     one.left(HOST, ImageFault("http_429", retry_after=120))
@@ -159,15 +159,15 @@ def test_a_pause_that_one_worker_is_told_of_stops_the_host_for_all(world: World,
     assert admission.give_up
     assert 118 < admission.wait <= 120
     wait_for(lambda: other.admit(HOST).give_up, "the news", 3)
-    assert gates().admit(HOST).give_up
+    assert limiters().admit(HOST).give_up
     assert 110 < paused(world, HOST)[HOST] <= 120
 
 
-def test_a_short_pause_is_waited_out(gates: Gates) -> None:
-    gate = gates()
-    assert admitted(gate, 1) == 1
-    gate.left(HOST, ImageFault("http_503", retry_after=PATIENCE - 1))
-    admission = gate.admit(HOST)
+def test_a_short_pause_is_waited_out(limiters: Limiters) -> None:
+    limiter = limiters()
+    assert admitted(limiter, 1) == 1
+    limiter.left(HOST, ImageFault("http_503", retry_after=PATIENCE - 1))
+    admission = limiter.admit(HOST)
     assert not admission.go
     assert not admission.give_up
     assert admission.wait > PATIENCE - 2
@@ -188,40 +188,40 @@ def test_a_host_may_be_of_any_alphabet_and_length(world: World) -> None:
 # Breakers
 
 
-def test_a_host_that_fails_wholly_is_left_alone_and_others_are_not(world: World, gates: Gates) -> None:
-    gate = gates(breaker={"failures": 4, "first_seconds": 600})
-    fail(gate, 4)
-    assert gate.admit(HOST).give_up
-    assert gate.admit("elsewhere.example").go
-    assert gates().admit(HOST).give_up  # for every worker
+def test_a_host_that_fails_wholly_is_left_alone_and_others_are_not(world: World, limiters: Limiters) -> None:
+    limiter = limiters(breaker={"failures": 4, "first_seconds": 600})
+    fail(limiter, 4)
+    assert limiter.admit(HOST).give_up
+    assert limiter.admit("elsewhere.example").go
+    assert limiters().admit(HOST).give_up  # for every worker
     assert (row(world).openings, row(world).reason) == (1, "http_500")
 
 
-def test_an_answer_between_failures_keeps_a_breaker_closed(gates: Gates) -> None:
-    gate = gates(breaker={"failures": 4})
+def test_an_answer_between_failures_keeps_a_breaker_closed(limiters: Limiters) -> None:
+    limiter = limiters(breaker={"failures": 4})
     for _ in range(5):
-        fail(gate, 3)
-        assert gate.admit(HOST).go
-        gate.left(HOST, ImageFault("http_404"))
-    assert gate.admit(HOST).go
+        fail(limiter, 3)
+        assert limiter.admit(HOST).go
+        limiter.left(HOST, ImageFault("http_404"))
+    assert limiter.admit(HOST).go
 
 
-def test_failures_in_a_row_are_counted_on_by_the_next_batch(gates: Gates) -> None:
-    first = gates(breaker={"failures": 4, "first_seconds": 600})
+def test_failures_in_a_row_are_counted_on_by_the_next_batch(limiters: Limiters) -> None:
+    first = limiters(breaker={"failures": 4, "first_seconds": 600})
     fail(first, 3)
     first.write_back()
-    second = gates(breaker={"failures": 4, "first_seconds": 600})
+    second = limiters(breaker={"failures": 4, "first_seconds": 600})
     fail(second, 1)
     assert second.admit(HOST).give_up
 
 
-def test_one_request_at_a_time_over_all_workers_decides_about_a_breaker(world: World, gates: Gates) -> None:
+def test_one_request_at_a_time_over_all_workers_decides_about_a_breaker(world: World, limiters: Limiters) -> None:
     breaker = {"failures": 2, "first_seconds": 600}
-    first = gates(breaker=breaker)
+    first = limiters(breaker=breaker)
     fail(first, 2)
     assert first.admit(HOST).give_up
     elapse(world)
-    one, other = gates(breaker=breaker), gates(breaker=breaker)
+    one, other = limiters(breaker=breaker), limiters(breaker=breaker)
     assert admitted(one, 3) == 1
     assert admitted(other, 3) == 0
     one.left(HOST, ImageFault("timeout"))
@@ -229,69 +229,69 @@ def test_one_request_at_a_time_over_all_workers_decides_about_a_breaker(world: W
     assert row(world).openings == 2
 
     elapse(world)
-    third = gates(breaker=breaker)
+    third = limiters(breaker=breaker)
     assert admitted(third, 3) == 1
     third.left(HOST, None)
     assert admitted(third, 3) == 3
     assert (row(world).openings, row(world).failures) == (0, 0)
 
 
-def test_a_half_open_request_that_is_cut_short_tells_nothing(world: World, gates: Gates) -> None:
-    gate = gates(breaker={"failures": 2, "first_seconds": 600})
-    fail(gate, 2)
+def test_a_half_open_request_that_is_cut_short_tells_nothing(world: World, limiters: Limiters) -> None:
+    limiter = limiters(breaker={"failures": 2, "first_seconds": 600})
+    fail(limiter, 2)
     elapse(world)
-    gate = gates()
-    assert admitted(gate, 1) == 1
-    gate.abandoned(HOST)
+    limiter = limiters()
+    assert admitted(limiter, 1) == 1
+    limiter.abandoned(HOST)
     assert row(world).openings == 1
-    assert admitted(gate, 2) == 1
+    assert admitted(limiter, 2) == 1
 
 
-def test_silence_of_several_hosts_at_once_opens_no_breaker(gates: Gates) -> None:
-    gate = gates(breaker={"failures": 3})
+def test_silence_of_several_hosts_at_once_opens_no_breaker(limiters: Limiters) -> None:
+    limiter = limiters(breaker={"failures": 3})
     for _ in range(3):
         for host in ("a.example", "b.example", "c.example"):
-            fail(gate, 1, "connect", host)
-    assert gate.network.is_doubtful
-    assert all(gate.admit(host).go for host in ("a.example", "b.example", "c.example"))
-    gate.forgive()
-    assert not gate.network.is_doubtful
-    fail(gate, 2, "connect", "a.example")
-    assert gate.admit("a.example").go
+            fail(limiter, 1, "connect", host)
+    assert limiter.network.is_doubtful
+    assert all(limiter.admit(host).go for host in ("a.example", "b.example", "c.example"))
+    limiter.forgive()
+    assert not limiter.network.is_doubtful
+    fail(limiter, 2, "connect", "a.example")
+    assert limiter.admit("a.example").go
 
 
-def test_a_host_that_answered_lately_shows_whether_our_own_network_is_up(world: World, gates: Gates) -> None:
+def test_a_host_that_answered_lately_shows_whether_our_own_network_is_up(world: World, limiters: Limiters) -> None:
     inside = {"allowed_addresses": ["127.0.0.0/8"]}
-    gate = gates(**inside)
+    limiter = limiters(**inside)
 
     def doubt() -> None:
         for host in ("a.example", "b.example"):
-            gate.network.tell(host, ImageFault("connect"))
+            limiter.network.tell(host, ImageFault("connect"))
 
-    assert gate.network.works()  # nothing speaks against it
-    gate = gates(**inside)
+    assert limiter.network.works()  # nothing speaks against it
+    limiter = limiters(**inside)
     doubt()
-    assert not gate.network.works()  # nothing is known of any host
+    assert not limiter.network.works()  # nothing is known of any host
     store.note_answers(world.ctx.shared, [f"127.0.0.11:{world.sandbox.website.port}"])
-    wait_for(gate.network.works, "another look, a second after the first", 3)
-    assert not gate.network.is_doubtful
-    gate = gates(**inside)
+    wait_for(limiter.network.works, "another look, a second after the first", 3)
+    assert not limiter.network.is_doubtful
+    limiter = limiters(**inside)
     doubt()
     world.write_all(world.ctx.shared, [sa.delete(lis_hosts)])
     store.note_answers(world.ctx.shared, ["127.0.0.1:9"])
-    assert not gate.network.works()
+    assert not limiter.network.works()
 
 
 # Rates
 
 
-def test_the_rate_of_a_host_holds_over_all_workers(gates: Gates) -> None:
-    pair = [gates(rate=20, per_host=10), gates(rate=20, per_host=10)]
+def test_the_rate_of_a_host_holds_over_all_workers(limiters: Limiters) -> None:
+    pair = [limiters(rate=20, per_host=10), limiters(rate=20, per_host=10)]
     began, done = time.monotonic(), 0
     while done < 20:
-        for gate in pair:
-            if gate.admit(HOST).go:
-                gate.left(HOST, None)
+        for limiter in pair:
+            if limiter.admit(HOST).go:
+                limiter.left(HOST, None)
                 done += 1
         time.sleep(0.002)
     assert 0.85 < time.monotonic() - began < 3

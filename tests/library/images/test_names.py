@@ -14,7 +14,7 @@ from imagesys_lib.etl.photo_urls import split_photo_urls
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, lis_path_for_hash, parse_thumbnail_path, thumbnail_path
 from imagesys_lib.images.reasons import REASONS, Fate, ImageFault, as_markdown, reason_for
 from imagesys_lib.nodes import classify, parse_space
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.batch import retry_delay_hours
 from imagesys_lib.stages.download import tries_again, with_meaning
 from imagesys_lib.stages.ingest import window
@@ -217,7 +217,7 @@ def test_with_a_cap_of_nothing_no_number_of_live_images_lets_one_go() -> None:
     assert live_needed(0, 0) == 0
 
 
-def a_run(day: dt.date, kind: Kind = Kind.SCHEDULED) -> Run:
+def a_run(day: dt.date, kind: RunKind = RunKind.SCHEDULED) -> Run:
     start = dt.datetime.combine(day, dt.time(), UTC)
     return Run("r", kind, Interval(start, start + dt.timedelta(days=1)))
 
@@ -232,7 +232,7 @@ def test_a_week_of_runs_looks_every_listing_of_a_large_table_up_once() -> None:
 
 def test_only_a_backfill_reads_exactly_its_interval() -> None:
     day = dt.date(2026, 3, 1)
-    for kind, hours in ((Kind.SCHEDULED, 48), (Kind.MANUAL, 48), (Kind.BACKFILL, 0)):
+    for kind, hours in ((RunKind.SCHEDULED, 48), (RunKind.MANUAL, 48), (RunKind.BACKFILL, 0)):
         run = a_run(day, kind)
         assert window(run, 48) == Interval(run.interval.start - dt.timedelta(hours=hours), run.interval.end)
         assert window(run, 0) == run.interval

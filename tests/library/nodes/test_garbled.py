@@ -93,7 +93,7 @@ def test_a_sync_of_a_node_that_makes_no_sense_is_noted(world: World) -> None:
     answering(world, prepare="echo Welcome")
     with pytest.raises(NodeFault, match="makes no sense"):
         sync(world.ctx, "n1")
-    assert "makes no sense: 'Welcome" in node_records.fault_of(world.ctx.db, "n1")
+    assert "makes no sense: 'Welcome" in node_records.sync_fault(world.ctx.db, "n1")
 
 
 @pytest.mark.parametrize("answer", ["yes", "printf 'x\\0'"])

@@ -196,7 +196,7 @@ def test_a_healthy_node_with_a_banner_is_not_emptied_and_stays_ready(world: Worl
             with contextlib.nullcontext() if asks else pytest.raises(NodeFault, match="shell_output"):
                 work(world.ctx, "n1")
             assert file.exists()
-    assert ("Welcome" in node_records.fault_of(world.ctx.db, "n1")) is not asks
+    assert ("Welcome" in node_records.sync_fault(world.ctx.db, "n1")) is not asks
     assert world.rows(sa.select(lis_node_repairs)) == []
 
 

@@ -23,7 +23,7 @@ from imagesys_lib.errors import EXIT_ENVIRONMENT, EXIT_WORK_LOST, CanaryFailed, 
 from imagesys_lib.fetch.politeness.host_records import pause
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.ops.canary import CanaryRun, Place, run_canary
-from imagesys_lib.ops.canary.steps import Limit, run_steps
+from imagesys_lib.ops.canary.timed_steps import Limit, run_steps
 from imagesys_lib.stages.check import check, scrub
 from imagesys_lib.stages.repair import Repaired, repair
 from include.sandbox import ManifestEntry

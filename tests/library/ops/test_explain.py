@@ -23,8 +23,7 @@ from imagesys_lib.ops.explain.verdicts import (
     judge_node,
 )
 from imagesys_lib.replication import node_records
-from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import runs
+from imagesys_lib.runs import leases, runs
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
@@ -156,9 +155,9 @@ def test_an_image_on_its_way_says_at_each_step_what_it_waits_for(world: World) -
     run = world.run()
     runs.begin(world.ctx.db, run)
     batch = plan(world.ctx, run)[0].batch_id
-    claim = claims.acquire(world.ctx.db, batch, "worker-a", 60)
+    lease = leases.acquire(world.ctx.db, batch, "worker-a", 60)
     assert "held by worker-a until" in explained(world, url).verdict
-    claims.release(world.ctx.db, claim)
+    leases.release(world.ctx.db, lease)
     assert "nobody is at it now" in explained(world, url).verdict
     download(world.ctx, batch)
     thumbnail(world.ctx, batch)

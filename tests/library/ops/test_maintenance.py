@@ -31,8 +31,7 @@ from imagesys_lib.errors import Stopped
 from imagesys_lib.ops.maintenance import disk, rows, tend
 from imagesys_lib.ops.maintenance.rows import PrunedRows, prune_rows
 from imagesys_lib.replication import change_log as changes
-from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import runs
+from imagesys_lib.runs import leases, runs
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.plan import plan
@@ -193,9 +192,9 @@ def test_a_batch_that_is_taken_up_at_that_very_moment_stays(world: World) -> Non
     aged(world, "batches", 200)
     old = rows._tables(world.ctx)["batches"]
     seen = read(world.ctx.db, sa.select(old.instant, *old.key).where(old.due))
-    claim = claims.acquire(world.ctx.db, batch_id, "worker-a", 60)
+    lease = leases.acquire(world.ctx.db, batch_id, "worker-a", 60)
     assert write(world.ctx.db, lambda session: rows._delete(session, old, seen)) == 0
-    claims.renew(world.ctx.db, claim)
+    leases.renew(world.ctx.db, lease)
 
 
 def test_nobody_misses_a_batch_that_has_gone(world: World, live: Entries) -> None:

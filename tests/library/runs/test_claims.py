@@ -1,4 +1,4 @@
-"""Claims: who may work on a batch, for how long, and whose late write is refused."""
+"""Leases: who may work on a batch, for how long, and whose late write is refused."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_batches, lis_images
-from imagesys_lib.errors import ClaimHeld, ClaimLost, Stopped, UsageError
+from imagesys_lib.errors import LeaseHeld, LeaseLost, Stopped, UsageError
 from imagesys_lib.images.states import State, move
-from imagesys_lib.runs import leases as claims
+from imagesys_lib.runs import leases
 from imagesys_lib.stages.batch import Crew, hold, images_in
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.plan import plan
@@ -76,26 +76,26 @@ def test_a_locked_row_holds_up_no_other_and_is_taken_once_it_is_free(world: Worl
 
 
 def test_a_held_batch_is_refused_to_others_until_its_lease_runs_out(world: World, batch: int) -> None:
-    first = claims.acquire(world.ctx.db, batch, "worker-a", 1)
-    with pytest.raises(ClaimHeld, match=r"held by worker-a until .* Remedy: wait"):
-        claims.acquire(world.ctx.db, batch, "worker-b", 1)
+    first = leases.acquire(world.ctx.db, batch, "worker-a", 1)
+    with pytest.raises(LeaseHeld, match=r"held by worker-a until .* Remedy: wait"):
+        leases.acquire(world.ctx.db, batch, "worker-b", 1)
     time.sleep(1.1)
-    second = claims.acquire(world.ctx.db, batch, "worker-b", 5)
+    second = leases.acquire(world.ctx.db, batch, "worker-b", 5)
     assert second.fence == first.fence + 1
 
 
 def test_another_holder_waits_for_the_lease_and_then_takes_over(world: World, batch: int) -> None:
-    claims.acquire(world.ctx.db, batch, "worker-a", 1)
+    leases.acquire(world.ctx.db, batch, "worker-a", 1)
     started = time.monotonic()
-    taken = claims.acquire_patiently(world.ctx.db, batch, "worker-b", 1)
+    taken = leases.acquire_patiently(world.ctx.db, batch, "worker-b", 1)
     assert 0.5 < time.monotonic() - started < 4
     assert taken.holder == "worker-b"
 
 
 def test_waiting_ends_after_two_leases_or_when_told_to_stop(world: World, batch: int) -> None:
-    claims.acquire(world.ctx.db, batch, "worker-a", 60)
-    with pytest.raises(ClaimHeld):
-        claims.acquire_patiently(world.ctx.db, batch, "worker-b", 0)
+    leases.acquire(world.ctx.db, batch, "worker-a", 60)
+    with pytest.raises(LeaseHeld):
+        leases.acquire_patiently(world.ctx.db, batch, "worker-b", 0)
     ctx = world.context(stop=threading.Event())
     ctx.stop.set()
     started = time.monotonic()
@@ -105,37 +105,37 @@ def test_waiting_ends_after_two_leases_or_when_told_to_stop(world: World, batch:
 
 
 def test_a_retry_of_the_same_holder_takes_over_at_once(world: World, batch: int) -> None:
-    first = claims.acquire(world.ctx.db, batch, "task-try", 3600)
+    first = leases.acquire(world.ctx.db, batch, "task-try", 3600)
     started = time.monotonic()
-    second = claims.acquire_patiently(world.ctx.db, batch, "task-try", 3600)
+    second = leases.acquire_patiently(world.ctx.db, batch, "task-try", 3600)
     assert time.monotonic() - started < 1
-    with pytest.raises(ClaimLost):
-        claims.renew(world.ctx.db, first)
-    claims.renew(world.ctx.db, second)
+    with pytest.raises(LeaseLost):
+        leases.renew(world.ctx.db, first)
+    leases.renew(world.ctx.db, second)
 
 
 def test_renewing_keeps_a_short_lease_alive(world: World, batch: int) -> None:
-    claim = claims.acquire(world.ctx.db, batch, "worker-a", 1)
+    lease = leases.acquire(world.ctx.db, batch, "worker-a", 1)
     for _ in range(4):
         time.sleep(0.5)
-        claims.renew(world.ctx.db, claim)
-        with pytest.raises(ClaimHeld):
-            claims.acquire(world.ctx.db, batch, "worker-b", 1)
+        leases.renew(world.ctx.db, lease)
+        with pytest.raises(LeaseHeld):
+            leases.acquire(world.ctx.db, batch, "worker-b", 1)
 
 
 def test_a_zombies_late_write_is_refused_and_changes_nothing(world: World, batch: int) -> None:
-    zombie = claims.acquire(world.ctx.db, batch, "worker-a", 1)
+    zombie = leases.acquire(world.ctx.db, batch, "worker-a", 1)
     time.sleep(1.1)
-    claims.acquire(world.ctx.db, batch, "worker-b", 60)
+    leases.acquire(world.ctx.db, batch, "worker-b", 60)
     before = world.dump()
 
     def late(session: sa.Connection) -> None:
         move(session, State.DOWNLOADED, frm=(State.RESERVED,), where=lis_images.c.batch_id == batch)
-        claims.guard(session, zombie)
+        leases.guard(session, zombie)
 
-    with pytest.raises(ClaimLost, match="was taken over"):
+    with pytest.raises(LeaseLost, match="was taken over"):
         write(world.ctx.db, late)
-    claims.release(world.ctx.db, zombie, "done")  # not its own any more
+    leases.release(world.ctx.db, zombie, "done")  # not its own any more
     assert world.dump() == before
     assert batch_row(world, batch).holder == "worker-b"
 
@@ -153,14 +153,14 @@ def test_only_the_owner_gives_a_batch_back(world: World, batch: int) -> None:
 
 def test_a_batch_that_does_not_exist_is_a_usage_error(world: World) -> None:
     with pytest.raises(UsageError, match="no batch 99999"):
-        claims.acquire(world.ctx.db, 99999, "worker-a", 1)
+        leases.acquire(world.ctx.db, 99999, "worker-a", 1)
     assert download(world.ctx, 99999).fetched == 0
 
 
 def test_what_was_done_is_stored_when_the_stage_is_stopped(world: World, batch: int) -> None:
     """Also what had come in since the last write, and what comes in at that very moment."""
     ctx = world.context(stop=threading.Event())
-    claim = claims.acquire(ctx.db, batch, "worker-a", 60)
+    lease = leases.acquire(ctx.db, batch, "worker-a", 60)
     done: list[int] = []
     stored: list[int] = []
 
@@ -172,12 +172,12 @@ def test_what_was_done_is_stored_when_the_stage_is_stopped(world: World, batch: 
         return item
 
     with pytest.raises(Stopped), threads(2, work) as submit:
-        Crew(ctx, claim, 4, submit, stored.extend).run(range(10), 10)
+        Crew(ctx, lease, 4, submit, stored.extend).run(range(10), 10)
     assert sorted(stored) == sorted(done)
 
 
 def test_memory_does_not_grow_with_the_batch(world: World, batch: int) -> None:
-    claim = claims.acquire(world.ctx.db, batch, "worker-a", 60)
+    lease = leases.acquire(world.ctx.db, batch, "worker-a", 60)
     taken, finished = 0, 0
 
     class Items(list[int]):
@@ -195,15 +195,15 @@ def test_memory_does_not_grow_with_the_batch(world: World, batch: int) -> None:
 
     stored: list[int] = []
     with threads(4, work) as submit:
-        Crew(world.ctx, claim, 8, submit, stored.extend).run(Items(range(1000)), 1000)
+        Crew(world.ctx, lease, 8, submit, stored.extend).run(Items(range(1000)), 1000)
     assert sorted(stored) == list(range(1000))
 
 
 def test_a_zombie_crew_stops_at_its_next_renewal(world: World, batch: int) -> None:
-    claim = claims.acquire(world.ctx.db, batch, "worker-a", 1)
-    claims.acquire(world.ctx.db, batch, "worker-a", 60)
+    lease = leases.acquire(world.ctx.db, batch, "worker-a", 1)
+    leases.acquire(world.ctx.db, batch, "worker-a", 60)
     started = time.monotonic()
-    with pytest.raises(ClaimLost), threads(1, lambda item: time.sleep(0.1) or item) as submit:
-        Crew(world.ctx, claim, 2, submit, lambda _: None).run(range(100), 100)
+    with pytest.raises(LeaseLost), threads(1, lambda item: time.sleep(0.1) or item) as submit:
+        Crew(world.ctx, lease, 2, submit, lambda _: None).run(range(100), 100)
     assert time.monotonic() - started < 3
     assert len(images_in(world.ctx, batch, State.RESERVED)) == 10

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.report import note, render, report
 from tests.support.world import DAY, World
@@ -30,7 +30,7 @@ def six(world: World) -> World:
     return world
 
 
-def ran(world: World, number: int, kind: Kind = Kind.SCHEDULED, *, well: bool = True, run_id: str = "") -> Run:
+def ran(world: World, number: int, kind: RunKind = RunKind.SCHEDULED, *, well: bool = True, run_id: str = "") -> Run:
     """Run ingest for a day; one that does not go well ends before it has read anything."""
     run = world.run(kind, day(number), run_id=run_id or f"{kind.value}-{number}")
     runs.begin(world.ctx.db, run)
@@ -87,26 +87,26 @@ STORIES: dict[str, tuple[Callable[[World], object], set[int], str]] = {
     ),
     "the first run of all failed": (lambda w: ran(w, 1, well=False), {1, 2, 3, 4, 5, 6}, through(1, 5)),
     "two days of the outage were filled in": (
-        lambda w: (ran(w, 1), ran(w, 2, Kind.BACKFILL), ran(w, 3, Kind.BACKFILL)),
+        lambda w: (ran(w, 1), ran(w, 2, RunKind.BACKFILL), ran(w, 3, RunKind.BACKFILL)),
         {-1, 0, 1, 2, 3, 4, 5, 6},
         "",  # what is left lies within the look-back
     ),
     "a day amid the outage was filled in": (
-        lambda w: (ran(w, 1), ran(w, 5, Kind.BACKFILL)),
+        lambda w: (ran(w, 1), ran(w, 5, RunKind.BACKFILL)),
         {-1, 0, 1, 2, 3, 4, 5, 6},
         through(2, 5),
     ),
     "a backfill took the place of a scheduled run amid the outage": (
-        lambda w: (ran(w, 1), ran(w, 5, well=False), ran(w, 5, Kind.BACKFILL, run_id="scheduled-5")),
+        lambda w: (ran(w, 1), ran(w, 5, well=False), ran(w, 5, RunKind.BACKFILL, run_id="scheduled-5")),
         {-1, 0, 1, 2, 3, 4, 5, 6},
         through(2, 5),
     ),
     "a day was asked for by hand": (
-        lambda w: (ran(w, 1), ran(w, 5, Kind.MANUAL)),
+        lambda w: (ran(w, 1), ran(w, 5, RunKind.MANUAL)),
         {-1, 0, 1, 2, 3, 4, 5, 6},
         through(2, 5),
     ),
-    "an old backfill before the first run": (lambda w: ran(w, -5, Kind.BACKFILL), {-5, 4, 5, 6}, ""),
+    "an old backfill before the first run": (lambda w: ran(w, -5, RunKind.BACKFILL), {-5, 4, 5, 6}, ""),
     "a run of a later day has caught up before": (
         lambda w: (ran(w, 1), ran(w, 6, run_id="other")),
         set(range(-1, 7)),
@@ -141,9 +141,9 @@ def test_a_run_that_catches_up_and_fails_leaves_the_days_to_the_next_one(six: Wo
 
 def test_a_backfill_and_a_run_by_hand_stay_exact(six: World) -> None:
     ran(six, -6)
-    ran(six, 3, Kind.BACKFILL)
+    ran(six, 3, RunKind.BACKFILL)
     assert seen(six) == {-7, -6, 3}
-    ran(six, 6, Kind.MANUAL)
+    ran(six, 6, RunKind.MANUAL)
     assert seen(six) == {-7, -6, 3, 4, 5, 6}
 
 
@@ -156,7 +156,7 @@ def test_runs_of_before_it_was_kept_what_they_read_count(six: World) -> None:
 
 def test_a_run_of_a_day_that_was_not_over_counts_up_to_when_it_began(six: World) -> None:
     ran(six, 1)
-    early = ran(six, 2, Kind.MANUAL)
+    early = ran(six, 2, RunKind.MANUAL)
     noon = dt.datetime.combine(day(2), dt.time(12))
     six.sql("UPDATE lis_runs SET started_at = :noon WHERE run_id = :run", noon=noon, run=early.run_id)
     six.put("evening", URL("evening"), at=noon + dt.timedelta(hours=6))

@@ -21,7 +21,7 @@ from imagesys_lib.stages.check import check, daily_part, db_scan, expected_on, s
 from imagesys_lib.stages.check.db_scan import LIVE_TABLE
 from imagesys_lib.stages.check.parts import of_day
 from imagesys_lib.stages.purge.delete import delete_files
-from imagesys_lib.stages.purge.rules import Cutoffs, Rule
+from imagesys_lib.stages.purge.rules import Cutoffs, PurgeRule
 from imagesys_lib.stages.purge.unpublish import unpublish
 from imagesys_lib.stages.repair import Repaired, repair
 from imagesys_lib.stages.sync import sync
@@ -257,7 +257,7 @@ def test_what_sync_has_still_to_do_is_not_counted_as_wrong(world: World, live: E
     world.sql("DELETE FROM lis_listing_images WHERE image_hash = :h", h=h)
     now = world.scalar(sa.select(sa.func.utc_timestamp(6)))
     cut = Cutoffs(now)
-    assert write(world.ctx.db, lambda s: unpublish(s, [h], Rule.UNLISTED, cut, grace_hours=0)) == 1
+    assert write(world.ctx.db, lambda s: unpublish(s, [h], PurgeRule.UNLISTED, cut, grace_hours=0)) == 1
     assert all(check(world.ctx, name).clean for name in NODES)  # while they wait, files belong where they are
     ids = [row.image_id for row in world.images().values() if row.image_hash == h]
     assert write(world.ctx.db, lambda session: delete_files(session, ids, cut)) == ids
@@ -305,7 +305,7 @@ def test_a_node_that_cannot_be_reached_is_a_fault_not_a_finding(world: World, li
         repair(world.ctx, "n2")
 
 
-def test_what_a_node_never_acknowledged_is_told_from_what_it_claimed_to_have(world: World, live: Entries) -> None:
+def test_what_a_node_never_acknowledged_is_told_from_what_it_said_to_have(world: World, live: Entries) -> None:
     one, two = (lis_hash_for_url(url) for url in list(live)[:2])
     for h in (one, two):
         for n in (1, 2):

@@ -25,7 +25,7 @@ from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.report import report
 from imagesys_lib.stages.thumbnail import thumbnail
-from imagesys_lib.staging.worker_disk import Staging
+from imagesys_lib.staging.worker_disk import WorkerDisk
 from tests.library.fetch.test_hosts import paused
 from tests.support.images import encoded, quarters
 from tests.support.photo_host import photo_host
@@ -148,7 +148,7 @@ def test_a_batch_that_reaches_nobody_pauses_and_fails_and_consumes_no_attempt(
     assert "our own network is at fault: pausing" in caplog.text
     rows = world.images().values()
     assert {(row.state, row.attempts, row.batch_id) for row in rows} == {("reserved", 0, batch)}
-    summary = report(world.ctx, runs.Run("test-1", runs.Kind.SCHEDULED, world.run().interval))
+    summary = report(world.ctx, runs.Run("test-1", runs.RunKind.SCHEDULED, world.run().interval))
     assert "Batch 0 is unfinished: 24 images left" in summary.lost[0]
     assert hosts_remembered(world) == set()  # nobody's breaker has opened
 
@@ -324,14 +324,14 @@ def test_a_result_that_the_database_refuses_costs_its_own_image_alone(
 def test_an_exception_over_one_outcome_costs_its_own_image_alone(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    note = Staging.note_original
+    note = WorkerDisk.note_original
 
-    def fussy(staging: Staging, image_hash: str, fetched: Fetched) -> None:
+    def fussy(staging: WorkerDisk, image_hash: str, fetched: Fetched) -> None:
         if fetched.final_url.endswith("/2.jpg"):
             raise KeyError("an odd answer")
         note(staging, image_hash, fetched)
 
-    monkeypatch.setattr(Staging, "note_original", fussy)
+    monkeypatch.setattr(WorkerDisk, "note_original", fussy)
     with photos() as host:
         urls = [host.url(f"/{number}.jpg") for number in range(5)]
         done = download(world.ctx, planned(world, *urls))

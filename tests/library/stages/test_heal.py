@@ -17,29 +17,28 @@ from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import DiskFull, Stopped
 from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.ops.retry import retry
-from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import runs
+from imagesys_lib.runs import leases, runs
 from imagesys_lib.stages import thumbnail as thumbnail_module
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import Healed, heal
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.thumbnail import thumbnail
-from imagesys_lib.thumbnail.messages import Job, Made
+from imagesys_lib.thumbnail.messages import Made, ThumbnailJob
 from imagesys_lib.thumbnail.pool import Decoders
 from tests.support.world import World
 
 
 def test_the_stuck_batch_of_a_finished_run_is_released_and_taken_by_the_next(world: World) -> None:
     run, batch_id = world.planned(10)
-    zombie = claims.acquire(world.ctx.db, batch_id, "worker-a", 1)
+    zombie = leases.acquire(world.ctx.db, batch_id, "worker-a", 1)
     runs.finish(world.ctx.db, run, "failed", {})
     time.sleep(1.1)
     assert heal(world.ctx) == Healed(batches=1, images=10)
     assert world.count() == {"new": 10}
     assert {(row.batch_id, row.releases) for row in world.images().values()} == {(batch_id, 1)}
-    with pytest.raises(claims.ClaimLost):
-        claims.renew(world.ctx.db, zombie)
+    with pytest.raises(leases.LeaseLost):
+        leases.renew(world.ctx.db, zombie)
     assert heal(world.ctx) == Healed()
     assert download(world.ctx, batch_id).fetched == 0  # a cleared task of the old run finds nothing to do
     assert [batch.size for batch in plan(world.ctx, world.run())] == [10]
@@ -50,10 +49,10 @@ def test_a_running_lease_and_a_running_run_are_left_alone(world: World) -> None:
     assert heal(world.ctx) == Healed()  # the run is under way: its tasks may be queued
     runs.finish(world.ctx.db, run, "failed", {})
     assert heal(world.ctx, run) == Healed()  # its own
-    claim = claims.acquire(world.ctx.db, batch_id, "worker-a", 60)
+    lease = leases.acquire(world.ctx.db, batch_id, "worker-a", 60)
     assert heal(world.ctx) == Healed()
-    claims.renew(world.ctx.db, claim)
-    claims.release(world.ctx.db, claim)
+    leases.renew(world.ctx.db, lease)
+    leases.release(world.ctx.db, lease)
     assert heal(world.ctx).batches == 1
 
 
@@ -86,7 +85,7 @@ def test_an_image_at_which_workers_die_five_times_is_poison(world: World) -> Non
     world.new_images(1)
     for times in range(1, 6):
         run, batch_id = again_planned(world, 1)
-        claims.acquire(world.ctx.db, batch_id, f"worker-{times}", 0)  # and is never heard of again
+        leases.acquire(world.ctx.db, batch_id, f"worker-{times}", 0)  # and is never heard of again
         runs.finish(world.ctx.db, run, "failed", {})
         healed = heal(world.ctx)
         assert (healed.images, healed.poison) == ((0, 1) if times == 5 else (1, 0))
@@ -112,8 +111,8 @@ def test_only_what_a_dead_worker_was_at_counts_against_an_image(world: World) ->
     world.new_images(4)
     run, batch_id = again_planned(world, 4)
     world.sql("UPDATE lis_images SET state = 'downloaded' ORDER BY image_id LIMIT 1")
-    claims.release(world.ctx.db, claims.acquire(world.ctx.db, batch_id, "download", 60), "downloaded")
-    claims.acquire(world.ctx.db, batch_id, "thumbnail", 0)
+    leases.release(world.ctx.db, leases.acquire(world.ctx.db, batch_id, "download", 60), "downloaded")
+    leases.acquire(world.ctx.db, batch_id, "thumbnail", 0)
     runs.finish(world.ctx.db, run, "failed", {})
     assert heal(world.ctx).images == 4
     assert sorted(row.releases for row in world.images().values()) == [0, 0, 0, 1]
@@ -123,7 +122,7 @@ def test_a_batch_of_thousands_is_released_in_steps_and_a_killed_heal_loses_no_co
     world.reconfigure(batch={"size": 3000})
     world.new_images(2500)
     run, batch_id = again_planned(world, 2500)
-    claims.acquire(world.ctx.db, batch_id, "worker", 0)
+    leases.acquire(world.ctx.db, batch_id, "worker", 0)
     runs.finish(world.ctx.db, run, "failed", {})
     today = world.run()
     runs.begin(world.ctx.db, today)
@@ -148,7 +147,7 @@ def test_a_batch_of_thousands_is_released_in_steps_and_a_killed_heal_loses_no_co
 def test_a_dry_run_says_what_would_be_done_and_changes_nothing(world: World) -> None:
     world.new_images(12)
     run, batch_id = again_planned(world, 12)
-    claims.acquire(world.ctx.db, batch_id, "worker", 0)
+    leases.acquire(world.ctx.db, batch_id, "worker", 0)
     runs.finish(world.ctx.db, run, "failed", {})
     world.sql("UPDATE lis_images SET releases = 4 ORDER BY image_id LIMIT 2")
     for condition, change in (
@@ -216,9 +215,9 @@ def test_more_bad_dates_than_fit_a_statement_are_all_put_right(world: World) -> 
 def test_the_batches_of_a_run_that_no_longer_exists_are_released_and_counted(world: World) -> None:
     run, batch_id = world.planned(10)
     world.sql("DELETE FROM lis_runs")
-    claim = claims.acquire(world.ctx.db, batch_id, "worker-a", 60)
+    lease = leases.acquire(world.ctx.db, batch_id, "worker-a", 60)
     assert heal(world.ctx) == Healed()  # somebody is at it all the same
-    claims.release(world.ctx.db, claim)
+    leases.release(world.ctx.db, lease)
     assert heal(world.ctx) == Healed(batches=1, images=10, lost_runs=1)
     assert world.count() == {"new": 10}
     assert [batch.size for batch in plan(world.ctx, run)] == [0, 10]  # its own row stays, and is empty
@@ -352,7 +351,7 @@ def test_a_write_that_finds_fewer_images_than_it_made_is_an_error_not_a_loss(wor
         session.execute(sa.update(lis_images).where(lis_images.c.image_url == thief).values(state="failed"))
 
     class Thief(Decoders):
-        def submit(self, jobs: Sequence[Job]) -> Future[list[Made]]:
+        def submit(self, jobs: Sequence[ThumbnailJob]) -> Future[list[Made]]:
             write(world.ctx.db, steal)
             return super().submit(jobs)
 

@@ -14,7 +14,7 @@ from imagesys_lib.db.schema import lis_images, lis_listing_images, lis_runs
 from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault
 from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.ingest import Ingested, ingest
 from imagesys_lib.stages.plan import plan
 from tests.support.world import DAY, World
@@ -60,11 +60,11 @@ def test_a_backfill_reads_exactly_its_local_day(world: World, country: str, zone
     first, end = at(date, "00:00:00", tz), at(date + dt.timedelta(days=1), "00:00:00", tz)
     for name, moment in {"before": first - second, "first": first, "last": end - second, "after": end}.items():
         world.put(name, URL(name), at=moment)
-    run = Run("b", Kind.BACKFILL, local_day(date, tz))
+    run = Run("b", RunKind.BACKFILL, local_day(date, tz))
     assert ingested(world, run) == Ingested(2, 2, 0)
     assert world.images().keys() == {URL("first"), URL("last")}
     # Nor does it take up what others have ingested.
-    ingested(world, Run("s", Kind.SCHEDULED, local_day(date + dt.timedelta(days=1), tz)))
+    ingested(world, Run("s", RunKind.SCHEDULED, local_day(date + dt.timedelta(days=1), tz)))
     assert world.images().keys() == {URL("before"), URL("first"), URL("last"), URL("after")}
     assert sum(batch.size for batch in plan(world.ctx, run)) == 2
     assert {url for url, row in world.images().items() if row.state == "reserved"} == {URL("first"), URL("last")}
@@ -200,5 +200,5 @@ def test_an_etl_in_another_time_zone_is_read_by_its_own_clock(world: World) -> N
     midnight = dt.datetime(2026, 6, 30, 19, 0, tzinfo=UTC).replace(tzinfo=None)  # London's, on New York's clocks
     world.put("before", URL("before"), at=midnight - dt.timedelta(seconds=1))
     world.put("first", URL("first"), at=midnight)
-    assert ingested(world, world.run(Kind.BACKFILL, day)).new == 1
+    assert ingested(world, world.run(RunKind.BACKFILL, day)).new == 1
     assert world.images()[URL("first")].etl_version == dt.datetime(2026, 6, 30, 23, 0, tzinfo=UTC).replace(tzinfo=None)

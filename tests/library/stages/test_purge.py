@@ -18,14 +18,14 @@ from imagesys_lib.errors import DatabaseUnavailable
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.images.states import State
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.batch import give_back, hold, images_in, own_name
 from imagesys_lib.stages.check import db_scan
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.purge import Purged, purge
 from imagesys_lib.stages.purge.due import IDLE
-from imagesys_lib.stages.purge.rules import Cutoffs, Rule
+from imagesys_lib.stages.purge.rules import Cutoffs, PurgeRule
 from imagesys_lib.stages.purge.unpublish import unpublish
 from include.sandbox import ManifestEntry
 from tests.support.trees import assert_equal_nodes
@@ -180,8 +180,8 @@ def test_a_dry_run_changes_nothing_at_all(world: World, live: Entries) -> None:
     assert world.dump() == before
 
 
-@pytest.mark.parametrize("kind", [Kind.MANUAL, Kind.BACKFILL])
-def test_only_a_scheduled_run_purges(world: World, live: Entries, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [RunKind.MANUAL, RunKind.BACKFILL])
+def test_only_a_scheduled_run_purges(world: World, live: Entries, kind: RunKind) -> None:
     world.reconfigure(purge={**GENEROUS, "retention_days": 0})
     world.sandbox.etl.remove("uk", first_listings(live, 2)[0])
     found = purge(world.ctx, run=ingested(world, world.run(kind)))
@@ -224,7 +224,7 @@ def test_an_image_that_is_listed_again_at_the_last_moment_is_not_purged(world: W
     h = lis_hash_for_url(url)
     cutoff = world.scalar(sa.select(sa.func.utc_timestamp(6)))
     world.sql("UPDATE lis_listing_images SET missing_since = NULL WHERE image_hash = :h", h=h)
-    gone = write(world.ctx.db, lambda s: unpublish(s, [h], Rule.UNLISTED, Cutoffs(cutoff), grace_hours=0))
+    gone = write(world.ctx.db, lambda s: unpublish(s, [h], PurgeRule.UNLISTED, Cutoffs(cutoff), grace_hours=0))
     assert gone == 0
     assert url in world.live()
 
@@ -265,12 +265,12 @@ def test_whatever_state_a_published_image_is_in_it_leaves_the_site_before_its_fi
 def test_a_forced_remake_that_was_given_back_is_purged_with_its_live_row(world: World, live: Entries) -> None:
     """A paused host, or a batch out of time: the image is new again, and the website still shows it."""
     world.reconfigure(purge={**GENEROUS, "retention_days": 0})
-    run = world.run(Kind.BACKFILL, force=True)
+    run = world.run(RunKind.BACKFILL, force=True)
     ingested(world, run)
     (batch,) = plan(world.ctx, run)
-    with hold(world.ctx, batch.batch_id, own_name(), "done") as claim:
+    with hold(world.ctx, batch.batch_id, own_name(), "done") as lease:
         ids = [image.image_id for image in images_in(world.ctx, batch.batch_id, State.RESERVED)]
-        give_back(world.ctx, claim, State.RESERVED, ids, wait_seconds=3600)
+        give_back(world.ctx, lease, State.RESERVED, ids, wait_seconds=3600)
     given_back = {url for url, state in world.states().items() if state == "new"}
     assert given_back
     assert given_back <= world.live().keys()
@@ -313,7 +313,7 @@ def test_a_week_in_which_the_clocks_change_looks_every_listing_up_once(
     for day in (first + dt.timedelta(days=number) for number in range(7)):
         local = local_day(day, world.ctx.config.zone)
         span = Interval(local.start.astimezone(UTC), local.end.astimezone(UTC))
-        run = Run(f"scheduled__{day}", Kind.SCHEDULED, span)
+        run = Run(f"scheduled__{day}", RunKind.SCHEDULED, span)
         runs.begin(world.ctx.db, run)
         runs.mark_ingested(world.ctx.db, run)
         looked_up[day.toordinal() % 7] = purge(world.ctx, run=run, dry_run=True).looked_up

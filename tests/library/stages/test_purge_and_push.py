@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_change_acks, lis_images
 from imagesys_lib.replication import change_log as changes
-from imagesys_lib.runs.runs import Kind
+from imagesys_lib.runs.runs import RunKind
 from imagesys_lib.stages.check import db_scan
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
@@ -94,7 +94,7 @@ def locked(world: World, statement: sa.Executable) -> Iterator[None]:
 
 def make(world: World) -> None:
     """Make what is due, as far as staging."""
-    run = world.run(Kind.MANUAL)
+    run = world.run(RunKind.MANUAL)
     ingest(world.ctx, run)
     for batch in plan(world.ctx, run):
         download(world.ctx, batch.batch_id)

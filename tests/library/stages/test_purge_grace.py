@@ -14,14 +14,14 @@ from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.ops.explain import explain
 from imagesys_lib.replication import node_records
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.purge import RuleResult, purge
-from imagesys_lib.stages.purge.rules import Cutoffs, Rule
+from imagesys_lib.stages.purge.rules import Cutoffs, PurgeRule
 from imagesys_lib.stages.purge.unpublish import spare_relisted, unpublish
 from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.sync import sync
@@ -199,7 +199,7 @@ def test_a_dry_run_tells_what_is_due_what_waits_and_what_would_be_deleted_and_ch
 
 def bring_live(world: World) -> None:
     """Make what is due and bring it to n1 and n2; n3 is not asked."""
-    run = world.run(Kind.MANUAL)
+    run = world.run(RunKind.MANUAL)
     ingest(world.ctx, run)
     for batch in plan(world.ctx, run):
         download(world.ctx, batch.batch_id)
@@ -246,7 +246,7 @@ def test_an_image_listed_again_while_it_is_being_purged_is_brought_back(world: W
     locked, looked = threading.Event(), threading.Event()
 
     def purging(session: sa.Connection) -> None:
-        assert unpublish(session, [h], Rule.UNLISTED, cut, grace_hours=24) == 1
+        assert unpublish(session, [h], PurgeRule.UNLISTED, cut, grace_hours=24) == 1
         locked.set()
         assert looked.wait(20)
 
@@ -290,7 +290,7 @@ def test_a_purge_and_an_ingest_at_once_end_as_the_etl_says(world: World, live: E
     stop.set()
     thread.join(60)
     assert not faults
-    assert world.pipeline(world.run(Kind.MANUAL)).lost == []
+    assert world.pipeline(world.run(RunKind.MANUAL)).lost == []
     assert world.live().keys() == live.keys()
     assert world.equal_trees().keys() == paths_of(set(live))
     assert assert_equal_nodes(world).keys() == paths_of(set(live))
@@ -380,5 +380,5 @@ def test_an_image_due_by_both_rules_counts_as_unlisted_once(world: World, live: 
     purge(world.ctx)  # marks what is gone, and leaves the rest to a person
     found = purge(world.ctx, dry_run=True)
     assert (found.rules["unlisted"].due, found.rules["age"].due) == (len(urls), 40 - len(urls))
-    found = purge(world.ctx, dry_run=True, rule=Rule.UNLISTED)
+    found = purge(world.ctx, dry_run=True, rule=PurgeRule.UNLISTED)
     assert list(found.rules) == ["unlisted"]

@@ -186,10 +186,10 @@ def test_one_run_asks_about_a_proposal_and_another_only_when_it_was_silent_for_l
     number = purge(world.ctx).proposal
     invited: list[str] = []
     for asker, expected in (("r1", number), ("r2", None), ("r1", number)):
-        claimed = proposals.claim(world.ctx.db, asker, 49, lambda *_, asker=asker: invited.append(asker))  # type: ignore[misc]
-        assert (claimed.proposal_id if claimed else None) == expected
+        taken = proposals.take(world.ctx.db, asker, 49, lambda *_, asker=asker: invited.append(asker))  # type: ignore[misc]
+        assert (taken.proposal_id if taken else None) == expected
     world.sql("UPDATE lis_purge_proposals SET asked_at = TIMESTAMPADD(HOUR, -50, asked_at)")
-    assert proposals.claim(world.ctx.db, "r2", 49, lambda *_: invited.append("r2"))
+    assert proposals.take(world.ctx.db, "r2", 49, lambda *_: invited.append("r2"))
     assert invited == ["r1", "r2"]
 
 

@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from imagesys_lib.config import Purge
-from imagesys_lib.stages.purge.rules import Due, Proposal, Rule, cutoffs, judge, limit, standing
+from imagesys_lib.stages.purge.rules import Due, Proposal, PurgeRule, cutoffs, judge, limit, standing
 
 NOW = dt.datetime.combine(dt.date(2026, 3, 28), dt.time(3))
 DAY = dt.timedelta(days=1)
@@ -41,7 +41,7 @@ def test_the_etl_is_judged_whole_and_by_data_source(
 
 
 def a_proposal(state: str, live: int = 100, *, days_ago: float = 1, finished: bool = False) -> Proposal:
-    counts = {Rule.UNLISTED: Due(live + 7, live)}
+    counts = {PurgeRule.UNLISTED: Due(live + 7, live)}
     return Proposal(4, state, counts, 1000, decided_at=NOW - days_ago * DAY, finished=finished)
 
 
@@ -63,8 +63,8 @@ def a_proposal(state: str, live: int = 100, *, days_ago: float = 1, finished: bo
     ],
 )
 def test_nobody_is_asked_twice_about_the_same(latest: Proposal | None, live: int, expected: str) -> None:
-    assert standing(latest, {Rule.UNLISTED: Due(live, live)}, NOW, Purge()) == expected
-    assert standing(latest, {Rule.AGE: Due(1, 1), Rule.UNLISTED: Due(live, live)}, NOW, Purge()) == ""
+    assert standing(latest, {PurgeRule.UNLISTED: Due(live, live)}, NOW, Purge()) == expected
+    assert standing(latest, {PurgeRule.AGE: Due(1, 1), PurgeRule.UNLISTED: Due(live, live)}, NOW, Purge()) == ""
 
 
 def test_an_approval_reaches_a_little_further_than_its_number() -> None:
@@ -78,6 +78,6 @@ def test_what_became_of_a_proposal_is_named() -> None:
 
 
 def test_age_is_off_by_default() -> None:
-    assert cutoffs(NOW, Purge()).rules == (Rule.UNLISTED,)
+    assert cutoffs(NOW, Purge()).rules == (PurgeRule.UNLISTED,)
     aged = cutoffs(NOW, Purge(max_age_days=400))
-    assert (aged.rules, aged.age) == ((Rule.UNLISTED, Rule.AGE), NOW - 400 * DAY)
+    assert (aged.rules, aged.age) == ((PurgeRule.UNLISTED, PurgeRule.AGE), NOW - 400 * DAY)

@@ -16,7 +16,7 @@ from imagesys_lib.db.schema import lis_batches, lis_images, lis_runs
 from imagesys_lib.fetch.politeness import datasources
 from imagesys_lib.fetch.politeness.datasources import Tally
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.plan import plan
@@ -59,7 +59,7 @@ def test_what_heal_put_right_is_counted_for_its_run_and_a_cleared_heal_adds_only
 
 def test_bytes_saved_are_those_of_the_runs_own_images_that_have_thumbnails(world: World, live: Entries) -> None:
     world.put("bad", "http://127.0.0.11:9/none.jpg")
-    summary = world.pipeline(world.run(Kind.MANUAL, force=True))  # one day of several
+    summary = world.pipeline(world.run(RunKind.MANUAL, force=True))  # one day of several
 
     own = sa.select(lis_batches.c.batch_id).where(lis_batches.c.run_id == summary.run_id)
     rows = world.rows(sa.select(lis_images).where(lis_images.c.batch_id.in_(own), lis_images.c.state == "live"))
@@ -72,7 +72,7 @@ def test_bytes_saved_are_those_of_the_runs_own_images_that_have_thumbnails(world
         (world.root("n1") / thumb["path"]).stat().st_size for row in rows for thumb in row.thumbs
     )
     assert f"{len(rows)} originals of" in render(summary)
-    assert world.pipeline(world.run(Kind.MANUAL)).weights is None  # nothing was made
+    assert world.pipeline(world.run(RunKind.MANUAL)).weights is None  # nothing was made
 
 
 def test_free_space_of_nodes_and_staging_is_kept_and_shown(world: World) -> None:
@@ -98,7 +98,7 @@ def test_a_node_that_is_behind_has_its_lag_in_images_and_hours(world: World) -> 
     assert "n2" not in summary.disks  # nobody could look
 
 
-def past(world: World, kind: Kind = Kind.SCHEDULED, *, days: int = 1, **figures: int) -> Run:
+def past(world: World, kind: RunKind = RunKind.SCHEDULED, *, days: int = 1, **figures: int) -> Run:
     """A run of some days ago that ended with these figures (``__`` for a dot)."""
     run = world.run(kind, run_id=f"{kind.value}-{days}")
     runs.begin(world.ctx.db, run)
@@ -114,7 +114,7 @@ def past(world: World, kind: Kind = Kind.SCHEDULED, *, days: int = 1, **figures:
 def test_a_run_is_compared_with_the_last_seven_of_its_kind_that_had_their_report(world: World) -> None:
     for days in range(9, 1, -1):  # eight: the oldest is no longer looked at
         past(world, days=days, images=100 * (10 if days == 9 else 1), state__live=100, free__staging=days * 2**40)
-    past(world, Kind.BACKFILL, days=1, images=9999)
+    past(world, RunKind.BACKFILL, days=1, images=9999)
     broken = world.run(run_id="broken")
     runs.begin(world.ctx.db, broken)
     runs.finish(world.ctx.db, broken, "failed", {"error": "x"})
@@ -182,7 +182,7 @@ def test_the_last_run_is_read_as_its_report_left_it_and_silence_is_marked(world:
     summary = world.pipeline(world.run())
     time.sleep(0.01)
     runs.begin(world.ctx.db, world.run(run_id="under way"))
-    past(world, Kind.BACKFILL, days=0, images=1)
+    past(world, RunKind.BACKFILL, days=0, images=1)
 
     found = last_run(world.ctx)
     assert found is not None
@@ -205,7 +205,7 @@ def test_a_fault_of_a_later_day_is_no_loss_of_a_run_that_went_well(world: World)
     tuesday = world.run()
     lost = world.pipeline(tuesday).lost  # without an image of its own: its sync alone tells
     assert [loss.partition(".")[0] for loss in lost] == ["Node n2 is behind by 0 images"]
-    backfill = world.run(Kind.BACKFILL)
+    backfill = world.run(RunKind.BACKFILL)
     runs.begin(world.ctx.db, backfill)
     runs.mark_ingested(world.ctx.db, backfill)
     # What leaves the site tomorrow is no wish of yesterday's run.
@@ -269,7 +269,7 @@ def test_the_newest_run_is_told_though_it_goes_on_still(world: World) -> None:
     assert found is not None
     assert (found.state, found.summary, found.unusual) == ("success", summary, [])
     time.sleep(0.01)
-    runs.begin(world.ctx.db, world.run(Kind.MANUAL, run_id="by hand"))  # which may never end
+    runs.begin(world.ctx.db, world.run(RunKind.MANUAL, run_id="by hand"))  # which may never end
     assert newest_run(world.ctx) == found
     time.sleep(0.01)
     runs.begin(world.ctx.db, world.run(run_id="under way"))

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from imagesys_lib.images.states import State
 from imagesys_lib.ops.retry import retry
 from imagesys_lib.runs import runs
-from imagesys_lib.runs.runs import Kind, Run
+from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.batch import give_back, hold, images_in, own_name
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.ingest import ingest
@@ -39,7 +39,7 @@ def test_a_daily_run_that_is_forced_counts_what_it_makes_again_once(
     world: World, live: dict[str, ManifestEntry]
 ) -> None:
     world.reconfigure(process={"quality": 40})
-    summary = world.pipeline(world.run(Kind.BACKFILL, force=True, run_id="live"))
+    summary = world.pipeline(world.run(RunKind.BACKFILL, force=True, run_id="live"))
     assert counted(summary) == (40, 0, {"live": 40})
     assert sum(batch.size for batch in plan(world.ctx, world.run(run_id="live"))) == 40
     assert runs.figures(world.ctx.db, "live", "images") == {"": 40}
@@ -89,12 +89,12 @@ def test_what_heal_released_of_a_run_is_counted_once_if_that_run_takes_it_again(
 
 
 def test_a_forced_run_takes_again_what_it_gave_back(world: World, live: dict[str, ManifestEntry]) -> None:
-    run = world.run(Kind.BACKFILL, force=True)
+    run = world.run(RunKind.BACKFILL, force=True)
     runs.begin(world.ctx.db, run)
     (batch,) = plan(world.ctx, run)
-    with hold(world.ctx, batch.batch_id, own_name(), "downloaded") as claim:
+    with hold(world.ctx, batch.batch_id, own_name(), "downloaded") as lease:
         ids = [image.image_id for image in images_in(world.ctx, batch.batch_id, State.RESERVED)]
-        give_back(world.ctx, claim, State.RESERVED, ids[:3])
+        give_back(world.ctx, lease, State.RESERVED, ids[:3])
     first, second = plan(world.ctx, run)
     assert (first.size, second.size) == (batch.size - 3, 3)
     assert plan(world.ctx, run) == [first, second]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from imagesys_lib.thumbnail.messages import Job, Made
+from imagesys_lib.thumbnail.messages import Made, ThumbnailJob
 from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 from tests.support import bombs
 from tests.support.anatomy import anatomy
@@ -168,7 +168,7 @@ def decoded(folder: Path, specimens: Iterator[Specimen]) -> Iterator[tuple[Speci
                     source = folder / f"{one.number}.file"
                     source.write_bytes(one.data)
                     known[one.number] = one
-                    jobs.append(Job(one.number, source, folder, f"out/{one.number}", MAKING))
+                    jobs.append(ThumbnailJob(one.number, source, folder, f"out/{one.number}", MAKING))
                 pending.add(decoders.submit(jobs))
             if not pending:
                 return

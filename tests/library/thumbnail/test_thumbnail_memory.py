@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from imagesys_lib.thumbnail.messages import Job
+from imagesys_lib.thumbnail.messages import ThumbnailJob
 from imagesys_lib.thumbnail.pool import Decoders
 from tests.support.images import encoded
 from tests.support.poison import MAKING
@@ -30,7 +30,7 @@ def test_a_good_photo_that_needs_more_than_there_is_is_no_broken_one(tmp_path: P
             source = tmp_path / str(len(jobs))
             # A progressive JPEG is all there, if coarse, once its first scan is.
             source.write_bytes(data[: len(data) // (60 if kind == "JPEG" else 2)] if cut else data)
-            jobs.append(Job(len(jobs), source, tmp_path / "out", source.name, MAKING))
+            jobs.append(ThumbnailJob(len(jobs), source, tmp_path / "out", source.name, MAKING))
     with Decoders(1, MEMORY_MB, 60) as decoders:
         made = sorted(decoders.submit(jobs).result(300), key=lambda one: one.key)
     for (kind, _), at in zip(HUNGRY, range(0, len(made), 3), strict=True):

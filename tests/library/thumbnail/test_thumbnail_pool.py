@@ -21,7 +21,7 @@ from PIL import Image
 
 from imagesys_lib.errors import DiskFull, EnvironmentFault
 from imagesys_lib.thumbnail import worker
-from imagesys_lib.thumbnail.messages import Job, Made
+from imagesys_lib.thumbnail.messages import Made, ThumbnailJob
 from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 from tests.support.images import encoded, quarters
 from tests.support.poison import MAKING
@@ -37,7 +37,7 @@ RAISED = {
 }
 
 
-def failing(job: Job) -> Made:
+def failing(job: ThumbnailJob) -> Made:
     """Raise what the photo's name says, or make it."""
     for word, error in RAISED.items():
         if word in job.source.name:
@@ -45,7 +45,7 @@ def failing(job: Job) -> Made:
     return worker.make(job)
 
 
-def treacherous(job: Job) -> Made:
+def treacherous(job: ThumbnailJob) -> Made:
     """Do what the photo's name says before, or instead of, making it."""
     name = job.source.name
     if "abort" in name:
@@ -69,7 +69,7 @@ def treacherous(job: Job) -> Made:
     return failing(job)
 
 
-def dying(_job: Job) -> Made:
+def dying(_job: ThumbnailJob) -> Made:
     """End every process that is given anything, as if it had never begun."""
     os.kill(os.getppid(), 0)
     os._exit(3)
@@ -79,12 +79,12 @@ def dying(_job: Job) -> Made:
 def jobs(tmp_path: Path):
     data = encoded(quarters(640, 480), "JPEG")
 
-    def make(*names: str) -> list[Job]:
+    def make(*names: str) -> list[ThumbnailJob]:
         made = []
         for key, name in enumerate(names):
             source = tmp_path / f"{key}-{name}"
             source.write_bytes(data)
-            made.append(Job(key, source, tmp_path / "out", f"uk/{key}", MAKING))
+            made.append(ThumbnailJob(key, source, tmp_path / "out", f"uk/{key}", MAKING))
         return made
 
     return make
@@ -96,7 +96,7 @@ def pool() -> Iterator[Decoders]:
         yield decoders
 
 
-def done(pool: Decoders, jobs: Sequence[Job], seconds: float = 60) -> list[Made]:
+def done(pool: Decoders, jobs: Sequence[ThumbnailJob], seconds: float = 60) -> list[Made]:
     futures = [pool.submit(jobs[at : at + CHUNK]) for at in range(0, len(jobs), CHUNK)]
     return sorted((made for future in futures for made in future.result(seconds)), key=lambda made: made.key)
 
@@ -166,7 +166,7 @@ def test_processes_that_never_stay_alive_are_our_grounds_fault(jobs):
         done(decoders, jobs("good"))  # no limit can be set so high: no process begins
 
 
-def late(job: Job) -> Made:
+def late(job: ThumbnailJob) -> Made:
     """Make the photo, and die a little later, between two tasks."""
     made = worker.make(job)
     threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGSEGV)).start()
@@ -218,14 +218,14 @@ def test_processes_die_with_a_parent_that_is_killed(tmp_path):
         """
         import sys, time
         from pathlib import Path
-        from imagesys_lib.thumbnail.messages import Job
+        from imagesys_lib.thumbnail.messages import ThumbnailJob
         from imagesys_lib.thumbnail.pool import Decoders
         from tests.library.thumbnail.test_thumbnail_pool import MAKING, treacherous
         if __name__ == "__main__":
             source = Path(sys.argv[1], "hang")
             source.touch()
             with Decoders(2, 256, 60, work=treacherous) as decoders:
-                decoders.submit([Job(1, source, source.parent, "x", MAKING)])
+                decoders.submit([ThumbnailJob(1, source, source.parent, "x", MAKING)])
                 time.sleep(60)
         """
     )
@@ -252,11 +252,11 @@ def test_children_run_nothing_of_the_callers_main_module(tmp_path):
             import os, sys
             from pathlib import Path
             Path(sys.argv[1], f"ran-{os.getpid()}").touch()
-            from imagesys_lib.thumbnail.messages import Job
+            from imagesys_lib.thumbnail.messages import ThumbnailJob
             from imagesys_lib.thumbnail.pool import Decoders
             from tests.library.thumbnail.test_thumbnail_pool import MAKING
             with Decoders(2, 256, 60) as decoders:  # not even guarded
-                print(decoders.submit([Job(1, Path("/nowhere"), Path("/nowhere"), "x", MAKING)]).result(30))
+                print(decoders.submit([ThumbnailJob(1, Path("/nowhere"), Path("/nowhere"), "x", MAKING)]).result(30))
             """
         )
     )
