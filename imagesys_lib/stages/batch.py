@@ -29,6 +29,7 @@ from imagesys_lib.errors import Stopped
 from imagesys_lib.images.reasons import Fate, ImageFault
 from imagesys_lib.images.states import NEVER, Desired, State, move
 from imagesys_lib.runs import leases, runs
+from imagesys_lib.runs.lease_renewal import LeaseRenewal
 from imagesys_lib.runs.leases import Lease
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class Crew(Generic[Item, Result]):
     ) -> None:
         self._ctx, self._lease, self._submit, self._store = ctx, lease, submit, store
         self._at_once = at_once
-        self._renew_every = lease.seconds / 3
+        self._renewal = LeaseRenewal(ctx.db, lease)
 
     def run(self, pieces: Iterable[Item], images: int, until: float = math.inf) -> list[Item]:
         """Work through ``pieces``, ``images`` in all; begin none after ``until`` (monotonic). Returns what is left."""
@@ -100,7 +101,7 @@ class Crew(Generic[Item, Result]):
         done: set[Future[list[Result]]] = set()
         results: list[Result] = []
         queue = iter(pieces)
-        renewed = stored = time.monotonic()
+        stored = time.monotonic()
         done_count = 0
         try:
             while True:
@@ -113,9 +114,7 @@ class Crew(Generic[Item, Result]):
                 while done:
                     results += done.pop().result()
                 now = time.monotonic()
-                if now - renewed > self._renew_every:
-                    leases.renew(self._ctx.db, self._lease)
-                    renewed = now
+                self._renewal.renew_if_due()
                 if len(results) >= GROUP or (results and now - stored > 1):
                     done_count += self._flush(results)
                     stored = now

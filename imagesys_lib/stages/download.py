@@ -32,7 +32,7 @@ from imagesys_lib.fetch.politeness.outage import SILENCE
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.images.recipe import recipe
 from imagesys_lib.images.states import Desired, State
-from imagesys_lib.runs import leases as claims
+from imagesys_lib.runs.lease_renewal import LeaseRenewal
 from imagesys_lib.runs.leases import Lease
 from imagesys_lib.stages.batch import GROUP, give_back, hold, images_in, own_name
 from imagesys_lib.stages.download_results import Downloaded, Results, flag_targets, write_results
@@ -54,17 +54,18 @@ def download(ctx: Context, batch_id: int, holder: str | None = None) -> Download
     if not images_in(ctx, batch_id, State.RESERVED):
         log.info("%s batch %d: nothing left to download", ctx.country.upper(), batch_id)
         return Downloaded(0, 0, {}, 0)
-    with hold(ctx, batch_id, holder or own_name(), "downloaded") as claim:
-        return _Batch(ctx, claim).run()
+    with hold(ctx, batch_id, holder or own_name(), "downloaded") as lease:
+        return _Batch(ctx, lease).run()
 
 
 class _Batch:
-    def __init__(self, ctx: Context, claim: Lease) -> None:
-        self.ctx, self.claim = ctx, claim
+    def __init__(self, ctx: Context, lease: Lease) -> None:
+        self.ctx, self.lease = ctx, lease
         self.settings = ctx.config.fetch
-        self.label = f"{ctx.country.upper()} batch {claim.batch_id}"
-        self.began = self.renewed = self.stored = time.monotonic()
+        self.label = f"{ctx.country.upper()} batch {lease.batch_id}"
+        self.began = self.stored = time.monotonic()
         self.deadline = self.began + ctx.config.batch.deadline_minutes * 60
+        self.renewal = LeaseRenewal(ctx.db, lease)
         self.images: dict[int, Row] = {}
         self.tries: Counter[int] = Counter()
         self.silent: dict[int, ImageFault] = {}  # no answer, and not known yet whose fault that is
@@ -79,12 +80,12 @@ class _Batch:
     def run(self) -> Downloaded:
         ctx = self.ctx
         ctx.staging.require_space()
-        images = images_in(ctx, self.claim.batch_id, State.RESERVED)
+        images = images_in(ctx, self.lease.batch_id, State.RESERVED)
         log.info("%s: doing a chunk of work (size %d)", self.label, len(images))
         self.images = {image.image_id: image for image in images}
         todo = self._without_bad_sources(self._adopt(images))
         with (
-            SharedLimiter(ctx.shared, self.settings, self.claim.seconds, ctx.stop) as self.gate,
+            SharedLimiter(ctx.shared, self.settings, self.lease.seconds, ctx.stop) as self.gate,
             Fetcher(self.settings, self.gate, ctx.stop) as self.fetcher,
         ):
             self.gate.prepare({host_of(image.image_url) for image in todo})
@@ -98,7 +99,7 @@ class _Batch:
             self._flush()
             self.gate.write_back()
         datasources.note(ctx.db, ctx.country, self.tallies, self.settings.breaker, closes=False)
-        flag_targets(ctx, self.claim, self.label, self.targets)
+        flag_targets(ctx, self.lease, self.label, self.targets)
         done = Downloaded(self.fetched, self.adopted, dict(self.failed), self.given_back, self.unchanged)
         log.info("%s: %d fetched, %d failed, %s", self.label, self.fetched, sum(self.failed.values()), done)
         return done
@@ -116,14 +117,9 @@ class _Batch:
                     self._end(self.images[outcome.job.key], fault)
             self.gate.refresh()
             self._judge_silence()
-            self._renew()
+            self.renewal.renew_if_due()
             if len(self.results) >= GROUP or time.monotonic() - self.stored > 1:
                 self._flush()
-
-    def _renew(self) -> None:
-        if time.monotonic() - self.renewed > self.claim.seconds / 3:
-            claims.renew(self.ctx.db, self.claim)
-            self.renewed = time.monotonic()
 
     def _take(self, outcome: Outcome) -> None:
         image, result = self.images[outcome.job.key], outcome.result
@@ -195,13 +191,13 @@ class _Batch:
             if time.monotonic() >= until:
                 counts = dict(Counter(fault.reason.code for fault in self.silent.values()))
                 raise BatchFailed(
-                    f"Batch {self.claim.batch_id} reaches no host at all ({counts}), nor any that answered lately.",
+                    f"Batch {self.lease.batch_id} reaches no host at all ({counts}), nor any that answered lately.",
                     remedy="check this worker's network and resolver, then clear this task; no attempt was consumed.",
                 )
             self.ctx.stop.wait(min(_LOOK_AGAIN, patience))
             self.ctx.check_stop()
             self.gate.refresh()
-            self._renew()
+            self.renewal.renew_if_due()
 
     # The database and the staging disk
 
@@ -233,7 +229,7 @@ class _Batch:
     def _planned_ago(self) -> float:
         """Return for how many seconds this batch has been there."""
         b = lis_batches.c
-        query = sa.select(-seconds_until(b.created_at)).where(b.batch_id == self.claim.batch_id)
+        query = sa.select(-seconds_until(b.created_at)).where(b.batch_id == self.lease.batch_id)
         return float(read(self.ctx.db, query)[0][0])
 
     def _without_bad_sources(self, images: list[Row]) -> list[Row]:
@@ -256,14 +252,14 @@ class _Batch:
         return todo
 
     def _flush(self) -> None:
-        """Write results in groups, fenced by the claim."""
+        """Write results in groups, fenced by the lease."""
         results, self.results = self.results, []
         for group in chunks(results, GROUP):
             self.ctx.staging.require_space()
             self._keep(group)
         waits, self.waits = self.waits, defaultdict(list)
         for wait, ids in waits.items():
-            self.given_back += give_back(self.ctx, self.claim, State.RESERVED, ids, wait)
+            self.given_back += give_back(self.ctx, self.lease, State.RESERVED, ids, wait)
         self.stored = time.monotonic()
         if results:
             done = self.fetched + self.unchanged + sum(self.failed.values())
@@ -272,7 +268,7 @@ class _Batch:
     def _keep(self, group: Results) -> None:
         """Write a group. A result that the database does not take costs its own image alone."""
         try:
-            write(self.ctx.db, lambda connection: write_results(self.ctx, connection, self.claim, group))
+            write(self.ctx.db, lambda connection: write_results(self.ctx, connection, self.lease, group))
         except Exception as error:
             if not is_of_a_value(error):
                 raise
@@ -283,7 +279,7 @@ class _Batch:
             image = group[0][0]
             self.ctx.staging.drop_original(image.image_hash)  # it would be adopted, and refused, again
             group = [(image, contained(error, "protocol", host_of(image.image_url)))]
-            write(self.ctx.db, lambda connection: write_results(self.ctx, connection, self.claim, group))
+            write(self.ctx.db, lambda connection: write_results(self.ctx, connection, self.lease, group))
         for _, result in group:
             self.fetched += isinstance(result, Fetched)
             self.unchanged += isinstance(result, NotModified)

@@ -16,8 +16,7 @@ from imagesys_lib.db.schema import lis_images
 from imagesys_lib.fetch.http.jobs import Fetched, NotModified
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.images.states import State, move
-from imagesys_lib.runs import leases as claims
-from imagesys_lib.runs import runs
+from imagesys_lib.runs import leases, runs
 from imagesys_lib.runs.leases import Lease
 from imagesys_lib.stages.batch import store_faults
 
@@ -40,9 +39,9 @@ class Downloaded:
     unchanged: int = 0
 
 
-def write_results(ctx: Context, connection: Connection, claim: Lease, group: Results) -> None:
-    """Write what became of images, fenced by the claim. Raises ClaimLost where it is no longer held."""
-    claims.guard(connection, claim)
+def write_results(ctx: Context, connection: Connection, lease: Lease, group: Results) -> None:
+    """Write what became of images, fenced by the lease. Raises ClaimLost where it is no longer held."""
+    leases.guard(connection, lease)
     done = [{"image_id": image.image_id, **_kept(r)} for image, r in group if isinstance(r, Fetched)]
     same = [image.image_id for image, result in group if isinstance(result, NotModified)]
     if done:
@@ -58,13 +57,13 @@ def write_results(ctx: Context, connection: Connection, claim: Lease, group: Res
     store_faults(ctx, connection, State.RESERVED, faults, random.random)
 
 
-def flag_targets(ctx: Context, claim: Lease, label: str, targets: Counter[str]) -> None:
+def flag_targets(ctx: Context, lease: Lease, label: str, targets: Counter[str]) -> None:
     """Flag redirects that bring many URLs to one photo: a login page or "no photo", as a rule."""
     most = ctx.config.thumbnail.placeholder_listings
     many = {url: count for url, count in targets.items() if most and count > most}
     for url, count in many.items():
         log.warning("%s: %d URLs are redirected to %s", label, count, url)
-    runs.add_figures_of_batch(ctx.db, claim.batch_id, {"fetch.same_target": sum(many.values())})
+    runs.add_figures_of_batch(ctx.db, lease.batch_id, {"fetch.same_target": sum(many.values())})
 
 
 _KEPT: Kinds = {"source_sha1": str, "source_bytes": int, "etag": str, "last_modified": str, "final_url": str}
