@@ -15,9 +15,10 @@ from imagesys_lib.config.load import (
     load_config,
     refusing_broken,
 )
+from imagesys_lib.config.node_transfers import Transfer
 from imagesys_lib.config.process_details import DataSource, ProcessDetails, Size, Thumbnailing
 from imagesys_lib.config.section import StatusMeaning
-from imagesys_lib.config.settings import Alerts, Batching, Canary, Check, EtlTable, Purge, Retention, Staging, Transfer
+from imagesys_lib.config.settings import Alerts, Batching, Canary, Check, EtlTable, Purge, Retention, Staging
 
 __all__ = [
     "CONFIG_VARIABLE",

@@ -11,9 +11,10 @@ from typing import Annotated
 from pydantic import Field, ValidationInfo, field_validator
 
 from imagesys_lib.config.fetch_settings import Fetch, Retry
+from imagesys_lib.config.node_transfers import Transfer
 from imagesys_lib.config.process_details import DataSource, ProcessDetails, Size, Thumbnailing
 from imagesys_lib.config.section import CLOCK, SQL_NAME, HttpUrl, Section, StatusMeaning, known_zone
-from imagesys_lib.config.settings import Alerts, Batching, Canary, Check, EtlTable, Purge, Retention, Staging, Transfer
+from imagesys_lib.config.settings import Alerts, Batching, Canary, Check, EtlTable, Purge, Retention, Staging
 
 
 class CountryConfig(Section):

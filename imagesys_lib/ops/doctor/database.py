@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from imagesys_lib.db.engine import error_code, probe, read
+from imagesys_lib.config.intervals import UTC
+from imagesys_lib.db.engine import database_now, error_code, probe, read
 from imagesys_lib.db.locks import named_lock
 from imagesys_lib.db.upgrade import require_current
 from imagesys_lib.errors import EnvironmentFault
-from imagesys_lib.ops.doctor.clocks import database_ahead, require_near
 from imagesys_lib.ops.doctor.finding import Finding, attempt
 
 _SCRATCH = "lis_doctor"
@@ -141,3 +142,29 @@ def wrong_settings(settings: Mapping[str, str]) -> dict[str, str]:
     if settings.get("log_bin") != "ON":
         asked.pop("binlog_format", None)
     return {name: _AS_NEEDED[name][1] for name, value in asked.items() if not _AS_NEEDED[name][0](value)}
+
+
+# Clocks: leases and retry times go by the database's; the others should be near it.
+
+MOST_SECONDS = 30
+"""What is kept by NTP is within one. Days, file times and logs are compared between machines."""
+
+
+def ahead(ask: Callable[[], float]) -> float:
+    """Return by how many seconds the clock that ``ask`` reads (since 1970) is ahead of this worker's."""
+    before = time.time()
+    there = ask()
+    return there - (before + time.time()) / 2
+
+
+def database_ahead(engine: Engine) -> float:
+    """Return by how many seconds the database's clock is ahead of this worker's."""
+    return ahead(lambda: database_now(engine).replace(tzinfo=UTC).timestamp())
+
+
+def require_near(whose: str, seconds: float, of: str) -> str:
+    """Say how far a clock is off another. Raises EnvironmentFault if that is too much."""
+    text = f"{whose} is {seconds:+.1f} s off {of}"
+    if abs(seconds) > MOST_SECONDS:
+        raise EnvironmentFault(f"{text}; at most {MOST_SECONDS} s are allowed.", remedy="let NTP keep both clocks.")
+    return text

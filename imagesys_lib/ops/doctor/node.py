@@ -11,7 +11,7 @@ from imagesys_lib.db.engine import probe
 from imagesys_lib.errors import EnvironmentFault, ImageSysError
 from imagesys_lib.nodes import NodeFault, NodeSession, script_version
 from imagesys_lib.ops.doctor import web
-from imagesys_lib.ops.doctor.clocks import ahead, database_ahead, require_near
+from imagesys_lib.ops.doctor.database import ahead, database_ahead, require_near
 from imagesys_lib.ops.doctor.finding import Finding, attempt
 from imagesys_lib.stages.sync import require_space
 
