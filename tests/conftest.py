@@ -7,6 +7,7 @@ import fcntl
 import importlib.util
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,3 +118,15 @@ def world(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 def live(world: World) -> dict[str, ManifestEntry]:
     """Forty photos that are live on three nodes, by URL."""
     return world.with_live_photos()
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that puts a process's clock wrong."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    library = tmp_path_factory.mktemp("clock") / "wrong_clock.so"
+    source = Path(__file__).with_name("support") / "wrong_clock.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True, timeout=60)
+    return library

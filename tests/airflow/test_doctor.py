@@ -55,7 +55,7 @@ def in_process(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def quick(airflow: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An Airflow that answers at once."""
-    airflow.setattr(airflow_setup, "_call", in_process)
+    airflow.setattr(airflow_setup, "call", in_process)
     return airflow
 
 

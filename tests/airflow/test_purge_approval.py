@@ -129,7 +129,8 @@ def test_people_are_invited_once_however_often_the_question_is_put(
 ) -> None:
     from airflow.providers.standard.operators import hitl
     from airflow.sdk.exceptions import TaskAwaitingInput
-    from imagesys_purge import FindProposalsOperator
+
+    from imagesys_airflow.dags.purge_approval import FindProposalsOperator
 
     monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **_: None)  # Airflow's API server
     world.configure(purge={**STRICT, "approval_hours": 12})

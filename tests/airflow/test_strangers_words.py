@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
 import pytest
@@ -32,7 +31,7 @@ def test_the_question_about_a_purge_shows_urls_escaped(world: World) -> None:
 
     url = f"http://127.0.0.1/{EVIL}`.jpg"
     config = country_config("uk")
-    proposal = Proposal(1, "open", dt.datetime.now(dt.timezone.utc), {}, 100, ({"rule": "listing", "url": url},))
+    proposal = Proposal(1, "open", {}, 100, ({"rule": "listing", "url": url},))
     headline, body = question(config, proposal)
     assert_harmless(headline + body)
     assert f"`http://127.0.0.1/{SHOWN}%60.jpg`" in body

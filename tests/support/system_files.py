@@ -6,7 +6,7 @@ import shlex
 from configparser import RawConfigParser
 from pathlib import Path
 
-SYSTEM = Path(__file__).resolve().parent.parent / "include" / "system"
+SYSTEM = Path(__file__).resolve().parents[2] / "include" / "system"
 
 
 def unit(name: str) -> RawConfigParser:

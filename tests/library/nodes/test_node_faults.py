@@ -175,9 +175,9 @@ def test_a_receiver_that_is_killed_leaves_whole_files_and_is_tried_once_more(wor
 
 DIES_AT_THE_COMMIT = """
 import os, signal, sys
-from imagesys_lib import changes
+from imagesys_lib.replication import change_log
 from tests.soak import one_run
-changes.acknowledge = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+change_log.acknowledge = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 sys.exit(one_run.main())
 """
 

@@ -326,7 +326,7 @@ def test_a_node_whose_clock_is_wrong(patient: World, shim: Path) -> None:
 def test_a_worker_whose_clock_is_wrong(patient: World, shim: Path) -> None:
     """The nodes are not blamed for it: they are near the clock that counts."""
     code = (
-        "from imagesys_lib import doctor; doctor.airflow_setup.examine = lambda _: iter(())\n"
+        "from imagesys_lib.ops import doctor; doctor.airflow.examine = lambda _: iter(())\n"
         "print([str(finding) for finding in doctor.examine('uk') if not finding.ok])"
     )
     with pytest.MonkeyPatch.context() as patch:

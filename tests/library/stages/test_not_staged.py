@@ -236,7 +236,7 @@ def test_heal_sync_and_repair_that_are_killed_on_the_way_go_on_where_they_were(w
     sync(world.ctx, "n2")
     assert marks() == 400
     assert not is_ready(world, "n2")
-    kill(lambda: any(world.ctx.staging.repairs_left("n2")), "repair", "--country", "uk", "--node", "n2")
+    kill(lambda: any(world.ctx.staging.repairs_left("n2")), "repair", "uk", "--node", "n2")
     world.reconfigure()
     repair(world.ctx, "n2")
     assert marks() == 0

@@ -260,7 +260,7 @@ def test_children_run_nothing_of_the_callers_main_module(tmp_path):
             """
         )
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     ran = subprocess.run(
         [sys.executable, script, tmp_path], check=True, capture_output=True, env=environment, text=True
     )
