@@ -79,7 +79,7 @@ class Interface:
         return ",".join(lis_hash_for_url(url) for url in urls)
 
     def lis_images_for_si_builds(self, photo_urls: Iterable[str]) -> list[str]:
-        """Return :meth:`lis_images_for_si_build` of many listings, in order."""
+        """Return what ``lis_images_for_si_build`` does, of many listings, in order."""
         return [self.lis_images_for_si_build(photo_url) for photo_url in photo_urls]
 
     def _renditions(self, image_data: Mapping[str, Mapping[str, object]]) -> dict[int, Rendition]:

@@ -13,7 +13,10 @@ from imagesys_airflow.scheduling.timetable import LocalDayTimetable
 
 
 class ImageSysPlugin(AirflowPlugin):
-    """The only plugin. Airflow stores the names of these classes with each version of a DAG: they stay as they are."""
+    """The only plugin. Airflow stores the names of these classes with each version of a DAG: they stay as they are.
+
+    A version whose name is no longer registered answers with status 500 in the UI (Airflow 3.3).
+    """
 
     name = "imagesys"
     timetables = [LocalDayTimetable]

@@ -45,7 +45,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class SuitesTogether(LoadScopeScheduling):
-    """A suite of ``_TOGETHER`` goes to one process as a whole, and every other test to whichever is free."""
+    """A suite of ``_TOGETHER`` goes to one process as a whole, and every other test to whichever is free.
+
+    xdist's own groups (``xdist_group``) have no effect with pytest 9.2. Three processes suit two processors, as a few
+    tests wait.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         return next((suite for suite in _TOGETHER if nodeid.startswith(suite)), nodeid)

@@ -44,7 +44,8 @@ ENDED_BY_FAILURE = (IncidentKind.LATE, IncidentKind.MISSED, IncidentKind.WAITS)
 ABOUT_RUNS = (*ENDED_BY_FAILURE, IncidentKind.FAILED)
 
 BACKFILL_LAPSES_HOURS = 24
-"""A backfill has no name that its runs know. So long after its last trouble, the next trouble is another backfill's."""
+"""A backfill has no name that its runs know: Airflow (3.3) shows ``backfill_id`` neither to tasks nor to callbacks. So
+long after its last trouble, the next trouble is another backfill's."""
 
 _NEVER = 1_000_000  # hours
 _LAPSES_HOURS = {IncidentKind.SERVICE: 48, IncidentKind.REFUSED: 48}

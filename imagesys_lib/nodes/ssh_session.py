@@ -178,6 +178,7 @@ class NodeSession:
 
     def push(self, source: Path, paths: Sequence[str]) -> None:
         """Copy the listed files from below ``source`` to below the root, each by an atomic rename."""
+        # Only what must change is listed: to compare sizes and times first could skip a remade file of equal size.
         options = ["--temp-dir=.imagesys/tmp", "--chmod=D755,F644", "--ignore-times"]
         try:
             self._rsync(

@@ -28,7 +28,8 @@ from imagesys_lib.stages.bad_rows import BadRows
 log = logging.getLogger(__name__)
 
 _RELEASED = (State.FAILED, State.REJECTED, State.QUARANTINED)
-"""States that new ETL data ends: attempts are keyed on URL and ETL version."""
+"""States that new ETL data ends: attempts are keyed on URL and ETL version. Live is none: rows change for prices and
+texts, and to ask for each photo again would cost its host a request. A forced backfill does."""
 
 
 _MOST_URL_BYTES = 65_535

@@ -27,6 +27,7 @@ from imagesys_lib.fetch.http.jobs import Fetched
 from imagesys_lib.images.hash_and_path import lis_path_for_hash, thumbnail_path
 from imagesys_lib.storage.atomic_files import link_atomically, write_atomically
 
+# What a repair carries: to write each file twice on one disk took as long as all the rest of a refill.
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108  # folders of our own in it, which nobody else can read
 
 

@@ -396,4 +396,4 @@ REFUSED: Table = {
     "http://h.example:0/": "http://h.example:0/",
     "http://127.0.0.1;public.example/": "http://127.0.0.1;public.example/",
 }
-"""What Chromium takes for a URL and we refuse, for the reasons in decision 150."""
+"""What Chromium takes for a URL and we refuse, for the reasons in docs/yardstick.md."""

@@ -2,7 +2,8 @@
 
 Named locks rather than rows: the server frees them the moment a worker's connection is gone, whatever it died of, and
 taking one writes nothing. A worker keeps its slots from one request to the next, and shares them once another worker
-waits, which holds the host's waiting lock until it has one.
+waits, which holds the host's waiting lock until it has one. A lock for each request would cost two round trips a photo,
+during which all transfers halt, and whoever frees one would take it again at once while others wait.
 """
 
 from __future__ import annotations

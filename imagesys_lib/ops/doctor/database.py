@@ -19,6 +19,7 @@ from imagesys_lib.ops.doctor.finding import Finding, attempt
 _SCRATCH = "lis_doctor"
 _OWN_TABLE = {"country": ("lis_images", "state"), "shared": ("lis_hosts", "reason")}
 
+# Tried, not read: SHOW GRANTS says nothing of roles, of read-only servers or of what a proxy lets through.
 # None of them touches a row. DROP comes before CREATE, and is refused although there is nothing to drop: so nothing is
 # made that would stay.
 _RIGHTS = (

@@ -47,4 +47,5 @@ def _faults(one: Explanation) -> list[tuple[str, str, str]]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
+    """Break a line. A listing must fit a screen: rich, which prints the rest, counts lines only by rendering them."""
     return textwrap.wrap(text, width, subsequent_indent=" " * 6, max_lines=8, placeholder=" …")

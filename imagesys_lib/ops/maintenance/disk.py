@@ -16,7 +16,7 @@ from imagesys_lib.stages.heal import heal
 log = logging.getLogger(__name__)
 
 AIRFLOW_FLOOR_MB = 1024
-"""What the disk of Airflow's log files is to have free."""
+"""What the disk of Airflow's log files is to have free: Airflow's supervisor ends a task whose log it cannot write."""
 
 
 @dataclass(frozen=True)

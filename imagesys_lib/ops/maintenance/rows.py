@@ -96,6 +96,7 @@ def _tables(ctx: Context) -> dict[str, _Old]:
     # By a key of each batch: MariaDB turns NOT EXISTS into a table of all runs.
     run_state = sa.select(r.state).where(r.run_id == b.run_id).correlate(lis_batches).scalar_subquery()
     is_over = sa.func.coalesce(run_state, "") != "running"
+    # Images may go on naming a batch that is gone: its number is never given again, and none of them has work left.
     over = b.state.in_(["done", "released"]) & is_over & ~work_left(b.batch_id)
     empty = (r.state != "running") & ~sa.exists().where(b.run_id == r.run_id)
     acks = max(1, len(ctx.config.nodes))

@@ -2,7 +2,8 @@
 but read the stream it is given.
 
 The database's side comes as pages: the very bytes that the node should send. A page that is met byte for byte is
-passed over with one comparison of memory; only a page that is not met is taken apart, record by record.
+passed over with one comparison of memory; only a page that is not met is taken apart, record by record. Pages that are
+met cost 6 to 7 times ``comm -3``, a straight merge in Python 20 times or more (benchmarks/check_compare.py).
 """
 
 from __future__ import annotations

@@ -97,7 +97,8 @@ def count_live(ctx: Context, most: int | None = None) -> int:
     """Count the live images, up to ``most``, which is all that the cap must know of.
 
     Read from the index by state of ``lis_images``: exact, unlike the server's estimates, and without walking the rows
-    of ``lis_live_images``, whose only index is the table itself.
+    of ``lis_live_images``, whose only index is the table itself. Live images that are being made again have another
+    state: to leave them out makes the cap a little lower.
     """
     if most == 0:
         return 0

@@ -142,7 +142,8 @@ def judge(gone: Mapping[int, int], listed: Mapping[int, int], settings: Purge) -
 class Proposal:
     """A purge above the cap. States: open, approved, rejected, expired (replaced, or no longer above the cap).
 
-    ``finished``: nothing is left to be done about it.
+    An approval says that so many live images of each rule may go, whichever purge comes next; it is no list of images
+    and no budget that is used up. ``finished``: nothing is left to be done about it.
     """
 
     proposal_id: int

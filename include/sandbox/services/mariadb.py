@@ -85,6 +85,7 @@ class MariaDb:
                 find_program("mariadbd", "mysqld"),
                 "--no-defaults",
                 data,
+                # Its own: a server that starts removes the temporary tables of all that share its folder.
                 f"--tmpdir={self.temporary_dir}",
                 f"--port={self.port}",
                 f"--socket={self.settings.mariadb_socket}",
