@@ -22,7 +22,7 @@ from imagesys_lib.config.section import (
 class Batching(Section):
     """Size of a batch in images, and how many batches one run may have (Airflow maps at most 1,024)."""
 
-    size: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    size: Annotated[int, Field(ge=1, le=100_000)] = 2000  # 20 s of work, beside which its two tasks cost a twentieth
     max_batches: Annotated[int, Field(ge=1, le=1024)] = 1000
     lease_seconds: Annotated[int, Field(ge=2, le=3600)] = 60
     deadline_minutes: Annotated[float, Field(gt=0)] = 120
