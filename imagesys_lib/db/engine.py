@@ -43,6 +43,7 @@ __all__ = [
     "NOW",
     "Row",
     "beyond",
+    "check_connection",
     "chunks",
     "database_now",
     "error_code",
@@ -50,7 +51,6 @@ __all__ = [
     "is_of_a_value",
     "named_lock",
     "open_engine",
-    "probe",
     "read",
     "seconds_until",
     "write",
@@ -168,7 +168,7 @@ def write(engine: Engine, work: Callable[[sa.Connection], T], *, patience: float
     return _patiently(engine, lambda: _once(engine, work), patience)
 
 
-def probe(engine: Engine, *, patience: float | None = 0) -> None:
+def check_connection(engine: Engine, *, patience: float | None = 0) -> None:
     """Connect, within ``patience`` seconds (None: the usual minute). Raises as :func:`write` does."""
     write(engine, lambda connection: connection.execute(sa.select(1)), patience=patience)
 

@@ -39,7 +39,7 @@ GROUP = 100
 """Results are written in groups of this many images, or after a second."""
 
 
-def own_name() -> str:
+def holder_name() -> str:
     """Name this process as the holder of a lease taken by hand."""
     return f"{lis_worker()}:{os.getpid()}"
 

@@ -39,7 +39,7 @@ from imagesys_lib.images.states import Desired, State, move
 from imagesys_lib.runs import leases as claims
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.leases import Lease
-from imagesys_lib.stages.batch import GROUP, give_back, hold, images_in, own_name, store_faults
+from imagesys_lib.stages.batch import GROUP, give_back, hold, holder_name, images_in, store_faults
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def download(ctx: Context, batch_id: int, holder: str | None = None) -> Download
     if not images_in(ctx, batch_id, State.RESERVED):
         log.info("%s batch %d: nothing left to download", ctx.country.upper(), batch_id)
         return Downloaded(0, 0, {}, 0)
-    with hold(ctx, batch_id, holder or own_name(), "downloaded") as claim:
+    with hold(ctx, batch_id, holder or holder_name(), "downloaded") as claim:
         return _Batch(ctx, claim).run()
 
 

@@ -15,16 +15,16 @@ MOST_SECONDS = 30
 """What is kept by NTP is within one. Days, file times and logs are compared between machines."""
 
 
-def ahead(ask: Callable[[], float]) -> float:
+def offset(ask: Callable[[], float]) -> float:
     """Return by how many seconds the clock that ``ask`` reads (since 1970) is ahead of this worker's."""
     before = time.time()
     there = ask()
     return there - (before + time.time()) / 2
 
 
-def database_ahead(engine: Engine) -> float:
+def database_offset(engine: Engine) -> float:
     """Return by how many seconds the database's clock is ahead of this worker's."""
-    return ahead(lambda: database_now(engine).replace(tzinfo=UTC).timestamp())
+    return offset(lambda: database_now(engine).replace(tzinfo=UTC).timestamp())
 
 
 def require_near(whose: str, seconds: float, of: str) -> str:

@@ -8,10 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from imagesys_lib.db.engine import error_code, named_lock, probe, read
+from imagesys_lib.db.engine import check_connection, error_code, named_lock, read
 from imagesys_lib.db.upgrade import require_current
 from imagesys_lib.errors import EnvironmentFault
-from imagesys_lib.ops.doctor.clocks import database_ahead, require_near
+from imagesys_lib.ops.doctor.clocks import database_offset, require_near
 from imagesys_lib.ops.doctor.finding import Finding, attempt
 
 _SCRATCH = "lis_doctor"
@@ -47,12 +47,12 @@ def examine(name: str, engine: Callable[[], Engine], kind: str) -> Iterator[Find
         yield attempt(f"{name} server", lambda: _server(engine(), kind))
         yield attempt(
             f"{name} clock",
-            lambda: require_near("this worker's clock", -database_ahead(engine()), "the database's"),
+            lambda: require_near("this worker's clock", -database_offset(engine()), "the database's"),
         )
 
 
 def _version(engine: Engine, kind: str) -> str:
-    probe(engine)
+    check_connection(engine)
     version = require_current(engine, kind)
     server = read(engine, sa.select(sa.func.version()))[0][0]
     return f"{engine.url.database} at version {version}, server {server}"
