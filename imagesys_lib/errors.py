@@ -27,7 +27,7 @@ class ImageSysError(Exception):
 
 
 class EnvironmentFault(ImageSysError):
-    """The ground gives way: database, disk, connection, configuration. Nothing was lost."""
+    """The environment fails: database, disk, connection, configuration. Nothing was lost."""
 
     exit_code = EXIT_ENVIRONMENT
 
@@ -95,4 +95,4 @@ class CanaryWaits(EnvironmentFault):
 
 
 class Stopped(Exception):
-    """The work was told to stop (SIGTERM, a cleared task); what it held was given back."""
+    """The work was asked to stop (SIGTERM, a cleared task); what it held was given back."""

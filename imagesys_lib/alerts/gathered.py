@@ -19,7 +19,7 @@ _MOST = 50
 """Different messages that are kept of one task; one that logs more has said what it has to say."""
 
 
-class Heard(logging.Handler):
+class LoggedMessages(logging.Handler):
     """Counts the library's messages from a level on."""
 
     def __init__(self, level: str) -> None:
@@ -34,21 +34,21 @@ class Heard(logging.Handler):
 
 
 @contextmanager
-def listening(level: str) -> Iterator[Heard]:
-    """Hear what the library logs in the block."""
-    heard, logger = Heard(level), logging.getLogger("imagesys_lib")
-    logger.addHandler(heard)
+def collecting(level: str) -> Iterator[LoggedMessages]:
+    """Collect what the library logs in the block, from a level on."""
+    logged, logger = LoggedMessages(level), logging.getLogger("imagesys_lib")
+    logger.addHandler(logged)
     try:
-        yield heard
+        yield logged
     finally:
-        logger.removeHandler(heard)
+        logger.removeHandler(logged)
 
 
-def keep(db: Engine, run: str, task: str, heard: Heard) -> None:
-    """Keep what was heard in a task until its run's mail is made."""
+def keep(db: Engine, run: str, task: str, logged: LoggedMessages) -> None:
+    """Keep what a task logged until its run's mail is made."""
     rows = [
         {"run": run, "task": task, "level": level, "text": text, "times": times}
-        for (level, text), times in heard.messages.items()
+        for (level, text), times in logged.messages.items()
     ]
     if rows:
         write(db, lambda connection: connection.execute(sa.insert(lis_messages).values(noted_at=NOW), rows))
@@ -81,9 +81,9 @@ def _take_page(connection: Connection, run: str) -> Sequence[Any]:
     return rows
 
 
-def lines(heard: Heard) -> tuple[str, ...]:
-    """Return what was heard as a mail has it."""
-    return tuple(_line(level, text, times) for (level, text), times in heard.messages.items())
+def lines(logged: LoggedMessages) -> tuple[str, ...]:
+    """Return the lines of a mail about what was logged."""
+    return tuple(_line(level, text, times) for (level, text), times in logged.messages.items())
 
 
 def _line(level: str, text: str, times: int) -> str:

@@ -70,11 +70,11 @@ class _Lines(io.BufferedReader):
 class _Bounded(smtplib.SMTP):
     """``refused``: whom the last mail was refused for, each with the reply's code and words.
 
-    ``unheard``: those among them of whom the server has said nothing, having hung up at another.
+    ``unanswered``: those among them of whom the server has said nothing, having hung up at another.
     """
 
     refused: Mapping[str, str] = {}
-    unheard: Sequence[str] = ()
+    unanswered: Sequence[str] = ()
     _until = 0.0
 
     def getreply(self) -> tuple[int, bytes]:
@@ -93,7 +93,7 @@ class _Bounded(smtplib.SMTP):
     def sendmail(self, from_addr: str, to_addrs: Any, msg: Any, *args: Any, **kwargs: Any) -> Any:
         """See smtplib; refusals of all recipients, and of the text, are ``refused`` and no exception."""
         everybody = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
-        self.unheard = []
+        self.unanswered = []
         found: Mapping[str, tuple[int, bytes | str]]
         try:
             found = super().sendmail(from_addr, everybody, msg, *args, **kwargs)
@@ -101,7 +101,7 @@ class _Bounded(smtplib.SMTP):
             # The one that has closed the conversation (421) is the last that was asked for; nobody has got the mail.
             closed = (421, b"the server has closed the conversation")
             found = {address: error.recipients.get(address, closed) for address in everybody}
-            self.unheard = [address for address in everybody if address not in error.recipients]
+            self.unanswered = [address for address in everybody if address not in error.recipients]
         except smtplib.SMTPDataError as error:
             found = dict.fromkeys(everybody, (error.smtp_code, error.smtp_error))
         self.refused = {address: words(f"{code} {words(said)}") for address, (code, said) in found.items()}

@@ -25,7 +25,7 @@ from imagesys_lib.db.upgrade import current_version, head_version
 from imagesys_lib.db.upgrade import upgrade as upgrade_schema
 from imagesys_lib.errors import ImageSysError
 from imagesys_lib.ops.doctor.airflow import setting
-from imagesys_lib.ops.maintenance import LOG_OPTIONS, Tended, log_folders, prune_logs, tend
+from imagesys_lib.ops.maintenance import LOG_OPTIONS, Maintained, log_folders, maintain, prune_logs
 from imagesys_lib.output import logs
 
 
@@ -64,9 +64,9 @@ def maintenance(
     logs.configure("maintenance", verbose=verbose, quiet=json_output)
     retentions = [config.retention for config in load_config().values()]
 
-    def work(name: str) -> Tended:
+    def work(name: str) -> Maintained:
         with country_context(name, "maintenance", verbose=verbose, json_output=json_output) as ctx:
-            return tend(ctx, dry_run=dry_run)
+            return maintain(ctx, dry_run=dry_run)
 
     done = Results()
     folders = log_folder or log_folders(*(Path(setting("logging", option)) for option in LOG_OPTIONS))

@@ -86,10 +86,10 @@ def _shape(document: Document) -> Iterator[Fault]:
 
 
 def _validate(document: Document) -> tuple[dict[str, CountryConfig], list[Fault]]:
-    """Return the countries that are valid, and each fault of the others that is not told already."""
+    """Return the countries that are valid, and each fault of the others that is not reported already."""
     countries: dict[str, CountryConfig] = {}
     faults: list[Fault] = []
-    told = {fault.place for fault in document.faults}
+    reported = {fault.place for fault in document.faults}
     for code, own in document.value["countries"].items():
         country = str(code)
         merged = _name({**merge(document.value.get("defaults") or {}, own or {}), "country": country}, country)
@@ -98,7 +98,7 @@ def _validate(document: Document) -> tuple[dict[str, CountryConfig], list[Fault]
         except ValidationError as error:
             for item in error.errors():
                 place, fault = _place(document.lines, country, item)
-                faults += [] if place in told else [fault]
+                faults += [] if place in reported else [fault]
     return countries, faults
 
 

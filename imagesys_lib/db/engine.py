@@ -40,13 +40,13 @@ __all__ = [
     "NOW",
     "Row",
     "beyond",
+    "check_connection",
     "chunks",
     "database_now",
     "error_code",
     "from_now",
     "is_of_a_value",
     "open_engine",
-    "probe",
     "read",
     "seconds_until",
     "write",
@@ -163,7 +163,7 @@ def write(engine: Engine, work: Callable[[sa.Connection], T], *, patience: float
     return patiently(engine, lambda: _once(engine, work), patience)
 
 
-def probe(engine: Engine, *, patience: float | None = 0) -> None:
+def check_connection(engine: Engine, *, patience: float | None = 0) -> None:
     """Connect, within ``patience`` seconds (None: the usual minute). Raises as :func:`write` does."""
     write(engine, lambda connection: connection.execute(sa.select(1)), patience=patience)
 

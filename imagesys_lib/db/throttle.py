@@ -45,22 +45,22 @@ class Throttle:
     def __init__(self, most: int, check_stop: Callable[[], None]) -> None:
         self._most, self._check_stop = most, check_stop
         self._lock = threading.Lock()
-        self._next_look = 0.0
-        self._told = False
+        self._next_check = 0.0
+        self._logged = False
 
     def wait(self, *engines: Engine) -> None:
         """Look once a second at the servers of these engines, and wait while one of them is too busy."""
         with self._lock:
             began = time.monotonic()
-            if began < self._next_look:
+            if began < self._next_check:
                 return
             servers = list({(engine.url.host, engine.url.port): engine for engine in reversed(engines)}.values())
             if busy := self._busy(servers):
-                self._tell(*busy)
+                self._log_busy(*busy)
                 self._let_pass(servers, began + _PATIENCE)
                 log.info("working on after %.0f s", time.monotonic() - began)
             ended = time.monotonic()
-            self._next_look = ended + max(_PAUSE, ended - began)
+            self._next_check = ended + max(_PAUSE, ended - began)
 
     def _busy(self, servers: Sequence[Engine]) -> tuple[Engine, int] | None:
         for engine in servers:
@@ -76,10 +76,10 @@ class Throttle:
             if not self._busy(servers):
                 return
 
-    def _tell(self, engine: Engine, running: int) -> None:
-        if self._told:
+    def _log_busy(self, engine: Engine, running: int) -> None:
+        if self._logged:
             return
-        self._told = True
+        self._logged = True
         log.warning(
             "The database server %s:%s runs %d threads, more than the %d of max_threads_running: waiting between "
             "chunks of work, up to %.0f s at a time. Remedy: see what keeps it busy (SHOW PROCESSLIST); where so many "

@@ -24,7 +24,7 @@ from imagesys_lib.db.engine import CHUNK, Row, beyond, chunks, read
 from imagesys_lib.etl.listings import BadRow, Listing, Raw, Rows, as_text, dated, listings_of
 
 _FIRST_DATE = "1000-01-01"  # of those that MySQL supports
-_AHEAD = dt.timedelta(days=1)
+_FUTURE = dt.timedelta(days=1)
 _LOOK_UP = CHUNK // 2  # MariaDB joins a list of 1,000 as a table, and finds no numbers by it
 
 NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal"})
@@ -155,12 +155,12 @@ class Etl:
         return self._rows([*self._read(everything), *self._read(everything, newest=True)])
 
     def never_read(self, now: dt.datetime) -> list[BadRow]:
-        """Return rows that no interval up to tomorrow holds, at most 1,000 of each kind: no date, or one far ahead."""
+        """Return rows that no interval up to tomorrow holds, 1,000 of each kind at most: no date, or a later one."""
         updated = self._columns["updated"]
-        ahead = self._local(now + _AHEAD)
+        future = self._local(now + _FUTURE)
         return [
             BadRow(as_text(row.listing), dated(row.updated))
-            for where in (updated.is_(None) | (updated < _FIRST_DATE), updated >= ahead)
+            for where in (updated.is_(None) | (updated < _FIRST_DATE), updated >= future)
             for row in self._read(where)
         ]
 

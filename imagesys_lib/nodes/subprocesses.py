@@ -66,7 +66,7 @@ class Command:
         while block:
             self._since = time.monotonic()
             while not poll.poll(_POLL * 1000):
-                self._look()
+                self._check()
             block = os.read(stdout.fileno(), _BLOCK)
             yield block
 
@@ -77,7 +77,7 @@ class Command:
             try:
                 self._process.wait(_POLL)
             except subprocess.TimeoutExpired:
-                self._look()
+                self._check()
         self._messages.seek(0)
         return self._process.returncode, self._messages.read().decode("utf-8", "replace")
 
@@ -85,7 +85,7 @@ class Command:
         """End it: the reader wants no more."""
         self._process.kill()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self._stop is not None and self._stop.is_set():
             raise Stopped
         size = os.fstat(self._messages.fileno()).st_size

@@ -14,7 +14,7 @@ from contextlib import closing
 
 from imagesys_lib.config import load_config
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import probe
+from imagesys_lib.db.engine import check_connection
 from imagesys_lib.errors import EnvironmentFault, NotMade
 from imagesys_lib.nodes import Node, NodeSession
 from imagesys_lib.replication import change_log as changes
@@ -60,7 +60,7 @@ def doubt_others(ctx: Context, node: NodeSession, identity: str) -> None:
 def _is_strange(other: Context, node_name: str, identity: str) -> bool:
     """Say whether a disk is strange to another country; where its database cannot be asked, it is."""
     try:
-        probe(other.db)
+        check_connection(other.db)
         return node_records.is_strange(other.db, node_name, identity)
     except NotMade:
         return False

@@ -17,7 +17,7 @@ from imagesys_lib.db.engine import CHUNK, NOW, Row, from_now, read, write
 from imagesys_lib.db.schema import lis_batches, lis_metrics, lis_runs
 
 _LATELY_SECONDS = 30 * 86_400
-_NEWS_SECONDS = 3 * 86_400
+_FAILED_LATELY_SECONDS = 3 * 86_400
 
 
 class RunKind(str, Enum):
@@ -148,7 +148,7 @@ def failed_lately(engine: Engine) -> Sequence[Row]:
     query = sa.select(lis_runs).where(r.state == "failed", r.started_at > from_now(-_LATELY_SECONDS))
     if last_good:
         query = query.where(r.started_at > last_good[0].started_at)
-    query = query.where(r.finished_at > from_now(-_NEWS_SECONDS))
+    query = query.where(r.finished_at > from_now(-_FAILED_LATELY_SECONDS))
     return read(engine, query.order_by(r.started_at).limit(CHUNK))
 
 

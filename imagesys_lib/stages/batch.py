@@ -45,7 +45,7 @@ def lis_worker() -> str:
     return socket.gethostname()
 
 
-def own_name() -> str:
+def holder_name() -> str:
     """Name this process as the holder of a lease taken by hand."""
     return f"{lis_worker()}:{os.getpid()}"
 

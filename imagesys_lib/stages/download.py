@@ -34,7 +34,7 @@ from imagesys_lib.images.recipe import recipe
 from imagesys_lib.images.states import Desired, State
 from imagesys_lib.runs.lease_renewal import LeaseRenewal
 from imagesys_lib.runs.leases import Lease
-from imagesys_lib.stages.batch import GROUP, give_back, hold, images_in, own_name
+from imagesys_lib.stages.batch import GROUP, give_back, hold, holder_name, images_in
 from imagesys_lib.stages.download_results import Downloaded, Results, flag_targets, write_results
 from imagesys_lib.stages.download_retries import tries_again, with_meaning
 
@@ -54,7 +54,7 @@ def download(ctx: Context, batch_id: int, holder: str | None = None) -> Download
     if not images_in(ctx, batch_id, State.RESERVED):
         log.info("%s batch %d: nothing left to download", ctx.country.upper(), batch_id)
         return Downloaded(0, 0, {}, 0)
-    with hold(ctx, batch_id, holder or own_name(), "downloaded") as lease:
+    with hold(ctx, batch_id, holder or holder_name(), "downloaded") as lease:
         return _Batch(ctx, lease).run()
 
 

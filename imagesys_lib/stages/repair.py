@@ -32,7 +32,7 @@ from imagesys_lib.replication import node_records
 from imagesys_lib.replication.node_records import EXTRA, NOT_A_FILE, REPAIR_FIGURES
 from imagesys_lib.replication.readiness import update_readiness
 from imagesys_lib.runs import runs
-from imagesys_lib.stages.check import expected_on, spared_from, stat_images
+from imagesys_lib.stages.check import expected_on, extra_cutoff, stat_images
 from imagesys_lib.stages.repair_sources import Plan, Sourced, Sources, discard, is_among, sizes
 from imagesys_lib.stages.sync import bisected, node_lock, push, require_space, shortage
 from imagesys_lib.storage.prefetch import prefetch
@@ -45,7 +45,7 @@ _GROUP = CHUNK
 _DOUBTFUL = (EXTRA, NOT_A_FILE)
 """Reasons of marks that say that there is too much of an image, not that it lacks something."""
 
-_TELL_EVERY = 30.0  # seconds
+_LOG_EVERY = 30.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def repair(
         " (dry run)" if dry_run else "",
     )
     if total.refused:
-        tell = log.warning if dry_run else log.error  # nobody but a person can go on, so it is mailed
-        tell("%s %s: %s", ctx.country.upper(), node_name, total.refused)
+        log_refusal = log.warning if dry_run else log.error  # nobody but a person can go on, so it is mailed
+        log_refusal("%s %s: %s", ctx.country.upper(), node_name, total.refused)
     return total
 
 
@@ -120,7 +120,7 @@ class _Repair:
     ) -> None:
         self.ctx, self.node, self.lock, self.images, self.run_id = ctx, node, lock, images, run_id
         self.name = node.node.name
-        self._began = self._told = time.monotonic()
+        self._began = self._logged_at = time.monotonic()
         self.delete_extra = delete_extra
         settings = ctx.config.check
         extra = 0 if delete_extra else node_records.count_marks(ctx.db, self.name, EXTRA)
@@ -128,11 +128,11 @@ class _Repair:
         if extra > self.cap:  # a count of all live images is only needed for so many
             live = int(read(ctx.db, sa.select(sa.func.count()).select_from(lis_live_images))[0][0])
             self.cap = max(self.cap, round(live * settings.extra_cap_percent / 100))
-        self.spares_extra = extra > self.cap
+        self.keeps_extra = extra > self.cap
         self.may_make_again = images if make_again else self.cap
         self.total = Repaired()
         self.left_alone = 0
-        if self.spares_extra:
+        if self.keeps_extra:
             self._refuse(extra, f"{extra} images have extra files: none of these was deleted", "delete-extra")
 
     def _refuse(self, images: int, what: str, option: str) -> None:
@@ -170,7 +170,7 @@ class _Repair:
                 self.lock.verify()
                 self._finish(group)
                 done += len(group.plan.marks)
-                self._tell(done)
+                self._log_progress(done)
         update_readiness(self.ctx, self.node)
         return self.total
 
@@ -182,11 +182,11 @@ class _Repair:
             extra = self._extra_paths(plan)
             self._count(Repaired(deleted=len(extra) - len(bisected(extra, self.node.delete))))
 
-    def _tell(self, done: int) -> None:
+    def _log_progress(self, done: int) -> None:
         self.ctx.progress(done, self.images)
         now = time.monotonic()
-        if now - self._told >= _TELL_EVERY:
-            self._told = now
+        if now - self._logged_at >= _LOG_EVERY:
+            self._logged_at = now
             left = (self.images - done) * (now - self._began) / done / 60
             text = "%s %s: %d of %d marked images done, about %.0f minutes left"
             log.info(text, self.ctx.country.upper(), self.name, done, self.images, left)
@@ -206,20 +206,20 @@ class _Repair:
         present = [row for row in rows if row.desired == Desired.PRESENT.value]
         coming = {row.image_hash for row in rows if row.pending}  # sync will bring it, or take it away
         known = {row.image_hash for row in present} | coming
-        spared = self._spared([h for h, reason in marks.items() if reason == EXTRA])
+        kept = self._kept_for_now([h for h, reason in marks.items() if reason == EXTRA])
         return Plan(
             marks,
             self._lacking([row for row in present if not row.pending], marks),
-            [h for h, reason in marks.items() if h not in spared and (h not in known or reason in _DOUBTFUL)],
-            spared,
+            [h for h, reason in marks.items() if h not in kept and (h not in known or reason in _DOUBTFUL)],
+            kept,
         )
 
-    def _spared(self, extra: list[str]) -> set[str]:
+    def _kept_for_now(self, extra: list[str]) -> set[str]:
         """Return the images whose extra files stay for now: they are too many, or were found too lately.
 
         A file's own time is that of its making: of one that nothing wants only since today it says nothing.
         """
-        if self.spares_extra:
+        if self.keeps_extra:
             return set(extra)
         if self.delete_extra or not extra:  # somebody has looked at them
             return set()
@@ -247,7 +247,7 @@ class _Repair:
         waiting = [image.image_hash for image in group.left if image.image_hash not in gone]
         not_written = sorted({image.image_hash for image in failed} | {_hash_of(path) for path in undeleted})
         node_records.mark(self.ctx.db, self.name, dict.fromkeys(not_written, "transfer"))
-        right = group.plan.marks.keys() - {*group.plan.spared, *waiting, *not_written}
+        right = group.plan.marks.keys() - {*group.plan.kept, *waiting, *not_written}
         node_records.unmark(self.ctx.db, self.name, sorted(right))
         restored = sum(map(len, group.found.values())) - len(failed)
         deleted, undone = len(extra) - len(undeleted), len(waiting) + len(not_written)
@@ -264,14 +264,14 @@ class _Repair:
         """Return the old files of a plan's images that nothing wants, as the node and the database are now."""
         if not plan.unwanted:
             return []
-        spared = spared_from(self.ctx)
+        cutoff = extra_cutoff(self.ctx)
         expected = {e.image_hash: e for e in expected_on(self.ctx, self.name, plan.unwanted)}
         paths = []
         for entry in stat_images(self.node, self.ctx.country, plan.unwanted, files_alone=False):
             image_hash, end = parse_thumbnail_path(entry.path) or ("", "")
             want = expected.get(image_hash)
             unwanted = want is None or (not want.pending and (end not in want.sizes or not entry.is_file))
-            if unwanted and entry.mtime <= spared:
+            if unwanted and entry.mtime <= cutoff:
                 paths.append(f"{self.ctx.country}/{entry.path}")
         return paths
 

@@ -27,14 +27,14 @@ log = logging.getLogger(__name__)
 class Plan:
     """What is to be done for at most 1,000 marked images (hash to reason), in hash order.
 
-    ``wanted``: to be given to the node. ``unwanted``: the node may have files of them that nothing wants. ``spared``:
+    ``wanted``: to be given to the node. ``unwanted``: the node may have files of them that nothing wants. ``kept``:
     it has, but they stay for now, and so do the marks.
     """
 
     marks: dict[str, str]
     wanted: list[Row]
     unwanted: list[str]
-    spared: set[str]
+    kept: set[str]
 
 
 @dataclass

@@ -35,13 +35,13 @@ from imagesys_lib.replication import change_log as changes
 from imagesys_lib.runs import leases
 from imagesys_lib.runs.leases import Lease
 from imagesys_lib.stages import placeholders
-from imagesys_lib.stages.batch import Crew, give_back, hold, images_in, own_name, store_faults
+from imagesys_lib.stages.batch import Crew, give_back, hold, holder_name, images_in, store_faults
 from imagesys_lib.thumbnail.messages import Limits, Made, Making, PlainSize, ThumbnailJob
 from imagesys_lib.thumbnail.pool import CHUNK, Decoders
 
 log = logging.getLogger(__name__)
 
-_AHEAD = 2  # chunks a process: one at work, one waiting
+_CHUNKS_QUEUED = 2  # chunks a process: one at work, one waiting
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def thumbnail(ctx: Context, batch_id: int, holder: str | None = None) -> Thumbna
     if not images_in(ctx, batch_id, State.DOWNLOADED):
         log.info("%s batch %d: nothing left to thumbnail", ctx.country.upper(), batch_id)
         return Thumbnailed(0, {}, 0)
-    with hold(ctx, batch_id, holder or own_name(), "done") as lease:
+    with hold(ctx, batch_id, holder or holder_name(), "done") as lease:
         return _ThumbnailBatch(ctx, lease).run()
 
 
@@ -115,7 +115,7 @@ class _ThumbnailBatch:
         processes = min(settings.processes or len(os.sched_getaffinity(0)), -(-len(jobs) // CHUNK))
         if jobs:
             with Decoders(processes, settings.memory_mb, settings.seconds) as decoders:
-                crew = Crew(self.ctx, self.lease, _AHEAD * processes, decoders.submit, self._store_made)
+                crew = Crew(self.ctx, self.lease, _CHUNKS_QUEUED * processes, decoders.submit, self._store_made)
                 self._unattempted(crew.run(chunks(jobs, CHUNK), len(jobs), self.deadline))
         self._judge_sources()
         log.info(

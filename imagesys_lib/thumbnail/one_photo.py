@@ -173,14 +173,14 @@ def _made(
     except (MemoryError, KeyboardInterrupt, SystemExit):
         raise  # memory: perhaps what earlier photos have left of the process; another one has to say so too
     except BaseException as error:  # also what Rust code raises when it panics
-        text = _told(error)
+        text = _described(error)
         if "out of memory" in text.lower() or not _has_room(size):
             raise MemoryError from error  # which most decoders call broken data
         cut = ends_early(error, text) or (kind == "AVIF" and boxes_end(io.BytesIO(data)) > len(data))
         raise ImageFault("truncated" if cut else "decode_error", f"{kind}: {text}") from None
 
 
-def _told(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     """Return an error's kind and words as short plain ASCII: they may hold anything that a file does."""
     words = "".join(traceback.format_exception_only(error)).strip()
     return words[:_MOST_WORDS].encode("unicode_escape").decode()

@@ -256,7 +256,7 @@ def test_a_good_end_that_a_silent_database_kept_from_being_told_is_told_by_the_n
     ends(run(), well=False, monkeypatch=monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(imagesys_mail, "_LOOK_SECONDS", 0.3)
-        patch.setattr(imagesys_mail, "probe", silent)
+        patch.setattr(imagesys_mail, "check_connection", silent)
         ends(run(), well=True, monkeypatch=monkeypatch)
     assert sink.subjects() == ["run of 2026-03-28 failed"]
     heal = HealOperator(task_id="heal", country="uk")

@@ -60,15 +60,15 @@ def test_a_run_prunes_logs_and_rows_and_a_dry_one_only_says_so(world: World, mai
     run = maintenance.test(run_conf={"dry_run": True})
     assert run.state == "success"
     assert old.exists()
-    assert results(run.run_id)["tend"]["rows"]["metrics"] == 1
+    assert results(run.run_id)["maintain"]["rows"]["metrics"] == 1
 
     run = maintenance.test(run_conf={"dry_run": False})
     assert run.state == "success"
     assert not old.exists()
     found = results(run.run_id)
     assert (found["prune_logs"]["files"], found["prune_logs"]["faults"]) == (1, 0)
-    assert found["tend"]["rows"]["metrics"] == 1
-    assert found["tend"]["staging"]["floor_mb"] == 64
+    assert found["maintain"]["rows"]["metrics"] == 1
+    assert found["maintain"]["staging"]["floor_mb"] == 64
     assert world.rows(sa.text("SELECT * FROM lis_metrics")) == []
 
 
@@ -98,7 +98,7 @@ def test_a_country_that_fails_is_named_mailed_once_and_taken_back(
     from imagesys_lib.errors import EnvironmentFault
     from tests.airflow.test_runs import context_of
 
-    task = imagesys_upkeep.TendOperator(task_id="tend", country="mx")  # a schema that nobody has made
+    task = imagesys_upkeep.MaintainOperator(task_id="maintain", country="mx")  # a schema that nobody has made
     context = {**context_of(task), "params": {"dry_run": False}}
     with pytest.raises(EnvironmentFault, match="imagesys_mx"):
         task.execute(context)
@@ -123,7 +123,7 @@ def test_a_staging_disk_below_its_floor_is_mailed(
     from tests.airflow.test_runs import context_of
 
     world.configure(staging={"min_free_mb": 10**9})
-    task = imagesys_upkeep.TendOperator(task_id="tend", country="uk")
+    task = imagesys_upkeep.MaintainOperator(task_id="maintain", country="uk")
     task.execute({**context_of(task), "params": {"dry_run": True}})
     assert subjects() == ["[ImageSys] UK maintenance logged messages"]
     (mail,) = world.sandbox.mail.mails(len(world.sandbox.mail.files()) - 1)

@@ -197,7 +197,7 @@ def test_a_host_that_answered_lately_and_now_leads_inside_is_not_connected_to() 
     with serving_all(inside):
         for refused, works in ((lambda _: False, True), (is_refused, False)):
             network = Network(lambda _names: [inside.host], refused)
-            network.tell("silent.invalid", ImageFault("connect"))
+            network.note("silent.invalid", ImageFault("connect"))
             assert network.works() is works
             wait_for(lambda: inside.connections == 1, "the one connection that was made", 5)
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_batches
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
-from imagesys_lib.stages.batch import own_name
+from imagesys_lib.stages.batch import holder_name
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
@@ -221,4 +221,4 @@ def test_a_thumbnail_worker_killed_in_mid_batch_leaves_nothing_half_done(world: 
 
 
 def test_a_lease_by_hand_names_its_process(world: World) -> None:
-    assert own_name().endswith(f":{os.getpid()}")
+    assert holder_name().endswith(f":{os.getpid()}")

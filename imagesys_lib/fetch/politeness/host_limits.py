@@ -56,8 +56,8 @@ class SharedLimiter:
 
     Use it in a ``with`` block.
     What is known of a host is read anew with each slot taken there, and at each refresh, a second apart: so long a
-    pause that another worker was told of may go unheard. A worker that does not call :meth:`refresh` for ``silence``
-    seconds loses its slots.
+    pause that another worker was asked for may go unnoticed. A worker that does not call :meth:`refresh` for
+    ``silence`` seconds loses its slots.
     """
 
     def __init__(self, shared: Engine, settings: Fetch, silence: int = 60, stop: threading.Event | None = None) -> None:
@@ -76,7 +76,7 @@ class SharedLimiter:
         self._slots.close()
 
     def prepare(self, hosts: Iterable[str]) -> None:
-        """Learn of many hosts at once, ahead of their first request, or anew."""
+        """Learn of many hosts at once, before their first request, or anew."""
         names = list(hosts)
         found = store.circuits(self._shared, names)
         for name in names:
@@ -102,7 +102,7 @@ class SharedLimiter:
                 break
             if held >= min(limit, known.most) or not self._slots.take(host, limit):
                 return Admission(go=False, wait=_ASK_AGAIN * random.uniform(0.5, 1.5))
-            self.prepare([host])  # whoever had the slot may have been told to leave the host alone just before
+            self.prepare([host])  # whoever had the slot may have been asked to leave the host alone just before
         if known.limits.rate is not None and (wait := self._turn(host, known)) > 0:
             return Admission(go=False, wait=wait)
         known.busy += 1
@@ -122,7 +122,7 @@ class SharedLimiter:
         self._slots.keep(host, max(known.busy, 0 if known.now().wait > 0 else known.most))
 
     def _note(self, host: str, known: _Host, fault: ImageFault | None) -> None:
-        self.network.tell(host, fault)
+        self.network.note(host, fault)
         if fault is not None and fault.reason.code == "blocked_address":
             return  # nobody was asked: that says nothing of the host, nor that it can be reached
         if fault is not None and fault.retry_after:
@@ -193,7 +193,7 @@ class SharedLimiter:
         return wait
 
     def refresh(self) -> None:
-        """Once a second: hear of pauses from others, give back unused slots, and half where another one waits."""
+        """Once a second: read pauses that others wrote, give back unused slots, and half where another one waits."""
         if time.monotonic() - self._refreshed < _REFRESH:
             return
         self._refreshed = time.monotonic()

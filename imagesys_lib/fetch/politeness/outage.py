@@ -38,9 +38,9 @@ class Network:
         self._references, self._refused = references, refused
         self._silent: Counter[str] = Counter()  # hosts that could not be reached since the last answer of any
         self._unresolved: set[str] = set()  # hosts whose names did not resolve since they last did
-        self._works, self._look_at = True, 0.0
+        self._works, self._check_at = True, 0.0
 
-    def tell(self, host: str, fault: ImageFault | None) -> None:
+    def note(self, host: str, fault: ImageFault | None) -> None:
         """Note how a request to ``host`` ended."""
         code = fault.reason.code if fault else ""
         if code == "dns":
@@ -72,7 +72,7 @@ class Network:
 
         Where nothing is known of any other host, one that is silent alone is at fault itself; several are not.
         """
-        if self.is_doubtful and time.monotonic() >= self._look_at:
+        if self.is_doubtful and time.monotonic() >= self._check_at:
             silent = [*self._unresolved, *self._silent]
             names = bool(self._unresolved)
             others = [host for host in self._references(names) if host not in silent and (_has_name(host) or not names)]
@@ -80,7 +80,7 @@ class Network:
                 self.forget()
                 return True
             self._works = _any([*others, *silent][:_MOST_ASKED], self._answers)
-            self._look_at = time.monotonic() + (_PROVEN if self._works else _AGAIN)
+            self._check_at = time.monotonic() + (_PROVEN if self._works else _AGAIN)
         if self._works:
             self.forget()
         return self._works or not self.is_doubtful

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from imagesys_lib.db.engine import chunks, probe
+from imagesys_lib.db.engine import check_connection, chunks
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Slots:
         except DBAPIError as error:
             log.warning("slots at hosts are lost with their connection: %s", error.orig)
             self.close()
-            probe(self._shared, patience=None)
+            check_connection(self._shared, patience=None)
             return (None,)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from imagesys_lib.config.intervals import UTC
-from imagesys_lib.db.engine import database_now, error_code, probe, read
+from imagesys_lib.db.engine import check_connection, database_now, error_code, read
 from imagesys_lib.db.locks import named_lock
 from imagesys_lib.db.upgrade import require_current
 from imagesys_lib.errors import EnvironmentFault
@@ -50,12 +50,12 @@ def examine(name: str, engine: Callable[[], Engine], kind: str) -> Iterator[Find
         yield attempt(f"{name} server", lambda: _server(engine(), kind))
         yield attempt(
             f"{name} clock",
-            lambda: require_near("this worker's clock", -database_ahead(engine()), "the database's"),
+            lambda: require_near("this worker's clock", -database_offset(engine()), "the database's"),
         )
 
 
 def _version(engine: Engine, kind: str) -> str:
-    probe(engine)
+    check_connection(engine)
     version = require_current(engine, kind)
     server = read(engine, sa.select(sa.func.version()))[0][0]
     return f"{engine.url.database} at version {version}, server {server}"
@@ -151,16 +151,16 @@ MOST_SECONDS = 30
 """What is kept by NTP is within one. Days, file times and logs are compared between machines."""
 
 
-def ahead(ask: Callable[[], float]) -> float:
+def offset(ask: Callable[[], float]) -> float:
     """Return by how many seconds the clock that ``ask`` reads (since 1970) is ahead of this worker's."""
     before = time.time()
     there = ask()
     return there - (before + time.time()) / 2
 
 
-def database_ahead(engine: Engine) -> float:
+def database_offset(engine: Engine) -> float:
     """Return by how many seconds the database's clock is ahead of this worker's."""
-    return ahead(lambda: database_now(engine).replace(tzinfo=UTC).timestamp())
+    return offset(lambda: database_now(engine).replace(tzinfo=UTC).timestamp())
 
 
 def require_near(whose: str, seconds: float, of: str) -> str:

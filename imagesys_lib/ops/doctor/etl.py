@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from imagesys_lib.config.intervals import UTC
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import error_code, probe, read
+from imagesys_lib.db.engine import check_connection, error_code, read
 from imagesys_lib.errors import DatabaseUnavailable, EnvironmentFault
 from imagesys_lib.etl.listings import MAX_ID, as_text
 from imagesys_lib.etl.pages import NUMBERS
@@ -60,7 +60,7 @@ def _name(ctx: Context) -> str:
 
 
 def _table(ctx: Context) -> str:
-    probe(ctx.etl.engine)
+    check_connection(ctx.etl.engine)
     try:
         with ctx.etl.engine.connect() as connection:
             connection.exec_driver_sql(f"SELECT 1 FROM {ctx.etl.name} WHERE 1 = 0")  # noqa: S608 - from the configuration, which lets names alone through
@@ -150,7 +150,7 @@ def _rows(ctx: Context) -> str:
     """Look at rows that no run ever reads, and at the oldest and newest ones, and at what the last run has skipped."""
     skipped: list[str] = []
     with contextlib.suppress(DatabaseUnavailable):  # which is a finding of its own
-        probe(ctx.db)
+        check_connection(ctx.db)
         last = runs.latest_ended(ctx.db)
         skipped = [line for found in ((last and last.bad_rows) or {}).values() for line in found["samples"]]
     bad = [*ctx.etl.never_read(dt.datetime.now(UTC)), *ctx.etl.ends().bad]
@@ -161,7 +161,7 @@ def _rows(ctx: Context) -> str:
             f"rows of {_name(ctx)} that are skipped or cut: {'; '.join(lines[:_NAMED])}{more}",
             remedy="have the ETL mend these rows: their listings are read as soon as they have a new date.",
         )
-    return f"the oldest and the newest rows of {_name(ctx)} can be read, and none is undated or dated ahead"
+    return f"the oldest and the newest rows of {_name(ctx)} can be read, and none is undated or dated in the future"
 
 
 def _read_only(ctx: Context) -> str:

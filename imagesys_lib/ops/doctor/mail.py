@@ -14,7 +14,7 @@ from imagesys_lib.alerts import outbox
 from imagesys_lib.alerts.smtp import Client, TlsClient, words
 from imagesys_lib.config.connections import Connection, require
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import probe
+from imagesys_lib.db.engine import check_connection
 from imagesys_lib.errors import EnvironmentFault, ImageSysError
 from imagesys_lib.ops.doctor.finding import Finding, attempt
 
@@ -33,7 +33,7 @@ def examine(contexts: Sequence[Context], *, send: bool) -> Iterator[Finding]:
 def _refused(ctx: Context) -> Iterator[Finding]:
     """Name those whom the newest mail was refused for; a database that does not answer has findings of its own."""
     with contextlib.suppress(ImageSysError, SQLAlchemyError):
-        probe(ctx.db)
+        check_connection(ctx.db)
         for address, said in outbox.refusals(ctx.db).items():
             if address in ctx.config.alerts.mail_to:
                 yield Finding(f"{ctx.country} mail", False, f"mail to {address} refused: {said}.", _REMEDY)

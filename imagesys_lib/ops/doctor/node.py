@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import probe
+from imagesys_lib.db.engine import check_connection
 from imagesys_lib.errors import EnvironmentFault, ImageSysError
 from imagesys_lib.nodes import NodeFault, NodeSession, script_version
 from imagesys_lib.ops.doctor import web
-from imagesys_lib.ops.doctor.database import ahead, database_ahead, require_near
+from imagesys_lib.ops.doctor.database import database_offset, offset, require_near
 from imagesys_lib.ops.doctor.finding import Finding, attempt
 from imagesys_lib.stages.sync import require_space
 
@@ -71,9 +71,9 @@ def _rsync(session: NodeSession) -> str:
 
 def _clock(ctx: Context, session: NodeSession) -> str:
     """Compare with the database's clock, by which this worker's is judged too; with this worker's if it is away."""
-    node_ahead, whose = ahead(session.clock), f"the clock of {session.node.name}"
+    node_offset, whose = offset(session.clock), f"the clock of {session.node.name}"
     try:
-        probe(ctx.db)
+        check_connection(ctx.db)
     except ImageSysError:
-        return require_near(whose, node_ahead, "this worker's")
-    return require_near(whose, node_ahead - database_ahead(ctx.db), "the database's")
+        return require_near(whose, node_offset, "this worker's")
+    return require_near(whose, node_offset - database_offset(ctx.db), "the database's")

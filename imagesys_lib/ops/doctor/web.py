@@ -8,7 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import probe, read
+from imagesys_lib.db.engine import check_connection, read
 from imagesys_lib.db.schema import lis_live_images
 from imagesys_lib.errors import EnvironmentFault, ImageSysError
 from imagesys_lib.fetch.http.jobs import Fetched
@@ -48,7 +48,7 @@ def look(ctx: Context, session: NodeSession, url: str) -> str:
 
 def _any_thumbnail(ctx: Context, session: NodeSession) -> Entry | None:
     try:
-        probe(ctx.db)
+        check_connection(ctx.db)
         shown = read(ctx.db, sa.select(lis_live_images.c.image_hash).limit(_LOOKED_FOR))
     except ImageSysError:
         return None  # which is a finding of its own

@@ -12,17 +12,26 @@ from imagesys_lib.ops.maintenance.disk import StagingDisk, look_at_staging
 from imagesys_lib.ops.maintenance.logs import LOG_OPTIONS, PrunedLogs, log_folders, prune_logs
 from imagesys_lib.ops.maintenance.rows import PrunedRows, prune_rows
 
-__all__ = ["LOG_OPTIONS", "PrunedLogs", "PrunedRows", "StagingDisk", "Tended", "log_folders", "prune_logs", "tend"]
+__all__ = [
+    "LOG_OPTIONS",
+    "Maintained",
+    "PrunedLogs",
+    "PrunedRows",
+    "StagingDisk",
+    "log_folders",
+    "maintain",
+    "prune_logs",
+]
 
 
 @dataclass(frozen=True)
-class Tended:
+class Maintained:
     """What maintenance found and did in one country."""
 
     rows: PrunedRows
     staging: StagingDisk
 
 
-def tend(ctx: Context, *, dry_run: bool = False) -> Tended:
+def maintain(ctx: Context, *, dry_run: bool = False) -> Maintained:
     """Prune a country's rows and look at its staging disk."""
-    return Tended(rows=prune_rows(ctx, dry_run=dry_run), staging=look_at_staging(ctx, dry_run=dry_run))
+    return Maintained(rows=prune_rows(ctx, dry_run=dry_run), staging=look_at_staging(ctx, dry_run=dry_run))

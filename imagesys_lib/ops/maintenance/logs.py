@@ -29,7 +29,7 @@ parsing has a folder of its own. All else stays, should a wrong folder be given.
 LOG_OPTIONS = ("base_log_folder", "dag_processor_child_process_log_directory")
 """Airflow's settings, in its section ``logging``, that name the folders of :func:`log_folders`."""
 
-_SPARED_SECONDS = 3600
+_LEAST_AGE_SECONDS = 3600
 """A folder that was changed so lately may be about to be used."""
 
 
@@ -91,7 +91,7 @@ class _Sweep:
 
     def clear(self, fd: int, names: Sequence[str] = ("*",)) -> bool:
         """Clear an open folder of what is old; returns whether nothing is left in it and it may be removed."""
-        empty = os.fstat(fd).st_mtime < self.now - _SPARED_SECONDS  # looked at before anything is deleted from it
+        empty = os.fstat(fd).st_mtime < self.now - _LEAST_AGE_SECONDS  # looked at before anything is deleted from it
         for name in os.listdir(fd):
             self.check_stop()
             empty &= any(fnmatchcase(name, pattern) for pattern in names) and self._clear_entry(name, fd)

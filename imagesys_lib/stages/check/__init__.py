@@ -11,7 +11,7 @@ from imagesys_lib.stages.check.fs_check import check, daily_part
 from imagesys_lib.stages.check.parts import WHOLE, Part
 from imagesys_lib.stages.check.results import Checked
 from imagesys_lib.stages.check.scrub import scrub
-from imagesys_lib.stages.check.suspects import spared_from, stat_images
+from imagesys_lib.stages.check.suspects import extra_cutoff, stat_images
 
 __all__ = [
     "WHOLE",
@@ -24,7 +24,7 @@ __all__ = [
     "db_scan",
     "differences",
     "expected_on",
+    "extra_cutoff",
     "scrub",
-    "spared_from",
     "stat_images",
 ]

@@ -38,8 +38,8 @@ def db_scan(ctx: Context, run_id: str | None = None, *, dry_run: bool = False) -
     _unpublished(ctx, result)
     if not dry_run:
         keep(ctx, result, run_id)
-    told = dict(result.findings) or "as the work state says"
-    log.info("%s: %d live rows, %s", ctx.country.upper(), result.files, told)
+    found = dict(result.findings) or "as the work state says"
+    log.info("%s: %d live rows, %s", ctx.country.upper(), result.files, found)
     return result
 
 

@@ -55,7 +55,7 @@ def check(
                 doubt_others(ctx, node, identity)
         result = _compare(ctx, node, part, dry_run=dry_run)
         if result.absent > result.files:
-            log.warning("%s %s: %d files are there, %d are not", *_told(ctx, result), result.files, result.absent)
+            log.warning("%s %s: %d files are there, %d are not", *_described(ctx, result), result.files, result.absent)
             strange = True
             if not dry_run:
                 node.set_behind(ctx.country, True)
@@ -74,7 +74,7 @@ def check(
         keep(ctx, result, run_id)
     log.info(
         "%s %s, %s: %d files, %d bytes, %s",
-        *_told(ctx, result),
+        *_described(ctx, result),
         "the whole tree" if part == WHOLE else f"part {part.name}",
         result.files,
         result.bytes,
@@ -83,7 +83,7 @@ def check(
     return result
 
 
-def _told(ctx: Context, result: Checked) -> tuple[str, str]:
+def _described(ctx: Context, result: Checked) -> tuple[str, str]:
     return ctx.country.upper(), result.node
 
 

@@ -35,17 +35,17 @@ class Suspects:
             self.settle()
 
     def settle(self) -> None:
-        """Count those that stand and mark for repair what repair can put right."""
+        """Count those that are confirmed, and mark for repair what repair can put right."""
         if not self._waiting:
             return
         found = confirm(self._ctx, self._node, self._waiting)
         self._waiting = []
         self._ctx.give_way()
-        spare_until = spared_from(self._ctx)
+        cutoff = extra_cutoff(self._ctx)
         marks: dict[str, str] = {}
         for finding in found:
             self._result.count(finding.kind, finding.path, self._ctx.config.check.samples)
-            young = finding.kind == "extra" and finding.mtime > spare_until
+            young = finding.kind == "extra" and finding.mtime > cutoff
             if finding.kind in _REPAIRED_KINDS and finding.image_hash and not young:
                 marks[finding.image_hash] = "missing" if finding.kind in _ABSENT else finding.kind
         if not self._dry_run:
@@ -61,7 +61,7 @@ def confirm(ctx: Context, node: NodeSession, suspects: list[Difference]) -> list
     wanted = {expected.image_hash: expected for expected in expected_on(ctx, node.node.name, named)} if named else {}
     paths = [finding.path for finding in suspects if finding.image_hash]
     there = {entry.path: entry for entry in node.entries(ctx.country, paths)}
-    standing = []
+    confirmed = []
     for finding in suspects:
         again = finding
         if finding.image_hash:
@@ -69,12 +69,12 @@ def confirm(ctx: Context, node: NodeSession, suspects: list[Difference]) -> list
             if judged is None or (judged.kind != finding.kind and not {judged.kind, finding.kind} <= {*_ABSENT}):
                 continue
             again = judged
-        standing.append(again)
-    return standing
+        confirmed.append(again)
+    return confirmed
 
 
-def spared_from(ctx: Context) -> float:
-    """Return the mtime from which on an extra file is spared: its upload may be under way."""
+def extra_cutoff(ctx: Context) -> float:
+    """Return the mtime after which an extra file is left alone: its upload may be under way."""
     return database_now(ctx.db).replace(tzinfo=UTC).timestamp() - ctx.config.check.extra_grace_hours * 3600
 
 

@@ -16,7 +16,7 @@ from imagesys_lib.replication import change_log as changes
 from imagesys_lib.stages.purge.due import due_by, shown_by
 from imagesys_lib.stages.purge.lookup import still_due
 from imagesys_lib.stages.purge.rules import WHY, Cutoffs, PurgeRule
-from imagesys_lib.stages.purge.unpublish import forget_listings, spare_relisted
+from imagesys_lib.stages.purge.unpublish import forget_listings, restore_relisted
 
 _i = lis_images.c
 _WAITS = (_i.state == State.PURGED.value) & (_i.desired == Desired.PRESENT.value)
@@ -80,7 +80,7 @@ def delete_page(
     if dry_run:
         due = write(ctx.db, lambda connection: _due(connection, sorted(still), cut))
         return Counter(_rule_of(row) for row in rows if row.image_hash in due), returned
-    returned += spare_relisted(ctx, sorted(still), cut)
+    returned += restore_relisted(ctx, sorted(still), cut)
     rules = {row.image_id: _rule_of(row) for row in rows if row.image_hash in still}
 
     def work(connection: Connection) -> list[int]:

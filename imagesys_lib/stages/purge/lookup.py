@@ -189,11 +189,11 @@ def _bound(shown: Iterable[Shown]) -> list[dict[str, object]]:
 
 
 def still_due(ctx: Context, hashes: Sequence[str], cut: Cutoffs, *, dry_run: bool) -> set[str]:
-    """Ask the ETL once more, at the moment of purging, about at most 1,000 images; what it shows again is spared,
+    """Ask the ETL once more, at the moment of purging, about at most 1,000 images; what it shows again is kept,
     and comes back if it was purged.
 
     By the age rule an image may go although it is listed, but not if the ETL has updated its listing since. What a
-    listing shows whose row cannot be read is spared as well.
+    listing shows whose row cannot be read is kept as well.
     """
     pairs = list(_listings_of(ctx, hashes))
     found = ctx.etl.listings(sorted({row.listing_id for row in pairs}))

@@ -49,7 +49,7 @@ class Cutoffs:
 
 
 def cutoffs(now: dt.datetime, settings: Purge) -> Cutoffs:
-    """Return from when on an image is spared, by rule."""
+    """Return from when on an image is kept, by rule."""
     age = settings.max_age_days
     return Cutoffs(now - dt.timedelta(days=settings.retention_days), None if age is None else now - dt.timedelta(age))
 
@@ -171,8 +171,8 @@ def covers(proposal: Proposal, counts: Counts, percent: int = TOLERANCE_PERCENT)
     return all(count.live <= limit(proposal.counts.get(rule, Due()).live, percent) for rule, count in counts.items())
 
 
-def standing(latest: Proposal | None, counts: Counts, now: dt.datetime, settings: Purge) -> str:
-    """Return why nobody is asked anew: ``open``, ``approved`` or ``rejected``; "" if a person must be asked."""
+def covering_state(latest: Proposal | None, counts: Counts, now: dt.datetime, settings: Purge) -> str:
+    """Return the state of the latest proposal where it covers what is due now; "" if a person must be asked anew."""
     if latest is None:
         return ""
     if latest.state == "rejected":

@@ -24,14 +24,14 @@ from imagesys_lib.stages.purge.rules import (
     Cutoffs,
     Due,
     PurgeRule,
+    covering_state,
     cutoffs,
     judge,
     live_needed,
     live_of,
     shard_of,
-    standing,
 )
-from imagesys_lib.stages.purge.unpublish import spare_relisted, unpublish
+from imagesys_lib.stages.purge.unpublish import restore_relisted, unpublish
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Purged:
     """What a purge did, or with ``dry_run`` would do.
 
     ``looked_up`` and ``unlisted`` count listings, the rest images. ``refused`` says what it did not do, and why;
-    ``proposal`` is the one that stands in the way of what is due.
+    ``proposal`` is the one that keeps what is due from going.
     """
 
     looked_up: int = 0
@@ -131,8 +131,8 @@ def _purge(ctx: Context, run: Run | None, lock: named_lock | None, rule: PurgeRu
         runs.set_or_drop_figure(ctx.db, run.run_id, FIGURES + "refused", verdict.refused)
     result = Purged(looked_up=found.looked_up, unlisted=len(found.missing))
     if doubt := verdict.refusal or verdict.warning:
-        tell = log.warning if dry_run else log.error  # a person must look at the ETL, so it is mailed
-        tell("%s: %s", ctx.country.upper(), doubt)
+        log_doubt = log.warning if dry_run else log.error  # a person must look at the ETL, so it is mailed
+        log_doubt("%s: %s", ctx.country.upper(), doubt)
         result.refuse(doubt)
     if verdict.refusal:
         return result
@@ -204,38 +204,38 @@ class _Purging:
             return gone
 
         self.result.of(rule).unpublished += write(self.ctx.db, step)
-        self.result.returned += spare_relisted(self.ctx, hashes, self.cut)
+        self.result.returned += restore_relisted(self.ctx, hashes, self.cut)
 
     def _is_below_cap(self, live_due: int) -> bool:
         needed = live_needed(live_due, self.ctx.config.purge.cap_percent)
         return needed is not None and count_live(self.ctx, needed) >= needed
 
     def _is_approved(self, counts: Counts, samples: Sequence[Mapping[str, str]]) -> bool:
-        """Say whether a person has approved so much; else leave a proposal, unless one stands or was rejected."""
+        """Say whether a person has approved so much; else leave a proposal, unless one waits or was rejected."""
         ctx, settings, live = self.ctx, self.ctx.config.purge, count_live(self.ctx)
         latest = proposals.latest(ctx.db)
-        stands = standing(latest, counts, database_now(ctx.db), settings)
+        state = covering_state(latest, counts, database_now(ctx.db), settings)
         number = latest.proposal_id if latest else 0
-        if latest and stands == "approved":
+        if latest and state == "approved":
             log.info("%s: goes by proposal %d, approved by %s", ctx.country.upper(), number, latest.decided_by)
             return True
-        told = ""
+        why = ""
         if latest and latest.fate == "approved":
-            told = f"proposal {number} was approved for {live_of(latest.counts)} and is expired; "
-        if latest and stands == "rejected":
-            told = f"proposal {number} was rejected by {latest.decided_by}; nobody is asked again before "
-            told += f"{settings.ask_again_days:g} days have passed"
-        elif stands:
-            told = f"proposal {number} waits for an answer"
+            why = f"proposal {number} was approved for {live_of(latest.counts)} and is expired; "
+        if latest and state == "rejected":
+            why = f"proposal {number} was rejected by {latest.decided_by}; nobody is asked again before "
+            why += f"{settings.ask_again_days:g} days have passed"
+        elif state:
+            why = f"proposal {number} waits for an answer"
         elif self.dry_run:
-            told += "a person would be asked"
+            why += "a person would be asked"
         else:
             number = proposals.leave(ctx.db, counts, live, samples)
-            told += f"proposal {number} waits for an answer in DAG imagesys_purge_approval, or by `imagesys purge "
-            told += f"{ctx.country} --approve {number}`"
+            why += f"proposal {number} waits for an answer in DAG imagesys_purge_approval, or by `imagesys purge "
+            why += f"{ctx.country} --approve {number}`"
         self.result.proposal = number or None
         above = f"{live_of(counts)} of {live} live images are due, above the cap of {settings.cap_percent:g} %"
-        refused = f"{above}: nothing was unpublished; {told}"
+        refused = f"{above}: nothing was unpublished; {why}"
         self.result.refuse(refused)
         log.warning("%s: %s", ctx.country.upper(), refused)
         return False

@@ -55,7 +55,7 @@ def forget_listings(connection: Connection, hashes: Sequence[str], cut: Cutoffs)
     connection.execute(sa.delete(lis_listing_images).where(t.image_hash.in_(hashes), out_of_date(cut)))
 
 
-def spare_relisted(ctx: Context, hashes: Sequence[str], cut: Cutoffs) -> int:
+def restore_relisted(ctx: Context, hashes: Sequence[str], cut: Cutoffs) -> int:
     """Bring back those of at most 1,000 purged images that a listing shows again. Returns how many.
 
     Ingest writes listings first and looks at images then, without locks. One that looked just before a purge had

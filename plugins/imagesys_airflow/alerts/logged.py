@@ -31,18 +31,18 @@ def mailing_logged(ctx: Context | None, context: TaskContext, what: str) -> Iter
     """
     configs = [ctx.config] if ctx else load_config().values()
     levels = [config.alerts.mail_level.upper() for config in configs]
-    with gathered.listening(min(levels, key=logging.getLevelName)) as heard:
+    with gathered.collecting(min(levels, key=logging.getLevelName)) as logged:
         try:
             yield
         finally:
-            mail_heard(ctx, context, what, heard)
+            mail_logged(ctx, context, what, logged)
 
 
-def mail_heard(ctx: Context | None, context: TaskContext, what: str, heard: gathered.Heard) -> None:
-    """Mail what was heard, if anything; never changes how the task ends."""
-    if not heard.messages:
+def mail_logged(ctx: Context | None, context: TaskContext, what: str, logged: gathered.LoggedMessages) -> None:
+    """Mail what was logged, if anything; never changes how the task ends."""
+    if not logged.messages:
         return
-    message = _message(f"{ctx.country.upper()} {what}" if ctx else what, context, heard)
+    message = _message(f"{ctx.country.upper()} {what}" if ctx else what, context, logged)
     put = partial(outbox.put, message=message)
     if ctx:
         notify(ctx, put, message)
@@ -50,13 +50,13 @@ def mail_heard(ctx: Context | None, context: TaskContext, what: str, heard: gath
         notify_all(put, message)
 
 
-def _message(what: str, context: TaskContext, heard: gathered.Heard) -> Message:
+def _message(what: str, context: TaskContext, logged: gathered.LoggedMessages) -> Message:
     """Return the mail with what one task has logged."""
     ti = context["ti"]
     run = f"Run {ti.run_id}, task {ti.task_id}"
     return Message(
         subject=f"[ImageSys] {what} logged messages",
         intro="What a task logged from `alerts.mail_level` on. The run's colour does not depend on it.",
-        sections=(("Logged", gathered.lines(heard)), ("Where", (run,))),
+        sections=(("Logged", gathered.lines(logged)), ("Where", (run,))),
         links={run: run_url(ti.dag_id, ti.run_id)},
     )

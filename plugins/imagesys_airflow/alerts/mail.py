@@ -36,7 +36,7 @@ from imagesys_lib.alerts.message import Message, Written
 from imagesys_lib.alerts.smtp import Client, TlsClient, words
 from imagesys_lib.config import load_config
 from imagesys_lib.context import Context, open_context
-from imagesys_lib.db.engine import Row, probe, write
+from imagesys_lib.db.engine import Row, check_connection, write
 from imagesys_lib.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ BOTH = ("db", "shared")
 
 _HERE = Path(AIRFLOW_HOME)
 _LOOK_SECONDS = 20.0
-"""A database that has not answered by then is itself the news; the DAG processor ends a callback after 50."""
+"""A database that has not answered by then is itself what is to be said; the DAG processor ends a callback after 50."""
 
 _DIRECT_SECONDS = 3600
 
@@ -86,12 +86,12 @@ def _send(to: Sequence[str], mail: Written | Row, written_at: dt.datetime | None
     hook.plain = text
     with hook:
         hook.send_email_smtp(to=list(to), subject=mail.subject, html_content=html, mime_subtype="alternative")
-    refused, unheard = hook.client.refused, hook.client.unheard
-    if not unheard:
+    refused, unanswered = hook.client.refused, hook.client.unanswered
+    if not unanswered:
         return refused
     # A server that hangs up at one recipient (421) would keep the mail from all, each time.
-    judged = {address: said for address, said in refused.items() if address not in unheard}
-    return {**judged, **_send(unheard, mail, written_at)}
+    judged = {address: said for address, said in refused.items() if address not in unanswered}
+    return {**judged, **_send(unanswered, mail, written_at)}
 
 
 def recipients(countries: Iterable[str]) -> list[str]:
@@ -110,10 +110,10 @@ def post(ctx: Context, schemas: Sequence[str] = BOTH) -> None:
         countries = [ctx.country] if schema == "db" else []
         try:
             db: Engine = getattr(ctx, schema)
-            probe(db)  # once, without the usual minute: what waits can wait longer
+            check_connection(db)  # once, without the usual minute: what waits can wait longer
             answers = _deliver(db, countries)
-            news = bool(answers) and write(ctx.shared, partial(_note, answers=answers))
-            if news and schema == "shared":
+            changed = bool(answers) and write(ctx.shared, partial(_note, answers=answers))
+            if changed and schema == "shared":
                 _deliver(db, countries)
         except Exception:
             log.exception("%s: the outbox (%s) could not be looked through", ctx.country.upper(), schema)
@@ -139,17 +139,17 @@ def _deliver(db: Engine, countries: Sequence[str]) -> dict[str, str]:
 
 def _note(connection: Connection, answers: Mapping[str, str]) -> bool:
     """Open an incident of each recipient who is refused and resolve those of the others; returns whether any is new."""
-    news = False
+    changed = False
     for address, said in sorted(answers.items()):
         subject = address.encode("ascii", "backslashreplace").decode()[:300]
         countries = [country for country, config in load_config().items() if address in config.alerts.mail_to]
         if said:
-            news |= open_incident(
+            changed |= open_incident(
                 connection, IncidentKind.REFUSED, subject, _refused(address, said), countries=countries
             )
         else:
-            news |= resolve(connection, IncidentKind.REFUSED, subject, partial(_taken, address), countries)
-    return news
+            changed |= resolve(connection, IncidentKind.REFUSED, subject, partial(_taken, address), countries)
+    return changed
 
 
 def _refused(address: str, said: str) -> Message:
@@ -175,7 +175,7 @@ def ask(db: Engine, work: Callable[[], T]) -> T:
 
     def run() -> None:
         try:
-            probe(db, patience=_LOOK_SECONDS / 2)
+            check_connection(db, patience=_LOOK_SECONDS / 2)
             answer.set_result(work())
         except BaseException as error:  # noqa: BLE001 - handed to the caller
             answer.set_exception(error)

@@ -37,7 +37,7 @@ def close_ended(ctx: Context, ti: Any) -> None:
     except DatabaseUnavailable:
         raise
     except Exception:
-        log.exception("Could not look how the runs stand that count as under way")
+        log.exception("Could not ask for the state of the runs that count as under way")
 
 
 def reconcile(ctx: Context, ti: Any) -> None:

@@ -28,9 +28,11 @@ class ScanLiveTableOperator(CountryOperator):
 
         found = db_scan(job.ctx, job.run.run_id)
         if not found.clean:
-            told = (f"{count} {kind} ({', '.join(found.samples[kind][:3])})" for kind, count in found.findings.items())
+            described = (
+                f"{count} {kind} ({', '.join(found.samples[kind][:3])})" for kind, count in found.findings.items()
+            )
             raise WorkLost(
-                f"Live table and work state of {job.ctx.country.upper()} differ: {'; '.join(told)}.",
+                f"Live table and work state of {job.ctx.country.upper()} differ: {'; '.join(described)}.",
                 remedy="see this task's manual; `imagesys explain` says what is known of each of these hashes.",
             )
         return {"rows": found.files}

@@ -57,7 +57,7 @@ class PruneLogsOperator(StoppableOperator):
             raise Stopped
 
 
-class TendOperator(CountryOperator):
+class MaintainOperator(CountryOperator):
     """Prunes the old rows of one country and looks at its staging disk."""
 
     needs_preflight = False
@@ -69,10 +69,10 @@ class TendOperator(CountryOperator):
         return str(self.country).upper()
 
     def work(self, job: CountryJob) -> Any:
-        """See :func:`imagesys_lib.ops.maintenance.tend`."""
-        from imagesys_lib.ops.maintenance import tend
+        """See :func:`imagesys_lib.ops.maintenance.maintain`."""
+        from imagesys_lib.ops.maintenance import maintain
 
-        return tend(job.ctx, dry_run=bool(job.context["params"]["dry_run"]))
+        return maintain(job.ctx, dry_run=bool(job.context["params"]["dry_run"]))
 
 
 def notify_failure(context: TaskContext) -> None:
@@ -112,10 +112,10 @@ def build_maintenance(configs: Iterable[CountryConfig]) -> DAG:
             execution_timeout=dt.timedelta(hours=2),
             doc_md=manual_section("maintenance_prune_logs"),
         )
-        TendOperator.partial(
-            task_id="tend",
+        MaintainOperator.partial(
+            task_id="maintain",
             map_index_template=INSTANCE_NAME,
             execution_timeout=dt.timedelta(hours=2),
-            doc_md=manual_section("maintenance_tend"),
+            doc_md=manual_section("maintenance_maintain"),
         ).expand(country=[config.country for config in known])
     return dag

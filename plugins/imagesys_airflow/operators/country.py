@@ -20,7 +20,7 @@ from airflow.sdk.exceptions import (
 )
 
 from imagesys_airflow.alerts.failures import name_of, note_failure
-from imagesys_airflow.alerts.logged import mail_heard
+from imagesys_airflow.alerts.logged import mail_logged
 from imagesys_airflow.connections import airflow_connection
 from imagesys_airflow.dag_run import run_of
 from imagesys_lib.alerts import gathered
@@ -120,13 +120,13 @@ class CountryOperator(StoppableOperator):
                 progress=Progress(self.task_id),
             )
             try:
-                with gathered.listening(ctx.config.alerts.mail_level) as heard:
+                with gathered.collecting(ctx.config.alerts.mail_level) as logged:
                     result = as_xcom(self.work(CountryJob(ctx, run_of(context, ctx.config.zone), context)))
             except DatabaseUnavailable:
-                heard.messages.clear()  # there is nowhere to keep them, and nobody to wait for
+                logged.messages.clear()  # there is nowhere to keep them, and nobody to wait for
                 raise
             finally:
-                self.tell(ctx, context, heard)
+                self.after_work(ctx, context, logged)
                 ctx.close()
         except (AirflowSkipException, AirflowRescheduleException):
             raise
@@ -139,15 +139,15 @@ class CountryOperator(StoppableOperator):
         log.info("%s %s: %s", self.country.upper(), self.task_id, one_line(result))
         return result
 
-    def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
+    def after_work(self, ctx: Context, context: TaskContext, logged: gathered.LoggedMessages) -> None:
         """Keep what was logged from the level on that is mailed, or mail it; never changes how the task ends."""
         ti = context["ti"]
         try:
             if self.logs_as:
-                mail_heard(ctx, context, self.logs_as, heard)
+                mail_logged(ctx, context, self.logs_as, logged)
                 return
             task = name_of(ti.task_id, ti.map_index, getattr(self, "node", ""))
-            gathered.keep(ctx.db, f"{ti.dag_id} {ti.run_id}", task, heard)
+            gathered.keep(ctx.db, f"{ti.dag_id} {ti.run_id}", task, logged)
         except Exception:
             log.exception("Could not keep what is to be mailed")
 

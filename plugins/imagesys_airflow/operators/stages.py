@@ -43,14 +43,14 @@ class HealOperator(CountryOperator):
         close_ended(job.ctx, job.context["ti"])
         return heal(job.ctx, run=job.run)
 
-    def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
+    def after_work(self, ctx: Context, context: TaskContext, logged: gathered.LoggedMessages) -> None:
         """Close the incidents, too, that earlier runs have left open, and mail what they could not."""
-        super().tell(ctx, context, heard)
+        super().after_work(ctx, context, logged)
         try:
             reconcile(ctx, context["ti"])
             announce_missed(ctx, context["ti"], list(context["dag"].task_ids))
         except Exception:
-            log.exception("Could not look how runs stand of whose end nobody has told")
+            log.exception("Could not ask for the state of runs whose end is not recorded")
         post(ctx)
 
 
@@ -204,7 +204,7 @@ class ReportOperator(CountryOperator):
             "reasons": {state: sum(counts.values()) for state, counts in summary.reasons.items()},
         }
 
-    def tell(self, ctx: Context, context: TaskContext, heard: gathered.Heard) -> None:
+    def after_work(self, ctx: Context, context: TaskContext, logged: gathered.LoggedMessages) -> None:
         """Send, too, what waits in the outbox."""
-        super().tell(ctx, context, heard)
+        super().after_work(ctx, context, logged)
         post(ctx)

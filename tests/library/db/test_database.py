@@ -215,7 +215,7 @@ def test_the_last_pause_between_tries_ends_with_the_patience(world: World, caplo
     world.patch.setattr(engine_module, "wait_random_exponential", lambda **_: lambda _state: 60.0)
     engine = sa.create_engine(world.ctx.db.url.set(port=9), connect_args={"connect_timeout": 2})
     with pytest.raises(DatabaseUnavailable):
-        engine_module.probe(engine, patience=0.5)
+        engine_module.check_connection(engine, patience=0.5)
     pauses = [float(pause) for pause in re.findall(r" in ([0-9.]+) seconds", caplog.text)]
     assert pauses
     assert 0 < sum(pauses) <= 0.5

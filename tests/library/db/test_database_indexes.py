@@ -259,7 +259,7 @@ def left_and_carried_out(ctx: Context) -> None:
 def told(ctx: Context) -> None:
     """A data source fails and recovers, runs fail and end well, and mails and messages go."""
     breaker = Breaker(source_images=10, first_seconds=1)
-    heard = gathered.Heard("warning")
+    heard = gathered.LoggedMessages("warning")
     heard.messages["WARNING", "x"] = 1
     for failures in (20, 20, 0):
         datasources.note(ctx.db, ctx.country, {7: Tally(20, failures)}, breaker)

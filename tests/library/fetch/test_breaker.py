@@ -195,17 +195,17 @@ def test_our_own_network_is_asked_about_when_hosts_fall_silent_and_no_other_answ
 ) -> None:
     network = Network(lambda _names: [])
     for host, code in told:
-        network.tell(host, ImageFault(code) if code else None)
+        network.note(host, ImageFault(code) if code else None)
     assert (network.is_doubtful, network.is_in_question) == (doubtful, in_question)
 
 
 def test_one_silent_host_alone_is_at_fault_itself_and_two_are_not() -> None:
     network = Network(lambda _names: [])
-    network.tell("127.0.0.1:9", ImageFault("connect"))  # one alone, and of no other anything is known
+    network.note("127.0.0.1:9", ImageFault("connect"))  # one alone, and of no other anything is known
     assert network.works()
     assert not network.is_doubtful
     for port in (9, 10):
-        network.tell(f"127.0.0.1:{port}", ImageFault("connect"))
+        network.note(f"127.0.0.1:{port}", ImageFault("connect"))
     assert not network.works()
     network.forget()
     assert network.works()

@@ -266,7 +266,7 @@ def test_a_host_that_answered_lately_shows_whether_our_own_network_is_up(world: 
 
     def doubt() -> None:
         for host in ("a.example", "b.example"):
-            limiter.network.tell(host, ImageFault("connect"))
+            limiter.network.note(host, ImageFault("connect"))
 
     assert limiter.network.works()  # nothing speaks against it
     limiter = limiters(**inside)

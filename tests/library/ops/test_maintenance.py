@@ -28,7 +28,7 @@ from imagesys_lib.db.schema import (
     lis_runs,
 )
 from imagesys_lib.errors import Stopped
-from imagesys_lib.ops.maintenance import disk, rows, tend
+from imagesys_lib.ops.maintenance import disk, maintain, rows
 from imagesys_lib.ops.maintenance.rows import PrunedRows, prune_rows
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.runs import leases, runs
@@ -318,9 +318,9 @@ def test_under_pressure_it_heals_and_says_so_and_a_dry_run_only_says_so(
     free = world.ctx.staging.free_bytes() >> 20
     ctx = world.reconfigure(staging={"min_free_mb": int(free * floor), "pressure_percent": percent})
     stray = staged(world, "originals", "0/0/0/stray")
-    assert tend(ctx, dry_run=True).staging.healed is False
+    assert maintain(ctx, dry_run=True).staging.healed is False
     assert stray.exists()
-    found = tend(ctx).staging
+    found = maintain(ctx).staging
     assert (found.healed, found.original_files) == (True, 0)
     assert not stray.exists()
     said = [record for record in caplog.records if record.name == disk.__name__]

@@ -1,4 +1,4 @@
-"""Download: hosts that ask for patience or fail, and ground of our own that gives way."""
+"""Download: hosts that ask for patience or fail, and an environment of our own that fails."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.images.states import State
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, RunKind
-from imagesys_lib.stages.batch import give_back, hold, images_in, own_name
+from imagesys_lib.stages.batch import give_back, hold, holder_name, images_in
 from imagesys_lib.stages.check import db_scan
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
@@ -268,7 +268,7 @@ def test_a_forced_remake_that_was_given_back_is_purged_with_its_live_row(world: 
     run = world.run(RunKind.BACKFILL, force=True)
     ingested(world, run)
     (batch,) = plan(world.ctx, run)
-    with hold(world.ctx, batch.batch_id, own_name(), "done") as lease:
+    with hold(world.ctx, batch.batch_id, holder_name(), "done") as lease:
         ids = [image.image_id for image in images_in(world.ctx, batch.batch_id, State.RESERVED)]
         give_back(world.ctx, lease, State.RESERVED, ids, wait_seconds=3600)
     given_back = {url for url, state in world.states().items() if state == "new"}

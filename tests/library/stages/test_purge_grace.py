@@ -22,7 +22,7 @@ from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.purge import RuleResult, purge
 from imagesys_lib.stages.purge.rules import Cutoffs, PurgeRule
-from imagesys_lib.stages.purge.unpublish import spare_relisted, unpublish
+from imagesys_lib.stages.purge.unpublish import restore_relisted, unpublish
 from imagesys_lib.stages.repair import repair
 from imagesys_lib.stages.sync import sync
 from imagesys_lib.stages.thumbnail import thumbnail
@@ -258,7 +258,7 @@ def test_an_image_listed_again_while_it_is_being_purged_is_brought_back(world: W
     looked.set()
     thread.join(20)
     assert world.images()[url].state == "purged"
-    assert spare_relisted(world.ctx, [h], cut) == 1
+    assert restore_relisted(world.ctx, [h], cut) == 1
     assert publish(world.ctx) == 1
     assert url in world.live()
 

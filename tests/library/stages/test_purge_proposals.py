@@ -95,7 +95,7 @@ def test_an_approved_purge_that_is_killed_goes_on_and_ends_with_any_later_one(
     def killed(*_: object, **__: object) -> int:
         raise KeyboardInterrupt  # within the step, and once more after it has been committed
 
-    for place in ("unpublish", "spare_relisted"):
+    for place in ("unpublish", "restore_relisted"):
         with world.patch.context() as patch:
             patch.setattr(run_module, place, killed)
             with pytest.raises(KeyboardInterrupt):

@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from imagesys_lib.config import Purge
-from imagesys_lib.stages.purge.rules import Due, Proposal, PurgeRule, cutoffs, judge, limit, standing
+from imagesys_lib.stages.purge.rules import Due, Proposal, PurgeRule, covering_state, cutoffs, judge, limit
 
 NOW = dt.datetime.combine(dt.date(2026, 3, 28), dt.time(3))
 DAY = dt.timedelta(days=1)
@@ -63,8 +63,8 @@ def a_proposal(state: str, live: int = 100, *, days_ago: float = 1, finished: bo
     ],
 )
 def test_nobody_is_asked_twice_about_the_same(latest: Proposal | None, live: int, expected: str) -> None:
-    assert standing(latest, {PurgeRule.UNLISTED: Due(live, live)}, NOW, Purge()) == expected
-    assert standing(latest, {PurgeRule.AGE: Due(1, 1), PurgeRule.UNLISTED: Due(live, live)}, NOW, Purge()) == ""
+    assert covering_state(latest, {PurgeRule.UNLISTED: Due(live, live)}, NOW, Purge()) == expected
+    assert covering_state(latest, {PurgeRule.AGE: Due(1, 1), PurgeRule.UNLISTED: Due(live, live)}, NOW, Purge()) == ""
 
 
 def test_an_approval_reaches_a_little_further_than_its_number() -> None:

@@ -8,7 +8,7 @@ from imagesys_lib.images.states import State
 from imagesys_lib.ops.retry import retry
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, RunKind
-from imagesys_lib.stages.batch import give_back, hold, images_in, own_name
+from imagesys_lib.stages.batch import give_back, hold, holder_name, images_in
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
@@ -92,7 +92,7 @@ def test_a_forced_run_takes_again_what_it_gave_back(world: World, live: dict[str
     run = world.run(RunKind.BACKFILL, force=True)
     runs.begin(world.ctx.db, run)
     (batch,) = plan(world.ctx, run)
-    with hold(world.ctx, batch.batch_id, own_name(), "downloaded") as lease:
+    with hold(world.ctx, batch.batch_id, holder_name(), "downloaded") as lease:
         ids = [image.image_id for image in images_in(world.ctx, batch.batch_id, State.RESERVED)]
         give_back(world.ctx, lease, State.RESERVED, ids[:3])
     first, second = plan(world.ctx, run)
