@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image
 
 from imagesys_lib.thumbnail import one_photo as make
+from imagesys_lib.thumbnail.decoding.sniff import HEAD_BYTES, sniff
 from imagesys_lib.thumbnail.encode import encoded, encoded_sibling
 from imagesys_lib.thumbnail.messages import Made, Making, PlainSize, ThumbnailJob
 from imagesys_lib.thumbnail.one_photo import Limits, create_thumbnails_of_image
-from imagesys_lib.thumbnail.pool import CHUNK, Decoders
-from imagesys_lib.thumbnail.sniff import HEAD_BYTES, sniff
+from imagesys_lib.thumbnail.processes.pool import CHUNK, Decoders
 
 from .settings import ENCODERS, QUALITY, SCRATCH, SIZES
 

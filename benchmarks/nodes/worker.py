@@ -14,7 +14,7 @@ from benchmarks.common.processes import machine_seconds
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db.engine import CHUNK
 from imagesys_lib.stages import check as checks
-from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.repair.repair import repair
 from imagesys_lib.stages.sync import sync
 
 from .settings import COUNTRY

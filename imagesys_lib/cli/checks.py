@@ -17,7 +17,7 @@ from imagesys_lib.stages.check import WHOLE, Part, daily_part, parts
 from imagesys_lib.stages.check import check as check_stage
 from imagesys_lib.stages.check import db_scan as db_scan_stage
 from imagesys_lib.stages.check import scrub as scrub_stage
-from imagesys_lib.stages.repair import repair as repair_stage
+from imagesys_lib.stages.repair.repair import repair as repair_stage
 
 
 def fs_check(

@@ -20,13 +20,13 @@ from imagesys_lib.images.states import State
 from imagesys_lib.ops.retry import retry as requeue
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, RunKind
-from imagesys_lib.stages import download as download_stage
 from imagesys_lib.stages import ingest as ingest_stage
 from imagesys_lib.stages import pipeline
 from imagesys_lib.stages import plan as plan_stage
 from imagesys_lib.stages import publish as publish_stage
 from imagesys_lib.stages import sync as sync_stage
 from imagesys_lib.stages import thumbnail as thumbnail_stage
+from imagesys_lib.stages.download import download as download_stage
 from imagesys_lib.stages.heal import heal as heal_stage
 from imagesys_lib.stages.report import render
 

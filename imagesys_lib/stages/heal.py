@@ -17,7 +17,7 @@ from imagesys_lib.db.schema import lis_batches, lis_images, lis_runs
 from imagesys_lib.images.states import NEVER, UNFINISHED, Desired, State, move
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run
-from imagesys_lib.stages.staged_files import drop_held, sweep
+from imagesys_lib.stages.shared.staged_files import drop_held, sweep
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.images.states import CLEAN_SLATE, Desired, State, move
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, RunKind
-from imagesys_lib.stages import placeholders
-from imagesys_lib.stages.bad_rows import BadRows
+from imagesys_lib.stages.shared import placeholders
+from imagesys_lib.stages.shared.bad_rows import BadRows
 
 log = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from imagesys_lib.nodes import NodeFault
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.check import check, daily_part, scrub
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.purge import purge
-from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.repair.repair import repair
 from imagesys_lib.stages.report import Summary, report
 from imagesys_lib.stages.sync import sync
 from imagesys_lib.stages.thumbnail import thumbnail

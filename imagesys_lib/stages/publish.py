@@ -13,7 +13,7 @@ from imagesys_lib.db.engine import CHUNK, NOW, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.images.states import State, move
 from imagesys_lib.replication import node_records
-from imagesys_lib.stages import placeholders
+from imagesys_lib.stages.shared import placeholders
 
 log = logging.getLogger(__name__)
 

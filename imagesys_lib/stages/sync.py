@@ -26,7 +26,7 @@ from imagesys_lib.replication.node_records import NOT_STAGED
 from imagesys_lib.replication.readiness import is_behind, recognise, update_readiness
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run
-from imagesys_lib.stages.staged_files import settle, thumb_paths
+from imagesys_lib.stages.shared.staged_files import settle, thumb_paths
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -34,10 +34,10 @@ from imagesys_lib.images.states import Desired, State, move
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.runs import leases
 from imagesys_lib.runs.leases import Lease
-from imagesys_lib.stages import placeholders
-from imagesys_lib.stages.batch import Crew, give_back, hold, holder_name, images_in, store_faults
+from imagesys_lib.stages.shared import placeholders
+from imagesys_lib.stages.shared.batch import Crew, give_back, hold, holder_name, images_in, store_faults
 from imagesys_lib.thumbnail.messages import Limits, Made, Making, PlainSize, ThumbnailJob
-from imagesys_lib.thumbnail.pool import CHUNK, Decoders
+from imagesys_lib.thumbnail.processes.pool import CHUNK, Decoders
 
 log = logging.getLogger(__name__)
 

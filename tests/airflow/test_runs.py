@@ -20,7 +20,7 @@ from imagesys_lib.nodes import NodeFault
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run
 from imagesys_lib.stages.check.parts import of_day
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.runs import leases, runs
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.report import report

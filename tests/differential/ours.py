@@ -15,7 +15,7 @@ from imagesys_lib.config import Fetch
 from imagesys_lib.fetch.http.fetcher import Fetcher
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.thumbnail.messages import Made, ThumbnailJob
-from imagesys_lib.thumbnail.pool import CHUNK, Decoders
+from imagesys_lib.thumbnail.processes.pool import CHUNK, Decoders
 from tests.differential.chromium import MIDDLE
 from tests.support.poison import MAKING
 

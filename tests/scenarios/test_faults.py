@@ -17,11 +17,12 @@ import sqlalchemy as sa
 from imagesys_lib.db.schema import lis_hosts, lis_metrics
 from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.images.reasons import ImageFault
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.plan import plan
-from imagesys_lib.thumbnail import decode, worker
+from imagesys_lib.thumbnail.decoding import decode
+from imagesys_lib.thumbnail.decoding.sniff import HEAD_BYTES, sniff
 from imagesys_lib.thumbnail.messages import ThumbnailJob
-from imagesys_lib.thumbnail.sniff import HEAD_BYTES, sniff
+from imagesys_lib.thumbnail.processes import worker
 from tests.library.fetch.test_hosts import paused
 from tests.support import bombs
 from tests.support.fault_site import ADDRESSES, LIVE, MAX_BYTES, OWN_MIND, PHOTO, FaultSite, fault_site

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_batches
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
-from imagesys_lib.stages.batch import holder_name
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
+from imagesys_lib.stages.shared.batch import holder_name
 from imagesys_lib.stages.thumbnail import thumbnail
 from tests.support.world import World, wait_for
 

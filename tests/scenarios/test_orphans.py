@@ -14,7 +14,7 @@ import pytest
 from imagesys_lib.nodes import subprocesses as running
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.publish import publish
-from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.repair.repair import repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
 from include.sandbox.services.process import start_time_of

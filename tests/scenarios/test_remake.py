@@ -15,7 +15,7 @@ from imagesys_lib.images.recipe import recipe
 from imagesys_lib.ops.retry import retry
 from imagesys_lib.runs import leases, runs
 from imagesys_lib.runs.runs import RunKind
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.heal import Healed, heal
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan

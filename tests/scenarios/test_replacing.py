@@ -13,7 +13,7 @@ import pytest
 
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import RunKind
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish

@@ -7,8 +7,8 @@ import os
 import signal
 import time
 
-from imagesys_lib.thumbnail import worker
 from imagesys_lib.thumbnail.messages import Limits, Made, Making, PlainSize, ThumbnailJob
+from imagesys_lib.thumbnail.processes import worker
 
 MAKING = Making(
     sizes=(PlainSize(60, 60, "crop"), PlainSize(160, 120, "fit")),

@@ -21,7 +21,7 @@ from imagesys_lib.fetch.http.urls import Wire
 from imagesys_lib.fetch.politeness.retry_after import retry_after
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.storage.atomic_files import AtomicFile
-from imagesys_lib.thumbnail.sniff import HEAD_BYTES, sniff
+from imagesys_lib.thumbnail.decoding.sniff import HEAD_BYTES, sniff
 
 MAX_HEADER_BYTES = 256 * 1024  # as Chromium; curl takes 5,000 lines, and none of more than 100 KB
 _BY_TIME = frozenset({"dns", "connect", "tls", "timeout", "too_slow", "truncated"})  # what waiting in vain may come to

@@ -31,7 +31,7 @@ from imagesys_lib.ops.canary.timed_steps import WORKER, CanaryRun, Limit, Place,
 from imagesys_lib.runs.runs import set_figures
 from imagesys_lib.stages.thumbnail import making
 from imagesys_lib.thumbnail.messages import ThumbnailJob
-from imagesys_lib.thumbnail.pool import Decoders
+from imagesys_lib.thumbnail.processes.pool import Decoders
 
 log = logging.getLogger(__name__)
 

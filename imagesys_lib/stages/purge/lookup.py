@@ -17,8 +17,8 @@ from imagesys_lib.etl.listings import Listing
 from imagesys_lib.etl.pages import newest_by_key
 from imagesys_lib.images import relisted
 from imagesys_lib.images.hash_and_path import lis_hash_for_url
-from imagesys_lib.stages.bad_rows import BadRows
 from imagesys_lib.stages.purge.rules import Cutoffs
+from imagesys_lib.stages.shared.bad_rows import BadRows
 
 Key = tuple[str, int]
 Shown = tuple[str, int, str]

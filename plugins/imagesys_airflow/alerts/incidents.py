@@ -101,7 +101,8 @@ def _run_late(country: str, trouble: IncidentKind, context: Mapping[str, Any]) -
 
 def _progress(ctx: Context, facts: RunFacts) -> Sections:
     """Return what is done and left of a run, and why it is late; nothing where it has ended since its deadline."""
-    from imagesys_lib.stages import lateness, report
+    from imagesys_lib.stages import report
+    from imagesys_lib.stages.report import lateness
 
     row = load_run(ctx.db, facts.run.run_id)
     if row is not None and row.state != "running":

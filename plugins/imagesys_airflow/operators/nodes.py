@@ -23,7 +23,7 @@ from imagesys_lib.replication import change_log as changes
 from imagesys_lib.replication import node_records
 from imagesys_lib.runs.runs import RunKind
 from imagesys_lib.stages.check import WHOLE, Part, check, daily_part, scrub
-from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.repair.repair import repair
 from imagesys_lib.stages.sync import Synced, sync
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class RepairNodeOperator(PartOperator):
     """Gives the node what the check missed, and checks again what it changed: whether all is right now."""
 
     def work(self, job: CountryJob) -> Any:
-        """See :func:`imagesys_lib.stages.repair.repair`."""
+        """See :func:`imagesys_lib.stages.repair.repair.repair`."""
         self.skip_unfit(job)
         repaired = repair(job.ctx, self.node, job.run.run_id)
         if repaired.restored or repaired.deleted or repaired.requeued:

@@ -112,8 +112,8 @@ class DownloadOperator(BatchOperator):
     """Fetches a batch's photos."""
 
     def work(self, job: CountryJob) -> Any:
-        """See :func:`imagesys_lib.stages.download.download`."""
-        from imagesys_lib.stages.download import download
+        """See :func:`imagesys_lib.stages.download.download.download`."""
+        from imagesys_lib.stages.download.download import download
 
         return download(job.ctx, self.batch_id, self.holder(job))
 

@@ -15,7 +15,7 @@ from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.db.upgrade import head_version
 from imagesys_lib.errors import DatabaseReadOnly, DatabaseUnavailable
 from imagesys_lib.runs import runs
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.thumbnail import thumbnail

@@ -43,21 +43,21 @@ from imagesys_lib.replication import change_log as changes
 from imagesys_lib.replication import node_records
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, RunKind
-from imagesys_lib.stages.batch import images_in
 from imagesys_lib.stages.check import daily_part, db_scan, expected_on
 from imagesys_lib.stages.check.expected import pages, unacknowledged
 from imagesys_lib.stages.check.parts import WHOLE, of_day
 from imagesys_lib.stages.check.scrub import _images as scrubbed_images
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.ingest import ingest
-from imagesys_lib.stages.lateness import look
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.purge import carry_out, proposals, purge
 from imagesys_lib.stages.purge.rules import Due, PurgeRule
-from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.repair.repair import repair
 from imagesys_lib.stages.report import report, summarize
 from imagesys_lib.stages.report.digest import last_run, newest_run
+from imagesys_lib.stages.report.lateness import look
+from imagesys_lib.stages.shared.batch import images_in
 from include.sandbox.feed.listings import Listing
 from tests.support.world import DAY, World
 

@@ -12,11 +12,11 @@ from imagesys_lib.db import engine as engine_module
 from imagesys_lib.db.locks import named_lock
 from imagesys_lib.db.schema import lis_listing_images
 from imagesys_lib.errors import DatabaseUnavailable, LockLost
-from imagesys_lib.stages import repair as repair_module
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.purge import purge
-from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.repair import repair as repair_module
+from imagesys_lib.stages.repair.repair import repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
 from tests.library.replication.test_sync import made

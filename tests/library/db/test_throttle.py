@@ -27,7 +27,7 @@ from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.purge import purge
-from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.repair.repair import repair
 from include.sandbox import ManifestEntry
 from tests.support.world import World, wait_for
 

@@ -8,7 +8,7 @@ from imagesys_lib.config import Breaker
 from imagesys_lib.db.schema import lis_datasources, lis_mails
 from imagesys_lib.fetch.politeness.circuit_breaker import HALF_OPEN_IMAGES
 from imagesys_lib.fetch.politeness.datasources import Tally, failing, may_try, note
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.thumbnail import thumbnail

@@ -17,7 +17,7 @@ from imagesys_lib.fetch.http.fetcher import Fetcher
 from imagesys_lib.fetch.http.headers import Head, parsed
 from imagesys_lib.fetch.http.jobs import Fetched, FetchJob
 from imagesys_lib.images.reasons import ImageFault
-from imagesys_lib.thumbnail.sniff import sniff
+from imagesys_lib.thumbnail.decoding.sniff import sniff
 from tests.support import answers
 from tests.support.answers import CASES, JPEG, OK, PHOTO, Case, bomb_of_tables, coded, nested_bomb, sized
 from tests.support.raw_host import RawHost, in_turn, serving_all

@@ -15,12 +15,12 @@ from imagesys_lib.images.hash_and_path import lis_hash_for_url, lis_path_for_has
 from imagesys_lib.images.reasons import REASONS, Fate, ImageFault, as_markdown, reason_for
 from imagesys_lib.nodes import classify, parse_space
 from imagesys_lib.runs.runs import Run, RunKind
-from imagesys_lib.stages.batch import retry_delay_hours
-from imagesys_lib.stages.download import tries_again, with_meaning
+from imagesys_lib.stages.download.download import tries_again, with_meaning
 from imagesys_lib.stages.ingest import window
 from imagesys_lib.stages.plan import batch_size
 from imagesys_lib.stages.purge.rules import live_needed, shard_of, too_many_missing
 from imagesys_lib.stages.report import NodeState, Summary, losses, render
+from imagesys_lib.stages.shared.batch import retry_delay_hours
 
 HASH = "0917c1f0b2a6c6d6e5f4a3b2c1d0e9f8a7b6c5d4"
 

@@ -15,7 +15,7 @@ from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.nodes.commands import SCRIPT
 from imagesys_lib.replication import node_records
 from imagesys_lib.stages.check import check, scrub
-from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.repair.repair import repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
 from include.sandbox.services.nodes import RESTRICTED

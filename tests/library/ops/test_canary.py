@@ -25,7 +25,7 @@ from imagesys_lib.nodes import NodeSession
 from imagesys_lib.ops.canary import CanaryRun, Place, run_canary
 from imagesys_lib.ops.canary.timed_steps import Limit, run_steps
 from imagesys_lib.stages.check import check, scrub
-from imagesys_lib.stages.repair import Repaired, repair
+from imagesys_lib.stages.repair.repair import Repaired, repair
 from include.sandbox import ManifestEntry
 from include.sandbox.environment import write_config
 from tests.support.photo_host import photo_host

@@ -24,7 +24,7 @@ from imagesys_lib.ops.explain.verdicts import (
 )
 from imagesys_lib.replication import node_records
 from imagesys_lib.runs import leases, runs
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.sync import sync

@@ -32,7 +32,7 @@ from imagesys_lib.ops.maintenance import disk, maintain, rows
 from imagesys_lib.ops.maintenance.rows import PrunedRows, prune_rows
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.runs import leases, runs
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish

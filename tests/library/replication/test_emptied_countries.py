@@ -12,7 +12,7 @@ from imagesys_lib.context import Context, open_context
 from imagesys_lib.db.upgrade import upgrade
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.stages.check import check
-from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.repair.repair import repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
 from include.sandbox.environment import write_config

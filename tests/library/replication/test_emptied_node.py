@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from imagesys_lib.db.schema import lis_node_repairs
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.replication import readiness
-from imagesys_lib.stages import repair as repair_module
 from imagesys_lib.stages import sync as sync_module
 from imagesys_lib.stages.check import WHOLE, Part, check, daily_part, fs_check
 from imagesys_lib.stages.publish import publish
-from imagesys_lib.stages.repair import Repaired, repair
+from imagesys_lib.stages.repair import repair as repair_module
+from imagesys_lib.stages.repair.repair import Repaired, repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
 from tests.library.replication.test_sync import made

@@ -11,7 +11,7 @@ import pytest
 
 from imagesys_lib.images.hash_and_path import lis_path_for_hash
 from imagesys_lib.stages.check import check, scrub
-from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.repair.repair import repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
 from tests.support.trees import assert_equal_nodes

@@ -20,11 +20,11 @@ from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.replication import node_records
 from imagesys_lib.stages.check import check
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
-from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.repair.repair import repair
 from imagesys_lib.stages.report import report
 from imagesys_lib.stages.sync import Synced, sync
 from imagesys_lib.stages.thumbnail import thumbnail

@@ -17,11 +17,11 @@ from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.stages.check import check
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
-from imagesys_lib.stages.repair import Repaired, repair
+from imagesys_lib.stages.repair.repair import Repaired, repair
 from imagesys_lib.stages.sync import Synced, sync
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox import ManifestEntry

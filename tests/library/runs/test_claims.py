@@ -16,9 +16,9 @@ from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import LeaseHeld, LeaseLost, Stopped, UsageError
 from imagesys_lib.images.states import State, move
 from imagesys_lib.runs import leases
-from imagesys_lib.stages.batch import Crew, hold, images_in
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.plan import plan
+from imagesys_lib.stages.shared.batch import Crew, hold, images_in
 from tests.support.world import World, in_threads, wait_for
 
 

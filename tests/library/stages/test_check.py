@@ -16,14 +16,14 @@ from imagesys_lib.images.hash_and_path import lis_hash_for_url, lis_path_for_has
 from imagesys_lib.images.states import Desired, State
 from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.replication.node_records import latest_check
-from imagesys_lib.stages import repair as repair_module
 from imagesys_lib.stages.check import check, daily_part, db_scan, expected_on, stat_images
 from imagesys_lib.stages.check.db_scan import LIVE_TABLE
 from imagesys_lib.stages.check.parts import of_day
 from imagesys_lib.stages.purge.delete import delete_files
 from imagesys_lib.stages.purge.rules import Cutoffs, PurgeRule
 from imagesys_lib.stages.purge.unpublish import unpublish
-from imagesys_lib.stages.repair import Repaired, repair
+from imagesys_lib.stages.repair import repair as repair_module
+from imagesys_lib.stages.repair.repair import Repaired, repair
 from imagesys_lib.stages.sync import sync
 from include.sandbox import ManifestEntry
 from tests.support.trees import assert_equal_nodes

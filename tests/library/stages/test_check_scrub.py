@@ -14,7 +14,7 @@ from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.replication.node_records import latest_check
 from imagesys_lib.stages.check import check, scrub
 from imagesys_lib.stages.check.scrub import scrubbed_to
-from imagesys_lib.stages.repair import Repaired, repair
+from imagesys_lib.stages.repair.repair import Repaired, repair
 from imagesys_lib.stages.report import render
 from include.sandbox import ManifestEntry
 from tests.support.trees import assert_equal_nodes

@@ -20,7 +20,7 @@ from imagesys_lib.fetch.http.jobs import Fetched
 from imagesys_lib.fetch.politeness import host_records as store
 from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.runs import runs
-from imagesys_lib.stages.download import Downloaded, download
+from imagesys_lib.stages.download.download import Downloaded, download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.report import report

@@ -19,13 +19,13 @@ from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.ops.retry import retry
 from imagesys_lib.runs import leases, runs
 from imagesys_lib.stages import thumbnail as thumbnail_module
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.heal import Healed, heal
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.thumbnail import thumbnail
 from imagesys_lib.thumbnail.messages import Made, ThumbnailJob
-from imagesys_lib.thumbnail.pool import Decoders
+from imagesys_lib.thumbnail.processes.pool import Decoders
 from tests.support.world import World
 
 

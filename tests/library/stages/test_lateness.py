@@ -9,9 +9,9 @@ import pytest
 from imagesys_lib.fetch.politeness import host_records as store
 from imagesys_lib.runs import leases, runs
 from imagesys_lib.stages.ingest import ingest
-from imagesys_lib.stages.lateness import Delay, likely_cause, look
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.report import summarize
+from imagesys_lib.stages.report.lateness import Delay, likely_cause, look
 from tests.support.world import World
 
 BUSY: dict[str, Any] = {"host": "img.example.com", "host_images": 90, "looked_at": 100, "host_limit": 6, "held": 1}

@@ -22,7 +22,7 @@ from imagesys_lib.replication import node_records
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.publish import publish
-from imagesys_lib.stages.repair import Repaired, repair
+from imagesys_lib.stages.repair.repair import Repaired, repair
 from imagesys_lib.stages.report import render, report
 from imagesys_lib.stages.sync import Synced, sync
 from include.sandbox import ManifestEntry

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_placeholders
-from imagesys_lib.stages import placeholders
+from imagesys_lib.stages.shared import placeholders
 from tests.support.images import encoded, quarters
 from tests.support.photo_host import PhotoHost, photo_host
 from tests.support.world import World

@@ -19,7 +19,6 @@ from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.images.states import State
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, RunKind
-from imagesys_lib.stages.batch import give_back, hold, holder_name, images_in
 from imagesys_lib.stages.check import db_scan
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
@@ -27,6 +26,7 @@ from imagesys_lib.stages.purge import Purged, purge
 from imagesys_lib.stages.purge.due import IDLE
 from imagesys_lib.stages.purge.rules import Cutoffs, PurgeRule
 from imagesys_lib.stages.purge.unpublish import unpublish
+from imagesys_lib.stages.shared.batch import give_back, hold, holder_name, images_in
 from include.sandbox import ManifestEntry
 from tests.support.trees import assert_equal_nodes
 from tests.support.world import DAY, NODES, World

@@ -15,7 +15,7 @@ from imagesys_lib.db.schema import lis_change_acks, lis_images
 from imagesys_lib.replication import change_log as changes
 from imagesys_lib.runs.runs import RunKind
 from imagesys_lib.stages.check import db_scan
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish

@@ -16,14 +16,14 @@ from imagesys_lib.replication import node_records
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.check import check
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.purge import RuleResult, purge
 from imagesys_lib.stages.purge.rules import Cutoffs, PurgeRule
 from imagesys_lib.stages.purge.unpublish import restore_relisted, unpublish
-from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.repair.repair import repair
 from imagesys_lib.stages.sync import sync
 from imagesys_lib.stages.thumbnail import thumbnail
 from include.sandbox import ManifestEntry

@@ -18,10 +18,10 @@ from imagesys_lib.db.schema import lis_node_repairs
 from imagesys_lib.errors import DiskFull
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.nodes import NodeFault, NodeSession
-from imagesys_lib.stages import repair as repair_module
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.heal import heal
-from imagesys_lib.stages.repair import Repaired, repair
+from imagesys_lib.stages.repair import repair as repair_module
+from imagesys_lib.stages.repair.repair import Repaired, repair
 from imagesys_lib.stages.sync import node_lock, sync
 from include.sandbox import ManifestEntry
 from tests.support.trees import assert_equal_nodes

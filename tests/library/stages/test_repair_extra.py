@@ -11,7 +11,7 @@ from imagesys_lib.db.schema import lis_change_acks, lis_changes, lis_images, lis
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.stages.check import check, scrub
 from imagesys_lib.stages.publish import publish
-from imagesys_lib.stages.repair import Repaired, repair
+from imagesys_lib.stages.repair.repair import Repaired, repair
 from include.sandbox import ManifestEntry
 from tests.library.stages.test_check import age, found_long_ago, stray
 from tests.library.stages.test_repair import flip_a_bit, marked

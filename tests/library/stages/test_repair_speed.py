@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from imagesys_lib.nodes import NodeSession
-from imagesys_lib.stages import repair as repair_module
 from imagesys_lib.stages.check import check
-from imagesys_lib.stages.repair import Repaired, repair
+from imagesys_lib.stages.repair import repair as repair_module
+from imagesys_lib.stages.repair.repair import Repaired, repair
 from include.sandbox import ManifestEntry
 from tests.library.stages.test_repair import flip_a_bit
 from tests.support.world import World, remove_below

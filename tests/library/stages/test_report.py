@@ -17,7 +17,7 @@ from imagesys_lib.fetch.politeness import datasources
 from imagesys_lib.fetch.politeness.datasources import Tally
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, RunKind
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.report import NodeState, Summary, broke_off, kept, nodes_alone, render, report

@@ -15,7 +15,7 @@ from imagesys_lib.runs import runs
 from imagesys_lib.stages.check import Checked, check, db_scan, scrub
 from imagesys_lib.stages.check.results import keep
 from imagesys_lib.stages.plan import plan
-from imagesys_lib.stages.repair import repair
+from imagesys_lib.stages.repair.repair import repair
 from imagesys_lib.stages.report import FullCheck, kept, render, report
 from include.sandbox import ManifestEntry
 from tests.library.stages.test_check_scrub import flip
@@ -115,7 +115,7 @@ def test_a_repair_that_refuses_or_waits_is_unusual_until_it_has_done_it(
     assert "UNUSUAL:\n  - repair of n1: 1 images wait" in render(summary)
     assert "`imagesys fs-check uk --node n2 --verbose`" in summary.anomalies[1]
     told = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert [record.name for record in told] == ["imagesys_lib.stages.repair"]
+    assert [record.name for record in told] == ["imagesys_lib.stages.repair.repair"]
     assert "imagesys repair uk --node n2 --delete-extra" in told[0].getMessage()
 
     world.sandbox.nodes.start_node("n3")

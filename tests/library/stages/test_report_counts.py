@@ -8,11 +8,11 @@ from imagesys_lib.images.states import State
 from imagesys_lib.ops.retry import retry
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, RunKind
-from imagesys_lib.stages.batch import give_back, hold, holder_name, images_in
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.report import Summary, render, report
+from imagesys_lib.stages.shared.batch import give_back, hold, holder_name, images_in
 from include.sandbox import ManifestEntry
 from tests.support.world import World
 

@@ -19,11 +19,11 @@ from imagesys_lib.interface import Interface
 from imagesys_lib.runs import runs
 from imagesys_lib.stages import thumbnail as stage
 from imagesys_lib.stages.check import check
-from imagesys_lib.stages.download import download
+from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
-from imagesys_lib.stages.repair import repair
-from imagesys_lib.thumbnail.pool import Decoders
+from imagesys_lib.stages.repair.repair import repair
+from imagesys_lib.thumbnail.processes.pool import Decoders
 from tests.support.images import encoded, quarters
 from tests.support.photo_host import PhotoHost, photo_host
 from tests.support.world import NODES, World

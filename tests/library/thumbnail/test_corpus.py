@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from imagesys_lib.thumbnail.messages import Made, ThumbnailJob
-from imagesys_lib.thumbnail.pool import CHUNK, Decoders
+from imagesys_lib.thumbnail.processes.pool import CHUNK, Decoders
 from tests.support import bombs
 from tests.support.anatomy import anatomy
 from tests.support.corpus import Specimen, originals, photographs, specimen

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from imagesys_lib.stages import thumbnail as stage
-from imagesys_lib.thumbnail.pool import Decoders
+from imagesys_lib.thumbnail.processes.pool import Decoders
 from tests.support import bombs
 from tests.support.images import encoded, quarters
 from tests.support.photo_host import PhotoHost, photo_host

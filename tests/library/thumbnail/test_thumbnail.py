@@ -15,11 +15,11 @@ from PIL import Image, features
 
 from imagesys_lib.config import ProcessDetails, Size
 from imagesys_lib.images.reasons import ImageFault
-from imagesys_lib.thumbnail import decode
+from imagesys_lib.thumbnail.decoding import decode
+from imagesys_lib.thumbnail.decoding.sniff import sniff
 from imagesys_lib.thumbnail.gamma_and_sharpen import finished, sharpened, sharpening
 from imagesys_lib.thumbnail.messages import Limits
 from imagesys_lib.thumbnail.one_photo import Thumbnail, create_thumbnails_of_image
-from imagesys_lib.thumbnail.sniff import sniff
 from tests.support import images
 from tests.support.images import BLUE, GREEN, QUARTERS, RED, WHITE, encoded, quarters
 

@@ -7,7 +7,7 @@ import struct
 import pytest
 from PIL import Image
 
-from imagesys_lib.thumbnail.colour import to_srgb
+from imagesys_lib.thumbnail.decoding.colour import to_srgb
 from imagesys_lib.thumbnail.pixels import as_pixels
 from tests.support.images import linear_srgb_profile, quarters, srgb_profile, wide_gamut_profile
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from imagesys_lib.thumbnail.messages import ThumbnailJob
-from imagesys_lib.thumbnail.pool import Decoders
+from imagesys_lib.thumbnail.processes.pool import Decoders
 from tests.support.images import encoded
 from tests.support.poison import MAKING
 

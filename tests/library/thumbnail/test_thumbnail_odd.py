@@ -11,7 +11,7 @@ from PIL import Image
 
 from imagesys_lib.config import ProcessDetails, Size
 from imagesys_lib.images.reasons import ImageFault
-from imagesys_lib.thumbnail.jpeg import jpeg_header
+from imagesys_lib.thumbnail.decoding.jpeg import jpeg_header
 from imagesys_lib.thumbnail.messages import Limits
 from imagesys_lib.thumbnail.one_photo import create_thumbnails_of_image
 from tests.support import pictures_odd_formats as formats

@@ -20,9 +20,9 @@ import pytest
 from PIL import Image
 
 from imagesys_lib.errors import DiskFull, EnvironmentFault
-from imagesys_lib.thumbnail import worker
 from imagesys_lib.thumbnail.messages import Made, ThumbnailJob
-from imagesys_lib.thumbnail.pool import CHUNK, Decoders
+from imagesys_lib.thumbnail.processes import worker
+from imagesys_lib.thumbnail.processes.pool import CHUNK, Decoders
 from tests.support.images import encoded, quarters
 from tests.support.poison import MAKING
 from tests.support.world import has_ended, wait_for
@@ -219,7 +219,7 @@ def test_processes_die_with_a_parent_that_is_killed(tmp_path):
         import sys, time
         from pathlib import Path
         from imagesys_lib.thumbnail.messages import ThumbnailJob
-        from imagesys_lib.thumbnail.pool import Decoders
+        from imagesys_lib.thumbnail.processes.pool import Decoders
         from tests.library.thumbnail.test_thumbnail_pool import MAKING, treacherous
         if __name__ == "__main__":
             source = Path(sys.argv[1], "hang")
@@ -253,7 +253,7 @@ def test_children_run_nothing_of_the_callers_main_module(tmp_path):
             from pathlib import Path
             Path(sys.argv[1], f"ran-{os.getpid()}").touch()
             from imagesys_lib.thumbnail.messages import ThumbnailJob
-            from imagesys_lib.thumbnail.pool import Decoders
+            from imagesys_lib.thumbnail.processes.pool import Decoders
             from tests.library.thumbnail.test_thumbnail_pool import MAKING
             with Decoders(2, 256, 60) as decoders:  # not even guarded
                 print(decoders.submit([ThumbnailJob(1, Path("/nowhere"), Path("/nowhere"), "x", MAKING)]).result(30))

@@ -9,7 +9,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from imagesys_lib.thumbnail.jpeg_scans import needed_scans
+from imagesys_lib.thumbnail.decoding.jpeg_scans import needed_scans
 
 WIDTH, HEIGHT = 640, 480
 

@@ -33,7 +33,7 @@ from imagesys_lib.replication.node_records import EXTRA, NOT_A_FILE, REPAIR_FIGU
 from imagesys_lib.replication.readiness import update_readiness
 from imagesys_lib.runs import runs
 from imagesys_lib.stages.check import expected_on, extra_cutoff, stat_images
-from imagesys_lib.stages.repair_sources import Plan, Sourced, Sources, discard, is_among, sizes
+from imagesys_lib.stages.repair.sources import Plan, Sourced, Sources, discard, is_among, sizes
 from imagesys_lib.stages.sync import bisected, node_lock, push, require_space, shortage
 from imagesys_lib.storage.prefetch import prefetch
 

@@ -28,8 +28,8 @@ from typing import Any
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from imagesys_lib.errors import EnvironmentFault
-from imagesys_lib.thumbnail import worker
 from imagesys_lib.thumbnail.messages import Made, ThumbnailJob, Work
+from imagesys_lib.thumbnail.processes import worker
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Decoders:
 
     def __enter__(self) -> Decoders:
         self._context = _Context()
-        self._context.set_forkserver_preload(["imagesys_lib.thumbnail.preload", __name__])
+        self._context.set_forkserver_preload(["imagesys_lib.thumbnail.processes.preload", __name__])
         self._pool = self._opened()
         threading.Thread(target=self._watch, name="imagesys-decoders", daemon=True).start()
         return self

@@ -12,8 +12,8 @@ import simplejpeg
 from PIL import JpegImagePlugin
 
 from imagesys_lib.images.reasons import ImageFault
-from imagesys_lib.thumbnail.damage import check_painted
-from imagesys_lib.thumbnail.jpeg_scans import needed_scans, whole_scans
+from imagesys_lib.thumbnail.decoding.damage import check_painted
+from imagesys_lib.thumbnail.decoding.jpeg_scans import needed_scans, whole_scans
 from imagesys_lib.thumbnail.pixels import Pixels, as_pixels
 
 _EIGHTS = 8

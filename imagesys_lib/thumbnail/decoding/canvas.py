@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import ImageFile
 
-from imagesys_lib.thumbnail.damage import check_painted, ends_early
+from imagesys_lib.thumbnail.decoding.damage import check_painted, ends_early
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 """Of pixels, height x width."""

@@ -18,7 +18,7 @@ from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.images.states import State, move
 from imagesys_lib.runs import leases, runs
 from imagesys_lib.runs.leases import Lease
-from imagesys_lib.stages.batch import store_faults
+from imagesys_lib.stages.shared.batch import store_faults
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from imagesys_lib.thumbnail.colour import PRIMARIES, matrix_profile
-from imagesys_lib.thumbnail.png_rows import all_rows, complete
+from imagesys_lib.thumbnail.decoding.colour import PRIMARIES, matrix_profile
+from imagesys_lib.thumbnail.decoding.png_rows import all_rows, complete
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

@@ -10,7 +10,7 @@ import math
 import zlib
 from collections.abc import Iterator, Sequence
 
-from imagesys_lib.thumbnail.damage import check_painted
+from imagesys_lib.thumbnail.decoding.damage import check_painted
 from imagesys_lib.thumbnail.pixels import Pixels
 
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from imagesys_lib.thumbnail.damage import check_painted
+from imagesys_lib.thumbnail.decoding.damage import check_painted
 from imagesys_lib.thumbnail.pixels import Pixels
 
 _RGB, _BITFIELDS, _ALPHABITFIELDS = 0, 3, 6  # BITMAPINFOHEADER.biCompression

@@ -64,7 +64,7 @@ def _let_the_server_go() -> None:
 
 def make(job: ThumbnailJob) -> Made:
     """Make and write one photo's thumbnails. The decoders are imported here: who hands out jobs has no use for them."""
-    from imagesys_lib.thumbnail.preload import make_and_write  # noqa: PLC0415
+    from imagesys_lib.thumbnail.processes.preload import make_and_write  # noqa: PLC0415
 
     return make_and_write(job)
 

@@ -34,9 +34,9 @@ from imagesys_lib.images.recipe import recipe
 from imagesys_lib.images.states import Desired, State
 from imagesys_lib.runs.lease_renewal import LeaseRenewal
 from imagesys_lib.runs.leases import Lease
-from imagesys_lib.stages.batch import GROUP, give_back, hold, holder_name, images_in
-from imagesys_lib.stages.download_results import Downloaded, Results, flag_targets, write_results
-from imagesys_lib.stages.download_retries import tries_again, with_meaning
+from imagesys_lib.stages.download.results import Downloaded, Results, flag_targets, write_results
+from imagesys_lib.stages.download.retries import tries_again, with_meaning
+from imagesys_lib.stages.shared.batch import GROUP, give_back, hold, holder_name, images_in
 
 log = logging.getLogger(__name__)
 

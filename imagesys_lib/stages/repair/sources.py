@@ -18,7 +18,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row
 from imagesys_lib.nodes import NodeFault, NodeSession
 from imagesys_lib.replication.readiness import is_known
-from imagesys_lib.stages.staged_files import thumb_paths
+from imagesys_lib.stages.shared.staged_files import thumb_paths
 
 log = logging.getLogger(__name__)
 

@@ -21,15 +21,21 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from imagesys_lib.thumbnail import exif
-from imagesys_lib.thumbnail.bmp import MaskedBmp, embedded_profile, masked_bmp, with_fewer_colours, with_usual_header
-from imagesys_lib.thumbnail.canvas import Mask, painted
-from imagesys_lib.thumbnail.colour import eight_bits, to_srgb
-from imagesys_lib.thumbnail.gif import with_cut_block
-from imagesys_lib.thumbnail.jpeg import JpegHeader, jpeg_header
+from imagesys_lib.thumbnail.decoding import exif
+from imagesys_lib.thumbnail.decoding.bmp import (
+    MaskedBmp,
+    embedded_profile,
+    masked_bmp,
+    with_fewer_colours,
+    with_usual_header,
+)
+from imagesys_lib.thumbnail.decoding.canvas import Mask, painted
+from imagesys_lib.thumbnail.decoding.colour import eight_bits, to_srgb
+from imagesys_lib.thumbnail.decoding.gif import with_cut_block
+from imagesys_lib.thumbnail.decoding.jpeg import JpegHeader, jpeg_header
+from imagesys_lib.thumbnail.decoding.png import Png, read_png
+from imagesys_lib.thumbnail.decoding.png_rows import spread
 from imagesys_lib.thumbnail.pixels import Pixels, as_image, as_pixels
-from imagesys_lib.thumbnail.png import Png, read_png
-from imagesys_lib.thumbnail.png_rows import spread
 
 _EIGHTS = 8
 _RUN_LENGTHS = (1, 2)  # BI_RLE8, BI_RLE4

@@ -1,0 +1,1 @@
+"""Download: fetch the originals of one batch to staging."""

@@ -1,0 +1,1 @@
+"""Repair: give a node what it lacks, from staging or a peer."""
