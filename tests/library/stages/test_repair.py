@@ -28,7 +28,7 @@ from tests.support.trees import assert_equal_nodes
 from tests.support.world import NODES, World, remove_below, wait_for
 
 Entries = dict[str, ManifestEntry]
-SMALL_GROUPS = "from imagesys_lib.stages import repair; repair._GROUP = 6\n"
+SMALL_GROUPS = "from imagesys_lib.stages.repair import repair; repair._GROUP = 6\n"
 
 
 @pytest.fixture
