@@ -17,8 +17,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import check_connection
 from imagesys_lib.errors import EnvironmentFault, NotMade
 from imagesys_lib.nodes import Node, NodeSession
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +87,9 @@ def _is_at(other: Context, name: str, node: Node) -> bool:
 
 def is_behind(ctx: Context, node_name: str) -> bool:
     """Say whether a node has changes to apply, or lacks images that were not staged or found missing."""
-    return bool(changes.pending(ctx.db, node_name, 1)) or node_records.is_lacking(ctx.db, node_name, ctx.config.nodes)
+    return bool(change_log.pending(ctx.db, node_name, 1)) or node_records.is_lacking(
+        ctx.db, node_name, ctx.config.nodes
+    )
 
 
 def update_readiness(ctx: Context, node: NodeSession) -> bool:

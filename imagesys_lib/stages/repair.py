@@ -25,8 +25,7 @@ from imagesys_lib.images import relisted
 from imagesys_lib.images.hash_and_path import parse_thumbnail_path
 from imagesys_lib.images.states import Desired
 from imagesys_lib.nodes import NodeSession
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 from imagesys_lib.replication.node_records import EXTRA, NOT_A_FILE, REPAIR_FIGURES
 from imagesys_lib.replication.readiness import update_readiness
 from imagesys_lib.runs import runs
@@ -202,7 +201,9 @@ class _Repair:
 
     def _plan(self, marks: dict[str, str]) -> Plan:
         i = lis_images.c
-        pending = (changes.is_open(i.change_id) & ~changes.acknowledged_by(self.name, i.change_id)).label("pending")
+        pending = (change_log.is_open(i.change_id) & ~change_log.acknowledged_by(self.name, i.change_id)).label(
+            "pending"
+        )
         query = sa.select(i.image_id, i.image_hash, i.desired, i.change_id, i.thumbs, pending)
         rows = read(self.ctx.db, query.where(i.image_hash.in_(list(marks))).order_by(i.image_hash))
         present = [row for row in rows if row.desired == Desired.PRESENT.value]

@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image, features
 
-from include.sandbox.photos import catalogue as photos
+from include.sandbox.photos import catalogue
 from include.sandbox.settings import DEFAULT_CACHE
 from tests.support.anatomy import Field, anatomy, with_png_sums, with_value
 from tests.support.bombs import bmp, multi_picture, png
@@ -199,7 +199,7 @@ def originals() -> tuple[tuple[str, str, bytes], ...]:
 def photographs() -> tuple[tuple[str, str, bytes], ...]:
     """A few small photographs of the sandbox, of one seed: the same on every machine, each with a name of its own."""
     kinds = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".gif": "GIF"}
-    files = [photo.file for _, photo in sorted(photos.generate(50, "test", DEFAULT_CACHE / "photos").items())]
+    files = [photo.file for _, photo in sorted(catalogue.generate(50, "test", DEFAULT_CACHE / "photos").items())]
     small = [file for file in files if file.suffix in kinds and file.stat().st_size < 150_000][:16]
     return tuple((kinds[file.suffix], file.name, file.read_bytes()) for file in small)
 

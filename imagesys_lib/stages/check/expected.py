@@ -13,8 +13,7 @@ from imagesys_lib.db.engine import CHUNK, Row, from_now, read
 from imagesys_lib.db.schema import lis_changes, lis_images, lis_node_repairs
 from imagesys_lib.images.hash_and_path import lis_path_for_hash
 from imagesys_lib.images.states import Desired, State
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 from imagesys_lib.stages.check.compare import Expected, Page
 from imagesys_lib.stages.check.parts import Folder
 
@@ -76,7 +75,7 @@ def expected_on(ctx: Context, node_name: str, hashes: list[str] | None = None) -
     """
     i, c = lis_images.c, lis_changes.c
     own = sa.select(c.change_id).where(c.change_id == i.change_id)
-    acked = changes.acknowledged_by(node_name, i.change_id)
+    acked = change_log.acknowledged_by(node_name, i.change_id)
     began = from_now(-round(ctx.config.check.catch_up_hours * 3600))
     young = own.where(c.settled_at.is_(None), c.created_at >= began).exists()
     query = sa.select(
@@ -125,7 +124,7 @@ def unacknowledged(ctx: Context, node_name: str, folder: Folder) -> Iterator[str
     if folder.high:
         inside &= i.image_hash < folder.high
     after, hours = 0, ctx.config.check.catch_up_hours
-    while late := changes.pending(ctx.db, node_name, CHUNK, after=after, hours=hours):
+    while late := change_log.pending(ctx.db, node_name, CHUNK, after=after, hours=hours):
         after = late[-1]
         for change_id in late:  # at most 1,000 images each
             query = sa.select(i.image_hash).where(i.change_id == change_id, inside).order_by(i.image_hash)

@@ -12,7 +12,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Row, beyond, database_now, read, write
 from imagesys_lib.db.schema import lis_images, lis_node_repairs
 from imagesys_lib.images.states import NEVER, Desired, State
-from imagesys_lib.replication import change_log as changes
+from imagesys_lib.replication import change_log
 from imagesys_lib.stages.purge.due import due_by, shown_by
 from imagesys_lib.stages.purge.lookup import still_due
 from imagesys_lib.stages.purge.rules import WHY, Cutoffs, PurgeRule
@@ -119,7 +119,7 @@ def delete_files(connection: Connection, ids: Sequence[int], cut: Cutoffs) -> li
     gone = [image for image in locked if image.image_hash in due]
     if not gone:
         return []
-    values = {"desired": Desired.ABSENT.value, "change_id": changes.record(connection), "next_attempt_at": NEVER}
+    values = {"desired": Desired.ABSENT.value, "change_id": change_log.record(connection), "next_attempt_at": NEVER}
     own = _i.image_id.in_([image.image_id for image in gone])
     connection.execute(sa.update(lis_images).where(own).values(**values, updated_at=NOW))
     due_hashes = [image.image_hash for image in gone]

@@ -36,16 +36,16 @@ class PruneLogsOperator(StoppableOperator):
 
     def execute(self, context: TaskContext) -> Any:
         """See :func:`imagesys_lib.ops.maintenance.prune_logs`."""
-        from imagesys_lib.ops import maintenance as work
+        from imagesys_lib.ops import maintenance
         from imagesys_lib.ops.maintenance.disk import look_at_logs
 
-        base, parsing = (Path(conf.get_mandatory_value("logging", option)) for option in work.LOG_OPTIONS)
+        base, parsing = (Path(conf.get_mandatory_value("logging", option)) for option in maintenance.LOG_OPTIONS)
         retentions = [config.retention for config in load_config().values()]
         dry_run = bool(context["params"]["dry_run"])
         try:
             with mailing_logged(None, context, "Maintenance"):
-                folders = work.log_folders(base, parsing)
-                done = work.prune_logs(folders, retentions, dry_run=dry_run, check_stop=self._check_stop)
+                folders = maintenance.log_folders(base, parsing)
+                done = maintenance.prune_logs(folders, retentions, dry_run=dry_run, check_stop=self._check_stop)
                 look_at_logs(base)
         except Stopped:
             raise AirflowException("Stopped on request; the next run prunes the rest.") from None

@@ -19,8 +19,7 @@ from imagesys_airflow.alerts.failures import NODE_KEY
 from imagesys_airflow.operators.country import CountryJob, CountryOperator
 from imagesys_lib.context import Context
 from imagesys_lib.nodes import NodeFault, Space, classify, parse_space, question
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 from imagesys_lib.runs.runs import RunKind
 from imagesys_lib.stages.check import WHOLE, Part, check, daily_part, scrub
 from imagesys_lib.stages.repair import repair
@@ -94,7 +93,7 @@ class SyncNodeOperator(NodeOperator, SSHOperator):  # type: ignore[misc]  # whos
         """Ready and sync the node. Raises NodeFault, which ``lis_nodes`` then remembers."""
         if self.only_if_pending:
             self.skip_unfit(job)
-            if not changes.backlog(job.ctx.db, self.node):
+            if not change_log.backlog(job.ctx.db, self.node):
                 return Synced()
         return sync(job.ctx, self.node, job.run, lambda: self._prepare(job.ctx))
 

@@ -39,8 +39,7 @@ from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.images.states import State
 from imagesys_lib.ops.maintenance.rows import prune_rows
 from imagesys_lib.ops.retry import retry
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.batch import images_in
@@ -301,11 +300,11 @@ def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:
         plan(ctx, world.run(RunKind.BACKFILL))
         plan(ctx, world.run(RunKind.BACKFILL, force=True))
         for node in ("n1", "n2", "n3"):
-            ids = changes.pending(ctx.db, node)
-            changes.group_of(ctx.db, ids)
-            changes.backlog(ctx.db, node)
-            changes.backlog(ctx.db, node, run.run_id)
-            list(changes.groups(ctx.db, node))
+            ids = change_log.pending(ctx.db, node)
+            change_log.group_of(ctx.db, ids)
+            change_log.backlog(ctx.db, node)
+            change_log.backlog(ctx.db, node, run.run_id)
+            list(change_log.groups(ctx.db, node))
             node_records.is_lacking(ctx.db, node, ctx.config.nodes)
             list(expected_on(ctx, node))
             list(expected_on(ctx, node, ["0" * 40]))

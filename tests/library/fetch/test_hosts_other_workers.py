@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_hosts
-from imagesys_lib.fetch.politeness import host_records as store
+from imagesys_lib.fetch.politeness import host_records
 from imagesys_lib.fetch.politeness.host_records import pause
 from imagesys_lib.images.reasons import ImageFault
 from tests.library.fetch.test_hosts import HOST, Limiters, admitted, elapse, fail, limiters, row
@@ -36,7 +36,7 @@ def test_a_slot_that_comes_with_a_pause_is_not_used(limiters: Limiters) -> None:
 
 def test_a_slot_is_handed_on_only_when_the_pause_is_written(world: World, limiters: Limiters) -> None:
     one, other = limiters(per_host=2), limiters(per_host=2)
-    store.note_answers(world.ctx.shared, [HOST])
+    host_records.note_answers(world.ctx.shared, [HOST])
     assert admitted(one, 2) == 2
     assert admitted(other, 1) == 0
 

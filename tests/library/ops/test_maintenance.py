@@ -30,7 +30,7 @@ from imagesys_lib.db.schema import (
 from imagesys_lib.errors import Stopped
 from imagesys_lib.ops.maintenance import disk, maintain, rows
 from imagesys_lib.ops.maintenance.rows import PrunedRows, prune_rows
-from imagesys_lib.replication import change_log as changes
+from imagesys_lib.replication import change_log
 from imagesys_lib.runs import leases, runs
 from imagesys_lib.stages.download import download
 from imagesys_lib.stages.heal import heal
@@ -134,7 +134,7 @@ def test_changes_go_with_their_acknowledgements_once_settled_and_open_ones_stay(
     assert prune_rows(world.ctx).changes >= 1
     assert len(world.rows(sa.select(lis_changes))) == 1
     assert count(world, lis_change_acks) == 0
-    assert changes.pending(world.ctx.db, "n1")
+    assert change_log.pending(world.ctx.db, "n1")
 
 
 def test_a_batch_stays_while_an_image_of_it_has_work_left(world: World) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from imagesys_lib.fetch.politeness import host_records as store
+from imagesys_lib.fetch.politeness import host_records
 from imagesys_lib.runs import leases, runs
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.lateness import Delay, likely_cause, look
@@ -44,7 +44,7 @@ def test_the_host_that_a_run_waits_for_is_told_from_what_is_left(world: World) -
     ingest(world.ctx, run)
     batch = plan(world.ctx, run)[0]
     leases.acquire(world.ctx.db, batch.batch_id, "somebody", 60)
-    store.pause(world.ctx.shared, "slow.example.test", 500, "http_429")
+    host_records.pause(world.ctx.shared, "slow.example.test", 500, "http_429")
 
     delay = look(world.ctx, run, summarize(world.ctx, run))
 
