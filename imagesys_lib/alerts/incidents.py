@@ -64,7 +64,7 @@ class Resolved:
 
     @property
     def since(self) -> str:
-        """When it opened, as a mail says it."""
+        """When the incident opened, as a mail says it."""
         return f"{self.opened_at:%Y-%m-%d %H:%M} UTC"
 
 

@@ -41,7 +41,7 @@ def read_file(path: Path, remedy: str = "") -> Loaded:
 
 @lru_cache(maxsize=4)
 def read_version(path: Path, _stamp: tuple[int, int, int]) -> Loaded:
-    """Read a file as it is at the moment; what has the same stamp is not read again."""
+    """Read a file as it is at the moment; unless its time or size has changed, it is not read again."""
     data = path.read_bytes()
     document = read_yaml(data)
     countries: dict[str, CountryConfig] = {}
@@ -103,7 +103,7 @@ def _validate(document: Document) -> tuple[dict[str, CountryConfig], list[Fault]
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with what ``over`` sets, mappings merged in the same way."""
+    """Return ``base`` with what ``over`` sets, mappings within mappings merged as well."""
     merged = dict(base)
     known = {same(key): key for key in base}
     for own, value in over.items():
@@ -114,7 +114,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _name(value: Any, country: str) -> Any:
-    """Put the country into every string."""
+    """Put the country into every string of some settings."""
     if isinstance(value, str):
         return value.replace("{country}", country)
     if isinstance(value, dict):

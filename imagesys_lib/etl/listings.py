@@ -91,7 +91,7 @@ def as_text(value: Raw) -> str:
 
 
 def dated(value: Raw) -> str:
-    """Return what is wrong with a row of such a date."""
+    """Return what is wrong with a row that has an impossible date."""
     return f"its date is {as_text(value)[:_SHOWN]!r}"
 
 

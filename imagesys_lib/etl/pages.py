@@ -63,7 +63,7 @@ class Etl:
 
     @property
     def name(self) -> str:
-        """The table's name as statements have it."""
+        """The ETL table's name as statements have it."""
         return ".".join(f"`{part}`" for part in self.table.table.split("."))
 
     @cached_property

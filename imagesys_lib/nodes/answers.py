@@ -39,7 +39,7 @@ class Answer(io.RawIOBase):
         self.code: int | None = None
 
     def readable(self) -> bool:
-        """Return True."""
+        """Return True: the stream can be read."""
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
@@ -124,7 +124,7 @@ class Question:
             raise self.garbled(node, Garbled(f"it makes no sense: {text[:100]!r}")) from None
 
     def garbled(self, node: str, garbled: Garbled) -> NodeFault:
-        """Return the fault of a node whose answer is none."""
+        """Return the fault of a node whose answer makes no sense."""
         return NodeFault(node, "shell_output", f"the answer to `{self.verb}`: {garbled}")
 
 

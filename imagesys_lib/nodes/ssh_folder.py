@@ -29,7 +29,7 @@ class SessionFolder:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def remove(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove the folder with all that is in it."""
         self._folder.cleanup()
         os.close(self._lock)
 

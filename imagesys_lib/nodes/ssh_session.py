@@ -158,7 +158,7 @@ class NodeSession:
         return self._ask(parse_space, "prepare")
 
     def space(self) -> Space:
-        """Return what is free."""
+        """Return what is free on the node's disk."""
         return self._ask(parse_space, "space")
 
     def set_behind(self, country: str, behind: bool) -> None:
@@ -169,7 +169,7 @@ class NodeSession:
         self._ask(str, "behind", country, "yes" if behind else "no")
 
     def marks(self) -> list[str]:
-        """Return the countries that are noted as behind here."""
+        """Return the countries that the node has noted as behind."""
         return sorted(self._ask(str.splitlines, "behind"))
 
     def identity(self, *, make: bool = False) -> str:
@@ -192,7 +192,7 @@ class NodeSession:
         self._rsync([f"{self.node.name}::imagesys/", f"{target}/"], paths, ["--ignore-missing-args"], limit)
 
     def _which_is_full(self, fault: NodeFault) -> NodeFault:
-        """Tell a disk without inodes from one without space: the system's message is the same."""
+        """Distinguish a disk without inodes from one without space: the system has one message for both."""
         if fault.reason != "disk_full":
             return fault
         if (space := self.space()).free_inodes < _FEW_INODES:

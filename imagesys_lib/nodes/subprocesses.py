@@ -1,4 +1,4 @@
-"""Running ssh and rsync. A child that is told to stop, or from which nothing comes for too long, is ended.
+"""Running ssh and rsync. A child that is to stop, or from which nothing comes for too long, is ended.
 
 It ends with this process, however that ends: one that went on alone would write to a node whose lock is free.
 """
@@ -82,7 +82,7 @@ class Command:
         return self._process.returncode, self._messages.read().decode("utf-8", "replace")
 
     def kill(self) -> None:
-        """End it: the reader wants no more."""
+        """End the child process: the reader wants no more."""
         self._process.kill()
 
     def _check(self) -> None:

@@ -69,7 +69,7 @@ class _Books:
     counts: Counter[str] = field(default_factory=Counter)
 
     def do(self, work: Callable[[Connection], Mapping[str, int]]) -> Mapping[str, int]:
-        """Do some work, which returns what it did by name, and keep that in the same transaction."""
+        """Run ``work`` in a transaction, which also keeps the figures that it returns by name."""
 
         def both(connection: Connection) -> Mapping[str, int]:
             done = work(connection)
@@ -83,7 +83,7 @@ class _Books:
         return done
 
     def note(self, name: str, number: int) -> None:
-        """Count what was done elsewhere, or would be."""
+        """Count what was done by other code, or in a dry run would be."""
         self.counts[name] += number
         if self.run is not None and not self.dry_run:
             runs.add_figures(self.ctx.db, self.run.run_id, {FIGURES + name: number})

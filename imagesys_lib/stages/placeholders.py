@@ -45,7 +45,7 @@ def find_in_batch(db: Engine, batch_id: int, most: int) -> int:
 
 
 def find_among(db: Engine, hashes: Sequence[str], most: int) -> int:
-    """Do the same for images that are made already, at most 1,000: more listings show them than did."""
+    """Note which originals of at most 1,000 images already made stand for more than ``most`` listings by now."""
     made = [State.THUMBNAILED.value, State.LIVE.value]
     return _find(db, _i.image_hash.in_(hashes) & _i.state.in_(made), most)
 

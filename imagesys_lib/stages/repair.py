@@ -155,7 +155,7 @@ class _Repair:
         return self.total
 
     def run(self) -> Repaired:
-        """Do it, group by group."""
+        """Repair the node, group by group."""
         self.ctx.staging.sweep_repairs(self.name)
         if shortage(self.ctx, self.node.prepare()):
             self._make_room()
@@ -287,7 +287,7 @@ class _Repair:
         return True
 
     def _make_again(self, images: Sequence[Row]) -> int | None:
-        """No node holds these: unpublish them and queue them as new. Returns how many; None if the cap forbids it."""
+        """Unpublish images that no node holds and queue them as new. Returns how many; None if the cap forbids it."""
         if not images:
             return 0
         if not self._may_make(len(images)):

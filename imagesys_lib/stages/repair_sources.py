@@ -62,14 +62,14 @@ class Sourced:
 
 
 class Halt(threading.Event):
-    """Set when somebody sets it, or the stage's own ``stop``."""
+    """An event that counts as set, too, when the stage's ``stop`` is."""
 
     def __init__(self, stop: threading.Event) -> None:
         super().__init__()
         self._stop = stop
 
     def is_set(self) -> bool:
-        """Return whether either is set."""
+        """Return whether this event or the stage's ``stop`` is set."""
         return super().is_set() or self._stop.is_set()
 
 

@@ -32,7 +32,7 @@ def thumb_paths(image: Row) -> list[str]:
 
 
 def settle(ctx: Context) -> None:
-    """Drop the staged files of changes that every node has applied, and close them."""
+    """Delete the staged files of changes that every node has applied, and close the changes."""
     while change_ids := change_log.ready_to_settle(ctx.db, ctx.config.nodes):
         group = change_log.group_of(ctx.db, change_ids)
         drop_staged(ctx, group.images)

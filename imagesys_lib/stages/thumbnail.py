@@ -128,7 +128,7 @@ class _ThumbnailBatch:
         return Thumbnailed(self.made, dict(self.failed), self.given_back, self.shared, placeholders_found)
 
     def _judge_sources(self) -> None:
-        """Tell data sources' breakers what failed: the download counted it as attempts that went well."""
+        """Count failed images at their data sources' breakers: the download counted them as attempts that went well."""
         failed, half_open = self.failed_by_source, datasources.failing(self.ctx.db, self.makings)
         tallies = {source: Tally(failures=failed[source]) for source in failed.keys() | half_open.keys()}
         datasources.note(self.ctx.db, self.ctx.country, tallies, self.ctx.config.fetch.breaker)

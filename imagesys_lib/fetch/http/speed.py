@@ -36,7 +36,7 @@ class SpeedWatch:
 
     @property
     def next_at(self) -> float:
-        """When to look next (monotonic), infinity for never."""
+        """When to check speeds next (monotonic), infinity for never."""
         return self._looks[0][0] if self._looks else math.inf
 
     def begin(self, transfer: HttpTransfer) -> None:
@@ -64,7 +64,7 @@ class SpeedWatch:
         return gone
 
     def _fault(self, watched: _Watched) -> ImageFault:
-        """Tell a slow answer from none, and from one that stopped: these may be our own network's fault.
+        """Distinguish a slow answer from none, and from one that stopped: these may be our own network's fault.
 
         An answer may stop in the middle of a look. Where headers drip no bytes are seen, but the lines that are whole.
         """

@@ -79,7 +79,7 @@ def setting(section: str, option: str) -> str:
 
 
 def rows(*arguments: str) -> list[dict[str, Any]]:
-    """Return the rows of a list command."""
+    """Return the rows that one of Airflow's list commands prints."""
     return _rows_in(ask(*arguments, "--output", "json"))
 
 

@@ -67,7 +67,7 @@ def announce(
 
 
 async def run_late(country: str, trouble: str, context: Mapping[str, Any]) -> None:
-    """Tell that a run has not ended in time: its deadlines' callback, run by the triggerer.
+    """Notify people that a run has not ended in time: its deadlines' callback, run by the triggerer.
 
     Returns None: a value would be written to Airflow's database, and what cannot be ends the triggerer.
     """

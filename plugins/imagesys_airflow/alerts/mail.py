@@ -244,9 +244,9 @@ def send_directly(message: Message, countries: Iterable[str]) -> None:
 
 
 def notify_failed_run(context: TaskContext, dag_id: str, what: str, explanation: str, incident: str = "") -> None:
-    """Notify the people of all countries that a run of such a DAG failed, once until :func:`notify_good_run` is called.
+    """Notify all people that a run of a DAG for all countries failed, once until :func:`notify_good_run` is called.
 
-    For the DAG's ``on_failure_callback``. ``incident`` tells one trouble of the DAG from another.
+    For the DAG's ``on_failure_callback``. ``incident`` names one of several incidents that the DAG may have.
     """
     run_id = run_id_of(context)
     links = {run_id: run_url(dag_id, run_id)}
@@ -264,7 +264,7 @@ def notify_service(subject: str, message: Message, countries: Iterable[str] = ()
 
 
 def notify_good_run(dag_id: str, what: str, incident: str = "") -> None:
-    """Resolve that: for the DAG's ``on_success_callback``."""
+    """Resolve the incident of a DAG for all countries whose runs failed; for its ``on_success_callback``."""
 
     def message(over: Resolved) -> Message:
         intro = f"A run of {dag_id} has ended well. Runs had failed since {over.since}."

@@ -66,7 +66,7 @@ class RunFacts:
 
     @property
     def is_check(self) -> bool:
-        """Whether it is the weekly full check."""
+        """Whether the run is a weekly full check."""
         return self.dag_id.startswith("imagesys_check_")
 
     @property
@@ -77,7 +77,7 @@ class RunFacts:
 
     @property
     def what(self) -> str:
-        """What people call it."""
+        """What people call the run."""
         return "weekly check" if self.is_check else "run"
 
     @property
@@ -87,7 +87,7 @@ class RunFacts:
 
     @property
     def is_backfill(self) -> bool:
-        """Whether it is one of many, which share their mails."""
+        """Whether the run is one of a backfill, whose runs share their mails."""
         return self.run.kind is RunKind.BACKFILL
 
     @property

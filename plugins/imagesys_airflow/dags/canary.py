@@ -80,7 +80,7 @@ def _recovered(country: str, over: Resolved) -> Message:
 
 
 def notify_failure(context: TaskContext) -> None:
-    """Mail, once until they run again, that canaries could not run for want of a database, say.
+    """Notify people, once until canaries run again, that they could not: a database is away, say.
 
     Runs in the DAG processor, as does :func:`notify_recovery`.
     """
@@ -103,7 +103,7 @@ def notify_failure(context: TaskContext) -> None:
 
 
 def notify_recovery(context: TaskContext) -> None:
-    """Resolve that: all canaries were run, whether they came through or not."""
+    """Resolve the incident of canaries that could not run: all were run, whether they came through or not."""
     run_id = run_id_of(context)
 
     def message(over: Resolved) -> Message:

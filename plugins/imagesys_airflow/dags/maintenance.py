@@ -82,7 +82,7 @@ def notify_failure(context: TaskContext) -> None:
 
 
 def notify_recovery(context: TaskContext) -> None:  # noqa: ARG001 - what Airflow gives
-    """Resolve that."""
+    """Resolve the incident of a maintenance that failed, once one ends well; runs in the DAG processor."""
     notify_good_run(DAG_ID, "Maintenance")
 
 

@@ -115,7 +115,7 @@ class FindProposalsOperator(BaseOperator):
         self.countries = list(countries)
 
     def execute(self, context: TaskContext) -> list[dict[str, Any]]:
-        """Take them for this run, with a mail that a question waits, however often the run puts it.
+        """Take the proposals for this run, with a mail that a question waits, however often the run puts it.
 
         A country whose database is away is named and left to the next hour. Raises its error if nothing was found
         elsewhere, for then it is the only news.

@@ -58,7 +58,7 @@ class NodeOperator(CountryOperator):
         return self.node if isinstance(self.node, str) else ""
 
     def execute(self, context: TaskContext) -> Any:
-        """Run :meth:`work`, and leave the node's name for whoever tells of this task."""
+        """Run :meth:`work`, and leave the node's name in an XCom for reports and mails."""
         context["ti"].xcom_push(key=NODE_KEY, value=self.node)
         return super().execute(context)
 
@@ -130,7 +130,7 @@ class PartOperator(NodeOperator):
         self.needs_preflight = not full
 
     def part(self, job: CountryJob) -> Part:
-        """Return what is to be looked at."""
+        """Return the part of the tree that is to be checked."""
         return WHOLE if self.full else daily_part(job.ctx, job.run.interval)
 
 
