@@ -152,7 +152,7 @@ def resolve_runs(connection: Connection, runs: Collection[str], kinds: Collectio
 def awaited_runs(connection: Connection, kinds: Collection[IncidentKind] = ABOUT_RUNS) -> dict[str, dt.datetime]:
     """Return the runs that have to end well before something is resolved, each with when its first incident opened.
 
-    Whoever knows how they stand calls :func:`resolve_runs` for those that have ended.
+    Whoever knows their state calls :func:`resolve_runs` for those that have ended.
     """
     runs: dict[str, dt.datetime] = {}
     for row in _open(connection, kinds):

@@ -90,9 +90,9 @@ def _validate(document: Document) -> tuple[dict[str, CountryConfig], list[Fault]
     countries: dict[str, CountryConfig] = {}
     faults: list[Fault] = []
     reported = {fault.place for fault in document.faults}
-    for code, own in document.value["countries"].items():
+    for code, settings in document.value["countries"].items():
         country = str(code)
-        merged = _name({**merge(document.value.get("defaults") or {}, own or {}), "country": country}, country)
+        merged = _name({**merge(document.value.get("defaults") or {}, settings or {}), "country": country}, country)
         try:
             countries[country] = CountryConfig.model_validate(merged)
         except ValidationError as error:
@@ -106,8 +106,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``base`` with what ``over`` sets, mappings within mappings merged as well."""
     merged = dict(base)
     known = {same(key): key for key in base}
-    for own, value in over.items():
-        key = known.get(same(own), own)
+    for name, value in over.items():
+        key = known.get(same(name), name)
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged

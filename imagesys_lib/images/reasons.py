@@ -55,7 +55,7 @@ RETRIED_STATUSES = frozenset({408, 425, 429})
 
 
 def reason_for(code: str) -> Reason:
-    """Return the reason of ``code``; ``http_<status>`` codes are made on the fly, for statuses of three digits.
+    """Return the reason of ``code``; ``http_<status>`` codes are made as needed, for statuses of three digits.
 
     Any other number is ``protocol``. Raises KeyError for a code that is not in the table: codes are a contract.
     """

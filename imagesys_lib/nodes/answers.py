@@ -1,4 +1,4 @@
-"""Answers: what a node says is told from what its login shell says here, and nowhere else.
+"""Answers: what a node says is separated from what its login shell says here, and nowhere else.
 
 ``framed`` of the script puts each answer between two marks that bear a token of this question alone; the last one has
 the verb's exit code and the answer's length. What a shell prints before or after does no harm; an answer that does not
@@ -102,8 +102,8 @@ class Question:
         if answer.code == 0:
             return
         if answer.code is not None:
-            own = messages.rpartition(f"<{self.token}\n")[2].partition(f"{self.token}>")[0]
-            raise node_fault(node, answer.code, own)
+            script_messages = messages.rpartition(f"<{self.token}\n")[2].partition(f"{self.token}>")[0]
+            raise node_fault(node, answer.code, script_messages)
         fault = node_fault(node, returncode, messages)
         if returncode == 0 or fault.reason == "transfer":
             words = answer.around.decode("utf-8", "backslashreplace").strip() or messages.strip()

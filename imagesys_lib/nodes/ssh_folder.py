@@ -1,6 +1,6 @@
 """The folder of one ssh connection: its configuration, socket and, where a connection holds one, the private key.
 
-A process that is killed leaves it behind. Its owner holds a lock on it, so the next connection can tell, and removes
+A process that is killed leaves it behind. Its owner holds a lock on it, so the next connection sees that, and removes
 it.
 """
 

@@ -233,7 +233,7 @@ class NodeSession:
     def listing(self, country: str, prefix: str = "") -> Iterator[IO[bytes]]:
         """Give the stream of every file below ``<root>/<country>``: path, tab, bytes, zero byte, in byte order.
 
-        Of what has a thumbnail's name and is no file the letter stands there that `find` has for its type.
+        Of what has a thumbnail's name and is no file it has the letter that `find` has for its type.
 
         ``prefix`` narrows it to a folder, such as ``a/0``; paths stay relative to the country. Raises NodeFault at the
         end of the block if the node failed on the way: what was read until then is not all; and where the block raises

@@ -20,7 +20,7 @@ from typing import IO, Any
 from imagesys_lib.errors import Stopped
 from imagesys_lib.nodes.faults import Garbled
 
-_POLL = 0.5  # seconds between looks at `stop` while a command runs
+_POLL = 0.5  # seconds between checks of `stop` while a command runs
 _BLOCK = 64 * 1024  # what a pipe holds
 _MOST = 64 * 1024 * 1024  # bytes of an answer; those to a thousand images have some hundred kilobytes
 

@@ -22,7 +22,7 @@ from imagesys_lib.nodes import NodeFault
 from imagesys_lib.replication import change_log
 
 SCRUB = "scrub"
-"""The kind of a check that reads files; any other kind looks at names and sizes."""
+"""The kind of a check that reads files; any other kind compares names and sizes."""
 
 NOT_A_FILE = "not_a_file"
 """Reason of a mark: on the node something else bears the name of one of the image's files."""
@@ -43,7 +43,7 @@ CHECK_FIGURES, REPAIR_FIGURES = "check.", "repair."
 """How the names of what checks found and repairs did begin, among the figures of a run: ``check.<node>.<kind>``."""
 
 ABSENT_KINDS = ("missing", "acked_absent")
-"""Kinds of findings of files that are not there: a report tells their sum."""
+"""Kinds of findings of files that are not there: a report has their sum."""
 
 _MAYBE_LACKING = (NOT_STAGED, NOT_A_FILE)
 

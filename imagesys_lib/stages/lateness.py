@@ -43,7 +43,7 @@ class Delay:
     nodes: dict[str, str] = field(default_factory=dict)
 
 
-def look(ctx: Context, run: Run, summary: Summary) -> Delay:
+def measured(ctx: Context, run: Run, summary: Summary) -> Delay:
     """Look the run up; ``summary`` is what it has done so far."""
     row = runs.load(ctx.db, run.run_id)
     if row is None:

@@ -84,7 +84,7 @@ def repair(
     ``delete_extra`` and ``make_again`` lift the caps, and the first one the grace since a check found the files. Raises
     NodeFault if the node itself cannot be reached or written, DiskFull where staging is at its floor, and Stopped; what
     was done until then is kept. It is added to the figures of the run ``run_id``, to which a repair that is made again
-    adds only what it did; what was left undone stands there as the last one left it.
+    adds only what it did; what was left undone is there as the last one left it.
     """
     with node_lock(ctx, node_name) as lock, NodeSession(ctx.node(node_name), ctx.stop) as node:
         marked = node_records.count_marks(ctx.db, node_name)
@@ -145,7 +145,7 @@ class _Repair:
         )
 
     def dry_run(self) -> Repaired:
-        """Say what would be done, as far as the database, staging and what the nodes have by name and size can tell."""
+        """Say what would be done, as far as the database, staging and what the nodes have by name and size allows."""
         with Sources(self.ctx, self.name) as sources:
             for plan in self._plans():
                 self.ctx.give_way()
@@ -229,7 +229,7 @@ class _Repair:
         return node_records.marked_lately(self.ctx.db, self.name, extra, self.ctx.config.check.extra_grace_hours)
 
     def _lacking(self, images: list[Row], marks: dict[str, str]) -> list[Row]:
-        """Return the images that the node needs: one marked for what is too much mostly has its own whole."""
+        """Return the images that the node needs: one marked for what is too much mostly has its wanted files whole."""
         doubtful = [image for image in images if marks[image.image_hash] in _DOUBTFUL]
         there = sizes(self.node, self.ctx.country, doubtful)
         whole = {image.image_hash for image in doubtful if is_among(there, image)}

@@ -76,7 +76,7 @@ def sync(
 ) -> Synced:
     """Bring the node up to date. Raises NodeFault naming the node, the reason and the remedy, or LockLost.
 
-    ``run`` is told how much is free there. ``prepare`` readies the node in another way than over this connection. In a
+    ``run`` gets how much is free there. ``prepare`` readies the node in another way than over this connection. In a
     dry run nothing is asked of the node: it returns what would be done, as database and staging are now.
     """
     if dry_run:
@@ -149,7 +149,7 @@ class _Sync:
         return total
 
     def make_room(self) -> None:
-        """Do all deletions ahead of their turn: a node that is short of room can take nothing before."""
+        """Do all deletions before their turn: a node that is short of room can take nothing before."""
         for group in change_log.groups(self.ctx.db, self.name):
             self.ctx.give_way()
             self.lock.verify()

@@ -118,7 +118,7 @@ def no_database(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection names a port where nothing listens."""
     from imagesys_airflow.alerts import mail as imagesys_mail
 
-    monkeypatch.setattr(imagesys_mail, "_LOOK_SECONDS", 1)
+    monkeypatch.setattr(imagesys_mail, "_CONNECT_SECONDS", 1)
     connection = json.loads(os.environ["AIRFLOW_CONN_IMAGESYS_DB"])
     monkeypatch.setenv("AIRFLOW_CONN_IMAGESYS_DB", json.dumps({**connection, "port": 1}))
 
@@ -169,7 +169,7 @@ def test_a_silent_database_holds_a_mail_up_for_seconds_only(sink: Sink, monkeypa
     from imagesys_airflow.alerts import incidents as imagesys_incidents
     from imagesys_airflow.alerts import mail as imagesys_mail
 
-    monkeypatch.setattr(imagesys_mail, "_LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(imagesys_mail, "_CONNECT_SECONDS", 0.5)
     monkeypatch.setattr(imagesys_incidents, "_progress", lambda *_: time.sleep(60))
     late(run())
     [mail] = sink.server.mails(sink.since)
@@ -255,7 +255,7 @@ def test_a_good_end_that_a_silent_database_kept_from_being_told_is_told_by_the_n
 
     ends(run(), well=False, monkeypatch=monkeypatch)
     with monkeypatch.context() as patch:
-        patch.setattr(imagesys_mail, "_LOOK_SECONDS", 0.3)
+        patch.setattr(imagesys_mail, "_CONNECT_SECONDS", 0.3)
         patch.setattr(imagesys_mail, "check_connection", silent)
         ends(run(), well=True, monkeypatch=monkeypatch)
     assert sink.subjects() == ["run of 2026-03-28 failed"]

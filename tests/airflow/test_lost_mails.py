@@ -44,7 +44,7 @@ def no_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     connection = json.loads(os.environ["AIRFLOW_CONN_IMAGESYS_DB"])
     with monkeypatch.context() as patch:
-        patch.setattr(imagesys_mail, "_LOOK_SECONDS", 1)
+        patch.setattr(imagesys_mail, "_CONNECT_SECONDS", 1)
         patch.setenv("AIRFLOW_CONN_IMAGESYS_DB", json.dumps({**connection, "port": 1}))
         yield
 

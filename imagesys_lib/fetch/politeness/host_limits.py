@@ -27,7 +27,7 @@ PATIENCE = 15.0
 """Seconds of a pause that a batch waits out; for a longer one its images go back as unattempted."""
 
 _REFERENCES = 3  # hosts of each kind that may show that our own network is up
-_REFRESH = 1.0  # seconds between looks at what other workers learned
+_REFRESH = 1.0  # seconds between queries for what other workers learned
 _ASK_AGAIN = 0.25  # seconds until a host whose slots are all taken is asked again
 
 GO = Admission(go=True)

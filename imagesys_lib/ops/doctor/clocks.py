@@ -16,14 +16,14 @@ MOST_SECONDS = 30
 
 
 def offset(ask: Callable[[], float]) -> float:
-    """Return by how many seconds the clock that ``ask`` reads (since 1970) is ahead of this worker's."""
+    """Return the offset, in seconds, of the clock that ``ask`` reads (since 1970) from this worker's."""
     before = time.time()
     there = ask()
     return there - (before + time.time()) / 2
 
 
 def database_offset(engine: Engine) -> float:
-    """Return by how many seconds the database's clock is ahead of this worker's."""
+    """Return the offset, in seconds, of the database's clock from this worker's."""
     return offset(lambda: database_now(engine).replace(tzinfo=UTC).timestamp())
 
 

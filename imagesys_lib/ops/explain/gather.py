@@ -51,7 +51,7 @@ class Explanation:
 
 
 _NodeFiles = Mapping[str, int] | str
-"""The sizes of the files that a node has of some images, by path below its root; or why nobody could look."""
+"""The sizes of the files that a node has of some images, by path below its root; or why the node could not be asked."""
 
 
 def hashes_for(ctx: Context, what: str) -> list[str]:

@@ -16,7 +16,7 @@ from imagesys_lib.stages.check.results import Checked, keep
 log = logging.getLogger(__name__)
 
 LIVE_TABLE = "live_table"
-"""What stands in the place of a node's name in ``lis_node_checks``."""
+"""What is in the place of a node's name in ``lis_node_checks``."""
 
 _SHOWN = frozenset(
     state.value for state in (State.LIVE, State.NEW, State.RESERVED, State.DOWNLOADED, State.THUMBNAILED)

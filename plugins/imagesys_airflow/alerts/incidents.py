@@ -107,7 +107,7 @@ def _progress(ctx: Context, facts: RunFacts) -> Sections:
     if row is not None and row.state != "running":
         return ()
     summary = report.summarize(ctx, facts.run)
-    delay = lateness.look(ctx, facts.run, summary)
+    delay = lateness.measured(ctx, facts.run, summary)
     to_do: Sections = (("Still to do", ("Everything.",)),)
     done = to_do if row is None else progress_of(summary, ingested=delay.ingested)
     return (*done, ("Likely cause", (lateness.likely_cause(delay),)))

@@ -52,7 +52,7 @@ BOTH = ("db", "shared")
 """The schemas of a context, by name."""
 
 _HERE = Path(AIRFLOW_HOME)
-_LOOK_SECONDS = 20.0
+_CONNECT_SECONDS = 20.0
 """A database that has not answered by then is itself what is to be said; the DAG processor ends a callback after 50."""
 
 _DIRECT_SECONDS = 3600
@@ -175,14 +175,14 @@ def ask(db: Engine, work: Callable[[], T]) -> T:
 
     def run() -> None:
         try:
-            check_connection(db, patience=_LOOK_SECONDS / 2)
+            check_connection(db, patience=_CONNECT_SECONDS / 2)
             answer.set_result(work())
         except BaseException as error:  # noqa: BLE001 - handed to the caller
             answer.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    if wait([answer], _LOOK_SECONDS).not_done:
-        raise TimeoutError(f"no answer within {_LOOK_SECONDS:.0f} s")
+    if wait([answer], _CONNECT_SECONDS).not_done:
+        raise TimeoutError(f"no answer within {_CONNECT_SECONDS:.0f} s")
     return answer.result()
 
 

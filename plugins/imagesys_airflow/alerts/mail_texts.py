@@ -71,7 +71,7 @@ class RunFacts:
 
     @property
     def day(self) -> str:
-        """The local day that the run is about; a check is about the day that it looks."""
+        """The local day that the run is about; a check is about the day on which it is made."""
         instant = self.run.interval.end if self.is_check else self.run.interval.start
         return f"{instant.astimezone(self.config.zone):%Y-%m-%d}"
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
 
 log = logging.getLogger(__name__)
-log.setLevel(logging.WARNING)  # the SSH provider tells what it runs, which is the whole script
+log.setLevel(logging.WARNING)  # the SSH provider logs what it runs, which is the whole script
 
 _PREPARE_SECONDS = 300
 
@@ -63,7 +63,7 @@ class NodeOperator(CountryOperator):
         return super().execute(context)
 
     def skip_unfit(self, job: CountryJob) -> None:
-        """Raise AirflowSkipException, naming the node and why, where there is nothing to look at."""
+        """Raise AirflowSkipException, naming the node and why, where there is nothing to check."""
         if job.run.kind is RunKind.BACKFILL:
             raise AirflowSkipException(f"{self.node}: a backfill run purges and checks nothing")
         fault = node_records.sync_fault(job.ctx.db, self.node)

@@ -49,7 +49,7 @@ from imagesys_lib.stages.check.parts import WHOLE, of_day
 from imagesys_lib.stages.check.scrub import _images as scrubbed_images
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.ingest import ingest
-from imagesys_lib.stages.lateness import look
+from imagesys_lib.stages.lateness import measured
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.purge import carry_out, proposals, purge
@@ -320,7 +320,7 @@ def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:
         heal(ctx, run)
         told(ctx)
         db_scan(ctx)
-        look(ctx, run, summarize(ctx, run))
+        measured(ctx, run, summarize(ctx, run))
         purge(ctx)
         left_and_carried_out(ctx)
         retry(ctx, reason="http_404", since=dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc))

@@ -301,7 +301,7 @@ def test_the_look_at_staging_says_what_is_free_and_what_lies_there(world: World)
     staged(world, "originals", "0/0/0/a", 3 << 20)
     staged(world, "out", "0/0/0/b.1.jpg")
     staged(world, "out", "0/0/0/b.2.jpg")
-    found = disk.look_at_staging(world.ctx)
+    found = disk.check_staging(world.ctx)
     assert (found.original_files, found.original_mb, found.thumbnail_files, found.thumbnail_mb) == (1, 3, 2, 2)
     assert (found.floor_mb, found.pressure_mb, found.healed) == (64, 128, False)
     assert abs(found.free_mb - (world.ctx.staging.free_bytes() >> 20)) < 1024

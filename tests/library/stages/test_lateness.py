@@ -9,7 +9,7 @@ import pytest
 from imagesys_lib.fetch.politeness import host_records
 from imagesys_lib.runs import leases, runs
 from imagesys_lib.stages.ingest import ingest
-from imagesys_lib.stages.lateness import Delay, likely_cause, look
+from imagesys_lib.stages.lateness import Delay, likely_cause, measured
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.report import summarize
 from tests.support.world import World
@@ -46,9 +46,9 @@ def test_the_host_that_a_run_waits_for_is_told_from_what_is_left(world: World) -
     leases.acquire(world.ctx.db, batch.batch_id, "somebody", 60)
     host_records.pause(world.ctx.shared, "slow.example.test", 500, "http_429")
 
-    delay = look(world.ctx, run, summarize(world.ctx, run))
+    delay = measured(world.ctx, run, summarize(world.ctx, run))
 
     assert (delay.host, delay.host_images, delay.looked_at) == ("slow.example.test", 60, 80)
     assert (delay.begun, delay.ingested, delay.held, delay.waiting) == (True, True, 1, 0)
     assert "slow.example.test is left alone" in likely_cause(delay)
-    assert not look(world.ctx, world.run(), summarize(world.ctx, run)).begun
+    assert not measured(world.ctx, world.run(), summarize(world.ctx, run)).begun
