@@ -300,13 +300,13 @@ def specimen(seed: int, number: int) -> Specimen:
     chance = random.Random(f"{seed}:{number}")
     own = number % 8 == 7 and photographs()
     kind, name, data = chance.choice(own) if own else originals()[number % len(originals())]
-    told = []
+    reported = []
     for _ in range(chance.choice((1, 1, 1, 2))):
         mutation = chance.choice(MUTATIONS)
         if len(data) > 64:
             data = mutation(chance, kind, data)
-            told.append(mutation.__name__)
-    return Specimen(seed, number, kind, f"{kind} {name}, {' and '.join(told)}", data)
+            reported.append(mutation.__name__)
+    return Specimen(seed, number, kind, f"{kind} {name}, {' and '.join(reported)}", data)
 
 
 def main() -> None:

@@ -255,7 +255,7 @@ def left_and_carried_out(ctx: Context) -> None:
     proposals.finish(ctx.db)
 
 
-def told(ctx: Context) -> None:
+def reported(ctx: Context) -> None:
     """A data source fails and recovers, runs fail and end well, and mails and messages go."""
     breaker = Breaker(source_images=10, first_seconds=1)
     heard = gathered.LoggedMessages("warning")
@@ -318,7 +318,7 @@ def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:
         publish(ctx)
         heal(ctx, run, dry_run=True)
         heal(ctx, run)
-        told(ctx)
+        reported(ctx)
         db_scan(ctx)
         measured(ctx, run, summarize(ctx, run))
         purge(ctx)

@@ -48,13 +48,13 @@ def test_a_slot_is_handed_on_only_when_the_pause_is_written(world: World, limite
     with ThreadPoolExecutor(1) as pool:
         with world.ctx.shared.begin() as session:
             session.execute(sa.select(lis_hosts).where(lis_hosts.c.host == HOST).with_for_update())
-            told = pool.submit(one.left, HOST, ImageFault("http_429", retry_after=120))
+            reported = pool.submit(one.left, HOST, ImageFault("http_429", retry_after=120))
             until = time.monotonic() + 1.5
             while time.monotonic() < until:
                 assert not other.admit(HOST).go
                 time.sleep(0.05)
-            assert not told.done()
-        told.result(10)
+            assert not reported.done()
+        reported.result(10)
     assert other.admit(HOST).give_up
 
 

@@ -18,7 +18,7 @@ BUSY: dict[str, Any] = {"host": "img.example.com", "host_images": 90, "looked_at
 
 
 @pytest.mark.parametrize(
-    ("delay", "told"),
+    ("delay", "reported"),
     [
         (Delay(begun=False), "has not begun"),
         (Delay(ingested=False), "the ETL is slow or away"),
@@ -30,8 +30,8 @@ BUSY: dict[str, Any] = {"host": "img.example.com", "host_images": 90, "looked_at
         (Delay(), "Nothing stands out"),
     ],
 )
-def test_each_cause_is_named(delay: Delay, told: str) -> None:
-    assert told in likely_cause(delay)
+def test_each_cause_is_named(delay: Delay, reported: str) -> None:
+    assert reported in likely_cause(delay)
 
 
 def test_the_host_that_a_run_waits_for_is_told_from_what_is_left(world: World) -> None:
