@@ -145,7 +145,7 @@ class _Repair:
         )
 
     def dry_run(self) -> Repaired:
-        """Say what would be done, as far as the database, staging and what the nodes have by name and size allows."""
+        """Say what would be done, judged by the database, staging, and the names and sizes of files on nodes."""
         with Sources(self.ctx, self.name) as sources:
             for plan in self._plans():
                 self.ctx.give_way()
@@ -201,10 +201,8 @@ class _Repair:
 
     def _plan(self, marks: dict[str, str]) -> Plan:
         i = lis_images.c
-        pending = (change_log.is_open(i.change_id) & ~change_log.acknowledged_by(self.name, i.change_id)).label(
-            "pending"
-        )
-        query = sa.select(i.image_id, i.image_hash, i.desired, i.change_id, i.thumbs, pending)
+        pending = change_log.is_open(i.change_id) & ~change_log.acknowledged_by(self.name, i.change_id)
+        query = sa.select(i.image_id, i.image_hash, i.desired, i.change_id, i.thumbs, pending.label("pending"))
         rows = read(self.ctx.db, query.where(i.image_hash.in_(list(marks))).order_by(i.image_hash))
         present = [row for row in rows if row.desired == Desired.PRESENT.value]
         coming = {row.image_hash for row in rows if row.pending}  # sync will bring it, or take it away
