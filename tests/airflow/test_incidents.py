@@ -37,7 +37,7 @@ def test_a_late_run_is_reported_at_both_deadlines_and_once_more_when_it_is_done(
     for _ in range(2):
         ends(run(), well=True, monkeypatch=monkeypatch)
     assert sink.subjects()[2:] == ["run of 2026-03-28 has ended well"]
-    assert "It was late, told " in sink.texts()[2]
+    assert "It was late, reported " in sink.texts()[2]
 
 
 def test_a_run_that_fails_again_and_again_is_reported_once_and_taken_back_once(

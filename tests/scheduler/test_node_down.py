@@ -48,7 +48,7 @@ def test_a_node_down_turns_its_own_task_red_and_one_clear_completes_it(live: Liv
     assert "n2" in text
     assert f"{live.airflow.url}/dags/{DAG_ID}/runs/" in text
     assert "/tasks/sync/mapped/1" in text
-    assert "daily runs that fail for this alone are told by no mail" in text
+    assert "daily runs that fail for this alone get no mail" in text
 
     live.api.clear(DAG_ID, run_id, [("sync", 1)])
 

@@ -156,7 +156,7 @@ def _refused(address: str, said: str) -> Message:
     to_do = "Correct `alerts.mail_to`, or the mailbox. `imagesys doctor --send-mail` tries it."
     return Message(
         subject=f"[ImageSys] Mail to {address} is refused",
-        intro=f"The mail server does not take mails to {address}. Others get them; a mail tells when it does.",
+        intro=f"The mail server does not take mails to {address}. Others get them; a mail follows when it does.",
         sections=(("What it said", (said,)), ("What to do", (to_do,))),
     )
 
