@@ -1,4 +1,4 @@
-"""Which DAGs there are; what each is made of stands in plugins/imagesys_airflow/dags/, a file for each kind.
+"""Which DAGs there are; what each is made of is in plugins/imagesys_airflow/dags/, a file for each kind.
 
 A task's process wants its own DAG only, and imports what that is made of alone: some 60 ms a task less.
 """

@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 
 
 def no_progress(_done: int, _total: int) -> None:
-    """Report to nobody."""
+    """Report no progress: for callers who do not ask for it."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class Context:
         return node_from_connection(require(self.resolver, name), self.config)
 
     def check_stop(self) -> None:
-        """Raise Stopped if the stage was told to stop."""
+        """Raise Stopped if the stage was asked to stop."""
         if self.stop.is_set():
             raise Stopped
 
     def give_way(self, *, etl: bool = False) -> None:
-        """Between two chunks of work: raise Stopped if told to stop, and wait while the database is too busy.
+        """Between two chunks of work: raise Stopped if asked to stop, and wait while the database is too busy.
 
         ``etl``: the ETL's server is asked for the chunks, too. Never within a transaction, nor where a lease runs.
         """
@@ -85,7 +85,7 @@ class Context:
         return Throttle(self.config.max_threads_running, self.check_stop)
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close all database connections that were opened."""
         for name in ("db", "shared"):
             engine = self.__dict__.get(name)
             if engine is not None:

@@ -162,13 +162,13 @@ class Airflow:
         unwell = [one for one in instances if one["state"] not in ("success", "skipped") or one["try_number"] > 1]
         if run["state"] == "success" and not unwell:
             return
-        told = "; ".join(f"{one['task_id']}[{one['map_index']}] {one['state']}" for one in unwell)
+        reported = "; ".join(f"{one['task_id']}[{one['map_index']}] {one['state']}" for one in unwell)
         log = ""
         if unwell:
             first = unwell[0]
             which = {"map_index": first["map_index"], "try_number": 1}
             log = self.api.log(DAG_ID, run["dag_run_id"], first["task_id"], **which)[-3000:]
-        raise BenchmarkError(f"run {run['dag_run_id']} ended {run['state']}: {told}\n{log}")
+        raise BenchmarkError(f"run {run['dag_run_id']} ended {run['state']}: {reported}\n{log}")
 
 
 def _task(instance: Mapping[str, Any]) -> Task:

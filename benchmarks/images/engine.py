@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imagesys_lib.thumbnail import one_photo as make
+from imagesys_lib.thumbnail import one_photo
 from imagesys_lib.thumbnail.decoding.sniff import HEAD_BYTES, sniff
 from imagesys_lib.thumbnail.encode import encoded, encoded_sibling
 from imagesys_lib.thumbnail.messages import Made, Making, PlainSize, ThumbnailJob
@@ -50,8 +50,10 @@ def scaled(file: Path, encoder: str, box: tuple[int, int]) -> Image.Image:
     data = file.read_bytes()
     if _SIZES[0] != PlainSize(*box, "fit"):
         raise ValueError(f"{box} is not the first size")
-    picture, profile, _ = make._picture(data, sniff(data[:HEAD_BYTES]), _SIZES, _LIMITS, make.EFFORTS[encoder])
-    images = dict(make._resized_all(picture, profile, _SIZES, make.EFFORTS[encoder].cascade))
+    picture, profile, _ = one_photo._picture(
+        data, sniff(data[:HEAD_BYTES]), _SIZES, _LIMITS, one_photo.EFFORTS[encoder]
+    )
+    images = dict(one_photo._resized_all(picture, profile, _SIZES, one_photo.EFFORTS[encoder].cascade))
     return Image.fromarray(images[1])
 
 

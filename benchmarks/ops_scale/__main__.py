@@ -161,7 +161,7 @@ def _part(measured: dict[int, list[Day]], options: Options) -> Part:
         ]
         for size, some in measured.items()
     ]
-    told = (
+    reported = (
         f"The line: {line.fixed:.2f} s + {line.slope * 1e6:.3f} s per million images; the worst point lies "
         f"{100 * line.residual(points):.0f} % off it. Taken for {COUNTRY_IMAGES:,} images: {far:.2f} s, the line's or, "
         "if that is less, the most of any size."
@@ -181,7 +181,7 @@ def _part(measured: dict[int, list[Day]], options: Options) -> Part:
             *(Target(f"rows read, {n:,} / {small:,} images", "<=", MOST, read[n] / read[small]) for n in larger),
             Target(f"rows read, {COUNTRY_IMAGES:,} (by the line) / {small:,}", "<=", MOST, far_read / read[small]),
         ],
-        notes=[told],
+        notes=[reported],
         data={"seconds": {str(size): some for size, some in measured.items()}},
     )
 

@@ -65,7 +65,7 @@ class Resolved:
 
     @property
     def since(self) -> str:
-        """When it opened, as a mail says it."""
+        """When the incident opened, as a mail says it."""
         return f"{self.opened_at:%Y-%m-%d %H:%M} UTC"
 
 
@@ -153,7 +153,7 @@ def resolve_runs(connection: Connection, runs: Collection[str], kinds: Collectio
 def awaited_runs(connection: Connection, kinds: Collection[IncidentKind] = ABOUT_RUNS) -> dict[str, dt.datetime]:
     """Return the runs that have to end well before something is resolved, each with when its first incident opened.
 
-    Whoever knows how they stand calls :func:`resolve_runs` for those that have ended.
+    Whoever knows their state calls :func:`resolve_runs` for those that have ended.
     """
     runs: dict[str, dt.datetime] = {}
     for row in _open(connection, kinds):

@@ -34,7 +34,7 @@ class Message:
     links: Mapping[str, str] = field(default_factory=dict)
 
     def written(self) -> Written:
-        """Return both parts, of which one that is too long is cut and says so."""
+        """Return the mail to send: a part that is too long is cut and says so."""
         text, page = printable(self.text(), lines=True), printable(self.html(), lines=True)
         if len(text) > LONGEST:
             text = f"{text[:LONGEST]}\n\n(Cut off here: {len(text) - LONGEST} more characters.)\n"
@@ -43,7 +43,7 @@ class Message:
         return Written(printable(self.subject)[:255], text, page)
 
     def text(self) -> str:
-        """Return the plain part."""
+        """Return the plain-text part of the mail."""
         lines = [self.intro]
         for title, items in self.sections:
             lines += ["", title]
@@ -53,7 +53,7 @@ class Message:
         return "\n".join(lines) + "\n"
 
     def html(self) -> str:
-        """Return the same as HTML."""
+        """Return the HTML part of the mail."""
         parts = [f"<p>{_escape(self.intro)}</p>"]
         for title, items in self.sections:
             rows = "".join(f"<li>{self._item(item)}</li>" for item in items)

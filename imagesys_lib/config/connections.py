@@ -42,7 +42,7 @@ Resolver = Callable[[str], Connection | None]
 
 
 def environment_connection(conn_id: str) -> Connection | None:
-    """Resolve ``AIRFLOW_CONN_<ID>``, in JSON or URI form."""
+    """Return a connection from the variable ``AIRFLOW_CONN_<ID>``, in JSON or URI form."""
     text = os.environ.get(f"AIRFLOW_CONN_{conn_id.upper()}")
     return parse_connection(conn_id, text) if text else None
 

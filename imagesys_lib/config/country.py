@@ -95,13 +95,13 @@ class CountryConfig(Section):
 
     def process_details(self, datasource_id: int) -> ProcessDetails:
         """Return how this data source's thumbnails are finished."""
-        own = self.datasources.get(datasource_id)
-        if own is None:
+        override = self.datasources.get(datasource_id)
+        if override is None:
             return self.process
-        named = own.model_dump(exclude_unset=True, include=set(ProcessDetails.model_fields))
+        named = override.model_dump(exclude_unset=True, include=set(ProcessDetails.model_fields))
         return self.process.model_copy(update=named)
 
     def status_meaning(self, datasource_id: int, status: int) -> StatusMeaning | None:
         """Return what a status means from this data source; None where nobody has said."""
-        own = self.datasources.get(datasource_id)
-        return (own.statuses.get(status) if own else None) or self.fetch.statuses.get(status)
+        override = self.datasources.get(datasource_id)
+        return (override.statuses.get(status) if override else None) or self.fetch.statuses.get(status)

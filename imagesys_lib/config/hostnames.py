@@ -24,7 +24,7 @@ def host_of(url: str) -> str:
 
 
 def host_key(url: URL) -> str:
-    """Return the same of a URL that is parsed."""
+    """Return the key under which the host of a parsed URL is limited and left alone."""
     name = url.hostname.removesuffix(".")
     return f"{name}:{url.port}" if url.port else name
 

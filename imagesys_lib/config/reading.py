@@ -41,7 +41,7 @@ def read_file(path: Path, remedy: str = "") -> Loaded:
 
 @lru_cache(maxsize=4)
 def read_version(path: Path, _stamp: tuple[int, int, int]) -> Loaded:
-    """Read a file as it is at the moment; what has the same stamp is not read again."""
+    """Read a file as it is at the moment; unless its time or size has changed, it is not read again."""
     data = path.read_bytes()
     document = read_yaml(data)
     countries: dict[str, CountryConfig] = {}
@@ -90,9 +90,9 @@ def _validate(document: Document) -> tuple[dict[str, CountryConfig], list[Fault]
     countries: dict[str, CountryConfig] = {}
     faults: list[Fault] = []
     reported = {fault.place for fault in document.faults}
-    for code, own in document.value["countries"].items():
+    for code, settings in document.value["countries"].items():
         country = str(code)
-        merged = _name({**merge(document.value.get("defaults") or {}, own or {}), "country": country}, country)
+        merged = _name({**merge(document.value.get("defaults") or {}, settings or {}), "country": country}, country)
         try:
             countries[country] = CountryConfig.model_validate(merged)
         except ValidationError as error:
@@ -103,18 +103,18 @@ def _validate(document: Document) -> tuple[dict[str, CountryConfig], list[Fault]
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with what ``over`` sets, mappings merged in the same way."""
+    """Return ``base`` with what ``over`` sets, mappings within mappings merged as well."""
     merged = dict(base)
     known = {same(key): key for key in base}
-    for own, value in over.items():
-        key = known.get(same(own), own)
+    for name, value in over.items():
+        key = known.get(same(name), name)
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 
 def _name(value: Any, country: str) -> Any:
-    """Put the country into every string."""
+    """Put the country into every string of some settings."""
     if isinstance(value, str):
         return value.replace("{country}", country)
     if isinstance(value, dict):

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 log = logging.getLogger(__name__)
 
-_PAUSE = 1.0  # seconds between two looks
+_PAUSE = 1.0  # seconds between two checks
 _PATIENCE = 60.0  # seconds of one wait
 _STATUS = sa.text("SHOW GLOBAL STATUS LIKE 'Threads_running'")  # an ordinary account may ask
 

@@ -27,7 +27,7 @@ MAX_PHOTOS = 1 << 16
 
 _NUMBER = re.compile(rb"\s*[+-]?[0-9]{1,10}(\.0+)?\s*\Z")
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?: (\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?)?\Z", re.ASCII)
-_SHOWN = 40  # characters of a bad value that a fault tells
+_SHOWN = 40  # characters of a bad value that a fault quotes
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def as_text(value: Raw) -> str:
 
 
 def dated(value: Raw) -> str:
-    """Return what is wrong with a row of such a date."""
+    """Return what is wrong with a row that has an impossible date."""
     return f"its date is {as_text(value)[:_SHOWN]!r}"
 
 

@@ -46,8 +46,8 @@ class Etl:
     def _table(self) -> sa.TableClause:
         t = self.table
         schema, _, name = t.table.rpartition(".")
-        own = (t.listing_id, t.datasource_id, t.photo_urls, t.updated_at)
-        columns: list[sa.ColumnClause[Any]] = [sa.column(column) for column in own]
+        names = (t.listing_id, t.datasource_id, t.photo_urls, t.updated_at)
+        columns: list[sa.ColumnClause[Any]] = [sa.column(column) for column in names]
         return sa.table(name, *columns, schema=schema or None)
 
     @cached_property
@@ -63,7 +63,7 @@ class Etl:
 
     @property
     def name(self) -> str:
-        """The table's name as statements have it."""
+        """The ETL table's name as statements have it."""
         return ".".join(f"`{part}`" for part in self.table.table.split("."))
 
     @cached_property

@@ -55,7 +55,7 @@ _STATUS = re.compile(r"http_([0-9]+)")
 
 
 def reason_for(code: str) -> Reason:
-    """Return the reason of ``code``; ``http_<status>`` codes are made on the fly, for statuses of three digits.
+    """Return the reason of ``code``; ``http_<status>`` codes are made as needed, for statuses of three digits.
 
     Any other number is ``protocol``. Raises KeyError for a code that is not in the table: codes are a contract.
     """

@@ -1,4 +1,4 @@
-"""Answers: what a node says is told from what its login shell says here, and nowhere else.
+"""Answers: what a node says is separated from what its login shell says here, and nowhere else.
 
 ``framed`` of the script puts each answer between two marks that bear a token of this question alone; the last one has
 the verb's exit code and the answer's length. What a shell prints before or after does no harm; an answer that does not
@@ -39,7 +39,7 @@ class Answer(io.RawIOBase):
         self.code: int | None = None
 
     def readable(self) -> bool:
-        """Return True."""
+        """Return True: the stream can be read."""
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
@@ -102,8 +102,8 @@ class Question:
         if answer.code == 0:
             return
         if answer.code is not None:
-            own = messages.rpartition(f"<{self.token}\n")[2].partition(f"{self.token}>")[0]
-            raise node_fault(node, answer.code, own)
+            script_messages = messages.rpartition(f"<{self.token}\n")[2].partition(f"{self.token}>")[0]
+            raise node_fault(node, answer.code, script_messages)
         fault = node_fault(node, returncode, messages)
         if returncode == 0 or fault.reason == "transfer":
             words = answer.around.decode("utf-8", "backslashreplace").strip() or messages.strip()
@@ -124,7 +124,7 @@ class Question:
             raise self.garbled(node, Garbled(f"it makes no sense: {text[:100]!r}")) from None
 
     def garbled(self, node: str, garbled: Garbled) -> NodeFault:
-        """Return the fault of a node whose answer is none."""
+        """Return the fault of a node whose answer makes no sense."""
         return NodeFault(node, "shell_output", f"the answer to `{self.verb}`: {garbled}")
 
 

@@ -1,6 +1,6 @@
 """The folder of one ssh connection: its configuration, socket and, where a connection holds one, the private key.
 
-A process that is killed leaves it behind. Its owner holds a lock on it, so the next connection can tell, and removes
+A process that is killed leaves it behind. Its owner holds a lock on it, so the next connection sees that, and removes
 it.
 """
 
@@ -29,7 +29,7 @@ class SessionFolder:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def remove(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove the folder with all that is in it."""
         self._folder.cleanup()
         os.close(self._lock)
 

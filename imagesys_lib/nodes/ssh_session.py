@@ -158,7 +158,7 @@ class NodeSession:
         return self._ask(parse_space, "prepare")
 
     def space(self) -> Space:
-        """Return what is free."""
+        """Return what is free on the node's disk."""
         return self._ask(parse_space, "space")
 
     def set_behind(self, country: str, behind: bool) -> None:
@@ -169,7 +169,7 @@ class NodeSession:
         self._ask(str, "behind", country, "yes" if behind else "no")
 
     def marks(self) -> list[str]:
-        """Return the countries that are noted as behind here."""
+        """Return the countries that the node has noted as behind."""
         return sorted(self._ask(str.splitlines, "behind"))
 
     def identity(self, *, make: bool = False) -> str:
@@ -193,7 +193,7 @@ class NodeSession:
         self._rsync([f"{self.node.name}::imagesys/", f"{target}/"], paths, ["--ignore-missing-args"], limit)
 
     def _which_is_full(self, fault: NodeFault) -> NodeFault:
-        """Tell a disk without inodes from one without space: the system's message is the same."""
+        """Distinguish a disk without inodes from one without space: the system has one message for both."""
         if fault.reason != "disk_full":
             return fault
         if (space := self.space()).free_inodes < _FEW_INODES:
@@ -234,7 +234,7 @@ class NodeSession:
     def listing(self, country: str, prefix: str = "") -> Iterator[IO[bytes]]:
         """Give the stream of every file below ``<root>/<country>``: path, tab, bytes, zero byte, in byte order.
 
-        Of what has a thumbnail's name and is no file the letter stands there that `find` has for its type.
+        Of what has a thumbnail's name and is no file it has the letter that `find` has for its type.
 
         ``prefix`` narrows it to a folder, such as ``a/0``; paths stay relative to the country. Raises NodeFault at the
         end of the block if the node failed on the way: what was read until then is not all; and where the block raises

@@ -1,4 +1,4 @@
-"""Running ssh and rsync. A child that is told to stop, or from which nothing comes for too long, is ended.
+"""Running ssh and rsync. A child that is to stop, or from which nothing comes for too long, is ended.
 
 It ends with this process, however that ends: one that went on alone would write to a node whose lock is free.
 """
@@ -20,7 +20,7 @@ from typing import IO, Any
 from imagesys_lib.errors import Stopped
 from imagesys_lib.nodes.faults import Garbled
 
-_POLL = 0.5  # seconds between looks at `stop` while a command runs
+_POLL = 0.5  # seconds between checks of `stop` while a command runs
 _BLOCK = 64 * 1024  # what a pipe holds
 _MOST = 64 * 1024 * 1024  # bytes of an answer; those to a thousand images have some hundred kilobytes
 
@@ -82,7 +82,7 @@ class Command:
         return self._process.returncode, self._messages.read().decode("utf-8", "replace")
 
     def kill(self) -> None:
-        """End it: the reader wants no more."""
+        """End the child process: the reader wants no more."""
         self._process.kill()
 
     def _check(self) -> None:

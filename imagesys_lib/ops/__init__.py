@@ -1,1 +1,1 @@
-"""What ops ask for: how things stand, why, what is wrong with an installation, and another try."""
+"""What ops ask for: the state of a country, explanations, what is wrong with an installation, and retries."""

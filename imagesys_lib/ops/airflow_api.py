@@ -16,7 +16,7 @@ _PIECE, _PIECES = 65_536, 16  # bytes of an answer that are read at most: a logi
 
 
 def address(connection: Connection) -> str:
-    """Return host and port."""
+    """Return host and port of Airflow's API server."""
     return f"{connection.host}:{connection.port or AIRFLOW_API_PORT}"
 
 

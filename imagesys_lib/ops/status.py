@@ -1,4 +1,4 @@
-"""Status: how a country stands, in a few figures."""
+"""Status: the state of a country in a few figures."""
 
 from __future__ import annotations
 

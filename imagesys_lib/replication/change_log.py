@@ -21,12 +21,12 @@ from imagesys_lib.images.states import Desired
 
 
 def record(connection: Connection) -> int:
-    """Make a change and return its id; the caller sets it on at most 1,000 images in the same transaction."""
+    """Record a change and return its id, which the caller sets on at most 1,000 images in one transaction with this."""
     return int(connection.execute(sa.insert(lis_changes).values(created_at=NOW)).lastrowid)
 
 
 def is_open(change_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """Return the condition that a change is not settled: some node has yet to apply it."""
+    """Return the SQL condition that a change is open: some node has yet to apply it."""
     c = lis_changes.c
     return sa.select(c.change_id).where(c.change_id == change_id, c.settled_at.is_(None)).exists()
 

@@ -19,10 +19,10 @@ from imagesys_lib.db.schema import (
 )
 from imagesys_lib.images.states import Desired, State
 from imagesys_lib.nodes import NodeFault
-from imagesys_lib.replication import change_log as changes
+from imagesys_lib.replication import change_log
 
 SCRUB = "scrub"
-"""The kind of a check that reads files; any other kind looks at names and sizes."""
+"""The kind of a check that reads files; any other kind compares names and sizes."""
 
 NOT_A_FILE = "not_a_file"
 """Reason of a mark: on the node something else bears the name of one of the image's files."""
@@ -43,7 +43,7 @@ CHECK_FIGURES, REPAIR_FIGURES = "check.", "repair."
 """How the names of what checks found and repairs did begin, among the figures of a run: ``check.<node>.<kind>``."""
 
 ABSENT_KINDS = ("missing", "acked_absent")
-"""Kinds of findings of files that are not there: a report tells their sum."""
+"""Kinds of findings of files that are not there: a report has their sum."""
 
 _MAYBE_LACKING = (NOT_STAGED, NOT_A_FILE)
 
@@ -68,7 +68,7 @@ def record(engine: Engine, node: str, run_id: str | None = None) -> NodeRecord:
     synced = read(engine, sa.select(lis_nodes.c.synced_at).where(lis_nodes.c.node == node))
     checked = latest_check(engine, node, run_id)
     return NodeRecord(
-        backlog=changes.backlog(engine, node),
+        backlog=change_log.backlog(engine, node),
         marked=count_marks(engine, node),
         not_staged=count_marks(engine, node, NOT_STAGED),
         fault=sync_fault(engine, node) or None,
@@ -122,7 +122,7 @@ def is_strange(engine: Engine, node: str, identity: str) -> bool:
     known, i = identity_of(engine, node), lis_images.c
     if known is not None:
         return known != identity
-    closed = sa.select(i.image_id).where(i.state == State.LIVE.value, ~changes.is_open(i.change_id)).limit(1)
+    closed = sa.select(i.image_id).where(i.state == State.LIVE.value, ~change_log.is_open(i.change_id)).limit(1)
     return bool(read(engine, closed))
 
 
@@ -210,7 +210,7 @@ def holders(nodes: Sequence[str]) -> sa.ColumnElement[int]:
         .correlate(lis_images)
         .scalar_subquery()
     )
-    settled = i.change_id.is_not(None) & ~changes.is_open(i.change_id)
+    settled = i.change_id.is_not(None) & ~change_log.is_open(i.change_id)
     return sa.case((settled, len(nodes) - marked), else_=acknowledged)
 
 

@@ -1,9 +1,9 @@
-"""Readiness: whether a node holds what it should, said where a load balancer can look.
+"""Readiness: whether a node holds what it should, in a file that a load balancer can read.
 
 What it lacks the database knows, unless its disk was lost, emptied or replaced meanwhile. So a disk bears a UUID, and
 each country remembers that of the disk whose files it knows. A node with another one, or none, is not ready until a
-check of the whole tree has told the database what is there, and a repair has brought the rest. That holds for each
-country on it: the first that finds another disk says so for all.
+check of the whole tree has found what is there, and a repair has brought the rest. That holds for each country on
+it: the first that finds another disk marks it for all.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import check_connection
 from imagesys_lib.errors import EnvironmentFault, NotMade
 from imagesys_lib.nodes import Node, NodeSession
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ def recognise(ctx: Context, node: NodeSession) -> bool:
 def doubt_others(ctx: Context, node: NodeSession, identity: str) -> None:
     """Note that all other countries are behind on a node to which its disk is strange, too.
 
-    Each takes that back itself, when its own run has brought what it lacks.
+    The mark of each goes when its run has brought what the node lacks.
     """
     for other, name in _others(ctx, node.node):
         if _is_strange(other, name, identity):
@@ -78,7 +77,7 @@ def _others(ctx: Context, node: Node) -> Iterator[tuple[Context, str]]:
 
 
 def _is_at(other: Context, name: str, node: Node) -> bool:
-    """Say whether a country's node is in the place of this one; where that cannot be told, it is."""
+    """Say whether a country's node is in the place of this one; where that is not known, it is."""
     try:
         there = other.node(name)
     except EnvironmentFault:
@@ -88,7 +87,9 @@ def _is_at(other: Context, name: str, node: Node) -> bool:
 
 def is_behind(ctx: Context, node_name: str) -> bool:
     """Say whether a node has changes to apply, or lacks images that were not staged or found missing."""
-    return bool(changes.pending(ctx.db, node_name, 1)) or node_records.is_lacking(ctx.db, node_name, ctx.config.nodes)
+    return bool(change_log.pending(ctx.db, node_name, 1)) or node_records.is_lacking(
+        ctx.db, node_name, ctx.config.nodes
+    )
 
 
 def update_readiness(ctx: Context, node: NodeSession) -> bool:

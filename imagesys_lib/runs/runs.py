@@ -105,12 +105,12 @@ def covered_until(engine: Engine, run: Run) -> dt.datetime | None:
 
 
 def keep_bad_rows(engine: Engine, run: Run, stage: str, found: dict[str, Any]) -> None:
-    """Keep what a stage of a run has told of rows of the ETL that it could not take as they are."""
+    """Keep what a stage of a run reports of rows of the ETL that it could not take as they are."""
 
     def work(connection: Connection) -> None:
-        own = lis_runs.c.run_id == run.run_id
-        kept = connection.scalar(sa.select(lis_runs.c.bad_rows).where(own).with_for_update()) or {}
-        connection.execute(sa.update(lis_runs).where(own).values(bad_rows={**kept, stage: found}))
+        this_run = lis_runs.c.run_id == run.run_id
+        kept = connection.scalar(sa.select(lis_runs.c.bad_rows).where(this_run).with_for_update()) or {}
+        connection.execute(sa.update(lis_runs).where(this_run).values(bad_rows={**kept, stage: found}))
 
     write(engine, work)
 
@@ -128,8 +128,8 @@ def close(connection: Connection, run_id: str, *, well: bool) -> None:
     r = lis_runs.c
     lost_nothing = sa.func.json_length(r.summary, "$.lost") == 0
     state = sa.case((lost_nothing, "success"), else_="failed") if well else "failed"
-    own = (r.run_id == run_id) & (r.state == "running")
-    connection.execute(sa.update(lis_runs).where(own).values(state=state, finished_at=NOW))
+    this_run = (r.run_id == run_id) & (r.state == "running")
+    connection.execute(sa.update(lis_runs).where(this_run).values(state=state, finished_at=NOW))
 
 
 def under_way(engine: Engine) -> list[str]:
@@ -200,7 +200,7 @@ def figures(engine: Engine, run_id: str, prefix: str) -> dict[str, int]:
 
 
 def set_figures(engine: Engine, run_id: str, figures: Mapping[str, int]) -> None:
-    """Keep figures of a run as they stand now, in the place of older ones of their names."""
+    """Keep figures of a run as they are now, in the place of older ones of their names."""
     rows = [{"run_id": run_id, "name": name, "value": value} for name, value in figures.items()]
     statement = insert(lis_metrics).values(measured_at=NOW)
     statement = statement.on_duplicate_key_update(value=statement.inserted.value, measured_at=NOW)
@@ -208,17 +208,17 @@ def set_figures(engine: Engine, run_id: str, figures: Mapping[str, int]) -> None
 
 
 def set_or_drop_figure(engine: Engine, run_id: str, name: str, value: int) -> None:
-    """Keep one of a run's figures as it stands now; 0 leaves no row, also where there was one."""
+    """Keep one of a run's figures as it is now; 0 leaves no row, also where there was one."""
     c = lis_metrics.c
     if value:
         set_figures(engine, run_id, {name: value})
     else:
-        own = sa.delete(lis_metrics).where(c.run_id == run_id, c.name == name)
-        write(engine, lambda connection: connection.execute(own))
+        statement = sa.delete(lis_metrics).where(c.run_id == run_id, c.name == name)
+        write(engine, lambda connection: connection.execute(statement))
 
 
 def raise_figures(connection: Connection, run_id: str, figures: Mapping[str, int]) -> None:
-    """Keep the most that was ever seen of some of a run's figures: to look again takes nothing away."""
+    """Keep the most that was ever seen of some of a run's figures: to count again takes nothing away."""
     rows = [{"run_id": run_id, "name": name, "value": value} for name, value in figures.items()]
     statement = insert(lis_metrics).values(measured_at=NOW)
     most = sa.func.greatest(lis_metrics.c.value, statement.inserted.value)

@@ -69,7 +69,7 @@ class _Books:
     counts: Counter[str] = field(default_factory=Counter)
 
     def do(self, work: Callable[[Connection], Mapping[str, int]]) -> Mapping[str, int]:
-        """Do some work, which returns what it did by name, and keep that in the same transaction."""
+        """Run ``work`` in a transaction, which also keeps the figures that it returns by name."""
 
         def both(connection: Connection) -> Mapping[str, int]:
             done = work(connection)
@@ -83,7 +83,7 @@ class _Books:
         return done
 
     def note(self, name: str, number: int) -> None:
-        """Count what was done elsewhere, or would be."""
+        """Count what was done by other code, or in a dry run would be."""
         self.counts[name] += number
         if self.run is not None and not self.dry_run:
             runs.add_figures(self.ctx.db, self.run.run_id, {FIGURES + name: number})
@@ -148,14 +148,14 @@ def _release(books: _Books, stuck: Stuck) -> None:
 
 
 def _release_some(connection: Connection, stuck: Stuck) -> Mapping[str, int]:
-    """Queue up to 1,000 images of a batch, and close it with the last of them (``batches`` tells that).
+    """Queue up to 1,000 images of a batch, and close it with the last of them (``batches`` is 1 then).
 
     Its holder is forgotten only then: a heal that is killed before it finds the same evidence again.
     """
     b, i = lis_batches.c, lis_images.c
-    own = b.batch_id == stuck.batch_id
+    this_batch = b.batch_id == stuck.batch_id
     held = (b.lease_until > NOW).label("held")
-    batch = connection.execute(sa.select(b.state, b.holder, held).where(own).with_for_update()).one_or_none()
+    batch = connection.execute(sa.select(b.state, b.holder, held).where(this_batch).with_for_update()).one_or_none()
     if batch is None or batch.held:
         return {"batches": 0}
     left = (i.batch_id == stuck.batch_id) & i.state.in_([state.value for state in UNFINISHED])
@@ -170,7 +170,7 @@ def _release_some(connection: Connection, stuck: Stuck) -> Mapping[str, int]:
     more = len(rows) > CHUNK
     closed: dict[str, object] = {} if more else {"holder": None, "state": "released"}
     connection.execute(
-        sa.update(lis_batches).where(own).values(fence=b.fence + 1, lease_until=None, updated_at=NOW, **closed)
+        sa.update(lis_batches).where(this_batch).values(fence=b.fence + 1, lease_until=None, updated_at=NOW, **closed)
     )
     found = int(bool(rows))  # one of which every image had failed is closed without a word
     return done if more else {**done, "batches": found, "lost_runs": found * stuck.run_is_lost}

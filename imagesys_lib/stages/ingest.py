@@ -71,7 +71,7 @@ def window(run: Run, look_back_hours: float, covered: dt.datetime | None = None)
 def ingest(ctx: Context, run: Run) -> Ingested:
     """Read the run's listings page by page. Safe to repeat; raises if the ETL cannot be read to its end.
 
-    A row that cannot be read is that listing's alone: it is skipped, or cut to what can be kept, and told.
+    A row that cannot be read is that listing's alone: it is skipped, or cut to what can be kept, and logged.
     """
     runs.forget_ingest(ctx.db, run)
     total, bad = Ingested(), BadRows()

@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 def run_pipeline(ctx: Context, run: Run, say: Say = log.info) -> Summary:
     """Run every stage in order and return the summary.
 
-    A batch or a node that fails is named and passed over, as the DAG does; the summary's ``lost`` tells of it.
+    A batch or a node that fails is named and passed over, as the DAG does; the summary's ``lost`` names it.
     """
     failed: list[str] = []
 

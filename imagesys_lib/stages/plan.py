@@ -28,7 +28,7 @@ from imagesys_lib.runs.runs import Run, RunKind, naive_utc
 log = logging.getLogger(__name__)
 
 _LOCK_SECONDS = 600.0
-_PATIENCE, _PAUSE = 50, 0.2  # looks at rows that somebody else has locked, and the seconds in between
+_PATIENCE, _PAUSE = 50, 0.2  # tries at rows that somebody else has locked, and the seconds in between
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,12 @@ def _due(ctx: Context, run: Run, earlier: frozenset[int]) -> _Due:
         own_rows = sa.select(listing.image_hash).where(listing.etl_time >= start, listing.etl_time < end)
         where.append(i.image_hash.in_(own_rows))
     if run.force:
-        own = sa.select(b.batch_id).where(b.run_id == run.run_id)
+        batches_of_run = sa.select(b.batch_id).where(b.run_id == run.run_id)
         if since := _forced_at(ctx, run):
-            own = own.where(b.created_at >= since)  # what it had made before it was forced is made again
+            # What it had made before it was forced is made again.
+            batches_of_run = batches_of_run.where(b.created_at >= since)
         # Once a request, not once a `plan`; what was given back or starts anew keeps its batch until it is taken.
-        where.append(i.batch_id.is_(None) | i.batch_id.not_in(own) | (i.state == State.NEW.value))
+        where.append(i.batch_id.is_(None) | i.batch_id.not_in(batches_of_run) | (i.state == State.NEW.value))
         states = (*states, State.LIVE)
     else:
         where.append(i.next_attempt_at <= NOW)
@@ -158,8 +159,8 @@ def _make_batch(ctx: Context, due: _Due, seq: int, size: int) -> int:
 
 def _reserve(connection: Connection, due: _Due, seq: int, batch_id: int | None, limit: int) -> tuple[int | None, int]:
     b, i = lis_batches.c, lis_images.c
-    own = sa.select(i.image_id, i.batch_id).where(due.where).limit(limit)
-    rows = connection.execute(own.with_for_update(of=lis_images, skip_locked=True)).all()
+    due_images = sa.select(i.image_id, i.batch_id).where(due.where).limit(limit)
+    rows = connection.execute(due_images.with_for_update(of=lis_images, skip_locked=True)).all()
     ids = [row.image_id for row in rows]
     if not ids:
         return batch_id, 0

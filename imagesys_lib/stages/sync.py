@@ -20,8 +20,7 @@ from imagesys_lib.db.locks import named_lock
 from imagesys_lib.errors import LockHeld
 from imagesys_lib.images.states import Desired
 from imagesys_lib.nodes import NodeFault, NodeSession, Space
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 from imagesys_lib.replication.node_records import NOT_STAGED
 from imagesys_lib.replication.readiness import is_behind, recognise, update_readiness
 from imagesys_lib.runs import runs
@@ -78,7 +77,7 @@ def sync(
 ) -> Synced:
     """Bring the node up to date. Raises NodeFault naming the node, the reason and the remedy, or LockLost.
 
-    ``run`` is told how much is free there. ``prepare`` readies the node in another way than over this connection. In a
+    ``run`` gets how much is free there. ``prepare`` readies the node in another way than over this connection. In a
     dry run nothing is asked of the node: it returns what would be done, as database and staging are now.
     """
     if dry_run:
@@ -96,7 +95,7 @@ def sync(
             if shortage(ctx, space):
                 work.make_room()
             total = work.catch_up()
-            while not update_readiness(ctx, node) and changes.pending(ctx.db, node_name, 1):
+            while not update_readiness(ctx, node) and change_log.pending(ctx.db, node_name, 1):
                 total += work.catch_up()  # what was made meanwhile
     except NodeFault as fault:
         ctx.check_stop()  # a task that is cleared takes its ssh along: that is no fault of the node's
@@ -114,7 +113,7 @@ def sync(
 
 def _dry_run(ctx: Context, node_name: str) -> Synced:
     total = Synced()
-    for group in changes.groups(ctx.db, node_name):
+    for group in change_log.groups(ctx.db, node_name):
         present, absent = _by_desire(group.images)
         staged = [image for image in present if _is_staged(ctx, image)]
         total += Synced(
@@ -137,22 +136,22 @@ class _Sync:
     def catch_up(self) -> Synced:
         """Apply all changes that the node has not acknowledged, oldest first."""
         ctx, total = self.ctx, Synced()
-        images = self._done + changes.backlog(ctx.db, self.name)
-        for group in changes.groups(ctx.db, self.name):
+        images = self._done + change_log.backlog(ctx.db, self.name)
+        for group in change_log.groups(ctx.db, self.name):
             for some in chunks(group.images, ctx.config.transfer.group_images):
                 ctx.give_way()
                 self.lock.verify()
                 total += self._apply(some)
                 self._done += len(some)
                 ctx.progress(self._done, max(self._done, images))
-            changes.acknowledge(ctx.db, self.name, group.change_ids)
+            change_log.acknowledge(ctx.db, self.name, group.change_ids)
             total += Synced(changes=len(group.change_ids))
             ctx.progress(self._done, max(self._done, images))
         return total
 
     def make_room(self) -> None:
-        """Do all deletions ahead of their turn: a node that is short of room can take nothing before."""
-        for group in changes.groups(self.ctx.db, self.name):
+        """Do all deletions before their turn: a node that is short of room can take nothing before."""
+        for group in change_log.groups(self.ctx.db, self.name):
             self.ctx.give_way()
             self.lock.verify()
             self._delete(_by_desire(group.images)[1])  # what fails now is met again, and set aside, in its turn

@@ -31,7 +31,7 @@ from imagesys_lib.images.hash_and_path import thumbnail_stem
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.images.recipe import recipe
 from imagesys_lib.images.states import Desired, State, move
-from imagesys_lib.replication import change_log as changes
+from imagesys_lib.replication import change_log
 from imagesys_lib.runs import leases
 from imagesys_lib.runs.leases import Lease
 from imagesys_lib.stages.shared import placeholders
@@ -128,7 +128,7 @@ class _ThumbnailBatch:
         return Thumbnailed(self.made, dict(self.failed), self.given_back, self.shared, placeholders_found)
 
     def _judge_sources(self) -> None:
-        """Tell data sources' breakers what failed: the download counted it as attempts that went well."""
+        """Count failed images at their data sources' breakers: the download counted them as attempts that went well."""
         failed, half_open = self.failed_by_source, datasources.failing(self.ctx.db, self.makings)
         tallies = {source: Tally(failures=failed[source]) for source in failed.keys() | half_open.keys()}
         datasources.note(self.ctx.db, self.ctx.country, tallies, self.ctx.config.fetch.breaker)
@@ -177,7 +177,7 @@ class _ThumbnailBatch:
             c.datasource_id.in_(sorted(self.recipes)),
             c.state.in_(finished),
             c.recipe.in_(sorted(set(self.recipes.values()))),
-            changes.is_open(c.change_id),  # the thumbnails of others are not staged any more
+            change_log.is_open(c.change_id),  # the thumbnails of others are not staged any more
         )
         return {(row.source_sha1, row.recipe): row.thumbs for row in read(self.ctx.db, query) if row.thumbs}
 
@@ -263,7 +263,7 @@ class _ThumbnailBatch:
             where=lis_images.c.image_id == rows.c.image_id,
             values={
                 "desired": Desired.PRESENT.value,
-                "change_id": changes.record(connection),
+                "change_id": change_log.record(connection),
                 "thumbs": rows.c.thumbs,
                 "recipe": rows.c.recipe,
                 "reason": None,

@@ -58,7 +58,7 @@ class WorkerDisk:
     def note_original(self, image_hash: str, fetched: Fetched) -> None:
         """Write down what the host said, after the original itself: together they make a fetch complete.
 
-        Neither is forced to disk: what a power cut spoils, decoding or the SHA-1 tells.
+        Neither is forced to disk: what a power cut spoils, decoding or the SHA-1 shows.
         """
         target = self.original(image_hash).with_suffix(".json")
         write_atomically(target, json.dumps(asdict(fetched)).encode(), sync=False)

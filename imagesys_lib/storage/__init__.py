@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, and work done ahead of its use."""
+"""Files that appear whole or not at all, and prefetching."""

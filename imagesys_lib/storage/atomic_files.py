@@ -37,14 +37,14 @@ class AtomicFile:
             self._create()
 
     def write(self, data: bytes) -> None:
-        """Append ``data``."""
+        """Append ``data`` to the file that is being written."""
         rest = memoryview(data)
         with self._nothing_left():
             while rest:
                 rest = rest[os.write(self._open, rest) :]
 
     def commit(self) -> None:
-        """Make the file appear. It must not be used afterwards."""
+        """Make the file appear under its name; nothing can be written to it afterwards."""
         with self._nothing_left():
             if self._sync:
                 os.fsync(self._open)

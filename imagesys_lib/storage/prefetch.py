@@ -14,7 +14,7 @@ def prefetch(items: Iterator[T], most: int = 1) -> Generator[T, None, None]:
     """Yield ``items`` in their order, made in a thread: one is made while up to ``most`` wait to be asked for.
 
     An exception in ``items`` is raised here, after the items before it. Close the generator to end the thread: that
-    waits for the item being made, so whatever that item waits for must have been told to stop.
+    waits for the item being made, so whatever that item waits for must have been asked to stop.
     """
     end = object()
     pool = ThreadPoolExecutor(1)

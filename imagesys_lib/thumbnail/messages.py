@@ -1,4 +1,4 @@
-"""What a decoding process is told and what it answers: plain, small, and free of imports."""
+"""What a decoding process is asked and what it answers: plain, small, and free of imports."""
 
 from __future__ import annotations
 

@@ -252,7 +252,7 @@ def _check_webp(head: bytes, length: int, limits: Limits) -> tuple[int, int]:
 
 
 def _check_complete(kind: str, announced: int, length: int) -> None:
-    """Tell a cut file from a broken one where the decoder does not."""
+    """Distinguish a cut file from a broken one where the decoder does not."""
     if announced > length:
         raise ImageFault("truncated", f"{kind}: {length} of {announced} bytes")
 

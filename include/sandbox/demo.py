@@ -266,8 +266,8 @@ def _show(report: dict[str, Any], path: Path, airflow: AirflowServices) -> None:
     table.add_row("images taken on by this run", str(images["new"]))
     table.add_row("images live on the website", str(images["live"]))
     for fate, meaning in (("failed", "to be tried again"), ("rejected", "broken at their source")):
-        told = ", ".join(f"{count} {reason}" for reason, count in sorted(images[fate].items()))
-        table.add_row(f"{fate}, {meaning}", told or "none")
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(images[fate].items()))
+        table.add_row(f"{fate}, {meaning}", reasons or "none")
     for name, node in nodes.items():
         table.add_row(f"files on {name}", f"{node['files']} ({node['bytes'] / 1e6:.1f} MB), {node['missing']} missing")
     console.print()

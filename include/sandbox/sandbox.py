@@ -29,7 +29,7 @@ class ServiceStatus(NamedTuple):
 
 
 def _say_nothing(_line: str) -> None:
-    """What a caller hears who does not listen."""
+    """The progress of a caller who does not ask for it."""
 
 
 @dataclass(frozen=True)

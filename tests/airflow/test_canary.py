@@ -51,7 +51,7 @@ def test_every_hour_each_country_that_has_a_canary_runs_it(world: World, dag: An
         assert len(world.tree(node)) == 2
 
 
-def test_a_canary_that_fails_turns_the_run_red_and_is_told_once_and_taken_back_once(world: World, dag: Any) -> None:
+def test_a_canary_that_fails_turns_the_run_red_and_is_reported_once_and_taken_back_once(world: World, dag: Any) -> None:
     since = len(world.sandbox.mail.files())
 
     def subjects() -> list[str]:

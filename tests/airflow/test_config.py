@@ -90,8 +90,8 @@ def test_every_task_of_every_dag_tells_before_it_begins(state: Path, monkeypatch
     for dag in DagBag(str(PROJECT / "dags")).dags.values():
         for task in dag.task_dict.values():
             callbacks = (getattr(task, "partial_kwargs", None) or {}).get("on_execute_callback")
-            told = [one.__name__ for one in callbacks or task.on_execute_callback]  # a module may be loaded twice here
-            assert told == [notify_config_faults.__name__], task.task_id
+            names = [one.__name__ for one in callbacks or task.on_execute_callback]  # a module may be loaded twice here
+            assert names == [notify_config_faults.__name__], task.task_id
 
 
 def test_one_mail_a_day_tells_who_is_to_mend_it_and_one_that_it_is_well(world: World, state: Path, sink: Sink) -> None:

@@ -51,21 +51,21 @@ def test_a_node_that_is_away_for_two_days_is_one_mail_and_its_return_another(
         passes(world, day, monkeypatch)
         assert sink.subjects() == ["run of 2026-03-26 failed"]
     assert "Node n2 is behind" in sink.texts()[0]
-    assert "daily runs that fail for this alone are told by no mail" in sink.texts()[0]
+    assert "daily runs that fail for this alone get no mail" in sink.texts()[0]
     assert waiting(world) == ["without n2 (unreachable)"]
 
     world.sandbox.nodes.start_node("n2")
     passes(world, 28, monkeypatch)  # nobody has cleared anything
     assert sink.subjects()[1:] == ["run of 2026-03-28 has ended well"]
-    assert "With it, nothing is left of what was told of 2026-03-26, 2026-03-27." in sink.texts()[1]
-    assert "  - 2026-03-26, 2026-03-27: failed, told 20" in sink.texts()[1]
+    assert "With it, nothing is left of what was reported of 2026-03-26, 2026-03-27." in sink.texts()[1]
+    assert "  - 2026-03-26, 2026-03-27: failed, reported 20" in sink.texts()[1]
     assert waiting(world) == []
     assert len(world.equal_trees()) == 60
     ends(run(28), well=True, monkeypatch=monkeypatch)
     assert len(sink.subjects()) == 2
 
 
-def test_another_cause_beside_or_instead_of_the_node_is_told(
+def test_another_cause_beside_or_instead_of_the_node_is_reported(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.seed(20, spread_days=4)
@@ -112,7 +112,7 @@ def test_a_day_whose_rows_nobody_has_read_is_not_caught_up_with(
     judged(world, 28, "success")  # it looks back for two days
     ends(run(28), well=True, monkeypatch=monkeypatch)
     assert sink.subjects()[2:] == ["run of 2026-03-28 has ended well"]
-    assert "  - 2026-03-26: failed, told 20" in sink.texts()[2]
+    assert "  - 2026-03-26: failed, reported 20" in sink.texts()[2]
     assert waiting(world) == ["scheduled__2026-03-23"]
     judged(world, 23, "success", kind=RunKind.BACKFILL)
     judged(world, 29, "success")

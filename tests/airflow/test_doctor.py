@@ -111,7 +111,7 @@ def test_a_pool_without_slots(quick: pytest.MonkeyPatch) -> None:
 def test_services_that_do_not_run(quick: pytest.MonkeyPatch) -> None:
     finding = found(airflow_setup._services)
     assert not finding.ok
-    assert "no triggerer is alive: no mail tells of a run that is late" in finding.detail
+    assert "no triggerer is alive: nobody is notified of a run that is late" in finding.detail
     assert finding.remedy == "start `airflow scheduler`, `airflow dag-processor`, `airflow triggerer`."
 
 

@@ -25,7 +25,7 @@ from tests.support.world import World, in_threads
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("airflow_database")]
 
 
-def test_a_late_run_is_told_at_both_deadlines_and_once_more_when_it_is_done(
+def test_a_late_run_is_reported_at_both_deadlines_and_once_more_when_it_is_done(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for trouble in ("late", "missed"):
@@ -37,10 +37,10 @@ def test_a_late_run_is_told_at_both_deadlines_and_once_more_when_it_is_done(
     for _ in range(2):
         ends(run(), well=True, monkeypatch=monkeypatch)
     assert sink.subjects()[2:] == ["run of 2026-03-28 has ended well"]
-    assert "It was late, told " in sink.texts()[2]
+    assert "It was late, reported " in sink.texts()[2]
 
 
-def test_a_run_that_fails_again_and_again_is_told_once_and_taken_back_once(
+def test_a_run_that_fails_again_and_again_is_reported_once_and_taken_back_once(
     sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late(run())
@@ -118,7 +118,7 @@ def no_database(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection names a port where nothing listens."""
     from imagesys_airflow.alerts import mail as imagesys_mail
 
-    monkeypatch.setattr(imagesys_mail, "_LOOK_SECONDS", 1)
+    monkeypatch.setattr(imagesys_mail, "_CONNECT_SECONDS", 1)
     connection = json.loads(os.environ["AIRFLOW_CONN_IMAGESYS_DB"])
     monkeypatch.setenv("AIRFLOW_CONN_IMAGESYS_DB", json.dumps({**connection, "port": 1}))
 
@@ -169,7 +169,7 @@ def test_a_silent_database_holds_a_mail_up_for_seconds_only(sink: Sink, monkeypa
     from imagesys_airflow.alerts import incidents as imagesys_incidents
     from imagesys_airflow.alerts import mail as imagesys_mail
 
-    monkeypatch.setattr(imagesys_mail, "_LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(imagesys_mail, "_CONNECT_SECONDS", 0.5)
     monkeypatch.setattr(imagesys_incidents, "_progress", lambda *_: time.sleep(60))
     late(run())
     [mail] = sink.server.mails(sink.since)
@@ -231,18 +231,18 @@ def test_runs_whose_end_nobody_told_are_taken_back_by_the_next_heal(
     context["ti"].get_dr_count = count(states)
     for _ in range(2):
         heal.execute(context)
-    told = sink.subjects()[before:]
-    assert Counter(subject.rpartition(" of ")[0] or subject for subject in told) == {
+    reported = sink.subjects()[before:]
+    assert Counter(subject.rpartition(" of ")[0] or subject for subject in reported) == {
         "run": 1,
         "backfill has ended well": 1,
         "weekly check": 1,
     }
-    assert all(subject.endswith("has ended well") for subject in told)
+    assert all(subject.endswith("has ended well") for subject in reported)
     still_open = world.rows(sa.text("SELECT subject FROM lis_incidents WHERE is_open = 1"))
     assert [row.subject for row in still_open] == [f"{DAG_ID} scheduled__2026-03-27"]
 
 
-def test_a_good_end_that_a_silent_database_kept_from_being_told_is_told_by_the_next_heal(
+def test_a_good_end_that_a_silent_database_kept_from_being_told_is_reported_by_the_next_heal(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
@@ -255,7 +255,7 @@ def test_a_good_end_that_a_silent_database_kept_from_being_told_is_told_by_the_n
 
     ends(run(), well=False, monkeypatch=monkeypatch)
     with monkeypatch.context() as patch:
-        patch.setattr(imagesys_mail, "_LOOK_SECONDS", 0.3)
+        patch.setattr(imagesys_mail, "_CONNECT_SECONDS", 0.3)
         patch.setattr(imagesys_mail, "check_connection", silent)
         ends(run(), well=True, monkeypatch=monkeypatch)
     assert sink.subjects() == ["run of 2026-03-28 failed"]
@@ -298,16 +298,16 @@ def test_a_run_that_waits_for_its_date_is_one_mail_named_by_status_and_report_un
     text = " ".join(sink.texts()[0].split())
     assert "logical date lies in the future: it waits until 2199-01-01 00:00 UTC and holds the only slot" in text
     assert "Mark it failed: open the run" in text
-    told = "UK: run imagesys_uk manual__1 was seen on 20"
+    reported = "UK: run imagesys_uk manual__1 was seen on 20"
     for command in ("status", "report"):
-        (line,) = [line for line in world.cli(command, "uk").out.splitlines() if line.startswith(told)]
+        (line,) = [line for line in world.cli(command, "uk").out.splitlines() if line.startswith(reported)]
         assert line.endswith("until it is marked failed in Airflow, it holds the DAG's only slot")
 
     heal = HealOperator(task_id="heal", country="uk")
     context = context_of(heal)
     context["ti"].get_dr_count = count({f"{DAG_ID} manual__1": "failed"})
     heal.execute(context)
-    assert told not in world.cli("status", "uk").out
+    assert reported not in world.cli("status", "uk").out
     assert len(sink.subjects()) == 1  # whoever has marked it knows
 
 

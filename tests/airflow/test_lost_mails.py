@@ -44,7 +44,7 @@ def no_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     connection = json.loads(os.environ["AIRFLOW_CONN_IMAGESYS_DB"])
     with monkeypatch.context() as patch:
-        patch.setattr(imagesys_mail, "_LOOK_SECONDS", 1)
+        patch.setattr(imagesys_mail, "_CONNECT_SECONDS", 1)
         patch.setenv("AIRFLOW_CONN_IMAGESYS_DB", json.dumps({**connection, "port": 1}))
         yield
 
@@ -62,7 +62,7 @@ def test_a_failure_is_mailed_although_airflow_does_not_say_which_tasks_failed(si
     assert "Airflow does not say which tasks failed" in sink.texts()[0]
 
 
-def test_a_failure_that_nobody_told_is_told_by_the_next_heal(
+def test_a_failure_that_nobody_told_is_reported_by_the_next_heal(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged(world, 25, "failed")

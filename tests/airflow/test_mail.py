@@ -87,7 +87,7 @@ def test_the_late_mail_says_what_is_done_what_is_left_and_where_to_look() -> Non
     assert message.subject == "[ImageSys] UK run of 2026-03-28 missed its deadline"
     assert late_message(facts, IncidentKind.LATE, "", ()).subject == "[ImageSys] UK run of 2026-03-28 is late"
     text = message.text()
-    for told in (
+    for reported in (
         "DAG imagesys_uk",
         "Run scheduled__2026-03-29 (scheduled), state running",
         "http://airflow.example.test/dags/imagesys_uk/runs/scheduled__2026-03-29",
@@ -98,7 +98,7 @@ def test_the_late_mail_says_what_is_done_what_is_left_and_where_to_look() -> Non
         "10 images to be published",
         "Node n2 is behind by 7 images: unreachable: refused",
     ):
-        assert told in text
+        assert reported in text
     assert "Node n1" not in text
     assert "<li>30 images in 2 of 3 batches</li>" in message.html()
 
@@ -107,13 +107,13 @@ def test_the_failure_mail_tells_losses_causes_and_logs_once() -> None:
     from imagesys_airflow.alerts.mail_texts import failed_message, run_facts
 
     facts = run_facts("uk", {**RUN, "state": "failed"}, "imagesys_uk")
-    told = [
+    reported = [
         failure("plan", "PreflightMissing", "preflight has not succeeded"),
         failure("report", "WorkLost", "Batch 3 is unfinished.\nNode n2 is behind by <b>9</b> images."),
         failure("process.download[3]", "", "It left no message", None),
         failure("sync[n2]", "NodeFault", "Node n2: unreachable", 2),
     ]
-    message = failed_message(facts, told, "task_failure")
+    message = failed_message(facts, reported, "task_failure")
 
     lost, tasks = message.sections[1][1], message.sections[2][1]
     assert lost == ("Batch 3 is unfinished.", "Node n2 is behind by <b>9</b> images.")

@@ -158,7 +158,7 @@ def test_people_are_invited_once_however_often_the_question_is_put(
     assert put("r2") == ["r1", "r2"]
 
 
-def test_a_database_that_is_away_is_told_once_until_it_is_back_and_each_unfinished_purge_too(
+def test_a_database_that_is_away_is_reported_once_until_it_is_back_and_each_unfinished_purge_too(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from imagesys_airflow.alerts import mail as imagesys_mail
@@ -171,21 +171,21 @@ def test_a_database_that_is_away_is_told_once_until_it_is_back_and_each_unfinish
     since = len(world.sandbox.mail.files())
     failed, well = "[ImageSys] Purge approval failed", "[ImageSys] Purge approval works again"
 
-    def told() -> list[str]:
+    def reported() -> list[str]:
         return [str(mail["subject"]) for mail in world.sandbox.mail.mails(since)]
 
     for hour in range(3):
         imagesys_purge.notify_failure({"run_id": f"scheduled__{hour}"})
-    assert told() == [failed]
+    assert reported() == [failed]
     failures[:] = [Failure("carry_out[0]", "", "http://airflow.example.test/carry_out")]
     for _ in range(2):
         imagesys_purge.notify_failure({"run_id": "scheduled__3"})
-    assert told() == [failed] * 2
+    assert reported() == [failed] * 2
     imagesys_purge.notify_recovery({"run_id": "scheduled__4"})  # the database is back
-    assert told() == [failed] * 2 + [well]
+    assert reported() == [failed] * 2 + [well]
     imagesys_purge.notify_recovery({"run_id": "scheduled__3"})  # the purge was cleared
     imagesys_purge.notify_recovery({"run_id": "scheduled__5"})
-    assert told() == [failed] * 2 + [well] * 2
+    assert reported() == [failed] * 2 + [well] * 2
 
 
 def test_approved_it_is_unpublished_and_a_cleared_task_does_nothing_twice(

@@ -55,8 +55,8 @@ def test_a_mail_refused_for_one_stays_for_that_one_alone_and_the_others_are_told
     for _ in range(2):
         imagesys_mail.post(world.ctx)
     assert subjects(site, A) == ["run of 2026-03-28 is late", TOLD]
-    told = message_from_string(site.taken[1][1], policy=policy.default)
-    assert "What it said\n  - 550 no such user" in told.get_body(("plain",)).get_content()
+    reported = message_from_string(site.taken[1][1], policy=policy.default)
+    assert "What it said\n  - 550 no such user" in reported.get_body(("plain",)).get_content()
     assert [json.loads(row.refused) for row in waiting(world)] == [{B: "550 no such user"}]
     site.replies = {}
     imagesys_mail.post(world.ctx)

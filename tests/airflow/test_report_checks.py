@@ -64,9 +64,13 @@ def test_the_check_after_the_repair_takes_nothing_of_the_findings_away(world: Wo
 
     spoil(world, "n3", hashes[:4])
     check_and_repair("n3", full=True, run_id="scheduled__saturday")
-    told = report(world.ctx, run).full_checks
-    assert told.keys() == {"n3"}
-    assert (told["n3"].files, told["n3"].findings, told["n3"].repaired) == (80, {"acked_absent": 4}, {"restored": 4})
+    reported = report(world.ctx, run).full_checks
+    assert reported.keys() == {"n3"}
+    assert (reported["n3"].files, reported["n3"].findings, reported["n3"].repaired) == (
+        80,
+        {"acked_absent": 4},
+        {"restored": 4},
+    )
 
 
 def test_a_repair_and_a_purge_that_refuse_are_mailed_without_any_setting(

@@ -224,11 +224,11 @@ def test_a_run_whose_preflight_failed_ends_in_the_database_too(world: World, uk:
     assert row is not None
     assert (row.kind, row.state) == ("manual", "failed")
     assert row.finished_at is not None
-    told = newest_run(world.ctx)
-    assert told is not None
-    assert told.run_id == run.run_id
-    assert told.lost[0].startswith(f"run {run.run_id} broke off: Nothing was done, preflight failed: ")
-    assert "AIRFLOW_CONN_N3" in told.lost[0]
+    reported = newest_run(world.ctx)
+    assert reported is not None
+    assert reported.run_id == run.run_id
+    assert reported.lost[0].startswith(f"run {run.run_id} broke off: Nothing was done, preflight failed: ")
+    assert "AIRFLOW_CONN_N3" in reported.lost[0]
 
 
 def remembered_fault(ctx: Context, node: str) -> str:

@@ -49,5 +49,5 @@ def test_what_a_node_says_is_escaped_in_the_task_s_log_and_failure(
         task.execute(context_of(task))
     assert "pwned" in caplog.text
     assert "pwned" in str(fault.value)
-    for told in (caplog.text, str(fault.value), *capsys.readouterr()):
-        assert RAW.findall(told) == []
+    for reported in (caplog.text, str(fault.value), *capsys.readouterr()):
+        assert RAW.findall(reported) == []

@@ -112,9 +112,9 @@ def test_the_mail_about_a_node_names_it_the_reason_and_the_remedy(
     assert sink.subjects() == ["run of 2026-03-28 failed"]
     (text,) = sink.texts()
     assert f"What was lost\n  - Node n2 is behind by 5 images. Node n2: {reason}: " in text
-    told, link = next(pair for pair in pairwise(text.splitlines()) if "sync[n2], try 1" in pair[0])
-    assert told.startswith(f"  - sync[n2], try 1: Node n2: {reason}: ")
-    assert told.endswith(f"Remedy: {remedy}")
+    reported, link = next(pair for pair in pairwise(text.splitlines()) if "sync[n2], try 1" in pair[0])
+    assert reported.startswith(f"  - sync[n2], try 1: Node n2: {reason}: ")
+    assert reported.endswith(f"Remedy: {remedy}")
     assert link == "    http://airflow.example.test/sync[n2]"
     assert RUN_PAGE in text
     assert world.rows(sa.text("SELECT subject FROM lis_incidents"))[0].subject == f"imagesys_uk without n2 ({reason})"

@@ -39,12 +39,12 @@ def assert_agreement(rows: Iterable[Row], exceptions: Exceptions) -> None:
     differing = {one.name: one for one in rows if not one.agree}
     new = [f"{one.name} | {one.chromium} | {one.ours}" for name, one in differing.items() if name not in excepted]
     stale = [f"{name} | {reason}" for name, reason in excepted.items() if name not in differing]
-    told = []
+    reported = []
     if new:
-        told.append("\n".join((f"{len(new)} cases differ: case | Chromium | ours", *new)))
+        reported.append("\n".join((f"{len(new)} cases differ: case | Chromium | ours", *new)))
     if stale:
-        told.append("\n".join((f"{len(stale)} exceptions are stale, the two agree: case | reason", *stale)))
-    assert not told, "\n\n".join(told)
+        reported.append("\n".join((f"{len(stale)} exceptions are stale, the two agree: case | reason", *stale)))
+    assert not reported, "\n\n".join(reported)
 
 
 def _agree(seen: Seen | None, whole: Seen | None, result: Result) -> bool:

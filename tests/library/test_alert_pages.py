@@ -92,8 +92,8 @@ def table() -> dict[str, str]:
     rows = {}
     for line in ALERTS.splitlines():
         if line.startswith("| *"):
-            told, _, over, page = [cell.strip() for cell in line.strip("|").split("|")]
-            rows |= dict.fromkeys(re.findall(r"\*(.+?)\*", f"{told} {over}"), page)
+            reported, _, over, page = [cell.strip() for cell in line.strip("|").split("|")]
+            rows |= dict.fromkeys(re.findall(r"\*(.+?)\*", f"{reported} {over}"), page)
     return rows
 
 

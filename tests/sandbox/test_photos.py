@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from include.sandbox.photos import catalogue as photos
+from include.sandbox.photos import catalogue
 from include.sandbox.photos.catalogue import recipe_for
 from include.sandbox.photos.originals import MINIMUM, ORIGINALS, render_sources
 from include.sandbox.settings import DEFAULT_CACHE, PROJECT
@@ -18,13 +18,13 @@ CACHE = DEFAULT_CACHE / "photos"
 
 
 @pytest.fixture(scope="module")
-def made() -> dict[int, photos.Photo]:
-    return photos.generate(50, "test", CACHE)
+def made() -> dict[int, catalogue.Photo]:
+    return catalogue.generate(50, "test", CACHE)
 
 
-def test_fifty_photos_are_distinct_and_of_every_class(made: dict[int, photos.Photo]) -> None:
+def test_fifty_photos_are_distinct_and_of_every_class(made: dict[int, catalogue.Photo]) -> None:
     assert len({hashlib.sha256(photo.file.read_bytes()).digest() for photo in made.values()}) == 50
-    assert {photo.photo_class for photo in made.values()} == set(photos.CLASSES)
+    assert {photo.photo_class for photo in made.values()} == set(catalogue.CLASSES)
     assert len({photo.original for photo in made.values()}) >= MINIMUM
     seen = Counter()
     for photo in made.values():
@@ -42,7 +42,7 @@ def test_fifty_photos_are_distinct_and_of_every_class(made: dict[int, photos.Pho
     assert {("JPEG", "CMYK"), ("JPEG", "L"), ("PNG", "RGBA"), ("WEBP", "RGB"), ("GIF", "P")} <= set(seen)
 
 
-def test_no_two_photos_look_alike(made: dict[int, photos.Photo]) -> None:
+def test_no_two_photos_look_alike(made: dict[int, catalogue.Photo]) -> None:
     """Compared as 16x16 grey pictures: any two differ somewhere by more than encoding could make them."""
     small = []
     for photo in made.values():
@@ -53,10 +53,10 @@ def test_no_two_photos_look_alike(made: dict[int, photos.Photo]) -> None:
             assert max(abs(a - b) for a, b in zip(one, other, strict=True)) > 12
 
 
-def test_a_second_call_makes_nothing_and_a_larger_one_only_adds(made: dict[int, photos.Photo]) -> None:
+def test_a_second_call_makes_nothing_and_a_larger_one_only_adds(made: dict[int, catalogue.Photo]) -> None:
     before = {photo.file: photo.file.stat().st_mtime_ns for photo in made.values()}
     calls: list[tuple[int, int]] = []
-    more = photos.generate(52, "test", CACHE, progress=lambda done, total: calls.append((done, total)))
+    more = catalogue.generate(52, "test", CACHE, progress=lambda done, total: calls.append((done, total)))
     assert {photo.file: photo.file.stat().st_mtime_ns for photo in more.values() if photo.index < 50} == before
     assert calls[-1] == (52, 52)
     assert calls[0][0] >= 50
@@ -73,9 +73,9 @@ def test_the_mix_of_a_thousand_recipes_is_as_planned() -> None:
     assert any(recipe.height > recipe.width for recipe in recipes)
 
 
-def test_the_same_recipe_gives_the_same_bytes(made: dict[int, photos.Photo], tmp_path: Path) -> None:
+def test_the_same_recipe_gives_the_same_bytes(made: dict[int, catalogue.Photo], tmp_path: Path) -> None:
     recipe = recipe_for(0, "test", tuple(one for one in ORIGINALS if one.file(CACHE).is_file()))
-    photos.make_variants(recipe.original.file(CACHE), [(recipe, tmp_path / "again")])
+    catalogue.make_variants(recipe.original.file(CACHE), [(recipe, tmp_path / "again")])
     assert (tmp_path / "again").read_bytes() == made[0].file.read_bytes()
 
 

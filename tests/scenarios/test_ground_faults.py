@@ -259,8 +259,8 @@ def test_a_worker_whose_clock_is_wrong_does_all_by_the_clock_of_the_database(
     world: World, host: RawHost, shim: Path, days: int
 ) -> None:
     clock = {"LD_PRELOAD": str(shim), "WRONG_CLOCK": str(days * 86400)}
-    told = subprocess.run(["date", "+%s"], env=clock, capture_output=True, text=True, check=True).stdout
-    assert int(told) - time.time() == pytest.approx(days * 86400, abs=5)
+    reported = subprocess.run(["date", "+%s"], env=clock, capture_output=True, text=True, check=True).stdout
+    assert int(reported) - time.time() == pytest.approx(days * 86400, abs=5)
     world.configure(batch={"lease_seconds": 4}, retry={"first_hours": 8}, fetch={"per_host": 1, "read_timeout": 10})
     urls = [host.put(f"/{number}.jpg", after(0.4, whole(PHOTO))) for number in range(14)]
     broken = host.put("/broken.jpg", whole(b"", status="403 No"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from imagesys_lib.nodes import subprocesses as running
+from imagesys_lib.nodes import subprocesses
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.publish import publish
 from imagesys_lib.stages.repair.repair import repair
@@ -87,11 +87,11 @@ def test_a_machine_that_cannot_make_them_die_runs_them_all_the_same(
         (tmp_path / "setpriv").chmod(0o755)
     (tmp_path / "echo").symlink_to("/bin/echo")
     monkeypatch.setenv("PATH", str(tmp_path))
-    running._dying_with_us.cache_clear()
+    subprocesses._dying_with_us.cache_clear()
     try:
-        assert running.run(["echo", "x"]).output == b"x\n"
+        assert subprocesses.run(["echo", "x"]).output == b"x\n"
     finally:
-        running._dying_with_us.cache_clear()
+        subprocesses._dying_with_us.cache_clear()
 
 
 REAPS_NOBODY = """

@@ -25,11 +25,11 @@ def test_a_cleared_run_of_a_cancelled_backfill_is_named_with_the_way_out_which_w
     again = ("backfill", "it", "2026-10-05", "2026-10-06", "--reprocess-behavior", "failed")
     warned = live.command(*again)
     assert warned.returncode == 1
-    told = " ".join(warned.stderr.split())
-    assert f"2026-10-05: {stuck}" in told
-    assert other not in told
-    assert "Mark each of these failed" in told
-    assert "imagesys backfill it 2026-10-05 2026-10-05 --reprocess-behavior failed" in told
+    reported = " ".join(warned.stderr.split())
+    assert f"2026-10-05: {stuck}" in reported
+    assert other not in reported
+    assert "Mark each of these failed" in reported
+    assert "imagesys backfill it 2026-10-05 2026-10-05 --reprocess-behavior failed" in reported
     assert live.api.wait_for_run(DAG_ID, other)["state"] == "success"
     time.sleep(5)
     assert runs(live)[stuck] == "queued"

@@ -35,7 +35,7 @@ def test_four_queued_days_that_are_all_late_do_not_flood(live: Live) -> None:
         return [run for run in live.api.runs(DAG_ID) if run["run_type"] == "backfill"]
 
     runs = live.wait_until("four days", lambda: (found := days()) and len(found) == len(DAYS) and found)
-    live.wait_until("a mail about the backfill", lambda: told(live, since), 90)
+    live.wait_until("a mail about the backfill", lambda: reported(live, since), 90)
     queued = [run for run in days() if run["state"] == "queued"]
     assert queued
     for run in runs:
@@ -43,13 +43,13 @@ def test_four_queued_days_that_are_all_late_do_not_flood(live: Live) -> None:
     began = live.rows("fr", "SELECT COUNT(*) FROM lis_runs WHERE kind = 'backfill'")
     assert began[0][0] == len(DAYS)
     wanted = {"backfill is late": 1, "backfill missed its deadline": 1}
-    live.wait_until("the mail that takes both back", lambda: "backfill has ended well" in told(live, since), 60)
-    found = told(live, since)
+    live.wait_until("the mail that takes both back", lambda: "backfill has ended well" in reported(live, since), 60)
+    found = reported(live, since)
     assert found == {**wanted, "backfill has ended well": 1}
     assert live.rows("fr", "SELECT subject FROM lis_incidents WHERE is_open = 1") == []
 
 
-def told(live: Live, since: int) -> Counter[str]:
+def reported(live: Live, since: int) -> Counter[str]:
     """The mails about the backfill, each with how often it came."""
     subjects = [subject.removeprefix("FR ") for subject in live.subjects("FR", since)]
     return Counter(subject for subject in subjects if subject.startswith("backfill"))

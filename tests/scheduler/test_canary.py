@@ -26,14 +26,14 @@ def test_the_schedule_runs_it_and_a_node_that_is_down_is_mailed_once(live: Live)
     assert live.api.wait_for_run(DAG_ID, again)["state"] == "success"
     live.api.pause(DAG_ID)
 
-    def told() -> list[str]:
+    def reported() -> list[str]:
         return [
             mail.get_body(("plain",)).get_content()
             for mail in live.sandbox.mail.mails(since)
             if "canary failed" in str(mail["subject"])
         ]
 
-    (text,) = live.wait_until("the mail about the canary", told)
+    (text,) = live.wait_until("the mail about the canary", reported)
     assert "UK canary " in text
     assert "push of n2: Node n2: unreachable" in text
     assert "Remedy: start sshd on n2" in text

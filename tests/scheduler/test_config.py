@@ -31,7 +31,7 @@ def test_a_typo_ends_nothing_and_is_mailed_once(live: Live) -> None:
     file = config_path(live.sandbox.settings)
     whole, since = file.read_text(encoding="utf-8"), len(live.sandbox.mail.files())
 
-    def told() -> list[str]:
+    def reported() -> list[str]:
         subjects = [str(mail["subject"]) for mail in live.sandbox.mail.mails(since)]
         return [subject for subject in subjects if "configuration" in subject]
 
@@ -45,7 +45,7 @@ def test_a_typo_ends_nothing_and_is_mailed_once(live: Live) -> None:
         for _ in range(2):
             run_id = live.api.trigger(DAG_ID)
             assert live.api.wait_for_run(DAG_ID, run_id)["state"] == "success"
-        assert told() == ["[ImageSys] The configuration is to be mended"]
+        assert reported() == ["[ImageSys] The configuration is to be mended"]
         refused = live.command("status")
         assert refused.returncode == 3
         assert "quorum: stands twice" in refused.stderr
@@ -56,4 +56,4 @@ def test_a_typo_ends_nothing_and_is_mailed_once(live: Live) -> None:
     run_id = live.api.trigger(DAG_ID)
     assert live.api.wait_for_run(DAG_ID, run_id)["state"] == "success"
     live.api.pause(DAG_ID)
-    assert told() == ["[ImageSys] The configuration is to be mended", "[ImageSys] The configuration is well again"]
+    assert reported() == ["[ImageSys] The configuration is to be mended", "[ImageSys] The configuration is well again"]

@@ -58,8 +58,8 @@ def test_a_run_that_waits_for_a_date_in_the_future_is_named_with_the_way_out_whi
         assert f"it waits until {date} 00:00 UTC and holds the only slot" in text
         assert "Mark it failed" in text
     for command in ("status", "report"):
-        told = live.command(command, "br").stdout
-        assert told.count("until it is marked failed in Airflow, it holds the DAG's only slot") == 2
+        reported = live.command(command, "br").stdout
+        assert reported.count("until it is marked failed in Airflow, it holds the DAG's only slot") == 2
 
     for run_id in ("by-api", "by-cli"):
         live.api.call("PATCH", f"dags/{DAG_ID}/dagRuns/{run_id}", {"state": "failed"})

@@ -54,8 +54,8 @@ def test_a_missed_deadline_mails_while_the_run_goes_on_and_a_cleared_task_gives_
     assert live.api.wait_for_run(DAG_ID, run_id)["state"] == "success"
     assert live.live_urls("fr") == expected_live(entries)
     live.wait_until("the mail that takes both back", lambda: len(live.subjects("FR", mails_before)) >= 3)
-    told = [subject.split(" ", 4)[-1] for subject in live.subjects("FR", mails_before)]
-    assert sorted(told) == ["has ended well", "is late", "missed its deadline"]
+    reported = [subject.split(" ", 4)[-1] for subject in live.subjects("FR", mails_before)]
+    assert sorted(reported) == ["has ended well", "is late", "missed its deadline"]
 
 
 def holders(live: Live) -> list[str]:

@@ -39,16 +39,16 @@ def test_a_node_down_turns_its_own_task_red_and_one_clear_completes_it(live: Liv
     assert "Node n2" in log
     assert "clear its sync task" in log
 
-    def told() -> list[str]:
+    def reported() -> list[str]:
         return [str(mail) for mail in live.sandbox.mail.mails(mails_before) if "failed" in str(mail["subject"])]
 
-    mails = live.wait_until("the mail about the failed run", told, 60)
+    mails = live.wait_until("the mail about the failed run", reported, 60)
     assert len(mails) == 1  # one for the run, not one a task
     text = mail_text(live, mails_before)
     assert "n2" in text
     assert f"{live.airflow.url}/dags/{DAG_ID}/runs/" in text
     assert "/tasks/sync/mapped/1" in text
-    assert "daily runs that fail for this alone are told by no mail" in text
+    assert "daily runs that fail for this alone get no mail" in text
 
     live.api.clear(DAG_ID, run_id, [("sync", 1)])
 

@@ -90,23 +90,23 @@ class Soak:
 
     def pass_day(self, fault: str = "nothing", *, quiet: bool = False) -> str:
         """Live through a day with this fault in it; returns what happened."""
-        told = [] if quiet else self._move_etl()
+        reported = [] if quiet else self._move_etl()
         lost = self._run(fault)
         self.model.run_came_by()
         if lost:
             self.reds += 1
         self._end_day(all_back=quiet)
-        return f"{self.day - dt.timedelta(1)}: {', '.join(told) or 'no news'}; {fault}; {lost or 'a good run'}"
+        return f"{self.day - dt.timedelta(1)}: {', '.join(reported) or 'no news'}; {fault}; {lost or 'a good run'}"
 
     # The ETL and the sites
 
     def _move_etl(self) -> list[str]:
-        told = []
+        reported = []
         for _ in range(self.random.randint(2, 4)):
             late = self.random.random() < 0.2
             self._put(f"soak-{next(self._listing_numbers):04d}", self._new_urls(), late=late)
             self.events["late row" if late else "listing"] += 1
-            told.append("a late listing" if late else "a listing")
+            reported.append("a late listing" if late else "a listing")
         for name, chance, change in (
             ("correction", 0.5, self._correct),
             ("mending", 0.4, self._mend),
@@ -115,9 +115,9 @@ class Soak:
         ):
             if self.random.random() < chance and change():
                 self.events[name] += 1
-                told.append(name)
+                reported.append(name)
         self.world.sandbox.manifest.write(COUNTRY, 0, self.entries.values())
-        return told
+        return reported
 
     def _moment(self, *, late: bool = False) -> dt.datetime:
         day = self.day - dt.timedelta(days=1) if late else self.day
@@ -220,8 +220,8 @@ class Soak:
             with suppress(TimeoutExpired):
                 child.wait(moment)
             hit = child.poll() is None and strike(child)
-            _, told = child.communicate(timeout=180)
-            lost = (told.strip().rpartition("\n")[2] or "killed") if child.returncode else ""
+            _, reported = child.communicate(timeout=180)
+            lost = (reported.strip().rpartition("\n")[2] or "killed") if child.returncode else ""
             self._count(fault, hit=hit)
             if hit:
                 break

@@ -44,9 +44,9 @@ def live_through(world: World, days: int, seed: int, faults: Sequence[str] = ())
         print(soak.pass_day(quiet=True), flush=True)
     soak.wait_for_leases()
     injected = {**soak.events, **soak.faults, "runs that lost work": soak.reds}
-    told = f"seed {seed}, {days} days, {len(soak.entries)} URLs: {injected}; missed: {dict(soak.missed)}"
-    print(told, flush=True)
-    assert {fault for fault in faults if not soak.faults[fault]} == set(), told
+    reported = f"seed {seed}, {days} days, {len(soak.entries)} URLs: {injected}; missed: {dict(soak.missed)}"
+    print(reported, flush=True)
+    assert {fault for fault in faults if not soak.faults[fault]} == set(), reported
     assert wrong(world, soak.model.fates()) == {}
     assert_equal_nodes(world)
     assert world.staged("originals") == world.staged("out") == []

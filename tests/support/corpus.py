@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image, features
 
-from include.sandbox.photos import catalogue as photos
+from include.sandbox.photos import catalogue
 from include.sandbox.settings import DEFAULT_CACHE
 from tests.support.anatomy import Field, anatomy, with_png_sums, with_value
 from tests.support.bombs import bmp, multi_picture, png
@@ -199,7 +199,7 @@ def originals() -> tuple[tuple[str, str, bytes], ...]:
 def photographs() -> tuple[tuple[str, str, bytes], ...]:
     """A few small photographs of the sandbox, of one seed: the same on every machine, each with a name of its own."""
     kinds = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".gif": "GIF"}
-    files = [photo.file for _, photo in sorted(photos.generate(50, "test", DEFAULT_CACHE / "photos").items())]
+    files = [photo.file for _, photo in sorted(catalogue.generate(50, "test", DEFAULT_CACHE / "photos").items())]
     small = [file for file in files if file.suffix in kinds and file.stat().st_size < 150_000][:16]
     return tuple((kinds[file.suffix], file.name, file.read_bytes()) for file in small)
 
@@ -300,13 +300,13 @@ def specimen(seed: int, number: int) -> Specimen:
     chance = random.Random(f"{seed}:{number}")
     own = number % 8 == 7 and photographs()
     kind, name, data = chance.choice(own) if own else originals()[number % len(originals())]
-    told = []
+    reported = []
     for _ in range(chance.choice((1, 1, 1, 2))):
         mutation = chance.choice(MUTATIONS)
         if len(data) > 64:
             data = mutation(chance, kind, data)
-            told.append(mutation.__name__)
-    return Specimen(seed, number, kind, f"{kind} {name}, {' and '.join(told)}", data)
+            reported.append(mutation.__name__)
+    return Specimen(seed, number, kind, f"{kind} {name}, {' and '.join(reported)}", data)
 
 
 def main() -> None:

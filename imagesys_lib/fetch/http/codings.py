@@ -18,7 +18,7 @@ _INFLATED = frozenset({"gzip", "x-gzip", "deflate"})
 _KNOWN = _INFLATED | {"br", "zstd"}
 _SLICE = 4096  # bytes inflated at once: at most some 4 MB come out
 _MOST_CPU = 0.4  # seconds a layer, all in all: 32 MB take 0.1, and the fetcher does nothing else meanwhile
-_LONGEST_HEADER = 65_536  # bytes; a file's name and a comment may stand there
+_LONGEST_HEADER = 65_536  # bytes; a file's name and a comment may be there
 _EXTRA, _NAME, _COMMENT, _CRC = 4, 8, 16, 2  # RFC 1952, 2.3.1
 
 

@@ -40,9 +40,9 @@ class Fetcher:
     Make it after any fork and use it in the thread that made it: curl's handles and sockets survive neither.
     """
 
-    def __init__(self, settings: Fetch, gate: Limiter | None = None, stop: threading.Event | None = None) -> None:
+    def __init__(self, settings: Fetch, limiter: Limiter | None = None, stop: threading.Event | None = None) -> None:
         self._settings = settings
-        self._gate: Limiter = gate or LocalLimiter(settings)
+        self._limiter: Limiter = limiter or LocalLimiter(settings)
         self._stop = stop or threading.Event()
         self._multi = Multi(settings.in_flight)
         self._waiting = Waiting()
@@ -173,7 +173,7 @@ class Fetcher:
                 self._waiting.sleep(host, math.inf)
                 continue
             try:
-                admission = self._gate.admit(host)
+                admission = self._limiter.admit(host)
             except BaseException:
                 self._waiting.sleep(host, 0.0)  # its jobs can still be drained
                 raise
@@ -192,7 +192,7 @@ class Fetcher:
             transfer = HttpTransfer(handle, self._settings, task, seconds, self._on_dial)
             self._multi.add(handle)
         except BaseException as error:
-            self._gate.left(task.host, None)
+            self._limiter.left(task.host, None)
             if not isinstance(error, Exception):
                 raise
             self._done.append(Outcome(task.job, contained(error, "protocol", task.host), task.host))
@@ -242,12 +242,12 @@ class Fetcher:
         try:
             result = self._result(transfer, code, words)
         except BaseException:
-            self._gate.abandoned(host)
+            self._limiter.abandoned(host)
             raise
         fault = result if isinstance(result, ImageFault) else None
         if fault is not None and transfer.is_to_be_made_again(fault):
             self._waiting.add(task, first=True)
-            self._gate.abandoned(host)
+            self._limiter.abandoned(host)
             return
         if isinstance(result, Redirect):
             try:
@@ -256,7 +256,7 @@ class Fetcher:
                 self._done.append(Outcome(task.job, contained(wrong, "bad_url", host), host))
         else:
             self._done.append(Outcome(task.job, result, host, task.hops))
-        self._gate.left(host, fault)  # last: if it raises, the outcome is known all the same
+        self._limiter.left(host, fault)  # last: if it raises, the outcome is known all the same
 
     def _result(self, transfer: HttpTransfer, code: int, words: str) -> Fetched | Verdict:
         """Return what a request came to. The one place where an exception of a request ends as its image's fault."""
@@ -291,7 +291,7 @@ class Fetcher:
             self._land(transfer)
             transfer.discard()
             try:
-                self._gate.abandoned(transfer.task.host)
+                self._limiter.abandoned(transfer.task.host)
             except Exception as error:  # noqa: BLE001  # the others must leave too
                 failure = failure or error
         if failure is not None:

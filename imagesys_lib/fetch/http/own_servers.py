@@ -13,5 +13,5 @@ _ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 def own_fetcher(settings: Fetch, stop: threading.Event) -> Fetcher:
     """Return it: whoever configured a URL may mean a private address, and no other host answers in its place."""
-    own = {"allowed_addresses": _ANYWHERE, "proxy": None, "max_redirects": 0}
-    return Fetcher(settings.model_copy(update=own), stop=stop)
+    overrides = {"allowed_addresses": _ANYWHERE, "proxy": None, "max_redirects": 0}
+    return Fetcher(settings.model_copy(update=overrides), stop=stop)

@@ -57,7 +57,7 @@ class Waiting:
             queue.append(task)
 
     def add_at(self, task: Task, when: float) -> None:
-        """Queue it once ``when`` has come."""
+        """Queue a task once ``when`` has come."""
         self._delayed += 1
         heapq.heappush(self._timers, (when, next(self._numbers), task))
 

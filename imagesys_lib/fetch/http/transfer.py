@@ -274,7 +274,7 @@ class HttpTransfer:
         self._file.write(data)
 
     def _look_at(self, start: bytes) -> None:
-        """Tell the page of a 3xx from a photo; of other answers the decoders do."""
+        """Distinguish the page of a 3xx from a photo; of other answers the decoders do."""
         if self._head is not None and self._head.status >= 300:
             try:
                 sniff(start)

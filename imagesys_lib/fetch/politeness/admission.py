@@ -37,7 +37,7 @@ class Limiter(Protocol):
         """
 
     def abandoned(self, host: str) -> None:
-        """Take back the place of a request that was cut short by us: it tells nothing of the host."""
+        """Take back the place of a request that was cut short by us: it says nothing of the host."""
 
 
 class LocalLimiter:

@@ -79,7 +79,7 @@ class Circuit:
         return Position.OPEN if self.wait > 0 and self.age is None else Position.HALF_OPEN
 
     def after(self, attempts: int, failures: int, rule: BreakerRule, *, closes: bool = True) -> Circuit:
-        """Return the circuit after more attempts; what was under way when it opened tells nothing new.
+        """Return the circuit after more attempts; what was under way when it opened says nothing new.
 
         Without ``closes`` a half-open one stays so unless it fails: more is to come of these attempts.
         """

@@ -14,7 +14,7 @@ from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import Breaker
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_datasources
-from imagesys_lib.fetch.politeness import breaker_records as breaker_store
+from imagesys_lib.fetch.politeness import breaker_records
 from imagesys_lib.fetch.politeness.circuit_breaker import HALF_OPEN_IMAGES, Circuit, source_rule
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Tally:
 
 def failing(db: Engine, datasource_ids: Iterable[int]) -> dict[int, Circuit]:
     """Return the circuits of the data sources whose breaker is not closed."""
-    found = breaker_store.load(db, lis_datasources, datasource_ids)
+    found = breaker_records.load(db, lis_datasources, datasource_ids)
     return {datasource_id: circuit for datasource_id, circuit in found.items() if circuit.openings}
 
 
@@ -38,7 +38,8 @@ def may_try(db: Engine, datasource_id: int, settings: Breaker) -> bool:
     """Let one batch of all try a few images of a half-open data source; the others wait for what it finds."""
     rule = source_rule(settings)
     before, after = write(
-        db, lambda connection: breaker_store.change(connection, lis_datasources, datasource_id, lambda c: c.tried(rule))
+        db,
+        lambda connection: breaker_records.change(connection, lis_datasources, datasource_id, lambda c: c.tried(rule)),
     )
     return after != before
 
@@ -57,7 +58,7 @@ def note(
     for datasource_id, tally in sorted(tallies.items()):
 
         def work(connection: Connection, of: int = datasource_id, tally: Tally = tally) -> Circuit | None:
-            before, after = breaker_store.change(
+            before, after = breaker_records.change(
                 connection, lis_datasources, of, lambda c: c.after(tally.attempts, tally.failures, rule, closes=closes)
             )
             if after.openings > before.openings:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from imagesys_lib.config import Fetch, HostLimits
 from imagesys_lib.fetch.addresses import is_refused
-from imagesys_lib.fetch.politeness import host_records as store
+from imagesys_lib.fetch.politeness import host_records
 from imagesys_lib.fetch.politeness.admission import Admission
 from imagesys_lib.fetch.politeness.circuit_breaker import Circuit, Position, host_rule, is_hosts_fault
 from imagesys_lib.fetch.politeness.outage import SILENCE, Network
@@ -27,7 +27,7 @@ PATIENCE = 15.0
 """Seconds of a pause that a batch waits out; for a longer one its images go back as unattempted."""
 
 _REFERENCES = 3  # hosts of each kind that may show that our own network is up
-_REFRESH = 1.0  # seconds between looks at what other workers learned
+_REFRESH = 1.0  # seconds between queries for what other workers learned
 _ASK_AGAIN = 0.25  # seconds until a host whose slots are all taken is asked again
 
 GO = Admission(go=True)
@@ -78,7 +78,7 @@ class SharedLimiter:
     def prepare(self, hosts: Iterable[str]) -> None:
         """Learn of many hosts at once, before their first request, or anew."""
         names = list(hosts)
-        found = store.circuits(self._shared, names)
+        found = host_records.circuits(self._shared, names)
         for name in names:
             if name not in self._hosts:
                 limits = self._settings.limits(name)
@@ -127,7 +127,7 @@ class SharedLimiter:
             return  # nobody was asked: that says nothing of the host, nor that it can be reached
         if fault is not None and fault.retry_after:
             known.failures = 0
-            known.learn(store.pause(self._shared, host, fault.retry_after, fault.reason.code))
+            known.learn(host_records.pause(self._shared, host, fault.retry_after, fault.reason.code))
             log.info("%s asks to be left alone for %.0f s (%s)", host, fault.retry_after, fault.reason.code)
         elif fault is not None and is_hosts_fault(fault):
             self._failed(host, known, fault.reason.code)
@@ -148,14 +148,14 @@ class SharedLimiter:
 
     def _write_failures(self, host: str, known: _Host) -> None:
         count, known.failures = known.failures, 0
-        known.learn(store.change(self._shared, host, known.reason, lambda c: c.after(count, count, self._rule)))
+        known.learn(host_records.change(self._shared, host, known.reason, lambda c: c.after(count, count, self._rule)))
 
     def _answered(self, host: str, known: _Host) -> None:
         known.failures = 0
         self._answered_hosts.add(host)
         before = known.circuit
         if before.openings or before.failures:
-            known.learn(store.change(self._shared, host, None, lambda c: c.after(1, 0, self._rule)))
+            known.learn(host_records.change(self._shared, host, None, lambda c: c.after(1, 0, self._rule)))
         if before.openings and not known.circuit.openings:
             log.info("%s answers again: its breaker is closed", host)
 
@@ -167,7 +167,7 @@ class SharedLimiter:
         """Return hosts that answered lately, for their names some of the batch too; with a proxy, that alone."""
         if self._settings.proxy:
             return [urlsplit(self._settings.proxy).netloc.rpartition("@")[2]]
-        lately = [*list(self._answered_hosts)[:_REFERENCES], *store.answered_lately(self._shared, _REFERENCES)]
+        lately = [*list(self._answered_hosts)[:_REFERENCES], *host_records.answered_lately(self._shared, _REFERENCES)]
         return lately + (random.sample(sorted(self._hosts), min(len(self._hosts), 2 * _REFERENCES)) if names else [])
 
     def forgive(self) -> None:
@@ -178,7 +178,7 @@ class SharedLimiter:
 
     def write_back(self) -> None:
         """Write which hosts answered, and failures in a row, on which the next batch counts on."""
-        store.note_answers(self._shared, self._answered_hosts)
+        host_records.note_answers(self._shared, self._answered_hosts)
         for host, known in self._hosts.items():
             if known.failures:
                 self._write_failures(host, known)
@@ -186,7 +186,7 @@ class SharedLimiter:
     def _turn(self, host: str, known: _Host) -> float:
         """Return the seconds until this host's reserved turn; a turn that has come is used up."""
         if known.turn_at is None:
-            known.turn_at = time.monotonic() + store.turn(self._shared, host, known.limits.rate or 1.0)
+            known.turn_at = time.monotonic() + host_records.turn(self._shared, host, known.limits.rate or 1.0)
         wait = known.turn_at - time.monotonic()
         if wait <= 0:
             known.turn_at = None

@@ -18,15 +18,15 @@ SILENCE = frozenset({"dns", "connect", "timeout"})
 
 _FEWEST_FAULTS = 10
 _MOST_ASKED = 12
-_SECONDS = 3.0  # that a look may take: less than a task that is stopped may
-_PROVEN, _AGAIN = 30.0, 1.0  # seconds until another look, where the network was found to be up, or not
+_SECONDS = 3.0  # that a check may take: less than a task that is stopped may
+_PROVEN, _AGAIN = 30.0, 1.0  # seconds until another check, where the network was found to be up, or not
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
 class Network:
-    """Watches how requests end and, in doubt, looks whether any host can be reached.
+    """Watches how requests end and, in doubt, checks whether any host can be reached.
 
-    A silence proves nothing by itself: it is the reason to look. Names are judged apart: while the resolver is down,
+    A silence proves nothing by itself: it is the reason to check. Names are judged apart: while the resolver is down,
     hosts that are connected already, or have no name, go on answering. ``references`` returns hosts that may show that
     all is well, more of them where it is called with True: names are asked about. No address is connected to that is
     ``refused``: a name may lead elsewhere than it did.
@@ -64,11 +64,11 @@ class Network:
 
     @property
     def is_in_question(self) -> bool:
-        """True when that went on for so many requests that it is time to look."""
+        """True when that went on for so many requests that it is time to check."""
         return self._silent.total() >= _FEWEST_FAULTS or bool(self._unresolved)
 
     def works(self) -> bool:
-        """Look, where in doubt, whether a host can be connected to; nothing is sent.
+        """Check, where in doubt, whether a host can be connected to; nothing is sent.
 
         Where nothing is known of any other host, one that is silent alone is at fault itself; several are not.
         """

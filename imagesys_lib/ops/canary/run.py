@@ -35,7 +35,7 @@ from imagesys_lib.thumbnail.processes.pool import Decoders
 
 log = logging.getLogger(__name__)
 
-_LOOK = 0.25  # seconds between looks at the limit
+_CHECK_SECONDS = 0.25  # between checks of the limit
 _NO_DATASOURCE = 0  # its photo is nobody's: the country's own process details hold
 
 
@@ -121,7 +121,7 @@ def _thumbnails(ctx: Context, original: Path, out: Path, stamp: str, limit: Limi
     stem = f"{canary_folder(ctx.country)}/{lis_path_for_hash(stamp.zfill(40))}"
     with Decoders(1, settings.memory_mb, settings.seconds) as decoders:
         future = decoders.submit([ThumbnailJob(0, original, out, stem, making(ctx.config, _NO_DATASOURCE))])
-        while not wait([future], _LOOK).done:
+        while not wait([future], _CHECK_SECONDS).done:
             limit.check()
     (made,) = future.result()
     if not made.thumbs:

@@ -46,11 +46,11 @@ class Limit(threading.Event):
         return time.monotonic() - self._began
 
     def is_set(self) -> bool:
-        """Say whether it is time to end."""
+        """Say whether the canary run is to end."""
         return self.stop.is_set() or self.passed >= self.seconds
 
     def check(self) -> None:
-        """Raise Stopped if it is time to end."""
+        """Raise Stopped if the canary run is to end."""
         if self.is_set():
             raise Stopped
 
@@ -93,7 +93,7 @@ class CanaryRun:
 
 
 def run_steps(country: str, place: str, limit: Limit, work: Callable[[Step], None]) -> Place:
-    """Do the steps of ``work`` at one place, up to the first that fails. Raises Stopped if told to stop."""
+    """Do the steps of ``work`` at one place, up to the first that fails. Raises Stopped if asked to stop."""
     done: dict[str, float] = {}
 
     @contextmanager

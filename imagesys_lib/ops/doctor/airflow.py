@@ -21,8 +21,8 @@ from imagesys_lib.ops.maintenance.disk import require_room
 
 JOBS = {
     "SchedulerJob": ("scheduler", "no run starts"),
-    "DagProcessorJob": ("dag-processor", "no mail tells of a run that has failed"),
-    "TriggererJob": ("triggerer", "no mail tells of a run that is late, and no purge can be approved"),
+    "DagProcessorJob": ("dag-processor", "nobody is notified of a run that has failed"),
+    "TriggererJob": ("triggerer", "nobody is notified of a run that is late, and no purge can be approved"),
 }
 _SECONDS = 120
 _NO_RUN = "imagesys-doctor-asks-for-nothing"
@@ -79,7 +79,7 @@ def setting(section: str, option: str) -> str:
 
 
 def rows(*arguments: str) -> list[dict[str, Any]]:
-    """Return the rows of a list command."""
+    """Return the rows that one of Airflow's list commands prints."""
     return _rows_in(ask(*arguments, "--output", "json"))
 
 

@@ -29,7 +29,7 @@ def examine(ctx: Context, name: str, check: str) -> Iterator[Finding]:
     """Check one node over one connection; its clock, rsync and web server only if it can be reached."""
     more: list[Finding] = []
 
-    def look() -> str:
+    def work() -> str:
         node = ctx.node(name)
         with NodeSession(node) as session:
             _require_version(session)
@@ -37,12 +37,12 @@ def examine(ctx: Context, name: str, check: str) -> Iterator[Finding]:
             space = session.prepare()
             more.append(attempt(f"{check} rsync", lambda: _rsync(session)))
             if url := ctx.config.node_urls.get(name):
-                more.append(attempt(f"{check} web server", lambda: web.look(ctx, session, url)))
+                more.append(attempt(f"{check} web server", lambda: web.check_web_server(ctx, session, url)))
         require_space(ctx, name, space)
         free = f"{space.free_bytes >> 20} MB and {space.free_inodes} inodes free"
         return f"{node.login}@{node.host}:{node.port}, {node.root}: {free}, host key verified"
 
-    yield attempt(check, look)
+    yield attempt(check, work)
     yield from more
 
 

@@ -21,7 +21,7 @@ _LOOKED_FOR = 20  # live images, of which the node should have one
 _ROOT_IS_THERE = frozenset({"http_401", "http_403", "redirect_loop", "not_an_image"})  # a folder is asked for
 
 
-def look(ctx: Context, session: NodeSession, url: str) -> str:
+def check_web_server(ctx: Context, session: NodeSession, url: str) -> str:
     """Ask for a thumbnail that is on the node; for the root itself where there is none yet."""
     name = session.node.name
     entry = _any_thumbnail(ctx, session)

@@ -12,7 +12,7 @@ _PROGRAMS = ("ssh", "rsync")
 
 
 def programs() -> Iterator[Finding]:
-    """Look for what is called by name."""
+    """Check that the programs which are called by name can be found."""
     for name in _PROGRAMS:
         path = shutil.which(name)
         yield (
@@ -23,7 +23,7 @@ def programs() -> Iterator[Finding]:
 
 
 def staging(ctx: Context) -> str:
-    """Look at the staging disk."""
+    """Check the staging disk."""
     ctx.staging.require_space()
     free = f"{ctx.staging.free_bytes() >> 20} MB and {ctx.staging.free_inodes()} inodes free"
     return f"{ctx.staging.settings.root}: {free}"

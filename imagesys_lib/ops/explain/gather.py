@@ -22,16 +22,14 @@ from imagesys_lib.db.schema import (
     lis_runs,
 )
 from imagesys_lib.errors import EnvironmentFault, ImageSysError
-from imagesys_lib.fetch.politeness import datasources
-from imagesys_lib.fetch.politeness import host_records as store
+from imagesys_lib.fetch.politeness import datasources, host_records
 from imagesys_lib.fetch.politeness.circuit_breaker import Position
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, lis_path_for_hash
 from imagesys_lib.images.reasons import reason_for
 from imagesys_lib.images.states import Desired, State
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.ops.explain.verdicts import Closed, ImageFacts, NodeVerdict, OnNode, Work, judge_image, judge_node
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 from imagesys_lib.stages.check import stat_images
 
 _MOST_OF_A_LISTING = CHUNK
@@ -53,7 +51,7 @@ class Explanation:
 
 
 _NodeFiles = Mapping[str, int] | str
-"""The sizes of the files that a node has of some images, by path below its root; or why nobody could look."""
+"""The sizes of the files that a node has of some images, by path below its root; or why the node could not be asked."""
 
 
 def hashes_for(ctx: Context, what: str) -> list[str]:
@@ -158,7 +156,7 @@ def _closed(ctx: Context, image: Row) -> tuple[Closed, ...]:
         found.append(Closed(f"data source {image.datasource_id}", source.wait))
     host = host_of(image.image_url)
     try:
-        known = store.circuits(ctx.shared, [host]).get(host)
+        known = host_records.circuits(ctx.shared, [host]).get(host)
     except EnvironmentFault:
         known = None  # the shared schema is away: all else can still be shown
     if known and known.wait > 0:
@@ -206,7 +204,7 @@ def _listings(ctx: Context, image_hash: str) -> Iterator[tuple[str, str]]:
 
 def _on_node(ctx: Context, image: Row, name: str, there: _NodeFiles, fault: str) -> OnNode:
     c, mark = lis_changes.c, lis_node_repairs.c
-    waits = read(ctx.db, sa.select(c.created_at).where(c.change_id == image.change_id, changes.open_for(name)))
+    waits = read(ctx.db, sa.select(c.created_at).where(c.change_id == image.change_id, change_log.open_for(name)))
     query = sa.select(mark.reason, mark.since).where(mark.node == name, mark.image_hash == image.image_hash)
     marks = read(ctx.db, query)
     desired = Desired(image.desired)

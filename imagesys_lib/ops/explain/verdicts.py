@@ -22,7 +22,7 @@ MARKS: Mapping[str, str] = {
 class OnNode:
     """An image on one node: what should be there (bytes by path) and what the database and the node say.
 
-    ``waits_since``: its change is not acknowledged. ``files`` is what is there, None where nobody could look;
+    ``waits_since``: its change is not acknowledged. ``files`` is what is there, None where the node could not be asked;
     ``unseen`` says why.
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imagesys_lib.context import Context
-from imagesys_lib.ops.maintenance.disk import StagingDisk, look_at_staging
+from imagesys_lib.ops.maintenance.disk import StagingDisk, check_staging
 from imagesys_lib.ops.maintenance.logs import LOG_OPTIONS, PrunedLogs, log_folders, prune_logs
 from imagesys_lib.ops.maintenance.rows import PrunedRows, prune_rows
 
@@ -33,5 +33,5 @@ class Maintained:
 
 
 def maintain(ctx: Context, *, dry_run: bool = False) -> Maintained:
-    """Prune a country's rows and look at its staging disk."""
-    return Maintained(rows=prune_rows(ctx, dry_run=dry_run), staging=look_at_staging(ctx, dry_run=dry_run))
+    """Prune a country's rows and check its staging disk."""
+    return Maintained(rows=prune_rows(ctx, dry_run=dry_run), staging=check_staging(ctx, dry_run=dry_run))

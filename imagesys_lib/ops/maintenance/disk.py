@@ -36,7 +36,7 @@ class StagingDisk:
     healed: bool
 
 
-def look_at_staging(ctx: Context, *, dry_run: bool = False) -> StagingDisk:
+def check_staging(ctx: Context, *, dry_run: bool = False) -> StagingDisk:
     """Measure the staging disk; under pressure, heal the country first, which deletes what may go."""
     healed = ctx.staging.under_pressure() and not dry_run
     if healed:
@@ -70,7 +70,7 @@ def require_room(folder: Path) -> str:
     return found
 
 
-def look_at_logs(folder: Path) -> None:
+def check_logs(folder: Path) -> None:
     """Log an error where the disk of Airflow's logs is below its floor: somebody can make room before tasks fail."""
     try:
         require_room(folder)

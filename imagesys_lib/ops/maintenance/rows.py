@@ -134,7 +134,7 @@ def prune_rows(ctx: Context, *, dry_run: bool = False) -> PrunedRows:
 
 
 def _prune(ctx: Context, db: Engine, old: _Old, dry_run: bool) -> tuple[int, bool]:
-    """Return how many rows went and whether these were all."""
+    """Delete old rows of one table; return how many, and whether these were all."""
     until = time.monotonic() + _SECONDS
     count = 0
     last: Row | None = None

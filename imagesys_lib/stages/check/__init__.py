@@ -1,7 +1,7 @@
 """Check: compare the files on a node with the database (fs_check, scrub), and the live table with itself (db_scan).
 
 ``parts`` cuts the tree into shares of a week, ``expected`` asks the database, ``compare`` merges both sides while they
-stream, ``suspects`` looks once more at whatever looked wrong, before it counts.
+stream, ``suspects`` checks once more whatever differed, before it counts.
 """
 
 from imagesys_lib.stages.check.compare import Difference, Expected, differences

@@ -16,7 +16,7 @@ from imagesys_lib.stages.check.results import Checked, keep
 log = logging.getLogger(__name__)
 
 LIVE_TABLE = "live_table"
-"""What stands in the place of a node's name in ``lis_node_checks``."""
+"""What is in the place of a node's name in ``lis_node_checks``."""
 
 _SHOWN = frozenset(
     state.value for state in (State.LIVE, State.NEW, State.RESERVED, State.DOWNLOADED, State.THUMBNAILED)
@@ -44,7 +44,7 @@ def db_scan(ctx: Context, run_id: str | None = None, *, dry_run: bool = False) -
 
 
 def _published(ctx: Context, result: Checked) -> None:
-    """The first half: each live row and its image."""
+    """Compare each live row with its image, the first half of the scan."""
     joined = lis_live_images.outerjoin(lis_images, _i.image_hash == _live.image_hash)
     after = ""
     while True:
@@ -83,7 +83,7 @@ def _made(thumbs: list[dict[str, object]] | None) -> set[tuple[object, object]]:
 
 
 def _unpublished(ctx: Context, result: Checked) -> None:
-    """The second half: each image in state live, about as many as there are live rows, and its row."""
+    """Compare each image in state live with its live row, the second half of the scan."""
     seen = after = 0
     while True:
         query = (

@@ -1,4 +1,4 @@
-"""What the database expects of a node: page by page in byte order for the merge, image by image for the second look."""
+"""What the database expects of a node: page by page in byte order for the merge, by image for the second check."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from imagesys_lib.db.engine import CHUNK, Row, from_now, read
 from imagesys_lib.db.schema import lis_changes, lis_images, lis_node_repairs
 from imagesys_lib.images.hash_and_path import lis_path_for_hash
 from imagesys_lib.images.states import Desired, State
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 from imagesys_lib.stages.check.compare import Expected, Page
 from imagesys_lib.stages.check.parts import Folder
 
@@ -35,7 +34,7 @@ _RAW_THUMBS: sa.ColumnElement[Any] = sa.type_coerce(lis_images.c.thumbs, sa.Text
 def pages(ctx: Context, folder: Folder) -> Iterator[Page]:
     """Yield what a folder should hold of every image that is to be present; the last page has no bound.
 
-    The same for every node: changes that a node has yet to apply come out at the second look.
+    All nodes get the same pages: changes that a node has yet to apply come out at the second check.
     """
     i = lis_images.c
     present = sa.select(i.image_hash, _RAW_THUMBS).where(i.desired == Desired.PRESENT.value)
@@ -61,7 +60,7 @@ def page_of(country: str, rows: Sequence[Sequence[Any]], complete: bool) -> Page
     images = _THUMBS.decode(f"[{','.join([row[1] or 'null' for row in rows])}]")
     thumbs = [thumb for image in images if image for thumb in image]
     records = [f"{thumb.path[below:]}\t{thumb.bytes}\0" for thumb in thumbs]
-    records.sort()  # nearly done: siblings of a thumbnail may stand in another order
+    records.sort()  # nearly done: siblings of a thumbnail may be in another order
     size = sum([thumb.bytes for thumb in thumbs])
     bound = None if complete else f"{lis_path_for_hash(rows[-1][0])}/".encode()  # "/" is the byte after "."
     return Page("".join(records).encode(), len(records), size, bound)
@@ -75,16 +74,16 @@ def expected_on(ctx: Context, node_name: str, hashes: list[str] | None = None) -
     unless it is set aside for repair by somebody other than a check.
     """
     i, c = lis_images.c, lis_changes.c
-    own = sa.select(c.change_id).where(c.change_id == i.change_id)
-    acked = changes.acknowledged_by(node_name, i.change_id)
+    its_change = sa.select(c.change_id).where(c.change_id == i.change_id)
+    acked = change_log.acknowledged_by(node_name, i.change_id)
     began = from_now(-round(ctx.config.check.catch_up_hours * 3600))
-    young = own.where(c.settled_at.is_(None), c.created_at >= began).exists()
+    young = its_change.where(c.settled_at.is_(None), c.created_at >= began).exists()
     query = sa.select(
         i.image_hash,
         i.desired,
         i.thumbs,
         (young & ~acked).label("pending"),
-        ((acked | ~own.exists()) & ~_set_aside(node_name)).label("acked"),
+        ((acked | ~its_change.exists()) & ~_set_aside(node_name)).label("acked"),
     )
     after = ""
     while True:
@@ -125,7 +124,7 @@ def unacknowledged(ctx: Context, node_name: str, folder: Folder) -> Iterator[str
     if folder.high:
         inside &= i.image_hash < folder.high
     after, hours = 0, ctx.config.check.catch_up_hours
-    while late := changes.pending(ctx.db, node_name, CHUNK, after=after, hours=hours):
+    while late := change_log.pending(ctx.db, node_name, CHUNK, after=after, hours=hours):
         after = late[-1]
         for change_id in late:  # at most 1,000 images each
             query = sa.select(i.image_hash).where(i.change_id == change_id, inside).order_by(i.image_hash)

@@ -41,7 +41,7 @@ def check(
     """Check one node, mark what is missing or wrong for repair and keep the result in ``lis_node_checks``.
 
     A node that was emptied or replaced, or proves to lack most of the part, is checked whole whatever the part, and is
-    not ready until it has been repaired: what it lacks is known then, and so is its disk. ``dry_run`` looks and writes
+    not ready until it has been repaired: what it lacks is known then, and so is its disk. ``dry_run`` reads and writes
     nothing, here or there.
     """
     gc.freeze()  # millions of rows pass through: without it the collector looks at all that is imported time and again
@@ -101,7 +101,7 @@ def _compare(ctx: Context, node: NodeSession, part: Part, *, dry_run: bool) -> C
 
 
 def _watched(ctx: Context, source: Iterable[Page], result: Checked, part: Part) -> Iterator[Page]:
-    """Pass pages on, with each look whether the check is to stop, and show how far it is."""
+    """Pass pages on; with each, stop if the check is to, and show how far it is."""
     for page in source:
         ctx.give_way()
         yield page

@@ -61,7 +61,7 @@ def of_range(first: int, last: int) -> Part:
 
 
 def of_day(day: dt.date) -> Part:
-    """Return the part that a day looks at: two or three whole top folders, one command each on the node.
+    """Return the part that is checked on a day: two or three whole top folders, one command each on the node.
 
     Any seven days in a row see every folder once.
     """

@@ -29,7 +29,7 @@ class Suspects:
         self._waiting: list[Difference] = []
 
     def add(self, finding: Difference) -> None:
-        """Take one more."""
+        """Add a difference, to be confirmed with the next 1,000."""
         self._waiting.append(finding)
         if len(self._waiting) >= CHUNK:
             self.settle()
@@ -53,9 +53,9 @@ class Suspects:
 
 
 def confirm(ctx: Context, node: NodeSession, suspects: list[Difference]) -> list[Difference]:
-    """Return the suspects (at most 1,000) that still differ in the same way.
+    """Return those of at most 1,000 suspects that still differ as they did when they were found.
 
-    A strange name needs no second look: nothing of ours makes one, and the database has no word on it.
+    A strange name is not checked again: nothing of ours makes one, and the database has no word on it.
     """
     named = sorted({finding.image_hash for finding in suspects if finding.image_hash})
     wanted = {expected.image_hash: expected for expected in expected_on(ctx, node.node.name, named)} if named else {}

@@ -85,10 +85,10 @@ class _Batch:
         self.images = {image.image_id: image for image in images}
         todo = self._without_bad_sources(self._adopt(images))
         with (
-            SharedLimiter(ctx.shared, self.settings, self.lease.seconds, ctx.stop) as self.gate,
-            Fetcher(self.settings, self.gate, ctx.stop) as self.fetcher,
+            SharedLimiter(ctx.shared, self.settings, self.lease.seconds, ctx.stop) as self.limiter,
+            Fetcher(self.settings, self.limiter, ctx.stop) as self.fetcher,
         ):
-            self.gate.prepare({host_of(image.image_url) for image in todo})
+            self.limiter.prepare({host_of(image.image_url) for image in todo})
             for image in todo:
                 self.fetcher.add(self._job(image))
             try:
@@ -97,7 +97,7 @@ class _Batch:
                 self._flush()  # what is done is kept: a second request for the same photo would be one too many
                 raise
             self._flush()
-            self.gate.write_back()
+            self.limiter.write_back()
         datasources.note(ctx.db, ctx.country, self.tallies, self.settings.breaker, closes=False)
         flag_targets(ctx, self.lease, self.label, self.targets)
         done = Downloaded(self.fetched, self.adopted, dict(self.failed), self.given_back, self.unchanged)
@@ -115,7 +115,7 @@ class _Batch:
                 except Exception as error:  # noqa: BLE001  # one image's, or our own: then it goes on
                     fault = contained(error, "protocol", outcome.host)
                     self._end(self.images[outcome.job.key], fault)
-            self.gate.refresh()
+            self.limiter.refresh()
             self._judge_silence()
             self.renewal.renew_if_due()
             if len(self.results) >= GROUP or time.monotonic() - self.stored > 1:
@@ -167,12 +167,12 @@ class _Batch:
 
     def _judge_silence(self) -> None:
         """Find out whose fault a silence is: a host's, and then it counts, or our own, and then the batch waits."""
-        network, all_ended = self.gate.network, not self.fetcher.busy
+        network, all_ended = self.limiter.network, not self.fetcher.busy
         if not self.silent:
             return
         if (network.is_in_question or all_ended) and not network.works():
             self._wait_out_outage()
-            self.gate.forgive()
+            self.limiter.forgive()
             for image_id in self.silent:
                 self.tries[image_id] -= 1
                 self.fetcher.add(self._job(self.images[image_id]))
@@ -187,7 +187,7 @@ class _Batch:
         until = time.monotonic() + patience
         text = "%s: no host can be reached, our own network is at fault: pausing, %.0f s at most"
         log.warning(text, self.label, patience)
-        while not self.gate.network.works():
+        while not self.limiter.network.works():
             if time.monotonic() >= until:
                 counts = dict(Counter(fault.reason.code for fault in self.silent.values()))
                 raise BatchFailed(
@@ -196,7 +196,7 @@ class _Batch:
                 )
             self.ctx.stop.wait(min(_LOOK_AGAIN, patience))
             self.ctx.check_stop()
-            self.gate.refresh()
+            self.limiter.refresh()
             self.renewal.renew_if_due()
 
     # The database and the staging disk

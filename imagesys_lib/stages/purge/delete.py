@@ -12,7 +12,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, NOW, Row, beyond, database_now, read, write
 from imagesys_lib.db.schema import lis_images, lis_node_repairs
 from imagesys_lib.images.states import NEVER, Desired, State
-from imagesys_lib.replication import change_log as changes
+from imagesys_lib.replication import change_log
 from imagesys_lib.stages.purge.due import due_by, shown_by
 from imagesys_lib.stages.purge.lookup import still_due
 from imagesys_lib.stages.purge.rules import WHY, Cutoffs, PurgeRule
@@ -72,7 +72,7 @@ def delete_page(
     """Delete the files of a page of :func:`waiting`; returns images deleted by rule, and images that came back.
 
     Each is looked up in the ETL once more, and judged by the database once more: what is listed again comes back.
-    ``counted`` is told, within the transaction, how many go.
+    ``counted`` is called, within the transaction, with how many go.
     """
     hashes = [row.image_hash for row in rows if row.desired == Desired.PRESENT.value]
     still = still_due(ctx, hashes, cut, dry_run=dry_run) if hashes else set()
@@ -101,8 +101,8 @@ def _due(connection: Connection, hashes: Sequence[str], cut: Cutoffs) -> set[str
 def _settle_others(connection: Connection, ids: Sequence[int]) -> None:
     """Take purged images that have no files on the nodes out of the queue."""
     if ids:
-        own = _i.image_id.in_(ids) & (_i.state == State.PURGED.value) & (_i.desired != Desired.PRESENT.value)
-        connection.execute(sa.update(lis_images).where(own).values(next_attempt_at=NEVER))
+        these = _i.image_id.in_(ids) & (_i.state == State.PURGED.value) & (_i.desired != Desired.PRESENT.value)
+        connection.execute(sa.update(lis_images).where(these).values(next_attempt_at=NEVER))
 
 
 def delete_files(connection: Connection, ids: Sequence[int], cut: Cutoffs) -> list[int]:
@@ -119,9 +119,9 @@ def delete_files(connection: Connection, ids: Sequence[int], cut: Cutoffs) -> li
     gone = [image for image in locked if image.image_hash in due]
     if not gone:
         return []
-    values = {"desired": Desired.ABSENT.value, "change_id": changes.record(connection), "next_attempt_at": NEVER}
-    own = _i.image_id.in_([image.image_id for image in gone])
-    connection.execute(sa.update(lis_images).where(own).values(**values, updated_at=NOW))
+    values = {"desired": Desired.ABSENT.value, "change_id": change_log.record(connection), "next_attempt_at": NEVER}
+    these = _i.image_id.in_([image.image_id for image in gone])
+    connection.execute(sa.update(lis_images).where(these).values(**values, updated_at=NOW))
     due_hashes = [image.image_hash for image in gone]
     connection.execute(sa.delete(lis_node_repairs).where(lis_node_repairs.c.image_hash.in_(due_hashes)))
     forget_listings(connection, due_hashes, cut)

@@ -44,8 +44,8 @@ def out_of_date(cut: Cutoffs) -> sa.ColumnElement[bool]:
 
 def shown_by(sources: Sequence[int], image_hash: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     """Return the condition that an image has, or had, a listing of one of these data sources."""
-    own = (_other.image_hash == image_hash) & _other.datasource_id.in_(sources)
-    return sa.select(_other.image_hash).where(own).exists()
+    of_image = (_other.image_hash == image_hash) & _other.datasource_id.in_(sources)
+    return sa.select(_other.image_hash).where(of_image).exists()
 
 
 def candidates(
@@ -65,8 +65,8 @@ def candidates(
     newest = ~sa.select(_other.image_hash).where(_other.image_hash == _t.image_hash, later | _kept(rule, cut)).exists()
     where = [time <= cutoff, newest, _i.state.in_([state.value for state in IDLE])]
     if rule is PurgeRule.AGE:  # what is due by both counts as unlisted
-        own = _other.image_hash == _t.image_hash
-        where.append(sa.select(_other.image_hash).where(own, _kept(PurgeRule.UNLISTED, cut)).exists())
+        of_image = _other.image_hash == _t.image_hash
+        where.append(sa.select(_other.image_hash).where(of_image, _kept(PurgeRule.UNLISTED, cut)).exists())
     if suspects:
         where.append(~shown_by(suspects, _t.image_hash))
     joined = lis_listing_images.join(lis_images, _i.image_hash == _t.image_hash).outerjoin(

@@ -48,7 +48,7 @@ class LookUp:
 
 
 def known_listings(ctx: Context) -> int:
-    """Count the listings, as far as it matters to whether a run looks up all of them."""
+    """Count the listings that are known, up to as many as decide whether a run looks up all of them."""
     few = sa.select(_t.listing_id).group_by(_t.listing_id, _t.datasource_id).limit(ctx.config.purge.rotate_above + 1)
     return int(read(ctx.db, sa.select(sa.func.count()).select_from(few.subquery()))[0][0])
 

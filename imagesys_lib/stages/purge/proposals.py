@@ -100,8 +100,8 @@ def take(
         row = connection.execute(query.order_by(_p.proposal_id.desc()).limit(1).with_for_update()).one_or_none()
         if row is None:
             return None
-        own = sa.update(lis_purge_proposals).where(_p.proposal_id == row.proposal_id)
-        connection.execute(own.values(asked_by=asker, asked_at=NOW))
+        statement = sa.update(lis_purge_proposals).where(_p.proposal_id == row.proposal_id)
+        connection.execute(statement.values(asked_by=asker, asked_at=NOW))
         proposal = _proposal(row)
         if row.asked_by != asker and row.state == "open":
             invite(connection, proposal)
@@ -115,6 +115,6 @@ def decide(engine: Engine, proposal_id: int, *, approve: bool, by: str) -> Propo
     state = "approved" if approve else "rejected"
     get(engine, proposal_id)
     values = {"state": state, "decided_by": by[:255], "decided_at": NOW, "finished_at": None if approve else NOW}
-    own = sa.update(lis_purge_proposals).where(_p.proposal_id == proposal_id, _p.state == "open")
-    write(engine, lambda connection: connection.execute(own.values(values)))
+    statement = sa.update(lis_purge_proposals).where(_p.proposal_id == proposal_id, _p.state == "open")
+    write(engine, lambda connection: connection.execute(statement.values(values)))
     return get(engine, proposal_id)

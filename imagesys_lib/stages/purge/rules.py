@@ -44,7 +44,7 @@ class Cutoffs:
 
     @property
     def rules(self) -> tuple[PurgeRule, ...]:
-        """The rules that are on."""
+        """The purge rules that are on."""
         return (PurgeRule.UNLISTED,) if self.age is None else (PurgeRule.UNLISTED, PurgeRule.AGE)
 
 
@@ -157,7 +157,7 @@ class Proposal:
 
     @property
     def fate(self) -> str:
-        """What has become of it, in a word for people."""
+        """What has become of the proposal, in a word for people."""
         return "carried out" if self.state == "approved" and self.finished else self.state
 
 

@@ -69,7 +69,7 @@ class Purged:
     refused: str = ""
 
     def of(self, rule: PurgeRule) -> RuleResult:
-        """Return what is counted of one rule."""
+        """Return the counts of one rule."""
         return self.rules.setdefault(rule.value, RuleResult())
 
     def refuse(self, why: str) -> None:
@@ -77,7 +77,7 @@ class Purged:
         self.refused = f"{self.refused}; {why}" if self.refused else why
 
     def summed(self) -> Purged:
-        """Return it with the sums over all rules."""
+        """Return the result with the sums over all rules."""
         by_rule = self.rules.values()
         return replace(
             self,
@@ -250,7 +250,7 @@ class _Purging:
         return Due(of.due, of.live)
 
     def delete(self) -> None:
-        """The second phase, and the count of what still waits."""
+        """Delete images whose grace is over, the second phase of a purge, and count those that still wait."""
 
         def counted(connection: Connection, number: int) -> None:
             self._add(connection, "deleted", number)

@@ -59,7 +59,7 @@ def restore_relisted(ctx: Context, hashes: Sequence[str], cut: Cutoffs) -> int:
     """Bring back those of at most 1,000 purged images that a listing shows again. Returns how many.
 
     Ingest writes listings first and looks at images then, without locks. One that looked just before a purge had
-    ended left its image purged; the purge's own look, after it has ended, sees what that ingest wrote.
+    ended left its image purged; this query, after the purge has ended, sees what that ingest wrote.
     """
 
     def work(connection: Connection) -> int:

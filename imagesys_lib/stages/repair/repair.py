@@ -27,8 +27,7 @@ from imagesys_lib.images import relisted
 from imagesys_lib.images.hash_and_path import parse_thumbnail_path
 from imagesys_lib.images.states import Desired
 from imagesys_lib.nodes import NodeSession
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 from imagesys_lib.replication.node_records import EXTRA, NOT_A_FILE, REPAIR_FIGURES
 from imagesys_lib.replication.readiness import update_readiness
 from imagesys_lib.runs import runs
@@ -83,7 +82,7 @@ def repair(
     ``delete_extra`` and ``make_again`` lift the caps, and the first one the grace since a check found the files. Raises
     NodeFault if the node itself cannot be reached or written, DiskFull where staging is at its floor, and Stopped; what
     was done until then is kept. It is added to the figures of the run ``run_id``, to which a repair that is made again
-    adds only what it did; what was left undone stands there as the last one left it.
+    adds only what it did; what was left undone is there as the last one left it.
     """
     with node_lock(ctx, node_name) as lock, NodeSession(ctx.node(node_name), ctx.stop) as node:
         marked = node_records.count_marks(ctx.db, node_name)
@@ -144,7 +143,7 @@ class _Repair:
         )
 
     def dry_run(self) -> Repaired:
-        """Say what would be done, as far as the database, staging and what the nodes have by name and size can tell."""
+        """Say what would be done, judged by the database, staging, and the names and sizes of files on nodes."""
         with Sources(self.ctx, self.name) as sources:
             for plan in self._plans():
                 self.ctx.give_way()
@@ -154,7 +153,7 @@ class _Repair:
         return self.total
 
     def run(self) -> Repaired:
-        """Do it, group by group."""
+        """Repair the node, group by group."""
         self.ctx.staging.sweep_repairs(self.name)
         if shortage(self.ctx, self.node.prepare()):
             self._make_room()
@@ -200,8 +199,8 @@ class _Repair:
 
     def _plan(self, marks: dict[str, str]) -> Plan:
         i = lis_images.c
-        pending = (changes.is_open(i.change_id) & ~changes.acknowledged_by(self.name, i.change_id)).label("pending")
-        query = sa.select(i.image_id, i.image_hash, i.desired, i.change_id, i.thumbs, pending)
+        pending = change_log.is_open(i.change_id) & ~change_log.acknowledged_by(self.name, i.change_id)
+        query = sa.select(i.image_id, i.image_hash, i.desired, i.change_id, i.thumbs, pending.label("pending"))
         rows = read(self.ctx.db, query.where(i.image_hash.in_(list(marks))).order_by(i.image_hash))
         present = [row for row in rows if row.desired == Desired.PRESENT.value]
         coming = {row.image_hash for row in rows if row.pending}  # sync will bring it, or take it away
@@ -226,7 +225,7 @@ class _Repair:
         return node_records.marked_lately(self.ctx.db, self.name, extra, self.ctx.config.check.extra_grace_hours)
 
     def _lacking(self, images: list[Row], marks: dict[str, str]) -> list[Row]:
-        """Return the images that the node needs: one marked for what is too much mostly has its own whole."""
+        """Return the images that the node needs: one marked for what is too much mostly has its wanted files whole."""
         doubtful = [image for image in images if marks[image.image_hash] in _DOUBTFUL]
         there = sizes(self.node, self.ctx.country, doubtful)
         whole = {image.image_hash for image in doubtful if is_among(there, image)}
@@ -284,7 +283,7 @@ class _Repair:
         return True
 
     def _make_again(self, images: Sequence[Row]) -> int | None:
-        """No node holds these: unpublish them and queue them as new. Returns how many; None if the cap forbids it."""
+        """Unpublish images that no node holds and queue them as new. Returns how many; None if the cap forbids it."""
         if not images:
             return 0
         if not self._may_make(len(images)):

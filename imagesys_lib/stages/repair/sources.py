@@ -42,7 +42,7 @@ class Sourced:
     """A plan with its files: images ``found``, by the folder that holds them, ``left`` and, of these, on no node.
 
     ``folder`` is where what came from peers lies, in a folder for each; it is the user's to remove. ``answered`` holds
-    the images that each peer could tell of.
+    the images about which each peer could be asked.
     """
 
     plan: Plan
@@ -62,14 +62,14 @@ class Sourced:
 
 
 class Halt(threading.Event):
-    """Set when somebody sets it, or the stage's own ``stop``."""
+    """An event that counts as set, too, when the stage's ``stop`` is."""
 
     def __init__(self, stop: threading.Event) -> None:
         super().__init__()
         self._stop = stop
 
     def is_set(self) -> bool:
-        """Return whether either is set."""
+        """Return whether this event or the stage's ``stop`` is set."""
         return super().is_set() or self._stop.is_set()
 
 
@@ -139,7 +139,7 @@ class Sources:
         return len(plan.wanted) - len(group.left), len(nowhere), len(group.left) - len(nowhere)
 
     def _nowhere(self, group: Sourced) -> list[Row]:
-        """Return the images left that no peer has; none while one of them lacks its disk, and so cannot tell."""
+        """Return the images left that no peer has; none while one of them lacks its disk, and so does not know."""
         answered = [group.answered[peer] for peer in self.peers]
         nowhere = [image for image in group.left if all(image.image_hash in hashes for hashes in answered)]
         return nowhere if nowhere and all(map(self._has_its_disk, self.peers)) else []
@@ -157,7 +157,7 @@ class Sources:
         return False
 
     def _sizes(self, peer: str, images: Sequence[Row]) -> dict[str, int] | None:
-        """Return the bytes of what a peer has of some images, by path below a root; None if it cannot tell."""
+        """Return the bytes of what a peer has of some images, by path below a root; None if it cannot be asked."""
         if peer in self._away:
             return None
         try:

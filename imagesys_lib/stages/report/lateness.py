@@ -11,8 +11,7 @@ from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import CHUNK, Row, read
 from imagesys_lib.db.schema import lis_batches, lis_images
-from imagesys_lib.fetch.politeness import datasources
-from imagesys_lib.fetch.politeness import host_records as store
+from imagesys_lib.fetch.politeness import datasources, host_records
 from imagesys_lib.fetch.politeness.circuit_breaker import Circuit
 from imagesys_lib.images.states import State
 from imagesys_lib.runs import runs
@@ -44,7 +43,7 @@ class Delay:
     nodes: dict[str, str] = field(default_factory=dict)
 
 
-def look(ctx: Context, run: Run, summary: Summary) -> Delay:
+def measured(ctx: Context, run: Run, summary: Summary) -> Delay:
     """Look the run up; ``summary`` is what it has done so far."""
     row = runs.load(ctx.db, run.run_id)
     if row is None:
@@ -55,7 +54,7 @@ def look(ctx: Context, run: Run, summary: Summary) -> Delay:
     left = _left_to_fetch(ctx, run)
     hosts = Counter(host_of(image.image_url) for image in left)
     host, images = hosts.most_common(1)[0] if hosts else ("", 0)
-    circuit = store.circuits(ctx.shared, [host]).get(host, Circuit())
+    circuit = host_records.circuits(ctx.shared, [host]).get(host, Circuit())
     open_sources = datasources.failing(ctx.db, {image.datasource_id for image in left})
     return Delay(
         ingested=row.ingested_at is not None,

@@ -18,20 +18,20 @@ _MOST_SAMPLES = 10
 
 @dataclass
 class BadRows:
-    """So many rows were skipped and so many cut; ``samples`` name some listings, and what is wrong with their rows."""
+    """How many rows were skipped and how many cut; ``samples`` name some listings and what is wrong in their rows."""
 
     skipped: int = 0
     cut: int = 0
     samples: list[str] = field(default_factory=list)
 
     def add(self, bad: Sequence[BadRow]) -> None:
-        """Count more of them."""
+        """Count more bad rows."""
         self.cut += sum(row.kept for row in bad)
         self.skipped += sum(not row.kept for row in bad)
         self.samples += map(str, bad[: _MOST_SAMPLES - len(self.samples)])
 
     def keep(self, ctx: Context, run: Run | None, stage: str) -> None:
-        """Tell of them in the log, and keep them with the run, if it is one; none leaves nothing."""
+        """Log the bad rows, if any, and keep them with the run, if there is one."""
         if self.samples:
             log.warning("%s: %s", ctx.country.upper(), self)
         if self.samples and run is not None:

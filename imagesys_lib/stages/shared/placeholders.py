@@ -23,7 +23,7 @@ from imagesys_lib.db.schema import (
     lis_placeholders,
 )
 from imagesys_lib.images.states import Desired, State, move
-from imagesys_lib.replication import change_log as changes
+from imagesys_lib.replication import change_log
 from imagesys_lib.runs import leases
 from imagesys_lib.runs.leases import Lease
 
@@ -45,7 +45,7 @@ def find_in_batch(db: Engine, batch_id: int, most: int) -> int:
 
 
 def find_among(db: Engine, hashes: Sequence[str], most: int) -> int:
-    """Do the same for images that are made already, at most 1,000: more listings show them than did."""
+    """Note which originals of at most 1,000 images already made stand for more than ``most`` listings by now."""
     made = [State.THUMBNAILED.value, State.LIVE.value]
     return _find(db, _i.image_hash.in_(hashes) & _i.state.in_(made), most)
 
@@ -141,7 +141,7 @@ def _set_aside(connection: Connection, most: int, frm: tuple[State, ...], where:
         hashes = [row.image_hash for row in out]
         connection.execute(sa.delete(lis_live_images).where(lis_live_images.c.image_hash.in_(hashes)))
         connection.execute(sa.delete(lis_node_repairs).where(lis_node_repairs.c.image_hash.in_(hashes)))
-        values = {**_REASON, "desired": Desired.ABSENT.value, "change_id": changes.record(connection)}
+        values = {**_REASON, "desired": Desired.ABSENT.value, "change_id": change_log.record(connection)}
         ids = [row.image_id for row in out]
         move(connection, State.QUARANTINED, frm=frm, where=_i.image_id.in_(ids), values=values)
     if others:

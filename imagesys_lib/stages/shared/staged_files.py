@@ -14,8 +14,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, chunks, from_now, read
 from imagesys_lib.db.schema import lis_changes, lis_images
 from imagesys_lib.images.states import UNFINISHED, Desired, State
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +32,11 @@ def thumb_paths(image: Row) -> list[str]:
 
 
 def settle(ctx: Context) -> None:
-    """Drop the staged files of changes that every node has applied, and close them."""
-    while change_ids := changes.ready_to_settle(ctx.db, ctx.config.nodes):
-        group = changes.group_of(ctx.db, change_ids)
+    """Delete the staged files of changes that every node has applied, and close the changes."""
+    while change_ids := change_log.ready_to_settle(ctx.db, ctx.config.nodes):
+        group = change_log.group_of(ctx.db, change_ids)
         drop_staged(ctx, group.images)
-        changes.settle(ctx.db, group.change_ids)
+        change_log.settle(ctx.db, group.change_ids)
 
 
 def drop_staged(ctx: Context, images: Iterable[Row], *, dry_run: bool = False) -> int:
@@ -65,7 +64,7 @@ def drop_held(ctx: Context, note: Note, *, dry_run: bool = False) -> None:
     # A node that is only late today is about to sync and frees the disk by itself.
     sound = [name for name in ctx.config.nodes if not node_records.sync_fault(ctx.db, name)]
     late = (c.created_at < from_now(-_DAY)) | sa.and_(
-        sa.true(), *(changes.acknowledged_by(name, c.change_id) for name in sound)
+        sa.true(), *(change_log.acknowledged_by(name, c.change_id) for name in sound)
     )
     for why, which, is_needed in (
         (f"more than {ctx.config.staging.keep_days:g} days old", old, lambda: True),
@@ -127,5 +126,5 @@ def _needed(ctx: Context, kind: str, hashes: list[str]) -> set[str]:
     if kind == "originals":
         query = query.where(i.state.in_([state.value for state in (*UNFINISHED, State.NEW)]))
     else:
-        query = query.where(changes.is_open(i.change_id))
+        query = query.where(change_log.is_open(i.change_id))
     return {row.image_hash for row in read(ctx.db, query)}

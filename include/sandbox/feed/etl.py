@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from include.sandbox.feed.listings import Listing, Plan, plan
 from include.sandbox.feed.manifest import KINDS_WITH_PHOTO, Manifest, ManifestEntry
-from include.sandbox.photos import catalogue as photos
+from include.sandbox.photos import catalogue
 from include.sandbox.services.mariadb import MariaDb
 from include.sandbox.services.process import file_lock
 from include.sandbox.settings import COUNTRIES, SandboxSettings
@@ -153,9 +153,9 @@ class Etl:
         """The disaster of an ETL that stopped half-way: every second listing goes; returns how many went."""
         return self.remove(country, [listing.listing_id for listing in self.listings(country)[1::2]])
 
-    def _made(self, one: Plan, country: str, progress: Callable[[int, int], None] | None) -> dict[int, photos.Photo]:
+    def _made(self, one: Plan, country: str, progress: Callable[[int, int], None] | None) -> dict[int, catalogue.Photo]:
         """A photo for each address that shows one, and no other in this country, by the address's index."""
-        return photos.generate(
+        return catalogue.generate(
             len(one.addresses),
             f"{_PHOTOGRAPHED}{one.namespace.removeprefix(country)}",
             self.settings.photo_cache,
@@ -164,9 +164,11 @@ class Etl:
             progress=progress,
         )
 
-    def _repeated(self, one: Plan, count: int, progress: Callable[[int, int], None] | None) -> dict[int, photos.Photo]:
+    def _repeated(
+        self, one: Plan, count: int, progress: Callable[[int, int], None] | None
+    ) -> dict[int, catalogue.Photo]:
         """The JPEGs among the first `count` photos of seed 0, in turn, by the address's index."""
-        made = photos.generate(count, f"{_PHOTOGRAPHED}-0", self.settings.photo_cache, progress=progress)
+        made = catalogue.generate(count, f"{_PHOTOGRAPHED}-0", self.settings.photo_cache, progress=progress)
         jpegs = [photo for photo in made.values() if photo.media_type == "image/jpeg"]
         return {
             address.index: jpegs[address.index % len(jpegs)]
@@ -203,7 +205,7 @@ class Etl:
             connection.close()  # without a commit the server rolls back
 
 
-def _entries(one: Plan, made: Mapping[int, photos.Photo], *, marked: bool) -> list[ManifestEntry]:
+def _entries(one: Plan, made: Mapping[int, catalogue.Photo], *, marked: bool) -> list[ManifestEntry]:
     shown: dict[str, list[Listing]] = {}
     for listing in one.listings:
         for url in dict.fromkeys(listing.photo_urls):

@@ -31,7 +31,7 @@ def notify_config_faults(_context: TaskContext) -> None:
     log.warning("\n".join(faults))
     message = Message(
         subject="[ImageSys] The configuration is to be mended",
-        intro=f"{config_path()}: this is told once a day until it is well.",
+        intro=f"{config_path()}: this is mailed once a day until it is well.",
         sections=(("What is wrong", faults),),
     )
     notify_all(lambda s: open_incident(s, IncidentKind.CONFIG, "", message), message)

@@ -72,8 +72,8 @@ def caught_up_with(connection: Connection, facts: RunFacts) -> dict[str, str]:
     rows: dict[str, Row] = {}
     if not facts.is_check:
         rows = {row.run_id: row for row in _rows(connection, [facts.run.run_id, *ids.values()])}
-        own = rows.get(facts.run.run_id)
-        if own is None or own.state != "success":
+        this_run = rows.get(facts.run.run_id)
+        if this_run is None or this_run.state != "success":
             return {}  # marked by hand: no report has seen it
     others = [facts_of(facts.config.country, key, awaited[key], rows.get(run_id)) for key, run_id in ids.items()]
     return {

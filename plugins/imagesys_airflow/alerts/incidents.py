@@ -67,7 +67,7 @@ def announce(
 
 
 async def run_late(country: str, trouble: str, context: Mapping[str, Any]) -> None:
-    """Tell that a run has not ended in time: its deadlines' callback, run by the triggerer.
+    """Notify people that a run has not ended in time: its deadlines' callback, run by the triggerer.
 
     Returns None: a value would be written to Airflow's database, and what cannot be ends the triggerer.
     """
@@ -108,7 +108,7 @@ def _progress(ctx: Context, facts: RunFacts) -> Sections:
     if row is not None and row.state != "running":
         return ()
     summary = report.summarize(ctx, facts.run)
-    delay = lateness.look(ctx, facts.run, summary)
+    delay = lateness.measured(ctx, facts.run, summary)
     to_do: Sections = (("Still to do", ("Everything.",)),)
     done = to_do if row is None else progress_of(summary, ingested=delay.ingested)
     return (*done, ("Likely cause", (lateness.likely_cause(delay),)))

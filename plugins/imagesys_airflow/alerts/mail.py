@@ -52,7 +52,7 @@ BOTH = ("db", "shared")
 """The schemas of a context, by name."""
 
 _HERE = Path(AIRFLOW_HOME)
-_LOOK_SECONDS = 20.0
+_CONNECT_SECONDS = 20.0
 """A database that has not answered by then is itself what is to be said; the DAG processor ends a callback after 50."""
 
 _DIRECT_SECONDS = 3600
@@ -156,7 +156,7 @@ def _refused(address: str, said: str) -> Message:
     to_do = "Correct `alerts.mail_to`, or the mailbox. `imagesys doctor --send-mail` tries it."
     return Message(
         subject=f"[ImageSys] Mail to {address} is refused",
-        intro=f"The mail server does not take mails to {address}. Others get them; a mail tells when it does.",
+        intro=f"The mail server does not take mails to {address}. Others get them; a mail follows when it does.",
         sections=(("What it said", (said,)), ("What to do", (to_do,))),
     )
 
@@ -175,14 +175,14 @@ def ask(db: Engine, work: Callable[[], T]) -> T:
 
     def run() -> None:
         try:
-            check_connection(db, patience=_LOOK_SECONDS / 2)
+            check_connection(db, patience=_CONNECT_SECONDS / 2)
             answer.set_result(work())
         except BaseException as error:  # noqa: BLE001 - handed to the caller
             answer.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    if wait([answer], _LOOK_SECONDS).not_done:
-        raise TimeoutError(f"no answer within {_LOOK_SECONDS:.0f} s")
+    if wait([answer], _CONNECT_SECONDS).not_done:
+        raise TimeoutError(f"no answer within {_CONNECT_SECONDS:.0f} s")
     return answer.result()
 
 
@@ -244,9 +244,9 @@ def send_directly(message: Message, countries: Iterable[str]) -> None:
 
 
 def notify_failed_run(context: TaskContext, dag_id: str, what: str, explanation: str, incident: str = "") -> None:
-    """Notify the people of all countries that a run of such a DAG failed, once until :func:`notify_good_run` is called.
+    """Notify all people that a run of a DAG for all countries failed, once until :func:`notify_good_run` is called.
 
-    For the DAG's ``on_failure_callback``. ``incident`` tells one trouble of the DAG from another.
+    For the DAG's ``on_failure_callback``. ``incident`` names one of several incidents that the DAG may have.
     """
     run_id = run_id_of(context)
     links = {run_id: run_url(dag_id, run_id)}
@@ -264,7 +264,7 @@ def notify_service(subject: str, message: Message, countries: Iterable[str] = ()
 
 
 def notify_good_run(dag_id: str, what: str, incident: str = "") -> None:
-    """Resolve that: for the DAG's ``on_success_callback``."""
+    """Resolve the incident of a DAG for all countries whose runs failed; for its ``on_success_callback``."""
 
     def message(over: Resolved) -> Message:
         intro = f"A run of {dag_id} has ended well. Runs had failed since {over.since}."

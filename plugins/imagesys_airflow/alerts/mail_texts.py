@@ -40,11 +40,11 @@ HOW_TO_END_WAITING = (
     "trigger a run with an empty date, or backfill the day."
 )
 ONE_WHILE_AWAY = (
-    "Further daily runs that fail for this alone are told by no mail of their own. The next one that ends well takes "
-    "up what is left undone, and a mail tells."
+    "Further daily runs that fail for this alone get no mail of their own. The next one that ends well takes "
+    "up what is left undone, and a mail says so."
 )
 ONE_FOR_ALL_DAYS = (
-    "Other days of this backfill that fare alike are told by no mail of their own. A mail follows when all of them "
+    "Other days of this backfill that fare alike get no mail of their own. A mail follows when all of them "
     "have ended well."
 )
 
@@ -66,18 +66,18 @@ class RunFacts:
 
     @property
     def is_check(self) -> bool:
-        """Whether it is the weekly full check."""
+        """Whether the run is a weekly full check."""
         return self.dag_id.startswith("imagesys_check_")
 
     @property
     def day(self) -> str:
-        """The local day that the run is about; a check is about the day that it looks."""
+        """The local day that the run is about; a check is about the day on which it is made."""
         instant = self.run.interval.end if self.is_check else self.run.interval.start
         return f"{instant.astimezone(self.config.zone):%Y-%m-%d}"
 
     @property
     def what(self) -> str:
-        """What people call it."""
+        """What people call the run."""
         return "weekly check" if self.is_check else "run"
 
     @property
@@ -87,7 +87,7 @@ class RunFacts:
 
     @property
     def is_backfill(self) -> bool:
-        """Whether it is one of many, which share their mails."""
+        """Whether the run is one of a backfill, whose runs share their mails."""
         return self.run.kind is RunKind.BACKFILL
 
     @property
@@ -257,15 +257,15 @@ def over_message(facts: RunFacts, over: Sequence[Resolved], days: Mapping[str, s
     ``days`` has the day of each run that it has brought to an end.
     """
     incidents = tuple(
-        f"{_which(facts, incident, days)} {_WAS[incident.kind]}, told {incident.since}." for incident in over
+        f"{_which(facts, incident, days)} {_WAS[incident.kind]}, reported {incident.since}." for incident in over
     )
     earlier = sorted({days[key] for incident in over for key in incident.runs if key != facts.key})
-    more = f" With it, nothing is left of what was told of {', '.join(earlier)}." if earlier else ""
-    last = " All its days that were told of have." if facts.is_backfill else ""
+    more = f" With it, nothing is left of what was reported of {', '.join(earlier)}." if earlier else ""
+    last = " All its days that were reported have." if facts.is_backfill else ""
     return Message(
         subject=facts.title("has ended well"),
         intro=f"The {facts.what} of {facts.config.name} for {facts.day} has ended well.{last}{more}",
-        sections=(facts.section(), ("What was told before", incidents), ("What to do", ("Nothing.",))),
+        sections=(facts.section(), ("What was reported before", incidents), ("What to do", ("Nothing.",))),
         links=facts.links(),
     )
 

@@ -1,6 +1,6 @@
 """Runs whose end nobody has seen: no report closed their row, or the callback was lost, or somebody marked them.
 
-Airflow is asked how those runs stand that count as under way, or that open incidents wait for. Called by each ``heal``.
+Airflow is asked for the state of runs that count as under way, or that open incidents wait for, by each ``heal``.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def announce_missed(ctx: Context, ti: Any, task_ids: Sequence[str]) -> None:
 
 
 def _state(ti: Any, dag_id: str, run_id: str) -> str:
-    """Return how a run stands, as Airflow says: ``success``, ``failed``, ``gone`` or ``open``."""
+    """Return the state of a run, as Airflow says: ``success``, ``failed``, ``gone`` or ``open``."""
     count = partial(ti.get_dr_count, dag_id=dag_id, run_ids=[run_id])
     for state in ("success", "failed"):
         if count(states=[state]):

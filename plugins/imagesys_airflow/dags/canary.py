@@ -67,7 +67,7 @@ def _failed(job: CountryJob, failed: CanaryFailed) -> Message:
         subject=f"[ImageSys] {job.ctx.country.upper()} canary failed",
         intro=(
             "A known photo did not come through the whole path, or took too long. Images of the website may be next. "
-            "It is tried again each hour; a mail tells when it comes through."
+            "It is tried again each hour; a mail follows when it comes through."
         ),
         sections=(("What was seen", tuple(str(failed).splitlines())), ("Where", (run,))),
         links={run: run_url(DAG_ID, job.run.run_id)},
@@ -80,7 +80,7 @@ def _recovered(country: str, over: Resolved) -> Message:
 
 
 def notify_failure(context: TaskContext) -> None:
-    """Mail, once until they run again, that canaries could not run for want of a database, say.
+    """Notify people, once until canaries run again, that they could not: a database is away, say.
 
     Runs in the DAG processor, as does :func:`notify_recovery`.
     """
@@ -94,7 +94,7 @@ def notify_failure(context: TaskContext) -> None:
         subject="[ImageSys] Canaries cannot run",
         intro=(
             "Whether photos come through the whole path is not known: a database or a worker is away. They are tried "
-            "again each hour; a mail tells when they run."
+            "again each hour; a mail follows when they run."
         ),
         sections=(("What was seen", tuple(seen)), ("Run", (run_id,))),
         links={**seen, run_id: run_url(DAG_ID, run_id)},
@@ -103,13 +103,13 @@ def notify_failure(context: TaskContext) -> None:
 
 
 def notify_recovery(context: TaskContext) -> None:
-    """Resolve that: all canaries were run, whether they came through or not."""
+    """Resolve the incident of canaries that could not run: all were run, whether they came through or not."""
     run_id = run_id_of(context)
 
     def message(over: Resolved) -> Message:
         return Message(
             subject="[ImageSys] Canaries run again",
-            intro=f"They could not since {over.since}. Of one that has not come through a mail of its own tells.",
+            intro=f"They could not since {over.since}. One that has not come through has a mail of its own.",
             sections=(("Run", (run_id,)),),
             links={run_id: run_url(DAG_ID, run_id)},
         )

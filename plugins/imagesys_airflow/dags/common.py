@@ -83,7 +83,7 @@ def configured() -> list[CountryConfig]:
     """
     if "dag-processor" in sys.argv[1:2]:
         try:
-            with contextlib.suppress(ConfigError):  # which tasks tell, going on with the copy
+            with contextlib.suppress(ConfigError):  # which tasks report, going on with the copy
                 keep_good()
         except (OSError, DiskFull) as error:
             log.warning("The configuration cannot be kept for when it breaks: %s", error)

@@ -48,7 +48,7 @@ class TableMail(Message):
     rows: tuple[tuple[str, ...], ...] = ()
 
     def text(self) -> str:
-        """Return the plain part."""
+        """Return the plain-text part of the mail, its table first."""
         lines = [COLUMNS, *self.rows]
         widths = [max(len(line[place]) for line in lines) for place in range(len(COLUMNS))]
         table = [
@@ -57,7 +57,7 @@ class TableMail(Message):
         return "\n".join([*table, "", super().text()])
 
     def html(self) -> str:
-        """Return the same as HTML."""
+        """Return the HTML part of the mail, its table first."""
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in COLUMNS)
         body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows)
         return f'<table border="1" cellpadding="4"><tr>{head}</tr>{body}</table>\n{super().html()}'
@@ -143,7 +143,7 @@ def notify_failure(context: TaskContext) -> None:
 
 
 def notify_recovery(context: TaskContext) -> None:  # noqa: ARG001 - what Airflow gives
-    """Resolve that."""
+    """Resolve the incident of a daily report that failed, once one ends well; runs in the DAG processor."""
     notify_good_run(DAG_ID, "Daily report")
 
 

@@ -36,17 +36,17 @@ class PruneLogsOperator(StoppableOperator):
 
     def execute(self, context: TaskContext) -> Any:
         """See :func:`imagesys_lib.ops.maintenance.prune_logs`."""
-        from imagesys_lib.ops import maintenance as work
-        from imagesys_lib.ops.maintenance.disk import look_at_logs
+        from imagesys_lib.ops import maintenance
+        from imagesys_lib.ops.maintenance.disk import check_logs
 
-        base, parsing = (Path(conf.get_mandatory_value("logging", option)) for option in work.LOG_OPTIONS)
+        base, parsing = (Path(conf.get_mandatory_value("logging", option)) for option in maintenance.LOG_OPTIONS)
         retentions = [config.retention for config in load_config().values()]
         dry_run = bool(context["params"]["dry_run"])
         try:
             with mailing_logged(None, context, "Maintenance"):
-                folders = work.log_folders(base, parsing)
-                done = work.prune_logs(folders, retentions, dry_run=dry_run, check_stop=self._check_stop)
-                look_at_logs(base)
+                folders = maintenance.log_folders(base, parsing)
+                done = maintenance.prune_logs(folders, retentions, dry_run=dry_run, check_stop=self._check_stop)
+                check_logs(base)
         except Stopped:
             raise AirflowException("Stopped on request; the next run prunes the rest.") from None
         log.info("%s", one_line(as_xcom(done)))
@@ -58,7 +58,7 @@ class PruneLogsOperator(StoppableOperator):
 
 
 class MaintainOperator(CountryOperator):
-    """Prunes the old rows of one country and looks at its staging disk."""
+    """Prunes the old rows of one country and checks its staging disk."""
 
     needs_preflight = False
     logs_as = "maintenance"
@@ -82,7 +82,7 @@ def notify_failure(context: TaskContext) -> None:
 
 
 def notify_recovery(context: TaskContext) -> None:  # noqa: ARG001 - what Airflow gives
-    """Resolve that."""
+    """Resolve the incident of a maintenance that failed, once one ends well; runs in the DAG processor."""
     notify_good_run(DAG_ID, "Maintenance")
 
 

@@ -115,10 +115,10 @@ class FindProposalsOperator(BaseOperator):
         self.countries = list(countries)
 
     def execute(self, context: TaskContext) -> list[dict[str, Any]]:
-        """Take them for this run, with a mail that a question waits, however often the run puts it.
+        """Take the proposals for this run, with a mail that a question waits, however often the run puts it.
 
         A country whose database is away is named and left to the next hour. Raises its error if nothing was found
-        elsewhere, for then it is the only news.
+        elsewhere, as nothing else is to be said then.
         """
         run_id = context["dag_run"].run_id
         found: list[dict[str, Any]] = []
@@ -161,7 +161,7 @@ class ProposalTask(BaseOperator):
 class AskOperator(ApprovalOperator, ProposalTask):
     """Asks a person and records the answer; no answer in time is a no.
 
-    The answer is kept in the proposal, not in what Airflow skips: the next task looks there.
+    The answer is kept in the proposal, not in what Airflow skips: the next task reads it there.
     """
 
     template_fields: Sequence[str] = ("proposal", *HITLOperator.template_fields)
@@ -229,7 +229,7 @@ class CarryOutOperator(ProposalTask):
 def notify_failure(context: TaskContext) -> None:
     """Notify the countries' people that a run of this DAG failed; runs in the DAG processor.
 
-    A database that is away fails `find` each hour, and is one trouble; each purge that is unfinished is one of its own.
+    A database that is away fails `find` each hour, and is one incident; so is each purge that is unfinished.
     """
     run_id = run_id_of(context)
     failures = failures_of(DAG_ID, run_id, [FIND, ASK, CARRY_OUT])

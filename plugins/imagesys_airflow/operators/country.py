@@ -131,7 +131,7 @@ class CountryOperator(StoppableOperator):
         except (AirflowSkipException, AirflowRescheduleException):
             raise
         except Stopped:
-            # The supervisor has told us to go: no database of its own would take a note now.
+            # The supervisor ends this task: its API would take no note now.
             raise AirflowException("Stopped on request; what it held was given back and nothing is lost.") from None
         except (Exception, AirflowTaskTimeout) as error:
             self.note(context, error)

@@ -19,8 +19,7 @@ from imagesys_airflow.alerts.failures import NODE_KEY
 from imagesys_airflow.operators.country import CountryJob, CountryOperator
 from imagesys_lib.context import Context
 from imagesys_lib.nodes import NodeFault, Space, classify, parse_space, question
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 from imagesys_lib.runs.runs import RunKind
 from imagesys_lib.stages.check import WHOLE, Part, check, daily_part, scrub
 from imagesys_lib.stages.repair.repair import repair
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
 
 log = logging.getLogger(__name__)
-log.setLevel(logging.WARNING)  # the SSH provider tells what it runs, which is the whole script
+log.setLevel(logging.WARNING)  # the SSH provider logs what it runs, which is the whole script
 
 _PREPARE_SECONDS = 300
 
@@ -59,12 +58,12 @@ class NodeOperator(CountryOperator):
         return self.node if isinstance(self.node, str) else ""
 
     def execute(self, context: TaskContext) -> Any:
-        """Run :meth:`work`, and leave the node's name for whoever tells of this task."""
+        """Run :meth:`work`, and leave the node's name in an XCom for reports and mails."""
         context["ti"].xcom_push(key=NODE_KEY, value=self.node)
         return super().execute(context)
 
     def skip_unfit(self, job: CountryJob) -> None:
-        """Raise AirflowSkipException, naming the node and why, where there is nothing to look at."""
+        """Raise AirflowSkipException, naming the node and why, where there is nothing to check."""
         if job.run.kind is RunKind.BACKFILL:
             raise AirflowSkipException(f"{self.node}: a backfill run purges and checks nothing")
         fault = node_records.sync_fault(job.ctx.db, self.node)
@@ -94,7 +93,7 @@ class SyncNodeOperator(NodeOperator, SSHOperator):  # type: ignore[misc]  # whos
         """Ready and sync the node. Raises NodeFault, which ``lis_nodes`` then remembers."""
         if self.only_if_pending:
             self.skip_unfit(job)
-            if not changes.backlog(job.ctx.db, self.node):
+            if not change_log.backlog(job.ctx.db, self.node):
                 return Synced()
         return sync(job.ctx, self.node, job.run, lambda: self._prepare(job.ctx))
 
@@ -131,7 +130,7 @@ class PartOperator(NodeOperator):
         self.needs_preflight = not full
 
     def part(self, job: CountryJob) -> Part:
-        """Return what is to be looked at."""
+        """Return the part of the tree that is to be checked."""
         return WHOLE if self.full else daily_part(job.ctx, job.run.interval)
 
 

@@ -14,7 +14,7 @@ from imagesys_lib.runs.runs import Run
 
 
 class PreflightOperator(CountryOperator):
-    """Checks what the run stands on, and opens it."""
+    """Checks all that a run needs, and begins it."""
 
     needs_preflight = False
 
@@ -36,7 +36,7 @@ def preflight(ctx: Context, run: Run) -> dict[str, str]:
 
 
 def _check_connections(ctx: Context) -> None:
-    """Look every connection up and tell of all faults at once. Nothing connects yet."""
+    """Look every connection up and report all faults at once; nothing connects yet."""
     checks: list[Callable[[], object]] = [lambda: ctx.db, lambda: ctx.shared, lambda: ctx.etl]
     checks += [partial(ctx.node, name) for name in ctx.config.nodes]
     faults: list[EnvironmentFault] = []

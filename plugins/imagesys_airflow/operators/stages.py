@@ -34,7 +34,7 @@ _LATER = dt.timedelta(seconds=10)
 
 
 class HealOperator(CountryOperator):
-    """Gives back what dead tasks held, and closes what earlier runs could not."""
+    """Requeues what dead tasks held, and closes what earlier runs could not."""
 
     def work(self, job: CountryJob) -> Any:
         """See :func:`imagesys_lib.stages.heal.heal`."""
@@ -44,7 +44,7 @@ class HealOperator(CountryOperator):
         return heal(job.ctx, run=job.run)
 
     def after_work(self, ctx: Context, context: TaskContext, logged: gathered.LoggedMessages) -> None:
-        """Close the incidents, too, that earlier runs have left open, and mail what they could not."""
+        """Keep what was logged, resolve incidents that earlier runs left open, and send what they could not mail."""
         super().after_work(ctx, context, logged)
         try:
             reconcile(ctx, context["ti"])
@@ -98,7 +98,7 @@ class BatchOperator(CountryOperator):
 
     @property
     def batch_id(self) -> int:
-        """The batch's row."""
+        """The id of the batch in ``lis_batches``."""
         return int(self.batch["batch_id"])
 
     @staticmethod
@@ -205,6 +205,6 @@ class ReportOperator(CountryOperator):
         }
 
     def after_work(self, ctx: Context, context: TaskContext, logged: gathered.LoggedMessages) -> None:
-        """Send, too, what waits in the outbox."""
+        """Keep what was logged, and send the mails that wait in the outbox."""
         super().after_work(ctx, context, logged)
         post(ctx)

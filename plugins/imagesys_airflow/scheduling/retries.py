@@ -21,7 +21,7 @@ RETRY_POLICY = ExceptionRetryPolicy(
             reason="only a person can mend configuration, connections and schema",
         ),
         RetryRule(NodeFault, RetryAction.FAIL, reason="the change log is the retry: the next sync brings the rest"),
-        RetryRule(WorkLost, RetryAction.FAIL, reason="the verdict on the run: a second look sees the same"),
+        RetryRule(WorkLost, RetryAction.FAIL, reason="the verdict on the run: a second try sees the same"),
         RetryRule(CanaryFailed, RetryAction.FAIL, reason="a second try would hide it, and the next hour looks again"),
         RetryRule(PreflightMissing, RetryAction.FAIL, reason="clear preflight instead"),
     ]

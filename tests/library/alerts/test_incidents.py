@@ -64,8 +64,10 @@ def test_an_incident_is_new_once_until_its_run_ends_well(world: World) -> None:
 
 
 def test_many_who_see_the_same_at_once_tell_it_once(world: World) -> None:
-    told = in_threads(*[lambda n=n: begin(world, IncidentKind.FAILED, "dag backfill", f"dag r{n}") for n in range(4)])
-    assert sorted(told) == [False, False, False, True]
+    reported = in_threads(
+        *[lambda n=n: begin(world, IncidentKind.FAILED, "dag backfill", f"dag r{n}") for n in range(4)]
+    )
+    assert sorted(reported) == [False, False, False, True]
 
 
 def test_a_failure_ends_lateness_and_a_good_end_ends_all(world: World) -> None:
@@ -77,8 +79,8 @@ def test_a_failure_ends_lateness_and_a_good_end_ends_all(world: World) -> None:
 
 
 def test_a_backfill_is_over_when_all_its_runs_that_were_told_of_have_ended_well(world: World) -> None:
-    told = [begin(world, IncidentKind.FAILED, "dag backfill", f"dag r{n}", 24) for n in range(3)]
-    assert told == [True, False, False]
+    reported = [begin(world, IncidentKind.FAILED, "dag backfill", f"dag r{n}", 24) for n in range(3)]
+    assert reported == [True, False, False]
     assert [ended(world, f"dag r{n}") for n in range(4)] == [[], [], ["failed"], []]
 
 
@@ -245,10 +247,10 @@ def test_a_run_that_logged_thousands_of_messages_tells_a_thousand_and_counts_the
         "SELECT 'dag r1', CONCAT('process.download[', seq DIV 50, ']'), 'ERROR', CONCAT('message ', seq), 2, "
         "UTC_TIMESTAMP(6) FROM seq_1_to_2345"
     )
-    told = write(world.ctx.db, lambda s: gathered.take(s, "dag r1"))
-    assert sum(len(items) for _, items in told) == 1001
-    assert told[0][1][0] == "ERROR: message 1 (2 times)"
-    assert told[-1] == ("And more", ("1345 other messages: the tasks' logs have them.",))
+    reported = write(world.ctx.db, lambda s: gathered.take(s, "dag r1"))
+    assert sum(len(items) for _, items in reported) == 1001
+    assert reported[0][1][0] == "ERROR: message 1 (2 times)"
+    assert reported[-1] == ("And more", ("1345 other messages: the tasks' logs have them.",))
     assert write(world.ctx.db, lambda s: gathered.take(s, "dag r1")) == ()
 
 

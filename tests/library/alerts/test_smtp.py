@@ -29,7 +29,7 @@ def send(site: MailSite, *to: str) -> dict[str, str]:
         return dict(client.refused)
 
 
-def test_a_refused_recipient_is_told_in_the_servers_words_and_the_others_get_the_mail() -> None:
+def test_a_refused_recipient_is_reported_in_the_servers_words_and_the_others_get_the_mail() -> None:
     with mail_site(**{B: b"550-5.1.1 no such\r\n550 user\r\n", C: b"451 greylisted\r\n"}) as site:
         assert send(site, A, B, C) == {B: "550 5.1.1 no such user", C: "451 greylisted"}
         assert [to for to, _ in site.taken] == [[A]]

@@ -206,8 +206,8 @@ def test_a_report_is_of_the_last_run_or_of_that_of_an_interval(world: World) -> 
         for asked in ((), ("--interval", "2026-03-28"), ("--interval", "2026-03-01"))
     }
     assert list(days.values()) == [["2026-03-27"], ["2026-03-28"], []]
-    told = world.cli("report", "uk", "--interval", "2026-03-01")
-    assert (told.code, told.out) == (0, "UK: no run of that interval has ended yet\n")
+    reported = world.cli("report", "uk", "--interval", "2026-03-01")
+    assert (reported.code, reported.out) == (0, "UK: no run of that interval has ended yet\n")
     assert world.cli("report", "uk", "--interval", "someday").code == 2
 
 

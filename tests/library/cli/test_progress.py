@@ -24,8 +24,8 @@ Told = list[tuple[int, int]]
 
 
 def listening(world: World) -> tuple[Context, Told]:
-    told: Told = []
-    return world.context(progress=lambda done, total: told.append((done, total))), told
+    reported: Told = []
+    return world.context(progress=lambda done, total: reported.append((done, total))), reported
 
 
 @pytest.mark.parametrize("rotate_above", [0, 20_000])
@@ -37,23 +37,23 @@ def test_a_purge_by_hand_knows_how_much_there_is_to_look_up_to_unpublish_and_to_
     world.sandbox.etl.remove("uk", listings)
     for module in (lookup, due, delete):
         world.patch.setattr(module, "CHUNK", 3)
-    ctx, told = listening(world)
+    ctx, reported = listening(world)
     found = purge(ctx)
     assert (found.looked_up, found.unpublished, found.deleted) == (10, len(urls), len(urls))
     assert len(urls) > 4
-    assert {total for _, total in told} == {10, len(urls)}
-    assert told[:4] == [(3, 10), (6, 10), (9, 10), (10, 10)]
+    assert {total for _, total in reported} == {10, len(urls)}
+    assert reported[:4] == [(3, 10), (6, 10), (9, 10), (10, 10)]
     for done in (3, len(urls)):  # two phases, each from its start to its end
-        assert told[4:].count((done, len(urls))) == 2
+        assert reported[4:].count((done, len(urls))) == 2
 
 
 def test_a_scan_of_the_live_table_is_half_done_when_it_has_seen_every_row(world: World, live: Entries) -> None:
     world.patch.setattr(import_module("imagesys_lib.stages.check.db_scan"), "CHUNK", 10)
-    ctx, told = listening(world)
+    ctx, reported = listening(world)
     assert db_scan(ctx).clean
-    shares = [done / total for done, total in told]
-    assert told[-1] == (80, 80)
-    assert (40, 80) in told
+    shares = [done / total for done, total in reported]
+    assert reported[-1] == (80, 80)
+    assert (40, 80) in reported
     assert shares == sorted(shares)
     assert shares[0] < 0.3
     assert all(share < 1 for share in shares[:-2])  # its last page is a full one, and one more is asked for
@@ -62,13 +62,13 @@ def test_a_scan_of_the_live_table_is_half_done_when_it_has_seen_every_row(world:
 @pytest.mark.parametrize("page", [10, 1000])
 def test_a_check_of_a_node_knows_by_the_hash_how_far_it_is(world: World, live: Entries, page: int) -> None:
     world.patch.setattr(expected, "CHUNK", page)
-    ctx, told = listening(world)
+    ctx, reported = listening(world)
     assert check(ctx, "n2").clean
-    assert [done for done, _ in told] == ([20, 40, 60, 80, 80] if page == 10 else [80])
-    shares = [done / total for done, total in told]
+    assert [done for done, _ in reported] == ([20, 40, 60, 80, 80] if page == 10 else [80])
+    shares = [done / total for done, total in reported]
     assert shares == sorted(shares)
     assert shares[0] < 0.5 or page == 1000
-    assert told[-1] == (80, 80)
+    assert reported[-1] == (80, 80)
 
 
 # On a terminal

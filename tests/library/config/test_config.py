@@ -135,7 +135,7 @@ def test_variables_and_the_country_are_filled_in(shipped: dict[str, Any], monkey
         read_version.cache_clear()
 
 
-def test_all_faults_are_told_at_once_each_with_its_line_and_path(shipped: dict[str, Any], tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once_each_with_its_line_and_path(shipped: dict[str, Any], tmp_path: Path) -> None:
     shipped["countries"]["uk"] |= {
         "time_zone": "Europe/Londres",
         "quorum": 4,
@@ -194,7 +194,7 @@ def test_all_faults_are_told_at_once_each_with_its_line_and_path(shipped: dict[s
         ({"nonsense": 1}, "defaults.nonsense", "Extra inputs"),
     ],
 )
-def test_a_fault_in_the_defaults_is_told_once_for_all_countries(
+def test_a_fault_in_the_defaults_is_reported_once_for_all_countries(
     shipped: dict[str, Any], tmp_path: Path, change: dict[str, Any], place: str, message: str
 ) -> None:
     for key, value in change.items():

@@ -69,17 +69,17 @@ def test_a_copy_that_others_may_read_or_that_lies_elsewhere_is_kept_anew(
 
 
 @pytest.mark.parametrize("broken", ["", BROKEN, WHOLE[:200], WHOLE.replace("quorum: 2", "quorum: 7"), None])
-def test_a_broken_file_is_told_with_the_copys_age_and_the_copy_holds(file: Path, broken: str | None) -> None:
+def test_a_broken_file_is_reported_with_the_copys_age_and_the_copy_holds(file: Path, broken: str | None) -> None:
     copy = file.parent / "state" / "countries.yaml"
     os.utime(copy, (copy.stat().st_atime, copy.stat().st_mtime - 7200))
     file.unlink() if broken is None else file.write_text(broken)
     with pytest.raises(ConfigError):
         config.keep_good()
     assert {code: each.name for code, each in config.load_config().items()} == {"uk": "United Kingdom", "de": "Germany"}
-    (told,) = troubles()
-    assert str(file) in told
+    (reported,) = troubles()
+    assert str(file) in reported
     assert re.search(
-        r"Airflow goes on with what was good 2\.0 hours ago, at [-\d]+ [:\d]+ UTC, and purges nothing", told
+        r"Airflow goes on with what was good 2\.0 hours ago, at [-\d]+ [:\d]+ UTC, and purges nothing", reported
     )
     file.write_text(WHOLE)
     config.keep_good()
@@ -103,8 +103,8 @@ def test_without_the_variable_or_a_copy_a_broken_file_is_the_fault_that_it_is(
     monkeypatch.delenv("IMAGESYS_STATE")
     with pytest.raises(ConfigError, match="stands twice"):
         config.load_config()
-    (told,) = troubles()
-    assert "Airflow can read no DAG until it is mended: No copy of a good configuration is kept." in told
+    (reported,) = troubles()
+    assert "Airflow can read no DAG until it is mended: No copy of a good configuration is kept." in reported
     file.write_text(WHOLE)
     config.keep_good()
     assert list(config.load_config()) == ["uk", "de"]
@@ -141,14 +141,14 @@ def lose(file: Path, **changes: Any) -> None:
     config.keep_good()
 
 
-def test_a_country_that_a_valid_file_has_no_more_is_told_until_it_is_back(file: Path) -> None:
+def test_a_country_that_a_valid_file_has_no_more_is_reported_until_it_is_back(file: Path) -> None:
     lose(file)
     config.keep_good()
-    (told,) = troubles()
+    (reported,) = troubles()
     assert re.fullmatch(
         rf"Country de is in {file} no more, since \S+: it has no DAG\. Remedy: put it back; or, if it has ended, say "
         r"so there: `ended_countries: \[de\]`\.",
-        told,
+        reported,
     )
     file.write_text(BROKEN)
     assert [text[:10] for text in troubles()] == ["1 fault(s)", "Country de"]
@@ -165,13 +165,16 @@ def test_the_doctor_names_a_lost_country_and_the_copys_age(file: Path) -> None:
     assert all(finding.ok for finding in whole.values())
     assert whole["configuration copy"].detail.startswith("good 0.0 hours ago, at ")
     lose(file)
-    told = found(3)["lost country"]
-    assert (told.ok, told.remedy) == (False, "put it back; or, if it has ended, say so there: `ended_countries: [de]`.")
+    reported = found(3)["lost country"]
+    assert (reported.ok, reported.remedy) == (
+        False,
+        "put it back; or, if it has ended, say so there: `ended_countries: [de]`.",
+    )
     (file.parent / "state" / "countries.yaml").unlink()
     assert not found(3)["configuration copy"].ok
 
 
-def test_a_country_that_has_ended_is_told_no_more_and_its_mark_may_go_then(file: Path) -> None:
+def test_a_country_that_has_ended_is_reported_no_more_and_its_mark_may_go_then(file: Path) -> None:
     lose(file)
     assert len(troubles()) == 1
     lose(file, ended_countries="[de]")
@@ -180,7 +183,7 @@ def test_a_country_that_has_ended_is_told_no_more_and_its_mark_may_go_then(file:
     assert troubles() == []
 
 
-def test_a_half_written_file_is_refused_or_its_lost_countries_are_told(
+def test_a_half_written_file_is_refused_or_its_lost_countries_are_reported(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("IMAGESYS_STAGING", raising=False)

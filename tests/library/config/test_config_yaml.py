@@ -150,7 +150,7 @@ def test_a_countrys_key_goes_over_the_equal_one_of_the_defaults_however_it_is_qu
     assert (details.quality, details.gamma) == (80, 1.1)
 
 
-def test_a_file_of_zeros_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_file_of_zeros_is_reported_in_one_line(tmp_path: Path) -> None:
     zeros = WHOLE.encode()[:300] + bytes(30_000)
     assert faults(tmp_path, zeros) == ["10: character U+0000 is not read: take it away"]
 
@@ -242,7 +242,7 @@ def test_a_file_that_is_no_utf8_or_empty_is_named_with_its_line(tmp_path: Path, 
     assert faults(tmp_path, data)[0] == fault
 
 
-def test_typos_and_wrong_settings_are_told_together_each_once(tmp_path: Path) -> None:
+def test_typos_and_wrong_settings_are_reported_together_each_once(tmp_path: Path) -> None:
     text = (
         WHOLE.replace("quorum: 2", "quorum: 010")
         .replace("Europe/Berlin", "Europe/Berlln")

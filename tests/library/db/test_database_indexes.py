@@ -39,8 +39,7 @@ from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.images.states import State
 from imagesys_lib.ops.maintenance.rows import prune_rows
 from imagesys_lib.ops.retry import retry
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.check import daily_part, db_scan, expected_on
@@ -56,7 +55,7 @@ from imagesys_lib.stages.purge.rules import Due, PurgeRule
 from imagesys_lib.stages.repair.repair import repair
 from imagesys_lib.stages.report import report, summarize
 from imagesys_lib.stages.report.digest import last_run, newest_run
-from imagesys_lib.stages.report.lateness import look
+from imagesys_lib.stages.report.lateness import measured
 from imagesys_lib.stages.shared.batch import images_in
 from include.sandbox.feed.listings import Listing
 from tests.support.world import DAY, World
@@ -256,7 +255,7 @@ def left_and_carried_out(ctx: Context) -> None:
     proposals.finish(ctx.db)
 
 
-def told(ctx: Context) -> None:
+def reported(ctx: Context) -> None:
     """A data source fails and recovers, runs fail and end well, and mails and messages go."""
     breaker = Breaker(source_images=10, first_seconds=1)
     heard = gathered.LoggedMessages("warning")
@@ -301,11 +300,11 @@ def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:
         plan(ctx, world.run(RunKind.BACKFILL))
         plan(ctx, world.run(RunKind.BACKFILL, force=True))
         for node in ("n1", "n2", "n3"):
-            ids = changes.pending(ctx.db, node)
-            changes.group_of(ctx.db, ids)
-            changes.backlog(ctx.db, node)
-            changes.backlog(ctx.db, node, run.run_id)
-            list(changes.groups(ctx.db, node))
+            ids = change_log.pending(ctx.db, node)
+            change_log.group_of(ctx.db, ids)
+            change_log.backlog(ctx.db, node)
+            change_log.backlog(ctx.db, node, run.run_id)
+            list(change_log.groups(ctx.db, node))
             node_records.is_lacking(ctx.db, node, ctx.config.nodes)
             list(expected_on(ctx, node))
             list(expected_on(ctx, node, ["0" * 40]))
@@ -319,9 +318,9 @@ def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:
         publish(ctx)
         heal(ctx, run, dry_run=True)
         heal(ctx, run)
-        told(ctx)
+        reported(ctx)
         db_scan(ctx)
-        look(ctx, run, summarize(ctx, run))
+        measured(ctx, run, summarize(ctx, run))
         purge(ctx)
         left_and_carried_out(ctx)
         retry(ctx, reason="http_404", since=dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc))

@@ -129,10 +129,10 @@ def test_work_waits_for_a_busy_server_says_so_once_and_goes_on_when_it_has_time(
     (ended,) = work.ended
     assert not isinstance(ended, BaseException)
     assert count(world, makes) > 0
-    (told,) = [record.getMessage() for record in caplog.records if "max_threads_running" in record.getMessage()]
-    assert f"127.0.0.1:{world.sandbox.mariadb.port} runs " in told
-    assert "more than the 3 of max_threads_running" in told
-    assert "Remedy: see what keeps it busy (SHOW PROCESSLIST)" in told
+    (reported,) = [record.getMessage() for record in caplog.records if "max_threads_running" in record.getMessage()]
+    assert f"127.0.0.1:{world.sandbox.mariadb.port} runs " in reported
+    assert "more than the 3 of max_threads_running" in reported
+    assert "Remedy: see what keeps it busy (SHOW PROCESSLIST)" in reported
 
 
 def test_a_server_that_is_always_busy_slows_the_work_and_does_not_stop_it(world: World) -> None:

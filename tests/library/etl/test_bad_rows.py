@@ -53,7 +53,7 @@ def ingested(etl: Loose) -> Ingested:
     return ingest(etl.ctx, run)
 
 
-def told(etl: Loose) -> list[str]:
+def reported(etl: Loose) -> list[str]:
     """What the last run's ingest has told."""
     row = runs.latest(etl.ctx.db)
     return row.bad_rows["ingest"]["samples"] if row and row.bad_rows else []
@@ -77,7 +77,7 @@ def test_a_row_that_cannot_be_read_is_skipped_and_named_and_its_neighbours_are_i
     found = ingested(loose)
     assert (found.listings, found.new, found.skipped, found.cut) == (2, 2, 1, 0)
     assert loose.world.images().keys() == {URL("a"), URL("z")}
-    (line,) = told(loose)
+    (line,) = reported(loose)
     assert why in line
     assert ("bad" if values[0] == "bad" else str(values[0])[:64]) in line or values[0] is None
 
@@ -143,7 +143,7 @@ def test_too_many_photos_of_one_listing_are_cut_to_what_can_be_kept(loose: Loose
     found = ingested(loose)
     assert (found.listings, found.new, found.skipped, found.cut) == (2, most + 1, 0, 1)
     assert loose.world.scalar(sa.select(sa.func.max(lis_listing_images.c.position))) == most - 1
-    assert told(loose) == [f"bad row: listing 'many': {most + 464} photos, of which the first {most} are kept"]
+    assert reported(loose) == [f"bad row: listing 'many': {most + 464} photos, of which the first {most} are kept"]
 
 
 def test_photo_urls_that_are_not_utf_8_are_left_out_and_the_others_kept(world: World) -> None:
@@ -155,15 +155,15 @@ def test_photo_urls_that_are_not_utf_8_are_left_out_and_the_others_kept(world: W
             )
             assert ingested(etl).cut == 1
             assert world.images().keys() == {URL(1), URL("é")}
-            assert told(etl) == ["bad row: listing 'odd': 1 of its photo URLs are not UTF-8"]
+            assert reported(etl) == ["bad row: listing 'odd': 1 of its photo URLs are not UTF-8"]
 
 
-def test_an_id_that_is_not_utf_8_is_told(loose: Loose) -> None:
+def test_an_id_that_is_not_utf_8_is_reported(loose: Loose) -> None:
     loose.sql("INSERT INTO {table} VALUES (X'61EDA080', 101, %s, %s)", URL(1), NOON)
     loose.put("z", "101", URL("z"))
     assert ingested(loose).skipped == 1
     assert loose.world.images().keys() == {URL("z")}
-    assert "its id is not UTF-8" in told(loose)[0]
+    assert "its id is not UTF-8" in reported(loose)[0]
 
 
 def test_a_url_of_more_than_4096_bytes_is_bad_url_however_long_it_is(loose: Loose) -> None:
@@ -241,7 +241,7 @@ def test_a_backfill_tells_the_bad_rows_of_its_own_days_alone(loose: Loose) -> No
     run = loose.world.run(RunKind.BACKFILL)
     runs.begin(loose.ctx.db, run)
     assert ingest(loose.ctx, run).skipped == 1
-    assert "'bad'" in told(loose)[0]
+    assert "'bad'" in reported(loose)[0]
 
 
 def test_the_report_names_what_was_skipped_and_does_not_say_that_nothing_was_lost(loose: Loose) -> None:
@@ -268,4 +268,4 @@ def test_the_report_names_what_was_skipped_and_does_not_say_that_nothing_was_los
 def test_text_of_an_etl_reaches_no_report_raw(loose: Loose) -> None:
     loose.put("\x1b[31m\u202ered", None, URL(1))
     ingested(loose)
-    assert told(loose)[0].isprintable()
+    assert reported(loose)[0].isprintable()

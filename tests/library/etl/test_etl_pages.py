@@ -155,7 +155,7 @@ def test_no_row_of_an_etl_without_a_unique_key_is_lost_at_the_edge_of_a_page(wor
 
 
 @pytest.mark.parametrize("listing", ["NULL", "''", "'one'"])
-def test_thousands_of_rows_of_one_listing_and_moment_end_and_are_told(world: World, listing: str) -> None:
+def test_thousands_of_rows_of_one_listing_and_moment_end_and_are_reported(world: World, listing: str) -> None:
     with loose_etl(world) as etl:
         fill(etl, "'2026-03-28 12:00:00'", rows=3500, listing=listing)
         fill(etl, "'2026-03-28 12:00:00'", rows=1200)
@@ -163,8 +163,8 @@ def test_thousands_of_rows_of_one_listing_and_moment_end_and_are_told(world: Wor
         pages = list(etl.ctx.etl.updated_in(SPAN))
         seen = {(one.listing_id, one.updated_at.hour) for page in pages for one in page.listings}
         assert len({key for key in seen if key[0].startswith("L")}) == 1203
-        told = {str(row) for page in pages for row in page.bad}
-        assert any("1000 rows or more of one moment: the rest is not read" in line for line in told)
+        reported = {str(row) for page in pages for row in page.bad}
+        assert any("1000 rows or more of one moment: the rest is not read" in line for line in reported)
 
 
 def test_ids_that_the_etl_takes_for_equal_are_all_read(world: World) -> None:

@@ -174,7 +174,7 @@ def test_an_answer_is_no_fault_of_the_host() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "doubtful", "in_question"),
+    ("reported", "doubtful", "in_question"),
     [
         ([("a", "connect")], True, False),
         ([("a", "connect")] * 10, True, True),
@@ -191,10 +191,10 @@ def test_an_answer_is_no_fault_of_the_host() -> None:
     ],
 )
 def test_our_own_network_is_asked_about_when_hosts_fall_silent_and_no_other_answers(
-    told: list[tuple[str, str | None]], doubtful: bool, in_question: bool
+    reported: list[tuple[str, str | None]], doubtful: bool, in_question: bool
 ) -> None:
     network = Network(lambda _names: [])
-    for host, code in told:
+    for host, code in reported:
         network.note(host, ImageFault(code) if code else None)
     assert (network.is_doubtful, network.is_in_question) == (doubtful, in_question)
 

@@ -16,7 +16,7 @@ from imagesys_lib.errors import DiskFull, Stopped
 from imagesys_lib.fetch.http.fetcher import Fetcher
 from imagesys_lib.fetch.http.jobs import Fetched, FetchJob, NotModified
 from imagesys_lib.images.reasons import Fate, ImageFault
-from imagesys_lib.storage import atomic_files as files
+from imagesys_lib.storage import atomic_files
 from tests.support.site import (
     BODY,
     Site,
@@ -301,7 +301,7 @@ def test_stop_reaches_those_who_wait_for_their_turn(site, tmp_path):
 def test_a_full_disk_is_raised_and_aborts_the_others(site, tmp_path, monkeypatch, length):
     site.answers["/a"] = whole(b"x" * length)
     site.answers["/slow"] = raw(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 300_000, 5.0)
-    create = files._new_file
+    create = atomic_files._new_file
 
     def new_file(path: str, *mode: int) -> int:
         made = create(path, *mode)
@@ -309,7 +309,7 @@ def test_a_full_disk_is_raised_and_aborts_the_others(site, tmp_path, monkeypatch
             os.dup2(os.open("/dev/full", os.O_WRONLY), made)
         return made
 
-    monkeypatch.setattr(files, "_new_file", new_file)
+    monkeypatch.setattr(atomic_files, "_new_file", new_file)
     with Fetcher(settings(max_bytes=500_000)) as fetcher:
         fetcher.add(FetchJob(1, site.url("/slow"), tmp_path / "slow"))
         time.sleep(0.1)

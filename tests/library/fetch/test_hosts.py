@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from imagesys_lib.config import Fetch
 from imagesys_lib.db.schema import lis_hosts
-from imagesys_lib.fetch.politeness import host_records as store
+from imagesys_lib.fetch.politeness import host_records
 from imagesys_lib.fetch.politeness.host_limits import PATIENCE, SharedLimiter
 from imagesys_lib.fetch.politeness.host_records import pause
 from imagesys_lib.fetch.politeness.slots import Slots
@@ -57,7 +57,9 @@ def elapse(world: World) -> None:
 
 def paused(world: World, *hosts: str) -> dict[str, float]:
     """Return those that may not be asked now, with the seconds still to wait."""
-    return {host: known.wait for host, known in store.circuits(world.ctx.shared, hosts).items() if known.wait > 0}
+    return {
+        host: known.wait for host, known in host_records.circuits(world.ctx.shared, hosts).items() if known.wait > 0
+    }
 
 
 def row(world: World, host: str = HOST) -> Any:
@@ -272,13 +274,13 @@ def test_a_host_that_answered_lately_shows_whether_our_own_network_is_up(world: 
     limiter = limiters(**inside)
     doubt()
     assert not limiter.network.works()  # nothing is known of any host
-    store.note_answers(world.ctx.shared, [f"127.0.0.11:{world.sandbox.website.port}"])
+    host_records.note_answers(world.ctx.shared, [f"127.0.0.11:{world.sandbox.website.port}"])
     wait_for(limiter.network.works, "another look, a second after the first", 3)
     assert not limiter.network.is_doubtful
     limiter = limiters(**inside)
     doubt()
     world.write_all(world.ctx.shared, [sa.delete(lis_hosts)])
-    store.note_answers(world.ctx.shared, ["127.0.0.1:9"])
+    host_records.note_answers(world.ctx.shared, ["127.0.0.1:9"])
     assert not limiter.network.works()
 
 

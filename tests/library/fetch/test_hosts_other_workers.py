@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_hosts
-from imagesys_lib.fetch.politeness import host_records as store
+from imagesys_lib.fetch.politeness import host_records
 from imagesys_lib.fetch.politeness.host_records import pause
 from imagesys_lib.images.reasons import ImageFault
 from tests.library.fetch.test_hosts import HOST, Limiters, admitted, elapse, fail, limiters, row
@@ -36,7 +36,7 @@ def test_a_slot_that_comes_with_a_pause_is_not_used(limiters: Limiters) -> None:
 
 def test_a_slot_is_handed_on_only_when_the_pause_is_written(world: World, limiters: Limiters) -> None:
     one, other = limiters(per_host=2), limiters(per_host=2)
-    store.note_answers(world.ctx.shared, [HOST])
+    host_records.note_answers(world.ctx.shared, [HOST])
     assert admitted(one, 2) == 2
     assert admitted(other, 1) == 0
 
@@ -48,13 +48,13 @@ def test_a_slot_is_handed_on_only_when_the_pause_is_written(world: World, limite
     with ThreadPoolExecutor(1) as pool:
         with world.ctx.shared.begin() as session:
             session.execute(sa.select(lis_hosts).where(lis_hosts.c.host == HOST).with_for_update())
-            told = pool.submit(one.left, HOST, ImageFault("http_429", retry_after=120))
+            reported = pool.submit(one.left, HOST, ImageFault("http_429", retry_after=120))
             until = time.monotonic() + 1.5
             while time.monotonic() < until:
                 assert not other.admit(HOST).go
                 time.sleep(0.05)
-            assert not told.done()
-        told.result(10)
+            assert not reported.done()
+        reported.result(10)
     assert other.admit(HOST).give_up
 
 

@@ -11,8 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_node_repairs
-from imagesys_lib.nodes import Garbled, NodeFault, NodeSession, answers
-from imagesys_lib.nodes import subprocesses as running
+from imagesys_lib.nodes import Garbled, NodeFault, NodeSession, answers, subprocesses
 from imagesys_lib.replication import node_records
 from imagesys_lib.stages.check import check, differences
 from imagesys_lib.stages.check.compare import Page
@@ -108,6 +107,6 @@ def test_a_check_of_a_node_that_makes_no_sense_is_a_fault_and_no_finding(
 
 
 def test_a_command_that_never_stops_talking_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_MOST", 2**20)
+    monkeypatch.setattr(subprocesses, "_MOST", 2**20)
     with pytest.raises(Garbled, match="more than 1048576 bytes"):
-        running.run(["yes"])
+        subprocesses.run(["yes"])

@@ -62,9 +62,9 @@ def shell(world: World, node: str, script: str, program: str = "") -> Iterator[N
     keys = world.sandbox.nodes[node].directory / "authorized_keys"
     before = keys.read_text()
     plain = 'eval "$SSH_ORIGINAL_COMMAND"' if program else 'exec sh -c "$SSH_ORIGINAL_COMMAND"'
-    told = f"exec sh {SCRIPT} {world.root(node)}" if node == RESTRICTED else plain
+    reported = f"exec sh {SCRIPT} {world.root(node)}" if node == RESTRICTED else plain
     file = keys.with_name("login-shell")
-    file.write_text(f"run() {{ ({told}); }}\n{script}\n")
+    file.write_text(f"run() {{ ({reported}); }}\n{script}\n")
     command = f"{program or 'sh'} {shlex.quote(str(file))}"
     keys.write_text(f'command="{command}" {before[before.index("ssh-ed25519") :]}')
     try:

@@ -186,8 +186,8 @@ sys.exit(one_run.main())
 def test_a_worker_killed_between_a_push_and_its_commit_costs_no_request(world: World, again: str) -> None:
     entries = world.seed(IMAGES)
     child = world.spawn("day-0", DAY.isoformat(), program=(sys.executable, "-c", DIES_AT_THE_COMMIT))
-    told = child.communicate(timeout=120)
-    assert child.returncode == -signal.SIGKILL, told
+    reported = child.communicate(timeout=120)
+    assert child.returncode == -signal.SIGKILL, reported
     wait_for(lambda: not any(receivers(world, node) for node in NODES), "the nodes' rsyncs to end")
     assert any(len(world.tree(node)) == 2 * IMAGES for node in NODES)
     assert world.rows(sa.select(lis_change_acks)) == []
@@ -263,8 +263,8 @@ def test_a_worker_killed_at_any_moments_of_two_days_that_make_unpublish_and_dele
             kills += was_killed
             hits += was_killed and step in BEFORE_A_DOWNLOAD
         last = world.spawn(f"day-{number}", DAY.isoformat(), program=(sys.executable, "-m", "tests.soak.one_run"))
-        told = last.communicate(timeout=120)
-        assert last.returncode == 0, told
+        reported = last.communicate(timeout=120)
+        assert last.returncode == 0, reported
         assert world.live().keys() == (live.keys() | new) - off[number]
     assert kills > 0
     first, second = off

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from imagesys_lib.nodes import NodeSession
-from imagesys_lib.nodes import ssh_session as session
+from imagesys_lib.nodes import NodeSession, ssh_session
 from tests.library.replication.test_sync import made, with_connection
 from tests.scenarios.test_orphans import kill_alone
 from tests.support.world import World, wait_for
@@ -64,7 +63,7 @@ def _kill_and_come_back(world: World, temporary: Path) -> None:
 
 def test_a_connection_that_does_not_close_fails_no_finished_work_and_leaves_no_key(world: World) -> None:
     with_connection(world, "n1", key_file="", private_key=world.sandbox.nodes["n1"].client_key.read_text())
-    world.patch.setattr(session, "_GOODBYE", 1.0)
+    world.patch.setattr(ssh_session, "_GOODBYE", 1.0)
     with temporary(world) as folder:
         with NodeSession(world.ctx.node("n1")) as node:
             (here,) = folder.glob("imagesys-ssh-*")

@@ -154,22 +154,22 @@ def test_a_node_whose_bytes_change_after_the_push_is_named(world: World) -> None
         return sums(self, *args)
 
     world.patch.setattr(NodeSession, "sums", altered)
-    told = failed(run := run_canary(world.ctx))
-    assert "read of n2: canary/uk/0/0/0/" in told
-    assert f"{run.stamp}.2.jpg has other bytes (SHA-1 " in told
-    assert "read of n3: " in told
-    assert f"{run.stamp}.1.jpg is not there" in told
-    assert "Remedy: run `imagesys fs-check uk --node n2 --scrub 1000`" in told
-    assert "n1" not in told
+    reported = failed(run := run_canary(world.ctx))
+    assert "read of n2: canary/uk/0/0/0/" in reported
+    assert f"{run.stamp}.2.jpg has other bytes (SHA-1 " in reported
+    assert "read of n3: " in reported
+    assert f"{run.stamp}.1.jpg is not there" in reported
+    assert "Remedy: run `imagesys fs-check uk --node n2 --scrub 1000`" in reported
+    assert "n1" not in reported
     world.patch.setattr(NodeSession, "sums", sums)
     run_canary(world.ctx).check()
 
 
 def test_a_node_that_is_away_is_named_and_keeps_no_other_from_being_seen(world: World) -> None:
     world.sandbox.nodes.stop_node("n2")
-    told = failed(run := run_canary(world.ctx))
-    assert "push of n2: Node n2: unreachable" in told
-    assert "Remedy: start sshd on n2" in told
+    reported = failed(run := run_canary(world.ctx))
+    assert "push of n2: Node n2: unreachable" in reported
+    assert "Remedy: start sshd on n2" in reported
     assert {name: bool(place.fault) for name, place in places(run).items()} == {
         **dict.fromkeys(("worker", "n1", "n3"), False),
         "n2": True,
@@ -180,21 +180,21 @@ def test_a_node_that_is_away_is_named_and_keeps_no_other_from_being_seen(world: 
 def test_a_site_that_is_too_slow_ends_the_run_at_its_limit(world: World) -> None:
     configure(world, seconds=1)
     world.sandbox.website.set_delay(2500)
-    told = failed(run := run_canary(world.ctx))
-    assert "fetch of worker: not done within the whole path's 1 s" in told
-    assert "Remedy: ask for canary.url from the worker" in told
+    reported = failed(run := run_canary(world.ctx))
+    assert "fetch of worker: not done within the whole path's 1 s" in reported
+    assert "Remedy: ask for canary.url from the worker" in reported
     assert 1 <= run.seconds < 2.3
     assert canaries(world, "n1") == []
 
 
-def test_a_photo_that_cannot_be_had_or_is_another_one_is_told(world: World) -> None:
+def test_a_photo_that_cannot_be_had_or_is_another_one_is_reported(world: World) -> None:
     url = world.ctx.config.canary.url if world.ctx.config.canary else ""
     configure(world, url=url.replace("canary", "none"))
     assert "fetch of worker: http_404" in failed(run_canary(world.ctx))
     configure(world, sha1="0" * 40)
-    told = failed(run_canary(world.ctx))
-    assert "not the known photo" in told
-    assert "correct canary.sha1" in told
+    reported = failed(run_canary(world.ctx))
+    assert "not the known photo" in reported
+    assert "correct canary.sha1" in reported
 
 
 def test_while_its_host_is_left_alone_nothing_is_tried_and_nothing_is_called_a_failure(world: World) -> None:
@@ -231,12 +231,13 @@ def test_what_a_web_server_gives_instead_is_found(world: World, tmp_path: Path) 
         to_peer = partial(Answers, 302, b"", f"{peer}/")
         with served(to_peer) as redirects:
             world.reconfigure(node_urls={"n1": stale, "n2": redirects, "n3": wrong})
-            told = failed(run := run_canary(world.ctx))
-    assert "http of n1: http_404" in told
-    assert "http of n2: redirect_loop" in told
-    assert f"http of n3: canary/uk/0/0/0/{run.stamp.zfill(37)}.1.jpg has other bytes" in told
+            reported = failed(run := run_canary(world.ctx))
+    assert "http of n1: http_404" in reported
+    assert "http of n2: redirect_loop" in reported
+    assert f"http of n3: canary/uk/0/0/0/{run.stamp.zfill(37)}.1.jpg has other bytes" in reported
     assert (
-        "Remedy: look at the web server of n1, at what stands before it, and whether node_urls names its root." in told
+        "Remedy: look at the web server of n1, at what stands before it, and whether node_urls names its root."
+        in reported
     )
 
 
@@ -256,7 +257,7 @@ def test_what_a_killed_canary_leaves_the_next_one_sweeps(world: World) -> None:
         assert [path.name for path in canaries(world, node)] == [f"{run.stamp.zfill(37)}.{n}.jpg" for n in (1, 2)]
 
 
-def test_a_canary_that_is_told_to_stop_stops(world: World) -> None:
+def test_a_canary_that_is_asked_to_stop_stops(world: World) -> None:
     world.sandbox.website.set_delay(2500)
     threading.Timer(0.5, world.ctx.stop.set).start()
     began = time.monotonic()
@@ -284,7 +285,7 @@ def test_no_check_scrub_repair_or_purge_takes_it_for_a_file_too_many(world: Worl
     assert {node: canaries(world, node) for node in NODES} == there
 
 
-def test_a_path_that_took_too_long_in_all_is_told_with_its_longest_step() -> None:
+def test_a_path_that_took_too_long_in_all_is_reported_with_its_longest_step() -> None:
     run = CanaryRun("uk", "1", 10, 10.4, (Place("worker", {"fetch": 1.0}), Place("n2", {"push": 8.5, "read": 0.5})))
     with pytest.raises(CanaryFailed, match=r"it took 10\.4 s of at most 10, 8\.5 of them push of n2"):
         run.check()

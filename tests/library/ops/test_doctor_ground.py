@@ -59,10 +59,10 @@ def meddling(port: int, changes: dict[bytes, bytes]) -> Iterator[int]:
         threads[-1].start()
         return threads[-1]
 
-    def pump(source: socket.socket, target: socket.socket, told: dict[bytes, bytes]) -> None:
+    def pump(source: socket.socket, target: socket.socket, reported: dict[bytes, bytes]) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                for old, new in told.items():
+                for old, new in reported.items():
                     assert len(old) == len(new)  # packets have their length at their head
                     data = data.replace(old, new)
                 target.sendall(data)

@@ -62,14 +62,14 @@ def test_the_web_server_of_each_node_is_asked_for_what_lies_there(patient: World
         findings = {one.check: one for one in doctor.examine("uk")}
     assert findings["node n1 web server"].ok
     assert "bytes, as on the node" in findings["node n1 web server"].detail
-    told = {check: str(one) for check, one in findings.items() if not one.ok}
-    assert told.keys() == {"node n2 web server", "node n3 web server"}
-    assert f"{elsewhere}/uk/" in told["node n2 web server"]
-    assert "http_404" in told["node n2 web server"]
-    assert "has 7 bytes, the file on n3 has " in told["node n3 web server"]
+    reported = {check: str(one) for check, one in findings.items() if not one.ok}
+    assert reported.keys() == {"node n2 web server", "node n3 web server"}
+    assert f"{elsewhere}/uk/" in reported["node n2 web server"]
+    assert "http_404" in reported["node n2 web server"]
+    assert "has 7 bytes, the file on n3 has " in reported["node n3 web server"]
     for node in ("n2", "n3"):
-        assert f"Remedy: look at the web server of {node}, " in told[f"node {node} web server"]
-        assert f"node_urls of uk names the root {patient.root(node)}" in told[f"node {node} web server"]
+        assert f"Remedy: look at the web server of {node}, " in reported[f"node {node} web server"]
+        assert f"node_urls of uk names the root {patient.root(node)}" in reported[f"node {node} web server"]
 
 
 def test_a_web_server_is_asked_for_its_root_while_there_is_no_thumbnail_yet(patient: World) -> None:

@@ -260,16 +260,16 @@ def test_a_listing_of_fifty_photos_with_a_node_down_fits_one_screen(world: World
     (world.root("n1") / thumbnail_path("uk", h, 2)).unlink()
     world.sandbox.nodes.stop_node("n2")
     world.patch.setenv("COLUMNS", "80")
-    told = script_lines(world, "big")
-    assert 24 <= len(told) <= 40
-    assert all(len(line) <= 80 for line in told)
-    shown = {line.split()[1] for line in told if line.startswith("UK ") and len(line.split()[1]) == 40}
+    reported = script_lines(world, "big")
+    assert 24 <= len(reported) <= 40
+    assert all(len(line) <= 80 for line in reported)
+    shown = {line.split()[1] for line in reported if line.startswith("UK ") and len(line.split()[1]) == 40}
     assert {row.image_hash for row in world.images().values() if row.state == "new"} <= shown
     assert h in shown  # those of which something is to be said come first
-    assert [line for line in told if "n1: lacks thumbnail 2" in line]
-    assert f"and {50 - len(shown)} more images, {50 - len(shown)} of them live: --json tells all" in told
-    assert len([line for line in told if "n2, 50 images: Node n2: unreachable" in line]) == 1
-    assert "Remedy: start sshd on n2" in " ".join(line.strip() for line in told)
+    assert [line for line in reported if "n1: lacks thumbnail 2" in line]
+    assert f"and {50 - len(shown)} more images, {50 - len(shown)} of them live: --json tells all" in reported
+    assert len([line for line in reported if "n2, 50 images: Node n2: unreachable" in line]) == 1
+    assert "Remedy: start sshd on n2" in " ".join(line.strip() for line in reported)
     assert len(world.cli("explain", "big", "uk", "--json").json) == 50
     assert len(script_lines(world, min(live))) <= 40
 
@@ -282,12 +282,12 @@ def test_what_has_no_room_on_a_screen_is_counted() -> None:
     few = [one(n) for n in range(20)]
     assert several(few, 80, 25) == [f"UK {n:040x} Live." for n in range(20)]
     many = [one(n) for n in range(60)] + [one(99, "Not live: dns.", n1="lacks thumbnail 1")]
-    told = several(many, 80, 25)
-    assert len(told) == 24
-    assert told[:2] == [f"UK {99:040x} Not live: dns.", "   n1: lacks thumbnail 1"]
-    assert told[-1] == "and 39 more images, 39 of them live: --json tells all"
+    reported = several(many, 80, 25)
+    assert len(reported) == 24
+    assert reported[:2] == [f"UK {99:040x} Not live: dns.", "   n1: lacks thumbnail 1"]
+    assert reported[-1] == "and 39 more images, 39 of them live: --json tells all"
     assert len(several(many, 80, 200)) == 39  # no screen is that high for the eye
     long = [one(n, "x " * 2000, n1="y " * 2000, n2="z" * 2000) for n in range(60)]
-    told = several(long, 80, 25)
-    assert len(told) <= 24
-    assert all(len(line) <= 80 for line in told)
+    reported = several(long, 80, 25)
+    assert len(reported) <= 24
+    assert all(len(line) <= 80 for line in reported)

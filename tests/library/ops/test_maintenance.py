@@ -30,7 +30,7 @@ from imagesys_lib.db.schema import (
 from imagesys_lib.errors import Stopped
 from imagesys_lib.ops.maintenance import disk, maintain, rows
 from imagesys_lib.ops.maintenance.rows import PrunedRows, prune_rows
-from imagesys_lib.replication import change_log as changes
+from imagesys_lib.replication import change_log
 from imagesys_lib.runs import leases, runs
 from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.heal import heal
@@ -59,7 +59,7 @@ def nothing(**counts: int) -> PrunedRows:
     return PrunedRows(**{**dict.fromkeys(TABLES, 0), **counts})
 
 
-def told(world: World) -> None:
+def reported(world: World) -> None:
     """An incident that is over and one that is not, a mail that is sent and one that waits, and a logged message."""
     now = sa.func.utc_timestamp(6)
     incident = sa.insert(lis_incidents).values(kind="failed", runs=["r1"], opened_at=now, last_seen_at=now)
@@ -87,7 +87,7 @@ def test_each_kind_of_row_is_kept_for_its_configured_time_and_a_dry_run_tells_it
     column, days = TABLES[name]
     if name == "runs":
         world.sql("DELETE FROM lis_batches")  # a run goes after its batches
-    told(world)
+    reported(world)
     stay = int(world.scalar(sa.select(sa.func.count()).select_from(column.table).where(column.is_(None))))
     there = count(world, column.table) - stay
     assert there
@@ -134,7 +134,7 @@ def test_changes_go_with_their_acknowledgements_once_settled_and_open_ones_stay(
     assert prune_rows(world.ctx).changes >= 1
     assert len(world.rows(sa.select(lis_changes))) == 1
     assert count(world, lis_change_acks) == 0
-    assert changes.pending(world.ctx.db, "n1")
+    assert change_log.pending(world.ctx.db, "n1")
 
 
 def test_a_batch_stays_while_an_image_of_it_has_work_left(world: World) -> None:
@@ -301,7 +301,7 @@ def test_the_look_at_staging_says_what_is_free_and_what_lies_there(world: World)
     staged(world, "originals", "0/0/0/a", 3 << 20)
     staged(world, "out", "0/0/0/b.1.jpg")
     staged(world, "out", "0/0/0/b.2.jpg")
-    found = disk.look_at_staging(world.ctx)
+    found = disk.check_staging(world.ctx)
     assert (found.original_files, found.original_mb, found.thumbnail_files, found.thumbnail_mb) == (1, 3, 2, 2)
     assert (found.floor_mb, found.pressure_mb, found.healed) == (64, 128, False)
     assert abs(found.free_mb - (world.ctx.staging.free_bytes() >> 20)) < 1024
@@ -309,11 +309,11 @@ def test_the_look_at_staging_says_what_is_free_and_what_lies_there(world: World)
 
 
 @pytest.mark.parametrize(
-    ("floor", "percent", "told"),
+    ("floor", "percent", "reported"),
     [(0.5, 400, "nothing is held for nodes that are behind"), (2, 100, "no work is begun")],
 )
 def test_under_pressure_it_heals_and_says_so_and_a_dry_run_only_says_so(
-    world: World, caplog: pytest.LogCaptureFixture, floor: float, percent: int, told: str
+    world: World, caplog: pytest.LogCaptureFixture, floor: float, percent: int, reported: str
 ) -> None:
     free = world.ctx.staging.free_bytes() >> 20
     ctx = world.reconfigure(staging={"min_free_mb": int(free * floor), "pressure_percent": percent})
@@ -326,7 +326,7 @@ def test_under_pressure_it_heals_and_says_so_and_a_dry_run_only_says_so(
     said = [record for record in caplog.records if record.name == disk.__name__]
     assert len(said) == 2
     assert {record.levelno for record in said} == {logging.WARNING if floor < 1 else logging.ERROR}
-    assert all(told in record.getMessage() and "Remedy:" in record.getMessage() for record in said)
+    assert all(reported in record.getMessage() and "Remedy:" in record.getMessage() for record in said)
 
 
 # The command
@@ -339,12 +339,12 @@ def test_the_command_prunes_logs_and_rows_and_a_dry_run_nothing(world: World, li
     os.utime(old, (0, 0))
     aged(world, "node_checks", 91)
     command = ("maintenance", "uk", "--logs", str(tmp_path), "--json")
-    told = world.cli(*command, "--dry-run")
-    assert told.code == 0, told.err
+    reported = world.cli(*command, "--dry-run")
+    assert reported.code == 0, reported.err
     assert old.exists()
     done = world.cli(*command)
-    assert done.json["logs"] == told.json["logs"]
-    assert done.json["uk"]["rows"] == told.json["uk"]["rows"]
+    assert done.json["logs"] == reported.json["logs"]
+    assert done.json["uk"]["rows"] == reported.json["uk"]["rows"]
     assert done.json["logs"]["files"] == 1
     assert done.json["uk"]["rows"]["node_checks"] == 2 * len(NODES)  # each was compared and scrubbed
     assert not old.exists()

@@ -95,10 +95,10 @@ def test_a_dry_run_says_the_same_and_changes_nothing(tmp_path: Path) -> None:
         task_log(tmp_path, f"r{days}", days, MB // 2)
     age_folders(tmp_path)
     before = tree(tmp_path)
-    told = prune_logs([tmp_path], [KEEP], dry_run=True)
+    reported = prune_logs([tmp_path], [KEEP], dry_run=True)
     assert tree(tmp_path) == before
-    assert prune_logs([tmp_path], [KEEP]) == told
-    assert (told.files, told.folders, told.kept_bytes) == (3, 6, MB)
+    assert prune_logs([tmp_path], [KEEP]) == reported
+    assert (reported.files, reported.folders, reported.kept_bytes) == (3, 6, MB)
 
 
 def test_no_link_is_followed_and_nothing_outside_is_touched(tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ from imagesys_lib.db.schema import lis_change_acks, lis_changes, lis_images, lis
 from imagesys_lib.errors import EnvironmentFault, Stopped
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.nodes import NodeFault, NodeSession
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.ingest import ingest
@@ -79,7 +78,7 @@ def test_a_node_that_is_away_fails_alone_and_catches_up_by_itself(world: World) 
     with NodeSession(world.ctx.node("n2")) as node:
         node.prepare()
         node.set_behind("uk", False)  # as it was before it went away
-    kept = len(changes.pending(world.ctx.db, "n2"))  # one, or more where the machine was slow
+    kept = len(change_log.pending(world.ctx.db, "n2"))  # one, or more where the machine was slow
     assert sync(world.ctx, "n2") == Synced(pushed=60, changes=kept)
     assert_equal_nodes(world)
     assert world.staged("out") == []
@@ -230,19 +229,19 @@ def test_a_change_that_commits_late_is_not_lost_behind_a_newer_one(world: World)
     made(world, 2)
     first, second = sorted(row.image_id for row in world.images().values())
     with world.ctx.db.connect() as slow:
-        late = changes.record(slow)
+        late = change_log.record(slow)
         slow.execute(sa.update(lis_images).where(lis_images.c.image_id == first).values(change_id=late))
 
         def newer(session: sa.Connection) -> int:
-            change = changes.record(session)
+            change = change_log.record(session)
             session.execute(sa.update(lis_images).where(lis_images.c.image_id == second).values(change_id=change))
             return change
 
         assert write(world.ctx.db, newer) > late
         sync(world.ctx, "n1")
-        assert late not in changes.pending(world.ctx.db, "n1")
+        assert late not in change_log.pending(world.ctx.db, "n1")
         slow.commit()
-    assert changes.pending(world.ctx.db, "n1") == [late]
+    assert change_log.pending(world.ctx.db, "n1") == [late]
     assert sync(world.ctx, "n1").changes == 1
     assert len(world.tree("n1")) == 4
 
@@ -252,7 +251,7 @@ def test_an_older_change_holds_only_what_still_matters(world: World) -> None:
     change = world.scalar(sa.select(sa.func.max(lis_changes.c.change_id)))
 
     def purge_two(session: sa.Connection) -> None:
-        newer = changes.record(session)
+        newer = change_log.record(session)
         ids = session.scalars(sa.select(lis_images.c.image_id).order_by(lis_images.c.image_id).limit(2)).all()
         session.execute(
             sa.update(lis_images)
@@ -261,7 +260,7 @@ def test_an_older_change_holds_only_what_still_matters(world: World) -> None:
         )
 
     write(world.ctx.db, purge_two)
-    assert len(changes.group_of(world.ctx.db, [change]).images) == 2
+    assert len(change_log.group_of(world.ctx.db, [change]).images) == 2
     assert sync(world.ctx, "n1") == Synced(pushed=4, deleted=4, changes=2)
     assert len(world.tree("n1")) == 4
 
@@ -304,19 +303,19 @@ def test_changes_are_taken_in_their_order_and_at_most_a_thousand_images_at_once(
     def work(session: sa.Connection) -> None:
         first = 0
         for size in sizes:
-            ids.append(changes.record(session))
+            ids.append(change_log.record(session))
             own = lis_images.c.image_hash.in_(hashes[first : first + size])
             session.execute(sa.update(lis_images).where(own).values(change_id=ids[-1]))
             first += size
 
     write(world.ctx.db, work)
     taken = []
-    for group in changes.groups(world.ctx.db, "n1"):
+    for group in change_log.groups(world.ctx.db, "n1"):
         taken.append((len(group.change_ids), len(group.images)))
         assert [image.image_hash for image in group.images] == sorted(image.image_hash for image in group.images)
-        changes.acknowledge(world.ctx.db, "n1", group.change_ids)
+        change_log.acknowledge(world.ctx.db, "n1", group.change_ids)
     assert taken == [(5, 901), (3, 399)]
-    assert list(changes.groups(world.ctx.db, "n1")) == []
+    assert list(change_log.groups(world.ctx.db, "n1")) == []
     world.sql("UPDATE lis_images SET change_id = :c LIMIT 1000", c=ids[1])
-    group = next(changes.groups(world.ctx.db, "n2"))
+    group = next(change_log.groups(world.ctx.db, "n2"))
     assert (group.change_ids, len(group.images)) == (ids[:2], 1000)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from imagesys_lib.db.schema import lis_node_repairs
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.nodes import NodeFault
-from imagesys_lib.replication import change_log as changes
+from imagesys_lib.replication import change_log
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.ingest import ingest
@@ -80,7 +80,7 @@ def test_one_file_that_cannot_be_deleted_is_set_aside_and_the_rest_goes(world: W
     in_the_way(world.root("n1") / gone[5])
     done = sync(world.ctx, "n1")
     assert (done.deleted, done.set_aside) == (14, 1)
-    assert changes.pending(world.ctx.db, "n1") == []
+    assert change_log.pending(world.ctx.db, "n1") == []
     h = gone[5][3:].replace("/", "")[:40]
     assert reasons(world) == {("n1", h): "transfer"}
     assert not any((world.root("n1") / path).is_file() for path in gone)
@@ -120,7 +120,7 @@ def test_a_full_node_can_be_purged(world: World, live: Entries) -> None:
     ctx = world.reconfigure(transfer={"node_min_free_mb": 2**40})
     for name in NODES:
         assert sync(ctx, name).deleted == len(gone)
-        assert changes.pending(ctx.db, name) == []
+        assert change_log.pending(ctx.db, name) == []
     assert len(assert_equal_nodes(world)) == 70
 
 

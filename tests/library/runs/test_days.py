@@ -122,11 +122,11 @@ STORIES: dict[str, tuple[Callable[[World], object], set[int], str]] = {
 
 @pytest.mark.parametrize("story", STORIES)
 def test_days_that_no_ingest_has_read_are_read_by_the_next_scheduled_run(six: World, story: str) -> None:
-    before, expected, told = STORIES[story]
+    before, expected, reported = STORIES[story]
     before(six)
     run = ran(six, 6)
     assert seen(six) == expected
-    assert caught_up(six, run) == told
+    assert caught_up(six, run) == reported
 
 
 def test_a_run_that_catches_up_and_fails_leaves_the_days_to_the_next_one(six: World) -> None:

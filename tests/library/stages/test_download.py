@@ -17,7 +17,7 @@ from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.db.schema import lis_hosts
 from imagesys_lib.errors import EXIT_ENVIRONMENT, BatchFailed, DiskFull
 from imagesys_lib.fetch.http.jobs import Fetched
-from imagesys_lib.fetch.politeness import host_records as store
+from imagesys_lib.fetch.politeness import host_records
 from imagesys_lib.images.hash_and_path import lis_hash_for_url
 from imagesys_lib.runs import runs
 from imagesys_lib.stages.download.download import Downloaded, download
@@ -160,7 +160,7 @@ def hosts_remembered(world: World) -> set[str]:
 
 def test_silent_hosts_are_to_blame_where_one_that_answered_lately_can_be_reached(world: World) -> None:
     world.reconfigure(fetch={"network_patience": 600, "tries": 1})
-    store.note_answers(world.ctx.shared, [f"127.0.0.11:{world.sandbox.website.port}"])
+    host_records.note_answers(world.ctx.shared, [f"127.0.0.11:{world.sandbox.website.port}"])
     batch = planned(world, *(f"http://127.0.0.{host}:9/{n}.jpg" for host in (2, 3) for n in range(6)))
     assert download(world.ctx, batch).failed == {"connect": 12}
     assert {row.attempts for row in world.images().values()} == {1}

@@ -164,8 +164,8 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(world: World) -> 
     would = Healed(batches=1, images=6, poison=2, bad_retries=2, staged=1, orphans=1, endless=1)
     before = world.dump()
     assert heal(world.ctx, world.run(), dry_run=True) == would
-    told = world.cli("heal", "uk", "--dry-run", "--json").json
-    assert Healed(**told) == would
+    reported = world.cli("heal", "uk", "--dry-run", "--json").json
+    assert Healed(**reported) == would
     assert world.dump() == before
     assert stray.exists()
     assert heal(world.ctx) == would

@@ -185,7 +185,7 @@ def test_an_etl_that_cannot_be_reached_is_a_clear_fault_and_the_run_is_not_inges
     assert runs.load(world.ctx.db, run.run_id).ingested_at is None
 
 
-def test_an_etl_table_of_another_name_is_told_with_its_place(world: World) -> None:
+def test_an_etl_table_of_another_name_is_reported_with_its_place(world: World) -> None:
     ctx = world.reconfigure(etl={"table": "no_such_{country}"})
     run = world.run()
     runs.begin(ctx.db, run)

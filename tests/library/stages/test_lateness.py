@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from imagesys_lib.fetch.politeness import host_records as store
+from imagesys_lib.fetch.politeness import host_records
 from imagesys_lib.runs import leases, runs
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.report import summarize
-from imagesys_lib.stages.report.lateness import Delay, likely_cause, look
+from imagesys_lib.stages.report.lateness import Delay, likely_cause, measured
 from tests.support.world import World
 
 BUSY: dict[str, Any] = {"host": "img.example.com", "host_images": 90, "looked_at": 100, "host_limit": 6, "held": 1}
 
 
 @pytest.mark.parametrize(
-    ("delay", "told"),
+    ("delay", "reported"),
     [
         (Delay(begun=False), "has not begun"),
         (Delay(ingested=False), "the ETL is slow or away"),
@@ -30,8 +30,8 @@ BUSY: dict[str, Any] = {"host": "img.example.com", "host_images": 90, "looked_at
         (Delay(), "Nothing stands out"),
     ],
 )
-def test_each_cause_is_named(delay: Delay, told: str) -> None:
-    assert told in likely_cause(delay)
+def test_each_cause_is_named(delay: Delay, reported: str) -> None:
+    assert reported in likely_cause(delay)
 
 
 def test_the_host_that_a_run_waits_for_is_told_from_what_is_left(world: World) -> None:
@@ -44,11 +44,11 @@ def test_the_host_that_a_run_waits_for_is_told_from_what_is_left(world: World) -
     ingest(world.ctx, run)
     batch = plan(world.ctx, run)[0]
     leases.acquire(world.ctx.db, batch.batch_id, "somebody", 60)
-    store.pause(world.ctx.shared, "slow.example.test", 500, "http_429")
+    host_records.pause(world.ctx.shared, "slow.example.test", 500, "http_429")
 
-    delay = look(world.ctx, run, summarize(world.ctx, run))
+    delay = measured(world.ctx, run, summarize(world.ctx, run))
 
     assert (delay.host, delay.host_images, delay.looked_at) == ("slow.example.test", 60, 80)
     assert (delay.begun, delay.ingested, delay.held, delay.waiting) == (True, True, 1, 0)
     assert "slow.example.test is left alone" in likely_cause(delay)
-    assert not look(world.ctx, world.run(), summarize(world.ctx, run)).begun
+    assert not measured(world.ctx, world.run(), summarize(world.ctx, run)).begun

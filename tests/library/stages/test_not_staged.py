@@ -17,8 +17,7 @@ from imagesys_lib.db.schema import lis_change_acks, lis_changes, lis_images, lis
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, lis_path_for_hash
 from imagesys_lib.nodes import NodeFault
 from imagesys_lib.ops.explain import explain
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 from imagesys_lib.stages.check import check
 from imagesys_lib.stages.heal import heal
 from imagesys_lib.stages.publish import publish
@@ -51,7 +50,7 @@ def made_up(world: World, count: int, *, images: int = 1, host: str = "made.up")
     def work(session: sa.Connection) -> None:
         now = sa.func.utc_timestamp(6)
         for number in range(count):
-            change = changes.record(session)
+            change = change_log.record(session)
             for position in range(images):
                 rows.append({"change_id": change, **one(number * images + position)})
         session.execute(
@@ -121,7 +120,7 @@ def test_a_node_that_was_away_too_long_is_repaired_from_a_peer_when_it_is_back(w
     assert heal(world.ctx).unstaged == 0
     assert world.staged("out") == []
     assert reasons(world) == {}
-    assert changes.backlog(world.ctx.db, "n2") == 12
+    assert change_log.backlog(world.ctx.db, "n2") == 12
 
     back(world, "n2")
     (world.root("n2") / ".imagesys").mkdir()
@@ -314,10 +313,10 @@ def test_five_hundred_changes_are_caught_up_in_their_order(world: World) -> None
     assert world.purge_now(oldest) == 20
 
     started = time.monotonic()
-    order = changes.pending(ctx.db, "n2", 1000)
+    order = change_log.pending(ctx.db, "n2", 1000)
     assert len(order) == 501
-    assert changes.backlog(ctx.db, "n2") == 1500
-    assert changes.ready_to_settle(ctx.db, NODES) == []
+    assert change_log.backlog(ctx.db, "n2") == 1500
+    assert change_log.ready_to_settle(ctx.db, NODES) == []
     assert time.monotonic() - started < 1
 
     # 1,500 images are more than one group. After each, n2 has acknowledged the oldest, and holds what they speak of.
@@ -326,7 +325,7 @@ def test_five_hundred_changes_are_caught_up_in_their_order(world: World) -> None
     files: list[set[str]] = []
 
     def look(*_: int) -> None:
-        pending = changes.pending(world.ctx.db, "n2", 1000)
+        pending = change_log.pending(world.ctx.db, "n2", 1000)
         if pending != (left[-1] if left else order):  # not in the middle of a group
             left.append(pending)
             files.append(set(world.tree("n2")))

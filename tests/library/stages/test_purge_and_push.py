@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_change_acks, lis_images
-from imagesys_lib.replication import change_log as changes
+from imagesys_lib.replication import change_log
 from imagesys_lib.runs.runs import RunKind
 from imagesys_lib.stages.check import db_scan
 from imagesys_lib.stages.download.download import download
@@ -172,7 +172,7 @@ def test_images_are_listed_again_and_made_while_a_node_is_deleting_them(world: W
     listings, urls = first_listings(live, 3)
     world.sandbox.etl.remove("uk", listings)
     assert purge(world.ctx).deleted == len(urls)
-    (deletion,) = changes.pending(world.ctx.db, "n1")
+    (deletion,) = change_log.pending(world.ctx.db, "n1")
     ack = {"change_id": deletion, "node": "n1", "acked_at": sa.func.utc_timestamp(6)}
     with Beside(lambda: sync(world.context(), "n1")) as deleting:
         with locked(world, sa.insert(lis_change_acks).values(ack)):  # n1 deletes, and cannot say so yet

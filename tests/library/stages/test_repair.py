@@ -225,10 +225,10 @@ def test_many_extra_files_are_not_deleted_before_somebody_has_said_so(world: Wor
     command = ["repair", "uk", "--node", "n2", "--json"]
     ran = world.cli(*command)
     assert ran.code == 1
-    told = ran.json["uk n2"]
-    assert (told["restored"], told["deleted"], told["ok"]) == (1, 0, False)
-    assert "3 images have extra files" in told["refused"]
-    assert "imagesys repair uk --node n2 --delete-extra" in told["refused"]
+    reported = ran.json["uk n2"]
+    assert (reported["restored"], reported["deleted"], reported["ok"]) == (1, 0, False)
+    assert "3 images have extra files" in reported["refused"]
+    assert "imagesys repair uk --node n2 --delete-extra" in reported["refused"]
     assert all(file.exists() for file in extra)
     assert world.cli(*command, "--delete-extra", "--dry-run").json["uk n2"]["deleted"] == 3
     assert all(file.exists() for file in extra)

@@ -247,7 +247,7 @@ def test_data_sources_that_failed_and_recovered_since_the_run_before_are_counted
     assert report(world.ctx, run).sources == {"left_alone": 2, "failed": 0, "recovered": 0}
 
 
-def test_what_purge_refused_is_unusual_and_where_many_photos_lead_to_one_place_is_told(world: World) -> None:
+def test_what_purge_refused_is_unusual_and_where_many_photos_lead_to_one_place_is_reported(world: World) -> None:
     run = world.run()
     runs.begin(world.ctx.db, run)
     runs.set_figures(world.ctx.db, run.run_id, {"purge.refused": 2, "purge.unpublished": 3, "fetch.same_target": 70})
@@ -261,7 +261,7 @@ def test_what_purge_refused_is_unusual_and_where_many_photos_lead_to_one_place_i
 # For the mail over all countries
 
 
-def test_the_newest_run_is_told_though_it_goes_on_still(world: World) -> None:
+def test_the_newest_run_is_reported_though_it_goes_on_still(world: World) -> None:
     assert newest_run(world.ctx) is None
     world.seed(4)
     summary = world.pipeline(world.run())
@@ -307,7 +307,7 @@ def test_the_run_that_is_due_is_that_of_the_countrys_own_clock(zone: str, now: s
     assert last_due(moment, ZoneInfo(zone), "03:00").isoformat(timespec="minutes") == due
 
 
-def test_a_run_that_could_do_nothing_is_told_on_its_own_day(world: World) -> None:
+def test_a_run_that_could_do_nothing_is_reported_on_its_own_day(world: World) -> None:
     world.seed(4)
     world.pipeline(world.run())
     time.sleep(0.01)
@@ -319,7 +319,7 @@ def test_a_run_that_could_do_nothing_is_told_on_its_own_day(world: World) -> Non
     assert found.lost == [f"run {run.run_id} broke off: Nothing was done."]
 
 
-def test_a_run_that_broke_off_is_told_with_its_error(world: World) -> None:
+def test_a_run_that_broke_off_is_reported_with_its_error(world: World) -> None:
     run = world.run()
     runs.begin(world.ctx.db, run)
     runs.finish(world.ctx.db, run, "failed", {"error": "the ETL is away"})

@@ -86,7 +86,7 @@ def test_a_disk_that_loses_files_every_day_does_so_in_every_report_and_its_media
     assert (summary.earlier_runs, summary.medians["missing.n3"]) == (4, 7)  # the run that made them live is one
 
 
-def test_what_is_made_again_and_deleted_is_told_too(world: World, hashes: list[str]) -> None:
+def test_what_is_made_again_and_deleted_is_reported_too(world: World, hashes: list[str]) -> None:
     for node in NODES:
         spoil(world, node, hashes[:2])
     extra_files(world, "n1", 3)
@@ -114,9 +114,9 @@ def test_a_repair_that_refuses_or_waits_is_unusual_until_it_has_done_it(
     ]
     assert "UNUSUAL:\n  - repair of n1: 1 images wait" in render(summary)
     assert "`imagesys fs-check uk --node n2 --verbose`" in summary.anomalies[1]
-    told = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert [record.name for record in told] == ["imagesys_lib.stages.repair.repair"]
-    assert "imagesys repair uk --node n2 --delete-extra" in told[0].getMessage()
+    reported = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.name for record in reported] == ["imagesys_lib.stages.repair.repair"]
+    assert "imagesys repair uk --node n2 --delete-extra" in reported[0].getMessage()
 
     world.sandbox.nodes.start_node("n3")
     for node in ("n1", "n2"):

@@ -105,8 +105,8 @@ def test_anomalies_name_the_figure_the_median_and_the_disk() -> None:
 
 def test_the_most_frequent_reasons_come_first_and_the_rest_is_counted() -> None:
     reasons = {"dns": 2, "timeout": 40, "connect": 7, "tls": 7, "http_500": 9, "truncated": 1, "too_slow": 1}
-    told = "40 timeout, 9 http_500, 7 connect, 7 tls, 2 dns, 2 with another reason"
-    assert top_reasons(reasons) == told
+    reported = "40 timeout, 9 http_500, 7 connect, 7 tls, 2 dns, 2 with another reason"
+    assert top_reasons(reasons) == reported
 
 
 FULL = a_summary(

@@ -14,27 +14,25 @@ from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.thumbnail.decoding.jpeg import jpeg_header
 from imagesys_lib.thumbnail.messages import Limits
 from imagesys_lib.thumbnail.one_photo import create_thumbnails_of_image
-from tests.support import pictures_odd_formats as formats
-from tests.support import pictures_odd_jpeg as jpeg
-from tests.support import pictures_odd_png as png
+from tests.support import pictures_odd_formats, pictures_odd_jpeg, pictures_odd_png
 from tests.support.pictures_odd import Colours
 
 PLAIN = ProcessDetails(sharpen="0x0", gamma=1.0, quality=95)
 TABLES = {
     make.__name__: make
     for make in (
-        png.png_ancillary,
-        png.png_colours,
-        png.png_transparency,
-        png.png_animations,
-        png.png_damage,
-        jpeg.jpeg_segments,
-        jpeg.jpeg_colours,
-        jpeg.jpeg_damage,
-        jpeg.orientations,
-        formats.gifs,
-        formats.bmps,
-        formats.others,
+        pictures_odd_png.png_ancillary,
+        pictures_odd_png.png_colours,
+        pictures_odd_png.png_transparency,
+        pictures_odd_png.png_animations,
+        pictures_odd_png.png_damage,
+        pictures_odd_jpeg.jpeg_segments,
+        pictures_odd_jpeg.jpeg_colours,
+        pictures_odd_jpeg.jpeg_damage,
+        pictures_odd_jpeg.orientations,
+        pictures_odd_formats.gifs,
+        pictures_odd_formats.bmps,
+        pictures_odd_formats.others,
     )
 }
 OFF_BY = 24  # levels of 255, as between the browser and the pipeline
@@ -71,7 +69,7 @@ def test_a_browser_and_the_pipeline_agree(tmp_path: Path, table: str) -> None:
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_where_a_decoder_gives_up_nothing_of_another_photo_is_shown(tmp_path: Path, mode: str) -> None:
     """libjpeg leaves the rows as they were in memory, where the photo before has left its own."""
-    damaged = jpeg.given_up(mode)
+    damaged = pictures_odd_jpeg.given_up(mode)
     seen = set()
     for level in range(0, 256, 51):
         header = jpeg_header(damaged)
