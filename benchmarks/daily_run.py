@@ -28,7 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from include.sandbox import Sandbox, SandboxSettings
-from include.sandbox.settings import NODE_NAMES, PROJECT
+from include.sandbox.nodes_and_ports import NODE_NAMES
+from include.sandbox.settings import PROJECT
 
 COUNTRY, TIME_ZONE = "uk", "Europe/London"
 THREADS = 16

@@ -19,9 +19,10 @@ import psutil
 from benchmarks.common.scratch import is_in_memory, scratch
 from include.sandbox import Sandbox, SandboxSettings
 from include.sandbox.environment import write_config
+from include.sandbox.nodes_and_ports import NODE_NAMES
 from include.sandbox.services import process
 from include.sandbox.services.airflow_api import direct_session
-from include.sandbox.settings import NODE_NAMES, PROJECT
+from include.sandbox.settings import PROJECT
 
 from .figures import QUIET
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from benchmarks.common.outcome import Grid, Part, Target
-from include.sandbox.settings import NODE_NAMES
+from include.sandbox.nodes_and_ports import NODE_NAMES
 
 from . import rows, trees
 from .ground import BenchmarkError, Figure, Ground, run

@@ -18,8 +18,9 @@ from typing import Any
 from benchmarks.common.processes import machine_seconds, tree_pss, watch
 from imagesys_lib.config import Transfer
 from include.sandbox import Sandbox, SandboxSettings
+from include.sandbox.nodes_and_ports import NODE_NAMES
 from include.sandbox.services.nodes import known_hosts_file
-from include.sandbox.settings import LOOPBACK, NODE_NAMES, PROJECT
+from include.sandbox.settings import LOOPBACK, PROJECT
 
 from . import rows, trees
 from .settings import BASE, COUNTRY, PORT_BASE, TREES, Options

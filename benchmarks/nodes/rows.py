@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from imagesys_lib.db.engine import chunks
-from include.sandbox.settings import NODE_NAMES
+from include.sandbox.nodes_and_ports import NODE_NAMES
 
 from .trees import Image
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from include.sandbox.settings import NODE_NAMES
+from include.sandbox.nodes_and_ports import NODE_NAMES
 
 _STEP = 20_000
 _BACK_OFF_MINUTES = 7 * 24 * 60

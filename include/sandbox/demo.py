@@ -22,10 +22,11 @@ from rich.table import Table
 
 from include.sandbox.environment import due_day
 from include.sandbox.errors import SandboxError
+from include.sandbox.nodes_and_ports import NODE_NAMES
 from include.sandbox.sandbox import Sandbox
 from include.sandbox.services.airflow import USER, AirflowServices
 from include.sandbox.services.airflow_api import AirflowApi
-from include.sandbox.settings import NODE_NAMES, PROJECT, SandboxSettings, write_atomically
+from include.sandbox.settings import PROJECT, SandboxSettings, write_atomically
 
 COUNTRY = "uk"
 TIME_ZONE = "Europe/London"

@@ -11,13 +11,14 @@ from include.sandbox.environment import config_path, due_day, environment, write
 from include.sandbox.errors import SandboxError
 from include.sandbox.feed.etl import Etl
 from include.sandbox.feed.manifest import Manifest
+from include.sandbox.nodes_and_ports import NODE_NAMES
 from include.sandbox.services import process
 from include.sandbox.services.airflow import AirflowServices
 from include.sandbox.services.mail import Mail
 from include.sandbox.services.mariadb import MariaDb
 from include.sandbox.services.nodes import Nodes
 from include.sandbox.services.website import Website
-from include.sandbox.settings import COUNTRIES, NODE_NAMES, SandboxSettings, make_private_directory
+from include.sandbox.settings import COUNTRIES, SandboxSettings, make_private_directory
 
 SERVICES = ("mariadb", *NODE_NAMES, "website", "mail")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from include.sandbox.errors import SandboxError
+from include.sandbox.nodes_and_ports import PORT_OFFSETS
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEFAULT_BASE = PROJECT / ".local" / "sandbox"
@@ -17,7 +18,6 @@ DEFAULT_CACHE = PROJECT / ".local" / "cache"
 DEFAULT_PORT_BASE = 18300
 
 COUNTRIES = ("au", "br", "de", "es", "fr", "in", "it", "mx", "uk")
-NODE_NAMES = ("n1", "n2", "n3")
 WEB_HOSTS = tuple(f"127.0.0.{last}" for last in range(11, 17))
 """Six loopback addresses stand for six hosts, so that limits per host can be seen at work."""
 
@@ -25,8 +25,6 @@ LOOPBACK = "127.0.0.1"
 
 _SOCKET_PATH_LIMIT = 107
 """sun_path of a Unix socket holds 108 bytes with its closing zero (unix(7))."""
-
-_PORT_OFFSETS = {"mariadb": 0, "n1": 1, "n2": 2, "n3": 3, "website": 4, "mail": 5}
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class SandboxSettings:
         write_atomically(self.base / "port_base", f"{self.port_base}\n")
 
     def port(self, service: str) -> int:
-        return self.port_base + _PORT_OFFSETS[service]
+        return self.port_base + PORT_OFFSETS[service]
 
     @property
     def log_dir(self) -> Path:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.sandbox.errors import SandboxError
+from include.sandbox.nodes_and_ports import NODE_NAMES
 from include.sandbox.services import process
 from include.sandbox.services.mariadb import find_program
 from include.sandbox.settings import (
     LOOPBACK,
-    NODE_NAMES,
     PROJECT,
     SandboxSettings,
     current_user,
