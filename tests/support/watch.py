@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import psutil
 
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
-from tests.support.world import NODES, World
+from tests.support.world import NODES, World, dead_children
 
 
 @contextlib.contextmanager
@@ -69,5 +69,5 @@ def assert_nothing_is_left(world: World, live: set[str]) -> None:
     assert (world.staged("originals"), world.staged("out")) == ([], [])
     for name in NODES:
         assert list((world.root(name) / ".imagesys" / "tmp").iterdir()) == []
-    zombies = [child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE]
-    assert zombies == []
+    left = dead_children() - world.dead_before
+    assert left == set(), [child.as_dict(["pid", "ppid", "create_time"]) for child in left]

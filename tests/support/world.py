@@ -82,6 +82,7 @@ class World:
         self._contexts: list[Context] = []
         self._children: list[subprocess.Popen[str]] = []
         self._runs = 0
+        self.dead_before = dead_children()  # of other tests, which kill what they started
         self._set_environment()
         self.configure()
         self.ctx = self.context()
@@ -405,6 +406,11 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20) -> An
         assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
         time.sleep(0.05)
     return found
+
+
+def dead_children() -> set[psutil.Process]:
+    """Return the children of this process that have ended and that nobody has waited for."""
+    return {child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE}
 
 
 def has_ended(process: psutil.Process) -> bool:
