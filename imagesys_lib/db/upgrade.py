@@ -6,12 +6,9 @@ Alembic's migrations count from 0.1.0. All under a lock, so that two callers nev
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
 from imagesys_lib.db.engine import write
@@ -19,10 +16,17 @@ from imagesys_lib.db.locks import named_lock
 from imagesys_lib.db.schema import country_metadata, shared_metadata
 from imagesys_lib.errors import EnvironmentFault
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+# Alembic is imported where it is used: it takes a third of a second, and most commands need none of it.
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def _config(kind: str) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS / kind))
     config.set_main_option("path_separator", "os")
@@ -34,6 +38,8 @@ def upgrade(engine: Engine, kind: str) -> tuple[str | None, str | None]:
 
     Raises EnvironmentFault where the schema's version is one that this code does not know.
     """
+    from alembic import command
+
     config = _config(kind)
     metadata = country_metadata if kind == "country" else shared_metadata
 
@@ -53,7 +59,7 @@ def upgrade(engine: Engine, kind: str) -> tuple[str | None, str | None]:
 
 
 def _require_known(engine: Engine, kind: str, version: str | None) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(_config(kind)).walk_revisions()}
+    known = {script.revision for script in _scripts(kind).walk_revisions()}
     if version is not None and version not in known:
         raise EnvironmentFault(
             f"Schema {engine.url.database} on {engine.url.host} is at version {version}, "
@@ -63,14 +69,22 @@ def _require_known(engine: Engine, kind: str, version: str | None) -> None:
         )
 
 
+def _scripts(kind: str) -> ScriptDirectory:
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(_config(kind))
+
+
 def current_version(engine: Engine) -> str | None:
     """Return the schema's version; None where nothing was made yet."""
+    from alembic.runtime.migration import MigrationContext
+
     return write(engine, lambda connection: MigrationContext.configure(connection).get_current_revision())
 
 
 def head_version(kind: str) -> str | None:
     """Return the newest version this code knows."""
-    return ScriptDirectory.from_config(_config(kind)).get_current_head()
+    return _scripts(kind).get_current_head()
 
 
 def require_current(engine: Engine, kind: str) -> str | None:
