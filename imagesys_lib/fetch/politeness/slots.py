@@ -34,7 +34,7 @@ class Slots:
 
     def __init__(self, shared: Engine, silence: int = 60) -> None:
         self._shared, self._silence = shared, silence
-        self._session: sa.Connection | None = None
+        self._connection: sa.Connection | None = None
         self._held: dict[str, set[int]] = defaultdict(set)
 
     def __enter__(self) -> Slots:
@@ -88,10 +88,10 @@ class Slots:
 
     def close(self) -> None:
         """Free everything: the connection goes, and with it every lock."""
-        if self._session is not None:
-            self._session.invalidate()
-            self._session.close()
-        self._session = None
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+        self._connection = None
         self._held.clear()
 
     def _free(self, host: str, numbers: set[int]) -> None:
@@ -105,10 +105,10 @@ class Slots:
         As text: to compile a statement takes longer than to run it.
         """
         try:
-            if self._session is None:
-                self._session = self._shared.connect().execution_options(isolation_level="AUTOCOMMIT")
-                self._session.exec_driver_sql("SET SESSION wait_timeout = %s", (self._silence,))
-            return tuple(self._session.exec_driver_sql(statement, tuple(names)).one())
+            if self._connection is None:
+                self._connection = self._shared.connect().execution_options(isolation_level="AUTOCOMMIT")
+                self._connection.exec_driver_sql("SET SESSION wait_timeout = %s", (self._silence,))
+            return tuple(self._connection.exec_driver_sql(statement, tuple(names)).one())
         except DBAPIError as error:
             log.warning("slots at hosts are lost with their connection: %s", error.orig)
             self.close()

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from imagesys_airflow.alerts.failures import failures_of, run_id_of, run_url
 from imagesys_airflow.alerts.mail import notify, notify_all, notify_service
-from imagesys_airflow.dags.common import START_DATE, default_args, manual_section
+from imagesys_airflow.dags.common import INSTANCE_NAME, START_DATE, default_args, manual_section
 from imagesys_airflow.operators.country import CountryJob, CountryOperator
 from imagesys_lib.alerts.incidents import IncidentKind, Resolved, open_incident, resolve
 from imagesys_lib.alerts.message import Message
@@ -141,7 +141,7 @@ def build_canary(configs: Iterable[CountryConfig]) -> DAG:
     ) as dag:
         CanaryOperator.partial(
             task_id="run",
-            map_index_template="{{ task.instance_name | default('') }}",
+            map_index_template=INSTANCE_NAME,
             # A run may wait for as long as another may take, and its last step ends a little after its limit.
             execution_timeout=dt.timedelta(seconds=2 * max(limits.values(), default=0) + 120),
             doc_md=manual_section("canary_run"),

@@ -139,8 +139,8 @@ def test_a_worker_that_is_killed_frees_its_slots_at_once(world: World) -> None:
 def test_slots_survive_the_loss_of_their_connection(world: World) -> None:
     with Slots(world.ctx.shared) as slots, Slots(world.context().shared) as other:
         assert slots.take(HOST, 1)
-        assert slots._session is not None
-        connection_id = slots._session.scalar(sa.select(sa.func.connection_id()))
+        assert slots._connection is not None
+        connection_id = slots._connection.scalar(sa.select(sa.func.connection_id()))
         world.write_all(world.ctx.shared, [sa.text(f"KILL {connection_id}")])
         wait_for(lambda: other.take(HOST, 1), "the slot", 5)
         assert not slots.take("elsewhere.example", 1)  # notices the loss

@@ -111,8 +111,8 @@ def test_a_worker_that_gives_a_host_up_waits_for_it_no_more(world: World, limite
 def test_requests_that_outlive_their_connection_still_count_against_the_limit(world: World, limiters: Limiters) -> None:
     limiter = limiters()
     assert admitted(limiter, 6) == 3
-    assert limiter._slots._session is not None
-    connection_id = limiter._slots._session.scalar(sa.select(sa.func.connection_id()))
+    assert limiter._slots._connection is not None
+    connection_id = limiter._slots._connection.scalar(sa.select(sa.func.connection_id()))
     world.write_all(world.ctx.shared, [sa.text(f"KILL {connection_id}")])
     wait_for(lambda: not limiter._slots.take("elsewhere.example", 1), "the loss", 5)
     assert limiter._slots.held(HOST) == 0
