@@ -21,8 +21,8 @@ from include.sandbox.errors import SandboxError
 
 from .contenders import Airflow, Library
 from .figures import Measured
-from .ground import BASE, BenchmarkError, Day, Ground
 from .results import Grid, Results, batch_size_grid, save, save_chart
+from .testbed import BASE, BenchmarkError, Day, Testbed
 
 EXIT_MISSED, EXIT_ENVIRONMENT = 1, 3
 
@@ -35,14 +35,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # so that what was started is stopped
     sizes = [options.batch_images] if options.batch_sizes else options.images
     try:
-        ground = Ground.begin(options.patience)
+        testbed = Testbed.begin(options.patience)
         try:
-            days = ground.seed(sizes, _say)
+            days = testbed.seed(sizes, _say)
             if options.batch_sizes:
-                return _compare_batch_sizes(ground, days[0], options.batch_sizes, options.rounds)
-            return _compare_contenders(ground, days, options.rounds, fail=not options.no_fail)
+                return _compare_batch_sizes(testbed, days[0], options.batch_sizes, options.rounds)
+            return _compare_contenders(testbed, days, options.rounds, fail=not options.no_fail)
         finally:
-            ground.end()
+            testbed.end()
     except (BenchmarkError, SandboxError) as error:
         console.print(str(error), style="red", markup=False)
         return EXIT_ENVIRONMENT
@@ -66,8 +66,8 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def _compare_contenders(ground: Ground, days: list[Day], rounds: int, *, fail: bool) -> int:
-    results, library, airflow = Results(), Library(ground), Airflow(ground)
+def _compare_contenders(testbed: Testbed, days: list[Day], rounds: int, *, fail: bool) -> int:
+    results, library, airflow = Results(), Library(testbed), Airflow(testbed)
     turns: list[Callable[[Day], None]] = [
         lambda day: _turn(library, day, results),
         lambda day: _airflow_turn(airflow, day, results),
@@ -86,8 +86,8 @@ def _compare_contenders(ground: Ground, days: list[Day], rounds: int, *, fail: b
 
 
 def _turn(contender: Library | Airflow, day: Day, results: Results) -> None:
-    for measured, one in ((results.empty, contender.ground.empty_day()), (results.runs, day)):
-        measured[contender.name].append(_told(contender.name, contender.measure(one)))
+    for measured, one in ((results.empty, contender.testbed.empty_day()), (results.runs, day)):
+        measured[contender.name].append(_say_measured(contender.name, contender.measure(one)))
         results.keep(BASE)
 
 
@@ -99,14 +99,14 @@ def _airflow_turn(airflow: Airflow, day: Day, results: Results) -> None:
         airflow.stop()
 
 
-def _compare_batch_sizes(ground: Ground, day: Day, sizes: list[int], rounds: int) -> int:
-    airflow = Airflow(ground)
+def _compare_batch_sizes(testbed: Testbed, day: Day, sizes: list[int], rounds: int) -> int:
+    airflow = Airflow(testbed)
     measured: dict[int, list[Measured]] = {size: [] for size in sizes}
     airflow.start()
     for number in range(rounds):
         for size in sizes if number % 2 == 0 else reversed(sizes):
-            ground.use_batches_of(size)
-            measured[size].append(_told(f"batches of {size}", airflow.measure(day)))
+            testbed.use_batches_of(size)
+            measured[size].append(_say_measured(f"batches of {size}", airflow.measure(day)))
     middle = [(size, _median_run(runs)) for size, runs in measured.items()]
     grids = [batch_size_grid(middle)]
     data = {str(size): [run.seconds for run in runs] for size, runs in measured.items()}
@@ -119,7 +119,7 @@ def _median_run(runs: list[Measured]) -> Measured:
     return next(run for run in runs if run.seconds == median)
 
 
-def _told(who: str, run: Measured) -> Measured:
+def _say_measured(who: str, run: Measured) -> Measured:
     _say(f"{who}: {run.images} images in {run.seconds:.1f} s")
     return run
 

@@ -14,7 +14,7 @@ from include.sandbox.services.airflow import AirflowServices
 from include.sandbox.services.airflow_api import AirflowApi
 
 from .figures import Measured, Task
-from .ground import COUNTRY, DAG_ID, BenchmarkError, Day, Ground, foreign_load, settle
+from .testbed import COUNTRY, DAG_ID, BenchmarkError, Day, Testbed, foreign_load, settle
 
 _LIMIT = timedelta(hours=3)
 _POLL_SECONDS = 2.0
@@ -34,26 +34,26 @@ _LINE = re.compile(r"^(?:batch \d+ )?([a-z_]+)(?: n\d+)?: ")
 class Library:
     """`imagesys run` in the foreground. Airflow should be stopped meanwhile: it is never quite idle."""
 
-    ground: Ground
+    testbed: Testbed
     name: ClassVar[str] = "imagesys run"
 
     def measure(self, day: Day) -> Measured:
         """Run one day on a clean slate; raises BenchmarkError if not all of it is live afterwards."""
-        ground = self.ground
-        ground.reset()
+        testbed = self.testbed
+        testbed.reset()
         interval = "/".join(instant.isoformat() for instant in day.interval)
-        busy, before, began = settle(ground.patience), ground.meter(), time.monotonic()
-        stages = _time_stages(ground.command("run", COUNTRY, "--interval", interval), ground.environment())
-        seconds, used = time.monotonic() - began, ground.meter() - before
+        busy, before, began = settle(testbed.patience), testbed.meter(), time.monotonic()
+        stages = _time_stages(testbed.command("run", COUNTRY, "--interval", interval), testbed.environment())
+        seconds, used = time.monotonic() - began, testbed.meter() - before
         busy = max(busy, foreign_load())
-        ground.require_all_live(day.images, "imagesys run")
+        testbed.require_all_live(day.images, "imagesys run")
         return Measured(day.images, seconds, used.machine, used.site, busy, stages)
 
 
 def _time_stages(command: list[str], environment: Mapping[str, str]) -> dict[str, float]:
     """Run it and give the seconds before each line to the stage that the line tells of.
 
-    The first stage has the process's start with it; nodes are told of when each has ended, and add up to all of them.
+    The first stage has the process's start with it; a node's line comes when it has ended, and all nodes add up.
     """
     stages: dict[str, float] = {}
     last = time.monotonic()
@@ -81,14 +81,14 @@ class Airflow:
     But for how often they look for work: a demo's haste would cost a tenth of two processors here.
     """
 
-    ground: Ground
+    testbed: Testbed
     name: ClassVar[str] = "Airflow"
     services: AirflowServices = field(init=False)
     api: AirflowApi = field(init=False)
     _runs: int = 0
 
     def __post_init__(self) -> None:
-        self.services = replace(self.ground.sandbox.airflow, extra_environment=_USUAL)
+        self.services = replace(self.testbed.sandbox.airflow, extra_environment=_USUAL)
         self.api = self.services.api()
 
     def start(self) -> None:
@@ -97,7 +97,7 @@ class Airflow:
         self.api.wait_for_dag(DAG_ID, 120)
         self.api.unpause(DAG_ID)  # its schedule's own run of yesterday, which has no listings, comes first
         self._wait_until_quiet()
-        self.measure(self.ground.empty_day())
+        self.measure(self.testbed.empty_day())
 
     def stop(self) -> None:
         """End its processes; its metadata stay."""
@@ -105,15 +105,15 @@ class Airflow:
 
     def measure(self, day: Day) -> Measured:
         """Run one day on a clean slate; raises BenchmarkError if not all of it is live afterwards."""
-        ground = self.ground
-        ground.reset()
-        busy, before = settle(ground.patience), ground.meter()
+        testbed = self.testbed
+        testbed.reset()
+        busy, before = settle(testbed.patience), testbed.meter()
         run = self._run(self._trigger(day))
-        used = ground.meter() - before
+        used = testbed.meter() - before
         busy = max(busy, foreign_load())
         instances = self.api.task_instances(DAG_ID, run["dag_run_id"])
         self._require_success(run, instances)
-        ground.require_all_live(day.images, "Airflow")
+        testbed.require_all_live(day.images, "Airflow")
         queued, ended = _instant(run["queued_at"]), _instant(run["end_date"])
         tasks = tuple(_task(one) for one in instances if one["start_date"] and one["queued_when"])
         return Measured(

@@ -20,13 +20,13 @@ from include.sandbox.errors import SandboxError
 
 from . import check, push, refill
 from .extension import extended
-from .ground import BenchmarkError, Ground
 from .settings import BASE, PARTS, Options
+from .testbed import BenchmarkError, Testbed
 
 EXIT_MISSED, EXIT_ENVIRONMENT = 1, 3
 
 _TITLE = "Nodes at scale"
-_MEASURES: dict[str, Callable[[Options, Ground], Part]] = {
+_MEASURES: dict[str, Callable[[Options, Testbed], Part]] = {
     "push": push.measure,
     "check": check.measure,
     "refill": refill.measure,
@@ -41,8 +41,8 @@ def main() -> int:
     options, no_fail = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     try:
-        with Ground(options, _say) as ground:
-            parts = _measure(options, ground)
+        with Testbed(options, _say) as testbed:
+            parts = _measure(options, testbed)
     except (BenchmarkError, SandboxError) as error:
         console.print(str(error), style="red", markup=False)
         return EXIT_ENVIRONMENT
@@ -52,11 +52,11 @@ def main() -> int:
     return EXIT_MISSED if missed and not no_fail else 0
 
 
-def _measure(options: Options, ground: Ground) -> dict[str, Part]:
+def _measure(options: Options, testbed: Testbed) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     for name in options.parts:
         _say(f"[{name}]")
-        parts[name] = _MEASURES[name](options, ground)
+        parts[name] = _MEASURES[name](options, testbed)
         report.show(parts[name], console)
         report.write(BASE, _TITLE, parts, asdict(options))  # a million files are too dear to be lost with what follows
     table = extended(parts.values(), options)

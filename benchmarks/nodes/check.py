@@ -16,9 +16,9 @@ from benchmarks.common.outcome import Grid, Part, Target
 from include.sandbox.nodes_and_ports import NODE_NAMES
 
 from . import rows, trees
-from .ground import BenchmarkError, Figure, Ground, run
 from .rounds import Figures, as_data, interleaved, median, spread
 from .settings import BASE, COUNTRY, FILES_AN_IMAGE, TREES, Options
+from .testbed import BenchmarkError, Figure, Testbed, run
 
 _TREE = TREES / "checked"
 _LISTS = (BASE / "listing-1.txt", BASE / "listing-2.txt")
@@ -30,24 +30,24 @@ _LISTING, _READ, _CLIENT = "find | sort on the node, over ssh", "plain cursor, b
 _COMM, _COMM_3, _MERGE = "LC_ALL=C comm -3", "LC_ALL=C comm", "straight merge in Python"
 
 
-def measure(options: Options, ground: Ground) -> Part:
+def measure(options: Options, testbed: Testbed) -> Part:
     """Let tree and table grow to three sizes; at the last, measure all nodes and all that they are compared with."""
     sizes = sorted({max(1, round(options.images * share)) for share in _SHARES})
-    ground.forget()
-    ground.point(_TREE, *NODE_NAMES)  # one tree for all: none of this writes to it
+    testbed.forget()
+    testbed.point(_TREE, *NODE_NAMES)  # one tree for all: none of this writes to it
     points, made = [], 0
     figures: Figures = {}
     try:
         for size in sizes:
-            _grow(ground, made, size)
+            _grow(testbed, made, size)
             made = size
             nodes = NODE_NAMES if size == sizes[-1] else NODE_NAMES[:1]
             contenders: dict[str, Callable[[], Figure]] = {
-                _ours(name): partial(_check, ground, name, size) for name in nodes
+                _ours(name): partial(_check, testbed, name, size) for name in nodes
             }
             if size == sizes[-1]:
-                contenders |= _others(ground, size)
-            figures = interleaved(contenders, options.rounds, ground.say)
+                contenders |= _others(testbed, size)
+            figures = interleaved(contenders, options.rounds, testbed.say)
             points.append((size * FILES_AN_IMAGE, median(figures[_ours(NODE_NAMES[0])])))
     finally:
         if not options.keep:
@@ -59,39 +59,39 @@ def _ours(name: str) -> str:
     return f"check of {name}"
 
 
-def _grow(ground: Ground, first: int, after: int) -> None:
-    ground.say(f"growing tree and table from {first} to {after} images")
+def _grow(testbed: Testbed, first: int, after: int) -> None:
+    testbed.say(f"growing tree and table from {first} to {after} images")
     trees.link_tree(_TREE, first, after)
-    with ground.connect() as connection:
+    with testbed.connect() as connection:
         rows.put_live(connection, trees.linked_images(first, after))
 
 
-def _check(ground: Ground, name: str, images: int) -> Figure:
-    figure = ground.work("check", name, sample=True)
+def _check(testbed: Testbed, name: str, images: int) -> Figure:
+    figure = testbed.work("check", name, sample=True)
     if figure.result != {"files": images * FILES_AN_IMAGE, "findings": {}}:
         raise BenchmarkError(f"the check of {name} found {figure.result} where {images} images are as they should be")
     return figure
 
 
-def _others(ground: Ground, images: int) -> dict[str, partial[Figure]]:
+def _others(testbed: Testbed, images: int) -> dict[str, partial[Figure]]:
     """Return what a check stands beside. All three nodes have one tree, so that the first one's listing is any's."""
     name = NODE_NAMES[0]
-    folder = shlex.quote(str(ground.root(name) / COUNTRY))
+    folder = shlex.quote(str(testbed.root(name) / COUNTRY))
     remote = f"cd {folder} && find . -type f -printf '%P\\t%s\\0' | LC_ALL=C sort -z"
-    listing = [*ground.ssh(name), ground.host(name), remote]
+    listing = [*testbed.ssh(name), testbed.host(name), remote]
     run(f"{shlex.join(listing)} | tr '\\0' '\\n' > {_LISTS[0]}")
     shutil.copy(*_LISTS)
     lists = [str(file) for file in _LISTS]
     query = "SELECT image_hash, thumbs FROM lis_images WHERE desired = 'present' ORDER BY image_hash"
-    client = [*ground.mariadb_client(), "--execute", query]
+    client = [*testbed.mariadb_client(), "--execute", query]
     return {
         _LISTING: partial(run, listing),
-        _READ: partial(_expect, partial(ground.work, "read"), {"images": images}),
+        _READ: partial(_expect, partial(testbed.work, "read"), {"images": images}),
         _CLIENT: partial(run, client),
         _COMM_3: partial(run, ["env", "LC_ALL=C", "comm", "-3", *lists]),
         _COMM: partial(run, ["env", "LC_ALL=C", "comm", *lists]),
         _MERGE: partial(
-            _expect, partial(ground.work, "merge", *lists), {"files": images * FILES_AN_IMAGE, "only": [0, 0]}
+            _expect, partial(testbed.work, "merge", *lists), {"files": images * FILES_AN_IMAGE, "only": [0, 0]}
         ),
     }
 

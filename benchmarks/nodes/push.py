@@ -12,9 +12,9 @@ from pathlib import Path
 from benchmarks.common.outcome import Grid, Part, Target
 
 from . import rows, trees
-from .ground import BenchmarkError, Figure, Ground, run
 from .rounds import Figures, as_data, interleaved, median, spread
 from .settings import BASE, COUNTRY, FILES_AN_IMAGE, TREES, Options
+from .testbed import BenchmarkError, Figure, Testbed, run
 from .trees import Image
 
 NODE = "n1"
@@ -28,21 +28,21 @@ _INTO_FULL, _INTO_EMPTY, _INTO_FOLDERS = (
 _RSYNC, _TAR = "rsync -a of the whole tree", "tar over ssh, new files"
 
 
-def measure(options: Options, ground: Ground) -> Part:
+def measure(options: Options, testbed: Testbed) -> Part:
     """Push the same new files into all trees in turn; then other numbers of them into the full tree."""
     held = options.images // FILES_AN_IMAGE
-    ground.say(f"making two trees of {held * FILES_AN_IMAGE} files")
+    testbed.say(f"making two trees of {held * FILES_AN_IMAGE} files")
     for tree in (_FULL, _SOURCE):
         trees.link_tree(tree, 0, held)
     trees.make_folders(_FOLDERS)
-    ground.forget()
+    testbed.forget()
     sizes = sorted({options.push_images // 2, options.push_images, options.push_images * 2})
-    images = trees.written_images(ground.staging, held, held + sizes[-1])
-    push = _Push(ground, images)
+    images = trees.written_images(testbed.staging, held, held + sizes[-1])
+    push = _Push(testbed, images)
     usual = images[:: max(1, len(images) // options.push_images)][: options.push_images]
-    trees.link_images(ground.staging, _SOURCE, usual)
+    trees.link_images(testbed.staging, _SOURCE, usual)
     try:
-        figures = interleaved(push.contenders(usual), options.rounds, ground.say)
+        figures = interleaved(push.contenders(usual), options.rounds, testbed.say)
         slope = {len(usual): figures[_INTO_FULL]}
         for size in sizes:
             some = images[:: len(images) // size][:size]
@@ -57,19 +57,19 @@ def measure(options: Options, ground: Ground) -> Part:
 class _Push:
     """The contenders, each of which leaves its tree as it was."""
 
-    def __init__(self, ground: Ground, images: Sequence[Image]) -> None:
-        self.ground, self.images = ground, images
+    def __init__(self, testbed: Testbed, images: Sequence[Image]) -> None:
+        self.testbed, self.images = testbed, images
         self.list = BASE / "new-files.txt"
 
     def contenders(self, images: Sequence[Image]) -> dict[str, Callable[[], Figure]]:
         """Return what is measured by name: ours into three trees, and the others into the full one."""
         self.list.write_text("".join(f"{path}\n" for path in trees.paths(images)))
-        ssh, host = self.ground.ssh(NODE), self.ground.host(NODE)
-        root = self.ground.root(NODE)
+        ssh, host = self.testbed.ssh(NODE), self.testbed.host(NODE)
+        root = self.testbed.root(NODE)
         rsync = ["rsync", "-a", "-e", shlex.join(ssh), f"{_SOURCE / COUNTRY}/", f"{host}:{root}/{COUNTRY}/"]
         remote = shlex.join(["tar", "-x", "-C", str(root)])
         tar = (
-            f"tar -c -C {shlex.quote(str(self.ground.staging))} -T {shlex.quote(str(self.list))} | "
+            f"tar -c -C {shlex.quote(str(self.testbed.staging))} -T {shlex.quote(str(self.list))} | "
             f"{shlex.join([*ssh, host, remote])}"
         )
         return {
@@ -84,18 +84,18 @@ class _Push:
         """Let the change log hold these images alone, and sync the node."""
         if tree == _EMPTY:
             trees.remove(tree)
-        with self.ground.connect() as connection:
+        with self.testbed.connect() as connection:
             rows.empty(connection)
             rows.put_waiting(connection, images)
-        self.ground.point(tree, NODE)
-        figure = self.ground.work("sync", NODE)
+        self.testbed.point(tree, NODE)
+        figure = self.testbed.work("sync", NODE)
         if figure.result["pushed"] != len(images) * FILES_AN_IMAGE:
             raise BenchmarkError(f"sync pushed {figure.result}, not {len(images)} images")
         self._take_out(tree, images)
         return figure
 
     def _other(self, command: Sequence[str] | str, images: Sequence[Image]) -> Figure:
-        self.ground.point(_FULL, NODE)
+        self.testbed.point(_FULL, NODE)
         figure = run(command)
         self._take_out(_FULL, images)
         return figure

@@ -14,9 +14,9 @@ from pathlib import Path
 from benchmarks.common.outcome import Grid, Part, Target
 
 from . import rows, trees
-from .ground import BenchmarkError, Figure, Ground, run
 from .rounds import Figures, as_data, interleaved, median, spread
 from .settings import COUNTRY, FILES_AN_IMAGE, TREES, Options
+from .testbed import BenchmarkError, Figure, Testbed, run
 from .trees import Image
 
 _EMPTY, _PEER_1, _PEER_2 = "n1", "n2", "n3"
@@ -26,12 +26,12 @@ _OURS, _RSYNC, _TWICE = "ImageSys repair", "rsync -a, worker to node", "rsync -a
 _SHARES = (0.25, 0.5, 1.0)
 
 
-def measure(options: Options, ground: Ground) -> Part:
+def measure(options: Options, testbed: Testbed) -> Part:
     """Refill in turn; then smaller numbers of images through ImageSys alone."""
-    images = _fill(options, ground)
-    refill = _Refill(ground, images)
+    images = _fill(options, testbed)
+    refill = _Refill(testbed, images)
     try:
-        figures = interleaved(refill.contenders(), options.rounds, ground.say)
+        figures = interleaved(refill.contenders(), options.rounds, testbed.say)
         points = [(len(images) * FILES_AN_IMAGE, median(figures[_OURS]))]
         for share in _SHARES[:-1]:
             some = images[: round(len(images) * share)]
@@ -43,14 +43,14 @@ def measure(options: Options, ground: Ground) -> Part:
     return _part(figures, sorted(points), len(images) * FILES_AN_IMAGE, options.rounds)
 
 
-def measure_scrub(options: Options, ground: Ground) -> Part:
+def measure_scrub(options: Options, testbed: Testbed) -> Part:
     """Read shares of a node's files and compare checksums: a part without a target, for the table at the end."""
-    images = _fill(options, ground)
+    images = _fill(options, testbed)
     files = len(images) * FILES_AN_IMAGE
     sizes = [round(files * share) for share in _SHARES]
     try:
-        contenders = {f"{size} files": partial(_scrub, ground, size) for size in sizes}
-        figures = interleaved(contenders, options.rounds, ground.say)
+        contenders = {f"{size} files": partial(_scrub, testbed, size) for size in sizes}
+        figures = interleaved(contenders, options.rounds, testbed.say)
     finally:
         if not options.keep:
             trees.remove(_SOURCE)
@@ -61,28 +61,28 @@ def measure_scrub(options: Options, ground: Ground) -> Part:
     return part
 
 
-def _fill(options: Options, ground: Ground) -> list[Image]:
+def _fill(options: Options, testbed: Testbed) -> list[Image]:
     """Make live images whose files are on two nodes, and let the third be empty."""
-    ground.say(f"writing {options.refill_images * FILES_AN_IMAGE} files")
-    ground.forget()
+    testbed.say(f"writing {options.refill_images * FILES_AN_IMAGE} files")
+    testbed.forget()
     images = trees.written_images(_SOURCE, 0, options.refill_images)
-    with ground.connect() as connection:
+    with testbed.connect() as connection:
         rows.put_live(connection, images)
-    ground.point(_SOURCE, _PEER_1, _PEER_2)
-    ground.point(_REFILLED, _EMPTY)
+    testbed.point(_SOURCE, _PEER_1, _PEER_2)
+    testbed.point(_REFILLED, _EMPTY)
     return images
 
 
 class _Refill:
     """The contenders, each of which begins with an empty node."""
 
-    def __init__(self, ground: Ground, images: Sequence[Image]) -> None:
-        self.ground, self.images = ground, images
+    def __init__(self, testbed: Testbed, images: Sequence[Image]) -> None:
+        self.testbed, self.images = testbed, images
 
     def contenders(self) -> dict[str, Callable[[], Figure]]:
         """Return what is measured by name."""
         from_worker = self._rsync(_SOURCE, _EMPTY)
-        peer = self.ground.ssh(_PEER_2), f"{self.ground.host(_PEER_2)}:{self.ground.root(_PEER_2)}"
+        peer = self.testbed.ssh(_PEER_2), f"{self.testbed.host(_PEER_2)}:{self.testbed.root(_PEER_2)}"
         pull = ["rsync", "-a", "-e", shlex.join(peer[0]), f"{peer[1]}/{COUNTRY}/", f"{_BETWEEN / COUNTRY}/"]
         twice = f"{shlex.join(pull)} && {shlex.join(self._rsync(_BETWEEN, _EMPTY))}"
         return {
@@ -92,15 +92,15 @@ class _Refill:
         }
 
     def _rsync(self, source: Path, name: str) -> list[str]:
-        there = f"{self.ground.host(name)}:{self.ground.root(name)}/{COUNTRY}/"
-        return ["rsync", "-a", "-e", shlex.join(self.ground.ssh(name)), f"{source / COUNTRY}/", there]
+        there = f"{self.testbed.host(name)}:{self.testbed.root(name)}/{COUNTRY}/"
+        return ["rsync", "-a", "-e", shlex.join(self.testbed.ssh(name)), f"{source / COUNTRY}/", there]
 
     def ours(self, images: Sequence[Image]) -> Figure:
         """Mark these images as missing and let the node be repaired."""
         self._begin()
-        with self.ground.connect() as connection:
+        with self.testbed.connect() as connection:
             rows.mark_missing(connection, _EMPTY, images)
-        figure = self.ground.work("repair", _EMPTY)
+        figure = self.testbed.work("repair", _EMPTY)
         if figure.result["restored"] != len(images):
             raise BenchmarkError(f"repair restored {figure.result}, not {len(images)} images")
         self._require(images)
@@ -125,11 +125,11 @@ class _Refill:
                 raise BenchmarkError(f"{path} has come with other bytes")
 
 
-def _scrub(ground: Ground, files: int) -> Figure:
-    with ground.connect() as connection, connection.cursor() as cursor:
+def _scrub(testbed: Testbed, files: int) -> Figure:
+    with testbed.connect() as connection, connection.cursor() as cursor:
         cursor.execute("DELETE FROM lis_nodes")  # begin a round anew
         connection.commit()
-    figure = ground.work("scrub", _PEER_2, str(files))
+    figure = testbed.work("scrub", _PEER_2, str(files))
     if figure.result != {"files": files, "findings": {}}:
         raise BenchmarkError(f"the scrub found {figure.result}, not {files} files as they should be")
     return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from .ground import Figure
+from .testbed import Figure
 
 Contenders = Mapping[str, Callable[[], Figure]]
 Figures = dict[str, list[Figure]]

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.common.processes import machine_seconds
 from imagesys_lib.context import Context, open_context
 from imagesys_lib.db.engine import CHUNK
-from imagesys_lib.stages import check as checks
+from imagesys_lib.stages.check import check, scrub
 from imagesys_lib.stages.repair.repair import repair
 from imagesys_lib.stages.sync import sync
 
@@ -50,12 +50,12 @@ def _repair(ctx: Context, node: str) -> Result:
 
 
 def _check(ctx: Context, node: str) -> Result:
-    checked = checks.check(ctx, node)
+    checked = check(ctx, node)
     return {"files": checked.files, "findings": dict(checked.findings)}
 
 
 def _scrub(ctx: Context, node: str, files: str) -> Result:
-    checked = checks.scrub(ctx, node, files=int(files))
+    checked = scrub(ctx, node, files=int(files))
     return {"files": checked.files, "findings": dict(checked.findings)}
 
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.common import report as reports
 from benchmarks.common.lines import fit
 from benchmarks.common.outcome import Grid, Part, Target
+from benchmarks.common.report import show, write
 from benchmarks.common.scratch import scratch
 from imagesys_lib.config.intervals import latest_complete_day
 from imagesys_lib.context import Context, open_context
@@ -75,8 +75,8 @@ def main() -> int:
         sandbox.stop()
         shutil.rmtree(sandbox.settings.base, ignore_errors=True)
     part = _part(measured, options)
-    reports.show(part, console)
-    path = reports.write(BASE, "Heal, plan and report by size of table", {"ops": part}, vars(options))
+    show(part, console)
+    path = write(BASE, "Heal, plan and report by size of table", {"ops": part}, vars(options))
     console.print(f"Written: {path} and results.json beside it")
     return 1 if not no_fail and not all(target.met for target in part.targets) else 0
 

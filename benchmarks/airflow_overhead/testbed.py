@@ -79,22 +79,22 @@ class Meter:
 
 
 @dataclass(frozen=True)
-class Ground:
+class Testbed:
     """The sandbox of the benchmark; ``patience`` is how many seconds a run may wait for a quiet machine."""
 
     sandbox: Sandbox
     patience: float = 60
 
     @classmethod
-    def begin(cls, patience: float = 60) -> Ground:
+    def begin(cls, patience: float = 60) -> Testbed:
         """Start everything but Airflow, on an empty directory: no history of an earlier benchmark has a say."""
         sandbox = Sandbox(SandboxSettings(base=SANDBOX, port_base=PORT_BASE))
-        ground = cls(sandbox, patience)
-        ground.end()
+        testbed = cls(sandbox, patience)
+        testbed.end()
         shutil.rmtree(sandbox.settings.base, ignore_errors=True)
         sandbox.start(config=_PATIENT)
-        ground.imagesys("db", "upgrade")
-        return ground
+        testbed.imagesys("db", "upgrade")
+        return testbed
 
     def end(self) -> None:
         """Stop all of it, and leave nothing in memory."""

@@ -1,4 +1,4 @@
-"""What the parts stand on: a sandbox of a database and three nodes, trees that a node can be pointed at, measuring."""
+"""The testbed of all parts: a sandbox of a database and three nodes, trees that a node can be pointed at, measuring."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _INODES = 400_000
 
 
 class BenchmarkError(Exception):
-    """The ground is not fit, or a contender did not do all of its work: its time means nothing."""
+    """The machine is not fit for the benchmark, or a contender did not do all of its work: its time means nothing."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Figure:
     result: dict[str, Any] = field(default_factory=dict)
 
 
-class Ground:
+class Testbed:
     """Use it in a ``with`` block; what it has made goes at the end unless it is to be kept."""
 
     def __init__(self, options: Options, say: Callable[[str], None]) -> None:
@@ -58,7 +58,7 @@ class Ground:
         self._sandbox = Sandbox(SandboxSettings(base=BASE / "sandbox", port_base=PORT_BASE))
         self.staging = self._sandbox.settings.base / "staging" / "out"
 
-    def __enter__(self) -> Ground:
+    def __enter__(self) -> Testbed:
         self._sandbox.stop()  # what a killed benchmark has left
         self._remove()
         try:
