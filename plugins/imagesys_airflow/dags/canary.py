@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from imagesys_airflow.alerts.failures import failures_of, run_id_of, run_url
 from imagesys_airflow.alerts.mail import notify, notify_all, notify_service
-from imagesys_airflow.dags.common import INSTANCE_NAME, START_DATE, default_args, manual_section
+from imagesys_airflow.dags.common import INSTANCE_NAME, manual_section, service_dag
 from imagesys_airflow.operators.country import CountryJob, CountryOperator
 from imagesys_lib.alerts.incidents import IncidentKind, Resolved, open_incident, resolve
 from imagesys_lib.alerts.message import Message
@@ -126,16 +126,12 @@ def build_canary(configs: Iterable[CountryConfig]) -> DAG:
     known = list(configs)
     limits = {config.country: config.canary.seconds for config in known if config.canary}
 
-    with DAG(
-        dag_id=DAG_ID,
+    with service_dag(
+        DAG_ID,
+        known[0].owner,
         description="A known photo through the whole path to every frontend, and back",
-        doc_md=manual_section("canary"),
         schedule=_HOURLY if limits else None,
-        start_date=START_DATE,
-        catchup=False,
-        max_active_runs=1,
         tags=["imagesys", "canary"],
-        default_args=default_args(known[0].owner),
         on_failure_callback=notify_failure,
         on_success_callback=notify_recovery,
     ) as dag:

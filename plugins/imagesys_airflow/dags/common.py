@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from airflow.sdk import TriggerRule
+from airflow.sdk import DAG, TriggerRule
 
 from imagesys_airflow.alerts.broken_config import notify_config_faults
 from imagesys_airflow.scheduling.retries import RETRY_POLICY
@@ -73,6 +73,20 @@ def default_args(owner: str) -> dict[str, Any]:
         "retry_policy": RETRY_POLICY,
         "on_execute_callback": notify_config_faults,
     }
+
+
+def service_dag(dag_id: str, owner: str, *, schedule: Any, max_active_runs: int = 1, **more: Any) -> DAG:
+    """Return an empty DAG that serves all countries and never catches up; ``more`` are further arguments of `DAG`."""
+    return DAG(
+        dag_id=dag_id,
+        doc_md=manual_section(dag_id.removeprefix("imagesys_")),
+        start_date=START_DATE,
+        catchup=False,
+        schedule=schedule,
+        max_active_runs=max_active_runs,
+        default_args=default_args(owner),
+        **more,
+    )
 
 
 def configured() -> list[CountryConfig]:

@@ -17,7 +17,7 @@ from imagesys_airflow.alerts.failures import run_url
 from imagesys_airflow.alerts.mail import notify_all, notify_failed_run, notify_good_run
 from imagesys_airflow.alerts.reconcile import close_ended
 from imagesys_airflow.connections import airflow_connection
-from imagesys_airflow.dags.common import START_DATE, default_args, manual_section
+from imagesys_airflow.dags.common import manual_section, service_dag
 from imagesys_lib.alerts import outbox
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import CountryConfig
@@ -152,16 +152,12 @@ def build_daily_report(configs: Iterable[CountryConfig]) -> DAG | None:
     wanting = [config for config in configs if config.alerts.daily_report]
     if not wanting:
         return None
-    with DAG(
-        dag_id=DAG_ID,
+    with service_dag(
+        DAG_ID,
+        wanting[0].owner,
         description="One mail a day over all countries",
-        doc_md=manual_section("daily_report"),
         schedule=AFTER_THE_LAST_COUNTRY,
-        start_date=START_DATE,
-        catchup=False,
-        max_active_runs=1,
         tags=["imagesys", "daily"],
-        default_args=default_args(wanting[0].owner),
         on_failure_callback=notify_failure,
         on_success_callback=notify_recovery,
     ) as dag:

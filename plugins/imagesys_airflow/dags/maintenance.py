@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowException
 
 from imagesys_airflow.alerts.logged import mailing_logged
 from imagesys_airflow.alerts.mail import notify_failed_run, notify_good_run
-from imagesys_airflow.dags.common import INSTANCE_NAME, START_DATE, default_args, manual_section
+from imagesys_airflow.dags.common import INSTANCE_NAME, manual_section, service_dag
 from imagesys_airflow.operators.country import CountryJob, CountryOperator, StoppableOperator, as_xcom, one_line
 from imagesys_lib.config import CountryConfig, load_config
 from imagesys_lib.errors import Stopped
@@ -89,21 +89,17 @@ def notify_recovery(context: TaskContext) -> None:  # noqa: ARG001 - what Airflo
 def build_maintenance(configs: Iterable[CountryConfig]) -> DAG:
     """Return the DAG, for all countries."""
     known = list(configs)
-    with DAG(
-        dag_id=DAG_ID,
+    with service_dag(
+        DAG_ID,
+        known[0].owner,
         description="Log files, old rows and the staging disk",
-        doc_md=manual_section("maintenance"),
         schedule="40 1 * * *",
-        start_date=START_DATE,
-        catchup=False,
-        max_active_runs=1,
         tags=["imagesys", "maintenance"],
         params={
             "dry_run": Param(
                 False, type="boolean", title="Dry run", description="Say what would be pruned and prune nothing."
             )
         },
-        default_args=default_args(known[0].owner),
         on_failure_callback=notify_failure,
         on_success_callback=notify_recovery,
     ) as dag:

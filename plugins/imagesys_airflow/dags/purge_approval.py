@@ -21,7 +21,7 @@ from imagesys_airflow.alerts.failures import failures_of, run_id_of, run_url
 from imagesys_airflow.alerts.logged import mailing_logged
 from imagesys_airflow.alerts.mail import notify_failed_run, notify_good_run, post
 from imagesys_airflow.connections import airflow_connection
-from imagesys_airflow.dags.common import START_DATE, default_args, manual_section
+from imagesys_airflow.dags.common import manual_section, service_dag
 from imagesys_airflow.operators.country import Progress, as_xcom
 from imagesys_lib.alerts import outbox
 from imagesys_lib.alerts.message import Message
@@ -249,16 +249,13 @@ def build_purge_approval(configs: Iterable[CountryConfig]) -> DAG:
     known = list(configs)
     longest = max(config.purge.approval_hours for config in known)
 
-    with DAG(
-        dag_id=DAG_ID,
+    with service_dag(
+        DAG_ID,
+        known[0].owner,
         description="A person answers purges above the cap",
-        doc_md=manual_section("purge_approval"),
         schedule="17 * * * *",
-        start_date=START_DATE,
-        catchup=False,
         max_active_runs=24,  # a question keeps its run open; the next hour must still find another country's
         tags=["imagesys", "purge"],
-        default_args=default_args(known[0].owner),
         on_failure_callback=notify_failure,
         on_success_callback=notify_recovery,
     ) as dag:
