@@ -18,7 +18,7 @@ from imagesys_lib.etl.pages import Etl
 from imagesys_lib.nodes import Node, node_from_connection
 from imagesys_lib.staging.worker_disk import WorkerDisk
 
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Called with (done, total) as work advances."""
 
 
@@ -33,7 +33,7 @@ class Context:
     config: CountryConfig
     resolver: Resolver = environment_connection
     stop: threading.Event = field(default_factory=threading.Event)
-    progress: Progress = no_progress
+    progress: OnProgress = no_progress
 
     @property
     def country(self) -> str:
@@ -99,7 +99,7 @@ def open_context(
     *,
     resolver: Resolver = environment_connection,
     stop: threading.Event | None = None,
-    progress: Progress = no_progress,
+    progress: OnProgress = no_progress,
 ) -> Context:
     """Load the configuration and return a country's context. Raises ConfigError or UsageError."""
     return Context(country_config(country), resolver, stop or threading.Event(), progress)

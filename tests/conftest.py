@@ -64,9 +64,9 @@ def make_anew(*engines: sa.Engine) -> None:
     """Drop what an earlier session has left and make the schemas empty."""
     for engine in engines:
         server = sa.create_engine(engine.url.set(database=""))
-        with server.begin() as session:
-            session.exec_driver_sql(f"DROP SCHEMA IF EXISTS {engine.url.database}")
-            session.exec_driver_sql(f"CREATE SCHEMA {engine.url.database} CHARACTER SET utf8mb4")
+        with server.begin() as connection:
+            connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {engine.url.database}")
+            connection.exec_driver_sql(f"CREATE SCHEMA {engine.url.database} CHARACTER SET utf8mb4")
         server.dispose()
 
 

@@ -18,7 +18,7 @@ from imagesys_lib.thumbnail.decoding.sniff import HEAD_BYTES, sniff
 from imagesys_lib.thumbnail.encode import encoded, encoded_sibling
 from imagesys_lib.thumbnail.messages import Made, Making, PlainSize, ThumbnailJob
 from imagesys_lib.thumbnail.one_photo import Limits, create_thumbnails_of_image
-from imagesys_lib.thumbnail.processes.pool import CHUNK, Decoders
+from imagesys_lib.thumbnail.processes.pool import TASK_IMAGES, Decoders
 
 from .settings import ENCODERS, QUALITY, SCRATCH, SIZES
 
@@ -78,8 +78,8 @@ def pool(encoder: str) -> Iterator[Callable[[Sequence[Path]], None]]:
         def make_all(files: Sequence[Path]) -> None:
             jobs = [ThumbnailJob(number, file, _OUT, str(number), making) for number, file in enumerate(files)]
             waiting: deque[Future[list[Made]]] = deque()
-            for at in range(0, len(jobs), CHUNK):
-                waiting.append(decoders.submit(jobs[at : at + CHUNK]))
+            for at in range(0, len(jobs), TASK_IMAGES):
+                waiting.append(decoders.submit(jobs[at : at + TASK_IMAGES]))
                 if len(waiting) > _AHEAD:
                     _check(waiting.popleft())
             while waiting:

@@ -44,7 +44,7 @@ def collecting(level: str) -> Iterator[LoggedMessages]:
         logger.removeHandler(logged)
 
 
-def keep(db: Engine, run: str, task: str, logged: LoggedMessages) -> None:
+def keep_messages(db: Engine, run: str, task: str, logged: LoggedMessages) -> None:
     """Keep what a task logged until its run's mail is made."""
     rows = [
         {"run": run, "task": task, "level": level, "text": text, "times": times}
@@ -54,7 +54,7 @@ def keep(db: Engine, run: str, task: str, logged: LoggedMessages) -> None:
         write(db, lambda connection: connection.execute(sa.insert(lis_messages).values(noted_at=NOW), rows))
 
 
-def take(connection: Connection, run: str) -> Sections:
+def take_messages(connection: Connection, run: str) -> Sections:
     """Return what is kept of a run, by task, and forget it: the caller puts it into a mail.
 
     Of more than a thousand messages the first thousand are given, the rest counted.

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from imagesys_lib.cli import backfill, checks, look, maintenance, purging, stages
+from imagesys_lib.cli import backfill, checks, health, images, maintenance, purging, stages
 from imagesys_lib.cli.support import guarded, out
 
 _PANELS = {
     "See how things stand": (
-        *(look.status, look.report, look.explain, look.doctor, look.canary),
-        *(look.hash_, look.path),
+        *(health.status, health.report, images.explain, health.doctor, health.canary),
+        *(images.hash_, images.path),
     ),
     "Do a run's work by hand": (
         *(stages.run, stages.ingest, stages.plan, stages.download, stages.thumbnail, stages.sync, stages.publish),
@@ -21,7 +21,7 @@ _PANELS = {
     ),
     "Do it again": (backfill.backfill, stages.retry),
     "Check and repair nodes": (checks.check, checks.fs_check, checks.db_scan, checks.repair),
-    "Keep house": (maintenance.maintenance, look.classify),
+    "Keep house": (maintenance.maintenance, images.classify),
 }
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")

@@ -14,7 +14,7 @@ from imagesys_lib.cli.support import Country, DryRun, err, out
 from imagesys_lib.config import country_config
 from imagesys_lib.config.intervals import backfill_instants
 from imagesys_lib.errors import EXIT_DONE, EXIT_WORK_LOST, ImageSysError, UsageError
-from imagesys_lib.ops.doctor import airflow as airflow_setup
+from imagesys_lib.ops.doctor import airflow_setup
 
 
 def backfill(
@@ -81,7 +81,7 @@ def backfill_command(
     if reprocess not in ("none", "failed", "completed"):
         raise UsageError(f"Unknown --reprocess-behavior {reprocess!r}: none, failed or completed.")
     start, end = backfill_instants(first, last, zone)
-    command = [airflow_setup.command(), "backfill", "create", "--dag-id", f"imagesys_{country}"]
+    command = [airflow_setup.airflow_command(), "backfill", "create", "--dag-id", f"imagesys_{country}"]
     command += ["--from-date", start.isoformat(), "--to-date", end.isoformat()]
     command += ["--reprocess-behavior", reprocess]
     # Said in either case: a run that is cleared keeps what it was last given.

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from imagesys_lib.cli.support import Countries, DryRun, Json, Node, Results, Verbose, country_contexts
+from imagesys_lib.cli.support import Countries, DryRun, Json, NodeOption, Results, Verbose, country_contexts
 from imagesys_lib.config.intervals import UTC, latest_complete_day
 from imagesys_lib.context import Context
 from imagesys_lib.errors import UsageError
@@ -22,7 +22,7 @@ from imagesys_lib.stages.repair.repair import repair as repair_stage
 
 def fs_check(
     country: Countries = None,
-    node: Node = None,
+    node: NodeOption = None,
     part: Annotated[
         str | None, typer.Option("--part", help="A part by first digits of the hash: a, a0 or 24-48.", metavar="PART")
     ] = None,
@@ -119,7 +119,7 @@ def check(
 
 def repair(
     country: Countries = None,
-    node: Node = None,
+    node: NodeOption = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many images of each node.")] = None,
     delete_extra: Annotated[
         bool, typer.Option("--delete-extra", help="Delete extra files, however many and however lately found.")

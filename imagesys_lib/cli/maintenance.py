@@ -24,7 +24,7 @@ from imagesys_lib.config import load_config
 from imagesys_lib.db.upgrade import current_version, head_version
 from imagesys_lib.db.upgrade import upgrade as upgrade_schema
 from imagesys_lib.errors import ImageSysError
-from imagesys_lib.ops.doctor.airflow import setting
+from imagesys_lib.ops.doctor.airflow_setup import setting
 from imagesys_lib.ops.maintenance import LOG_OPTIONS, Maintained, log_folders, maintain, prune_logs
 from imagesys_lib.output import logs
 

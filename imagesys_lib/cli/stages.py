@@ -10,7 +10,18 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 import typer
 
-from imagesys_lib.cli.support import Country, DryRun, Interval, Json, Node, Results, Verbose, country_context, out, show
+from imagesys_lib.cli.support import (
+    Country,
+    DryRun,
+    IntervalOption,
+    Json,
+    NodeOption,
+    Results,
+    Verbose,
+    country_context,
+    out,
+    show,
+)
 from imagesys_lib.config.intervals import UTC, latest_complete_day, parse_interval, parse_since
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import NOW, read
@@ -32,7 +43,7 @@ from imagesys_lib.stages.report import render
 
 _NOTHING_DUE = "No rows gained. No work to do."
 
-Batch = Annotated[int | None, typer.Option("--batch", help="One batch by its id; all that are due if not given.")]
+BatchOption = Annotated[int | None, typer.Option("--batch", help="One batch by its id; all that are due if not given.")]
 
 
 def _by_hand(ctx: Context, kind: RunKind, interval: str | None, *, force: bool = False) -> Run:
@@ -43,7 +54,7 @@ def _by_hand(ctx: Context, kind: RunKind, interval: str | None, *, force: bool =
 
 def run(
     country: Country,
-    interval: Interval = None,
+    interval: IntervalOption = None,
     force: Annotated[bool, typer.Option("--force", help="Make the interval's live images again.")] = False,
     verbose: Verbose = False,
     json_output: Json = False,
@@ -67,7 +78,9 @@ def run(
         raise typer.Exit(EXIT_WORK_LOST)
 
 
-def ingest(country: Country, interval: Interval = None, verbose: Verbose = False, json_output: Json = False) -> None:
+def ingest(
+    country: Country, interval: IntervalOption = None, verbose: Verbose = False, json_output: Json = False
+) -> None:
     """Read the ETL's listings of an interval (and its look-back) into the database.
 
     Example: imagesys ingest uk --interval 2026-03-01
@@ -78,7 +91,9 @@ def ingest(country: Country, interval: Interval = None, verbose: Verbose = False
         show(ingest_stage.ingest(ctx, by_hand), json_output)
 
 
-def plan(country: Country, interval: Interval = None, verbose: Verbose = False, json_output: Json = False) -> None:
+def plan(
+    country: Country, interval: IntervalOption = None, verbose: Verbose = False, json_output: Json = False
+) -> None:
     """Reserve what is due and cut it into batches.
 
     Example: imagesys plan uk && imagesys download uk && imagesys thumbnail uk
@@ -118,7 +133,7 @@ def _work_batches(
         show({f"batch {batch_id}": work(ctx, batch_id) for batch_id in batches}, json_output)
 
 
-def download(country: Country, batch: Batch = None, verbose: Verbose = False, json_output: Json = False) -> None:
+def download(country: Country, batch: BatchOption = None, verbose: Verbose = False, json_output: Json = False) -> None:
     """Fetch the originals of planned batches.
 
     Example: imagesys download uk --verbose
@@ -126,7 +141,7 @@ def download(country: Country, batch: Batch = None, verbose: Verbose = False, js
     _work_batches(download_stage.download, State.RESERVED, country, batch, verbose, json_output)
 
 
-def thumbnail(country: Country, batch: Batch = None, verbose: Verbose = False, json_output: Json = False) -> None:
+def thumbnail(country: Country, batch: BatchOption = None, verbose: Verbose = False, json_output: Json = False) -> None:
     """Make the thumbnails of downloaded batches.
 
     Example: imagesys thumbnail uk --batch 17
@@ -135,7 +150,11 @@ def thumbnail(country: Country, batch: Batch = None, verbose: Verbose = False, j
 
 
 def sync(
-    country: Country, node: Node = None, dry_run: DryRun = False, verbose: Verbose = False, json_output: Json = False
+    country: Country,
+    node: NodeOption = None,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    json_output: Json = False,
 ) -> None:
     """Bring nodes to the desired state of every image that they have not acknowledged.
 

@@ -55,8 +55,8 @@ Countries = Annotated[
     str | None,
     typer.Argument(help="One country; all if not given.", metavar="COUNTRY", autocompletion=_known_countries),
 ]
-Node = Annotated[str | None, typer.Option("--node", help="One node; all if not given.")]
-Interval = Annotated[
+NodeOption = Annotated[str | None, typer.Option("--node", help="One node; all if not given.")]
+IntervalOption = Annotated[
     str | None,
     typer.Option("--interval", help="A/B (ISO instants) or one local day; the latest complete day if not given."),
 ]

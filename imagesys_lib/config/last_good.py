@@ -27,7 +27,7 @@ def state_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
-def keep(good: Loaded) -> None:
+def keep_copy(good: Loaded) -> None:
     """Keep a file's text, and note since when a country that was known is in it no more.
 
     Raises OSError or DiskFull. Two that keep at once need no lock: the next to read the file puts it right.

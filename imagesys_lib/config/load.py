@@ -69,10 +69,10 @@ def refusing_broken() -> Iterator[None]:
 def keep_good() -> None:
     """Keep the file in force, if it is valid, as what was good last; for the DAG processor alone.
 
-    A task that began on an older file would put that back.
+    A task that began on an older file would put the older one back.
     Raises ConfigError for a file that is broken, and OSError where ``$IMAGESYS_STATE`` cannot be written.
     """
-    last_good.keep(_read(config_path()))
+    last_good.keep_copy(_read(config_path()))
 
 
 def broken_config() -> ConfigError | None:

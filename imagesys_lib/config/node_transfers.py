@@ -12,7 +12,7 @@ from imagesys_lib.config.section import Seconds, Section
 class Transfer(Section):
     """How files go to a node. ``bandwidth_kbps`` in KiB/s, 0 for no limit; times in seconds.
 
-    ``repair_kbps`` is the same for what a repair takes from its peers, all together.
+    ``repair_kbps`` limits in KiB/s what a repair takes from its peers, all together.
     A transfer is given up when nothing comes for ``io_timeout``, a command or listing after five times as long.
     """
 

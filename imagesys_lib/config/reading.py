@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from imagesys_lib.config.country import CountryConfig
-from imagesys_lib.config.yaml_text import Document, Fault, Place, read_yaml, same
+from imagesys_lib.config.yaml_text import Document, Fault, KeyPath, read_yaml, same
 from imagesys_lib.errors import ConfigError
 
 _SECTIONS = ("defaults", "countries", "ended_countries")
@@ -61,7 +61,7 @@ def read_version(path: Path, _stamp: tuple[int, int, int]) -> Loaded:
 def _shape(document: Document) -> Iterator[Fault]:
     """Yield what is wrong with the sections of the file, before any setting is looked at."""
 
-    def fault(place: Place, message: str) -> Fault:
+    def fault(place: KeyPath, message: str) -> Fault:
         return Fault(document.lines.get(place, 1), place, message)
 
     raw = document.value
@@ -124,7 +124,7 @@ def _name(value: Any, country: str) -> Any:
     return value
 
 
-def _place(lines: Mapping[Place, int], country: str, item: Any) -> tuple[Place, Fault]:
+def _place(lines: Mapping[KeyPath, int], country: str, item: Any) -> tuple[KeyPath, Fault]:
     """Say where a fault is: under the country if it is written there, else under the defaults.
 
     Returns the nearest place that is written in the file, and the fault.

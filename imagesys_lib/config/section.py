@@ -20,7 +20,7 @@ StatusMeaning = Literal["gone", "unknown"]
 
 
 class Section(BaseModel):
-    """Frozen, and with no setting that it does not know."""
+    """A part of the configuration: frozen, and a setting with an unknown name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -48,7 +48,7 @@ class EtlTable(Section):
 
     @field_validator("time_zone")
     @classmethod
-    def _knownknown_zone(cls, value: str) -> str:
+    def _known_zone(cls, value: str) -> str:
         return known_zone(value)
 
 
@@ -126,7 +126,7 @@ class Retention(Section):
 
 
 class Alerts(Section):
-    """Who is told, and when a run counts as late: a warning, then the deadline (minutes after it was queued).
+    """Who is notified, and when a run counts as late: a warning, then the deadline (minutes after it was queued).
 
     What the library logs in a run from ``mail_level`` on is mailed too, in one mail a run. With ``daily_report`` the
     country takes part in one mail a day over all countries.

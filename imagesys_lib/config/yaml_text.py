@@ -17,7 +17,7 @@ import yaml
 
 from imagesys_lib.output.printable import printable
 
-Place = tuple[str, ...]
+KeyPath = tuple[str, ...]
 """Keys and positions that lead to a value."""
 
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml, where PyYAML was built with it
@@ -56,7 +56,7 @@ class Fault:
     """What is wrong with a text: the line (from 1), where in the tree that is, and why."""
 
     line: int
-    place: Place
+    place: KeyPath
     message: str
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ class Document:
     """The values of a text as far as it could be read, the line of each, and every fault in it."""
 
     value: Any = None
-    lines: dict[Place, int] = field(default_factory=dict)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -121,10 +121,10 @@ class _Reader:
         if isinstance(more := next(self.events), yaml.DocumentStartEvent):
             self.fault(more, (), "a second document begins here: a file has one")
 
-    def fault(self, event: yaml.Event, place: Place, message: str) -> None:
+    def fault(self, event: yaml.Event, place: KeyPath, message: str) -> None:
         self.document.faults.append(Fault(_line(event), place, message))
 
-    def node(self, event: yaml.Event, place: Place) -> Any:
+    def node(self, event: yaml.Event, place: KeyPath) -> Any:
         if isinstance(event, yaml.AliasEvent):
             return self.alias(event, place)
         before = self.values
@@ -141,19 +141,19 @@ class _Reader:
         self.anchors[getattr(event, "anchor", None)] = value, self.values - before
         return value
 
-    def alias(self, event: yaml.AliasEvent, place: Place) -> Any:
+    def alias(self, event: yaml.AliasEvent, place: KeyPath) -> Any:
         if event.anchor not in self.anchors:
             self.fault(event, place, f"*{event.anchor} repeats nothing: no &{event.anchor} ends before it")
         value, size = self.anchors.get(event.anchor, (None, 0))
         self.count(size, event, place)
         return value
 
-    def count(self, values: int, event: yaml.Event, place: Place) -> None:
+    def count(self, values: int, event: yaml.Event, place: KeyPath) -> None:
         self.values += values
         if self.values > _MOST or len(place) > _DEEPEST:
             raise yaml.MarkedYAMLError(problem=f"line {_line(event)} holds too much, or is nested too deeply")
 
-    def sequence(self, place: Place) -> list[Any]:
+    def sequence(self, place: KeyPath) -> list[Any]:
         items: list[Any] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             here = (*place, str(len(items)))
@@ -161,7 +161,7 @@ class _Reader:
             items.append(self.node(event, here))
         return items
 
-    def mapping(self, place: Place) -> dict[Any, Any]:
+    def mapping(self, place: KeyPath) -> dict[Any, Any]:
         found: dict[Any, Any] = {}
         lines: dict[Any, int] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
@@ -175,7 +175,7 @@ class _Reader:
             found[key] = self.node(next(self.events), here)
         return found
 
-    def key(self, event: yaml.Event, place: Place) -> Any:
+    def key(self, event: yaml.Event, place: KeyPath) -> Any:
         value = self.node(event, place)
         if value == "<<":
             self.fault(event, place, "merge keys are not read: write the settings out, or in `defaults`")
@@ -184,7 +184,7 @@ class _Reader:
             return str(value)
         return value if isinstance(value, int) else getattr(event, "value", value)  # variables are read in values only
 
-    def scalar(self, event: Any, place: Place) -> Any:
+    def scalar(self, event: Any, place: KeyPath) -> Any:
         text: str = event.value
         if not event.implicit[0]:  # in quotes, or a block of text
             return self.filled_in(event, place)
@@ -197,7 +197,7 @@ class _Reader:
         value = next((convert(text) for pattern, convert in _CORE if pattern.fullmatch(text)), text)
         return self.filled_in(event, place) if isinstance(value, str) else value
 
-    def filled_in(self, event: Any, place: Place) -> str:
+    def filled_in(self, event: Any, place: KeyPath) -> str:
         """Put environment variables into a text. An empty one counts as not set, as it does to a shell's ``:-``."""
 
         def value_of(found: re.Match[str]) -> str:

@@ -1,6 +1,6 @@
 """Engines and transactions.
 
-READ COMMITTED, because under REPEATABLE READ a claim's gap locks block ingest's inserts. Transactions are short,
+READ COMMITTED, because under REPEATABLE READ gap locks of a reservation block ingest's inserts. Transactions are short,
 retried on deadlock and lock wait, and never stay open across network or disk work.
 """
 

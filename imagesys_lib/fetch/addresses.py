@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-Network = IPv4Network | IPv6Network
+IpNetwork = IPv4Network | IPv6Network
 
 _REFUSED_4 = tuple(
     IPv4Network(text)
@@ -50,7 +50,7 @@ _ONLY_AS_GOOD_AS_EMBEDDED = (_MAPPED, _NAT64)
 _LOW = 0xFFFF_FFFF
 
 
-def is_refused(address: str, allowed: Iterable[Network] = (), denied: Iterable[Network] = ()) -> bool:
+def is_refused(address: str, allowed: Iterable[IpNetwork] = (), denied: Iterable[IpNetwork] = ()) -> bool:
     """Say whether ``address`` (text, perhaps with a zone) may not be connected to.
 
     An IPv6 address that embeds an IPv4 one is judged with it: it must be public in both, or ``allowed`` in either.

@@ -12,7 +12,7 @@ import json
 from imagesys_lib.config import CountryConfig
 
 ENGINE_VERSION = 3
-"""Raised when the same settings come out differently: a forced run then makes thumbnails anew."""
+"""Counted up when equal settings come out differently: a forced run then makes thumbnails anew."""
 
 
 def recipe(config: CountryConfig, datasource_id: int) -> str:

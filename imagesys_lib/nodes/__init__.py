@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from imagesys_lib.nodes.answers import question
 from imagesys_lib.nodes.commands import Entry, Space, parse_space, script_version
-from imagesys_lib.nodes.faults import Garbled, NodeFault, classify
+from imagesys_lib.nodes.faults import Garbled, NodeFault, fault_reason
 from imagesys_lib.nodes.node import Node, node_from_connection
 from imagesys_lib.nodes.ssh_session import NodeSession
 
@@ -18,7 +18,7 @@ __all__ = [
     "NodeFault",
     "NodeSession",
     "Space",
-    "classify",
+    "fault_reason",
     "node_from_connection",
     "parse_space",
     "question",

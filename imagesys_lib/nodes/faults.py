@@ -65,7 +65,7 @@ _MESSAGES = (  # what ssh and rsync say, in lower case; the first match counts
 )
 
 
-def classify(returncode: int, stderr: str) -> str:
+def fault_reason(returncode: int, stderr: str) -> str:
     """Return the stable reason of a failed ssh or rsync, from its exit code and messages."""
     text = stderr.lower()
     for message, reason in _MESSAGES:
@@ -82,4 +82,4 @@ def node_fault(node: str, returncode: int, stderr: str) -> NodeFault:
     """Return the fault of a node where ssh, rsync or a command there failed; it has the last of the messages."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("@@")]
     detail = "; ".join(lines[-3:]) or f"exit code {returncode}"
-    return NodeFault(node, classify(returncode, stderr), detail[:500])
+    return NodeFault(node, fault_reason(returncode, stderr), detail[:500])

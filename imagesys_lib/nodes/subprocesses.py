@@ -57,7 +57,7 @@ class Command:
         self._size, self._since = 0, time.monotonic()
 
     def output(self) -> Iterator[bytes]:
-        """Yield what it writes, as it comes. Time that a reader spends elsewhere is none of the command's."""
+        """Yield the command's output as it comes. Time that a reader spends elsewhere is none of the command's."""
         stdout, poll = self._process.stdout, select.poll()
         if stdout is None:
             return

@@ -51,7 +51,7 @@ def status(ctx: Context) -> Status:
         reasons=reasons,
         batches_held=int(read(ctx.db, held)[0][0]),
         last_run=_run(last) if last else None,
-        nodes={name: node_records.record(ctx.db, name) for name in ctx.config.nodes},
+        nodes={name: node_records.node_record(ctx.db, name) for name in ctx.config.nodes},
         staging_free_mb=ctx.staging.free_bytes() >> 20,
         mail_refused=outbox.refusals(ctx.db),
         waiting_runs=incidents.waits(ctx.db),

@@ -63,7 +63,7 @@ class NodeRecord:
     findings: dict[str, int]
 
 
-def record(engine: Engine, node: str, run_id: str | None = None) -> NodeRecord:
+def node_record(engine: Engine, node: str, run_id: str | None = None) -> NodeRecord:
     """Return what is known of a node; ``run_id`` asks for the check of that run."""
     synced = read(engine, sa.select(lis_nodes.c.synced_at).where(lis_nodes.c.node == node))
     checked = latest_check(engine, node, run_id)
@@ -87,7 +87,7 @@ def sync_fault(engine: Engine, node: str) -> str:
     return str(rows[0].detail or rows[0].fault) if rows else ""
 
 
-def note(engine: Engine, node: str, fault: NodeFault | None) -> None:
+def note_sync(engine: Engine, node: str, fault: NodeFault | None) -> None:
     """Remember how a sync fared: report, status and explain name the cause from here."""
     values = {
         "fault": fault.reason if fault else None,

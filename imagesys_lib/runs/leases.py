@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Lease:
-    """A batch held by this worker, each time for so many ``seconds``."""
+    """The right of this worker to a batch; each renewal lasts ``seconds``."""
 
     batch_id: int
     fence: int

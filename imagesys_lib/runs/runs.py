@@ -193,7 +193,7 @@ def add_figure(connection: Connection, run_id: str, name: str, number: int) -> N
 
 
 def figures(engine: Engine, run_id: str, prefix: str) -> dict[str, int]:
-    """Return those of a run's figures whose names begin so, without the prefix."""
+    """Return a run's figures whose names begin with ``prefix``, by what follows it."""
     c = lis_metrics.c
     query = sa.select(c.name, c.value).where(c.run_id == run_id, c.name.startswith(prefix, autoescape=True))
     return {row.name.removeprefix(prefix): row.value for row in read(engine, query)}

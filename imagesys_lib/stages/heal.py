@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _ABANDONED_SECONDS = 2 * 86_400
 _POISON_AFTER = 5
 
-FIGURES = "heal."
+HEAL_FIGURES = "heal."
 """How the names of what was healed, among the figures of its run, begin."""
 
 
@@ -75,7 +75,7 @@ class _Books:
             done = work(connection)
             for name, number in done.items():
                 if number and self.run is not None:
-                    runs.add_figure(connection, self.run.run_id, FIGURES + name, number)
+                    runs.add_figure(connection, self.run.run_id, HEAL_FIGURES + name, number)
             return done
 
         done = write(self.ctx.db, both)
@@ -86,7 +86,7 @@ class _Books:
         """Count what was done by other code, or in a dry run would be."""
         self.counts[name] += number
         if self.run is not None and not self.dry_run:
-            runs.add_figures(self.ctx.db, self.run.run_id, {FIGURES + name: number})
+            runs.add_figures(self.ctx.db, self.run.run_id, {HEAL_FIGURES + name: number})
 
 
 def heal(ctx: Context, run: Run | None = None, *, dry_run: bool = False) -> Healed:

@@ -25,7 +25,7 @@ def publish(ctx: Context, *, dry_run: bool = False) -> int:
     """
     most = ctx.config.thumbnail.placeholder_listings
     if most and not dry_run:
-        placeholders.unpublish(ctx.db, most)
+        placeholders.unpublish_placeholders(ctx.db, most)
     published = 0
     after = 0
     while ids := _holding(ctx, after, most if dry_run else 0):

@@ -25,7 +25,7 @@ from imagesys_lib.replication.node_records import NOT_STAGED
 from imagesys_lib.replication.readiness import is_behind, recognise, update_readiness
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run
-from imagesys_lib.stages.shared.staged_files import settle, thumb_paths
+from imagesys_lib.stages.shared.staged_files import settle_staged, thumb_paths
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -100,10 +100,10 @@ def sync(
     except NodeFault as fault:
         ctx.check_stop()  # a task that is cleared takes its ssh along: that is no fault of the node's
         if fault.reason != "busy":  # which is no fault of the node's
-            node_records.note(ctx.db, node_name, fault)
+            node_records.note_sync(ctx.db, node_name, fault)
         raise
-    node_records.note(ctx.db, node_name, None)
-    settle(ctx)
+    node_records.note_sync(ctx.db, node_name, None)
+    settle_staged(ctx)
     log.info(
         "%s %s: %d files pushed, %d deleted, %d changes acknowledged",
         *(ctx.country.upper(), node_name, total.pushed, total.deleted, total.changes),

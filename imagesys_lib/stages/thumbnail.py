@@ -37,7 +37,7 @@ from imagesys_lib.runs.leases import Lease
 from imagesys_lib.stages.shared import placeholders
 from imagesys_lib.stages.shared.batch import Crew, give_back, hold, holder_name, images_in, store_faults
 from imagesys_lib.thumbnail.messages import Limits, Made, Making, PlainSize, ThumbnailJob
-from imagesys_lib.thumbnail.processes.pool import CHUNK, Decoders
+from imagesys_lib.thumbnail.processes.pool import TASK_IMAGES, Decoders
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class _Outcome:
 
 
 def thumbnail(ctx: Context, batch_id: int, holder: str | None = None) -> Thumbnailed:
-    """Make what the batch has downloaded and not made yet. Raises like :func:`download`."""
+    """Make what the batch has downloaded and not made yet. Raises DiskFull, LeaseHeld, LeaseLost and Stopped."""
     if not images_in(ctx, batch_id, State.DOWNLOADED):
         log.info("%s batch %d: nothing left to thumbnail", ctx.country.upper(), batch_id)
         return Thumbnailed(0, {}, 0)
@@ -112,11 +112,11 @@ class _ThumbnailBatch:
         self._group(left)
         jobs = [self._job(group[0]) for group in self.groups.values()]
         settings = self.ctx.config.thumbnail
-        processes = min(settings.processes or len(os.sched_getaffinity(0)), -(-len(jobs) // CHUNK))
+        processes = min(settings.processes or len(os.sched_getaffinity(0)), -(-len(jobs) // TASK_IMAGES))
         if jobs:
             with Decoders(processes, settings.memory_mb, settings.seconds) as decoders:
                 crew = Crew(self.ctx, self.lease, _CHUNKS_QUEUED * processes, decoders.submit, self._store_made)
-                self._unattempted(crew.run(chunks(jobs, CHUNK), len(jobs), self.deadline))
+                self._unattempted(crew.run(chunks(jobs, TASK_IMAGES), len(jobs), self.deadline))
         self._judge_sources()
         log.info(
             "%s: %d made, %d of them from the same bytes as another image, %d failed",
@@ -131,7 +131,7 @@ class _ThumbnailBatch:
         """Count failed images at their data sources' breakers: the download counted them as attempts that went well."""
         failed, half_open = self.failed_by_source, datasources.failing(self.ctx.db, self.makings)
         tallies = {source: Tally(failures=failed[source]) for source in failed.keys() | half_open.keys()}
-        datasources.note(self.ctx.db, self.ctx.country, tallies, self.ctx.config.fetch.breaker)
+        datasources.note_results(self.ctx.db, self.ctx.country, tallies, self.ctx.config.fetch.breaker)
 
     def _set_placeholders_aside(self) -> int:
         most = self.ctx.config.thumbnail.placeholder_listings

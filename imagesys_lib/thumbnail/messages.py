@@ -68,4 +68,4 @@ class Made:
     raised: str = ""
 
 
-Work = Callable[[ThumbnailJob], Made]
+ThumbnailWork = Callable[[ThumbnailJob], Made]

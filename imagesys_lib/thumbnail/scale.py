@@ -14,11 +14,11 @@ try:
 except ImportError:  # no wheel for this machine: Pillow does the same at a quarter of the speed
     simd = None
 
-Box = tuple[float, float, float, float]
+CropBox = tuple[float, float, float, float]
 """Left, top, right and bottom in pixels, fractions allowed."""
 
 
-def scaled(pixels: Pixels, target: tuple[int, int], box: Box) -> Pixels:
+def scaled(pixels: Pixels, target: tuple[int, int], box: CropBox) -> Pixels:
     """Return what lies in ``box``, ``target`` (width, height) pixels large."""
     height, width = pixels.shape[:2]
     left, top, right, bottom = box
@@ -27,7 +27,7 @@ def scaled(pixels: Pixels, target: tuple[int, int], box: Box) -> Pixels:
     return _by_pillow(pixels, target, within) if simd is None else _by_simd(pixels, target, within)
 
 
-def _by_simd(pixels: Pixels, target: tuple[int, int], box: Box) -> Pixels:
+def _by_simd(pixels: Pixels, target: tuple[int, int], box: CropBox) -> Pixels:
     height, width, channels = pixels.shape
     left, top, right, bottom = box
     kind = {1: simd.PixelType.U8, 3: simd.PixelType.U8x3, 4: simd.PixelType.U8x4}[channels]
@@ -46,5 +46,5 @@ def _resizer() -> simd.Resizer:
     return simd.Resizer()  # keeps its buffers from one picture to the next
 
 
-def _by_pillow(pixels: Pixels, target: tuple[int, int], box: Box) -> Pixels:
+def _by_pillow(pixels: Pixels, target: tuple[int, int], box: CropBox) -> Pixels:
     return as_pixels(as_image(pixels).resize(target, Image.Resampling.LANCZOS, box=box))

@@ -22,7 +22,7 @@ _LIBRARIES = (
 
 
 def preload() -> None:
-    """Import them; what is missing, the task that needs it will name."""
+    """Import the libraries that tasks need; a missing one is left to the task that needs it to name."""
     for library in _LIBRARIES:
         with contextlib.suppress(ImportError):
             import_module(library)

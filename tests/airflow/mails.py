@@ -1,4 +1,4 @@
-"""Runs as their callbacks are told of them, and what has reached the mail server."""
+"""Runs as their callbacks get them, and what has reached the mail server."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def run(day: int = 28, run_type: str = "scheduled", state: str = "running") -> d
 
 def late(dag_run: dict[str, Any], trouble: str = "late") -> None:
     """Its deadline passes."""
-    from imagesys_airflow.alerts import incidents as imagesys_incidents
+    from imagesys_airflow.alerts import incidents
 
     context = {"dag_run": dag_run, "deadline": {"deadline_time": "2026-03-29T07:00:00Z"}}
-    assert asyncio.run(imagesys_incidents.run_late(country="uk", trouble=trouble, context=context)) is None
+    assert asyncio.run(incidents.run_late(country="uk", trouble=trouble, context=context)) is None
 
 
 def ends(
@@ -62,13 +62,13 @@ def ends(
     failures: Sequence[Any] = (),
 ) -> None:
     """It ends, as the DAG processor tells its callbacks; ``failures`` are its failed tasks."""
-    from imagesys_airflow.alerts import incidents as imagesys_incidents
+    from imagesys_airflow.alerts import incidents
 
-    monkeypatch.setattr(imagesys_incidents, "failures_of", lambda *_: list(failures))
+    monkeypatch.setattr(incidents, "failures_of", lambda *_: list(failures))
     dag = SimpleNamespace(dag_id=dag_id, task_ids=["report"])
     plain = {**dag_run, "run_id": dag_run["dag_run_id"]}
     context: Any = {"dag": dag, "dag_run": SimpleNamespace(model_dump=lambda: plain), "run_id": plain["run_id"]}
-    callback = imagesys_incidents.RunEndedWell if well else imagesys_incidents.RunFailed
+    callback = incidents.RunEndedWell if well else incidents.RunFailed
     callback("uk")({**context, "reason": "task_failure"})
 
 

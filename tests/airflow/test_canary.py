@@ -77,7 +77,7 @@ def test_a_canary_that_fails_turns_the_run_red_and_is_reported_once_and_taken_ba
     assert subjects() == ["UK canary failed", "UK canary comes through again"]
 
 
-def test_a_canary_whose_host_is_left_alone_is_skipped_and_neither_told_nor_taken_back(world: World, dag: Any) -> None:
+def test_a_canary_whose_host_is_left_alone_is_skipped_and_neither_opened_nor_resolved(world: World, dag: Any) -> None:
     since = len(world.sandbox.mail.files())
 
     def ran() -> str:
@@ -110,19 +110,19 @@ def test_where_canaries_cannot_even_run_that_is_mailed_once_and_taken_back_once(
     world: World, monkeypatch: pytest.MonkeyPatch, subjects: Callable[[], list[str]]
 ) -> None:
     from imagesys_airflow.alerts.failures import Failure
-    from imagesys_airflow.dags import canary as imagesys_canary
+    from imagesys_airflow.dags import canary
 
     away = Failure("run[0]", "Database away", "http://airflow.example.test/0", kind="DatabaseUnavailable")
     failed = Failure("run[1]", "push of n1: away", "http://airflow.example.test/1", kind="CanaryFailed")
     failures = [failed]
-    monkeypatch.setattr(imagesys_canary, "failures_of", lambda *_: failures)  # Airflow's API server's answer
+    monkeypatch.setattr(canary, "failures_of", lambda *_: failures)  # Airflow's API server's answer
     since = len(world.sandbox.mail.files())
-    imagesys_canary.notify_failure({"run_id": "scheduled__1"})  # it has told of itself
-    imagesys_canary.notify_recovery({"run_id": "scheduled__1"})
+    canary.notify_failure({"run_id": "scheduled__1"})  # it has notified by itself
+    canary.notify_recovery({"run_id": "scheduled__1"})
     assert subjects() == []
     failures.append(away)
     for number in (2, 3):
-        imagesys_canary.notify_failure({"run_id": f"scheduled__{number}"})
+        canary.notify_failure({"run_id": f"scheduled__{number}"})
     (mail,) = world.sandbox.mail.mails(since)
     assert (str(mail["subject"]), mail["to"]) == ("[ImageSys] Canaries cannot run", "ops@example.test")
     text = mail.get_body(("plain",)).get_content()
@@ -130,28 +130,28 @@ def test_where_canaries_cannot_even_run_that_is_mailed_once_and_taken_back_once(
     assert "push of n1" not in text
     assert "http://airflow.example.test/dags/imagesys_canary/runs/scheduled__2" in text
     failures.remove(away)
-    imagesys_canary.notify_failure({"run_id": "scheduled__4"})  # they run, though one does not come through
-    imagesys_canary.notify_recovery({"run_id": "scheduled__5"})
+    canary.notify_failure({"run_id": "scheduled__4"})  # they run, though one does not come through
+    canary.notify_recovery({"run_id": "scheduled__5"})
     assert subjects()[1:] == ["[ImageSys] Canaries run again"]
     failures.append(away)
-    imagesys_canary.notify_failure({"run_id": "scheduled__6"})  # a second outage of the same day
+    canary.notify_failure({"run_id": "scheduled__6"})  # a second outage of the same day
     assert subjects()[2:] == ["[ImageSys] Canaries cannot run"]
 
 
-def test_that_canaries_cannot_run_is_told_later_where_the_mail_server_is_away_too(
+def test_that_canaries_cannot_run_is_notified_later_where_the_mail_server_is_away_too(
     world: World, monkeypatch: pytest.MonkeyPatch, subjects: Callable[[], list[str]]
 ) -> None:
     from imagesys_airflow.alerts.failures import Failure
-    from imagesys_airflow.dags import canary as imagesys_canary
+    from imagesys_airflow.dags import canary
 
     away = Failure("run[0]", "Database away", "http://airflow.example.test/0", kind="DatabaseUnavailable")
-    monkeypatch.setattr(imagesys_canary, "failures_of", lambda *_: [away])
+    monkeypatch.setattr(canary, "failures_of", lambda *_: [away])
     world.sandbox.mail.stop()
     try:
-        imagesys_canary.notify_failure({"run_id": "scheduled__1"})
+        canary.notify_failure({"run_id": "scheduled__1"})
     finally:
         world.sandbox.mail.start()
-    imagesys_canary.notify_failure({"run_id": "scheduled__2"})
+    canary.notify_failure({"run_id": "scheduled__2"})
     assert subjects() == ["[ImageSys] Canaries cannot run"]
 
 

@@ -118,7 +118,7 @@ def test_one_mail_a_day_tells_who_is_to_mend_it_and_one_that_it_is_well(world: W
     assert sink.subjects()[2:] == ["[ImageSys] The configuration is well again"]
 
 
-def test_a_mail_that_cannot_be_sent_is_told_all_the_same_once(world: World, state: Path, sink: Sink) -> None:
+def test_a_mail_that_cannot_be_sent_is_logged_all_the_same_once(world: World, state: Path, sink: Sink) -> None:
     from imagesys_airflow.alerts.mail import post
 
     keep_good()

@@ -74,9 +74,9 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_a_note_is_written_by_the_public_api_with_the_connections_user(api: Any) -> None:
-    from imagesys_airflow.alerts.run_note import set_note
+    from imagesys_airflow.alerts.run_note import write_note
 
-    set_note("imagesys_uk", RUN_ID, "Nothing was lost.")
+    write_note("imagesys_uk", RUN_ID, "Nothing was lost.")
 
     login, patch = api.requests
     assert login[:3] == ("POST", "/auth/token", {"username": "ops", "password": "s3cret"})
@@ -87,18 +87,18 @@ def test_a_note_is_written_by_the_public_api_with_the_connections_user(api: Any)
 def test_a_note_that_is_refused_or_cannot_be_sent_is_a_line_in_the_log(
     api: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from imagesys_airflow.alerts.run_note import set_note
+    from imagesys_airflow.alerts.run_note import write_note
 
     caplog.set_level("INFO")
     api.status = 403
-    set_note("imagesys_uk", RUN_ID, "x")
+    write_note("imagesys_uk", RUN_ID, "x")
     assert "could not be written: user 'ops' may not write it (status 403)" in caplog.text
     monkeypatch.setenv("AIRFLOW_CONN_IMAGESYS_AIRFLOW_API", '{"host": "127.0.0.1", "port": 9, "password": "s3cret"}')
-    set_note("imagesys_uk", RUN_ID, "x")
+    write_note("imagesys_uk", RUN_ID, "x")
     assert "could not be written: 127.0.0.1:9 gives no answer (ConnectionError)" in caplog.text
     assert "s3cret" not in caplog.text
     monkeypatch.delenv("AIRFLOW_CONN_IMAGESYS_AIRFLOW_API")
-    set_note("imagesys_uk", RUN_ID, "x")
+    write_note("imagesys_uk", RUN_ID, "x")
     assert "No connection imagesys_airflow_api" in caplog.text
 
 
@@ -106,14 +106,14 @@ def last(country: str, **own: Any) -> LastRun:
     nodes = {"n1": NodeState("n1", 0, 0, 0), "n2": NodeState("n2", 7, 7, 0, behind_hours=26.5)}
     states = {"live": 1940, "failed": 12, "rejected": 48, "quarantined": 3}
     reasons = {"rejected": {"http_404": 40, "too_small": 8}, "failed": {"dns": 12}}
-    told: dict[str, Any] = {
+    more: dict[str, Any] = {
         "purge": {"unpublished": 12},
         "weights": Weights(1940, 235_000_000, 4_700_000),
         "disks": {"staging": DiskForecast(81 * 10**9, 12.2)},
         "earlier_runs": 7,
         "medians": {"images": 1980.0},
     }
-    summary = Summary(country, "r1", "scheduled", "A/B", 2000, states, reasons, 2, {}, nodes, [], **told)
+    summary = Summary(country, "r1", "scheduled", "A/B", 2000, states, reasons, 2, {}, nodes, [], **more)
     return LastRun(
         **{"run_id": "r1", "day": "2026-03-28", "state": "success", "lost": [], "unusual": [], "summary": summary} | own
     )
@@ -163,15 +163,15 @@ def test_the_daily_mail_has_a_table_of_all_countries_and_marks_what_to_look_at()
         lines[2].split()
         == ["UK", "2026-03-28", "failed", "2,000", "1,940", "12", "48", "3", "n2", "7", "(26.5", "h)"] + ["1"] * 2
     )
-    for told in (
+    for line in (
         "UK: Node n2 is behind by 7 images.",
         "http://airflow.example.test/dags/imagesys_uk/runs/r1",
         "FR: run r1 broke off: x",
         "MX: no run has ended yet",
         "AU: Database x did not answer.",
     ):
-        assert told in mail.text()
-    told = "\n".join(lines)[mail.text().index("DE, 2026-03-28") :]
+        assert line in mail.text()
+    section = "\n".join(lines)[mail.text().index("DE, 2026-03-28") :]
     for fact in (
         "2000 images in 2 batches: 1940 live",
         "48 rejected: 40 http_404, 8 too_small",
@@ -182,7 +182,7 @@ def test_the_daily_mail_has_a_table_of_all_countries_and_marks_what_to_look_at()
         "disk left: staging 81.0 GB (at its floor in 12 days)",
         "median of 7 earlier scheduled runs: images 1980",
     ):
-        assert f"  - {fact}\n" in told
+        assert f"  - {fact}\n" in section
         assert f"<li>{fact}</li>" in mail.html()
     assert "<h3>DE, 2026-03-28</h3>" in mail.html()
     assert "<td>1,940</td>" in mail.html()
@@ -296,7 +296,7 @@ def test_a_report_cleared_alone_judges_anew_by_database_and_tasks(world: World) 
     assert reported() == "success"
 
 
-def test_a_run_of_which_one_task_was_cleared_alone_is_not_told_as_still_going(sink: Sink, world: World) -> None:
+def test_a_run_of_which_one_task_was_cleared_alone_is_not_reported_as_still_going(sink: Sink, world: World) -> None:
     from imagesys_airflow.dags.daily_report import DailyReportOperator
 
     run = world.run()

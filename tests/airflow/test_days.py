@@ -1,4 +1,4 @@
-"""Days that follow each other: a node that stays away is told once, and a good day takes earlier days' alerts back."""
+"""Days that follow each other: a node that stays away is notified once; a good day resolves earlier incidents."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_good_weekly_check_takes_an_earlier_one_back(
     check(14, well=False)
     judged(world, 13, "failed")
     ends(run(13), well=False, monkeypatch=monkeypatch)
-    world.sql("UPDATE lis_incidents SET opened_at = '2026-03-14 06:00'")  # when they were told
+    world.sql("UPDATE lis_incidents SET opened_at = '2026-03-14 06:00'")  # when they were notified
     check(21, well=True)
     assert sink.subjects()[2:] == ["weekly check of 2026-03-22 has ended well"]
     assert waiting(world) == ["scheduled__2026-03-13"]  # that is the daily run's

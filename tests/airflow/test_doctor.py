@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.config import country_config
-from imagesys_lib.ops.doctor import airflow as airflow_setup
+from imagesys_lib.ops.doctor import airflow_setup
 from imagesys_lib.ops.doctor.finding import Finding, attempt
 from include.sandbox import Sandbox
 

@@ -17,7 +17,7 @@ from imagesys_lib.alerts.outbox import put
 from imagesys_lib.config import Breaker
 from imagesys_lib.db.engine import write
 from imagesys_lib.db.schema import lis_mails
-from imagesys_lib.fetch.politeness.datasources import Tally, note
+from imagesys_lib.fetch.politeness.datasources import Tally, note_results
 from tests.airflow.mails import DAG_ID, Sink, count, ends, late, run
 from tests.airflow.test_runs import context_of
 from tests.support.world import World, in_threads
@@ -96,14 +96,14 @@ def test_mails_of_an_incident_wait_for_a_server_that_is_down_and_go_out_once(
     assert sink.subjects()[2:] == ["run of 2026-03-28 has ended well"]
 
 
-def test_a_data_source_is_told_of_when_it_is_left_alone_and_when_it_works_again(sink: Sink, world: World) -> None:
+def test_a_data_source_is_notified_when_it_is_left_alone_and_when_it_works_again(sink: Sink, world: World) -> None:
     from imagesys_airflow.operators.stages import HealOperator
 
     heal = HealOperator(task_id="heal", country="uk")
     settings = Breaker(source_percent=90, source_images=30)
 
     def see(attempts: int, failures: int) -> None:
-        note(world.ctx.db, "uk", {7: Tally(attempts, failures)}, settings)
+        note_results(world.ctx.db, "uk", {7: Tally(attempts, failures)}, settings)
         world.sql("UPDATE lis_datasources SET not_before = '2026-01-01'")
         heal.execute(context_of(heal))
 
@@ -166,11 +166,11 @@ def test_where_no_file_can_be_kept_a_mail_goes_all_the_same(
 
 def test_a_silent_database_holds_a_mail_up_for_seconds_only(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    from imagesys_airflow.alerts import incidents as imagesys_incidents
+    from imagesys_airflow.alerts import incidents
     from imagesys_airflow.alerts import mail as imagesys_mail
 
     monkeypatch.setattr(imagesys_mail, "_CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr(imagesys_incidents, "_progress", lambda *_: time.sleep(60))
+    monkeypatch.setattr(incidents, "_progress", lambda *_: time.sleep(60))
     late(run())
     [mail] = sink.server.mails(sink.since)
     assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
@@ -207,7 +207,7 @@ def test_what_tasks_log_from_the_level_on_is_one_mail_a_run(
     assert "not worth" not in sink.texts()[0]
 
 
-def test_runs_whose_end_nobody_told_are_taken_back_by_the_next_heal(
+def test_runs_whose_end_nobody_reported_are_resolved_by_the_next_heal(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from imagesys_airflow.operators.stages import HealOperator
@@ -242,7 +242,7 @@ def test_runs_whose_end_nobody_told_are_taken_back_by_the_next_heal(
     assert [row.subject for row in still_open] == [f"{DAG_ID} scheduled__2026-03-27"]
 
 
-def test_a_good_end_that_a_silent_database_kept_from_being_told_is_reported_by_the_next_heal(
+def test_a_good_end_that_a_silent_database_kept_from_being_notified_is_reported_by_the_next_heal(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
@@ -279,7 +279,7 @@ def test_a_mail_goes_to_those_whom_the_configuration_names_when_it_is_sent(sink:
     from imagesys_airflow.alerts.mail import post
     from imagesys_lib.alerts.message import Message
 
-    write(world.ctx.db, lambda session: put(session, Message("[ImageSys] UK hello", "Intro.", ())))
+    write(world.ctx.db, lambda connection: put(connection, Message("[ImageSys] UK hello", "Intro.", ())))
     post(world.reconfigure(alerts={"mail_to": ["new@example.test", "other@example.test"]}))
     [mail] = sink.server.mails(sink.since)
     assert mail["X-Sandbox-To"] == "new@example.test, other@example.test"
@@ -311,6 +311,6 @@ def test_a_run_that_waits_for_its_date_is_one_mail_named_by_status_and_report_un
     assert len(sink.subjects()) == 1  # whoever has marked it knows
 
 
-def test_a_run_that_is_to_run_after_a_time_in_the_future_is_told_alike(sink: Sink) -> None:
+def test_a_run_that_is_to_run_after_a_time_in_the_future_is_notified_alike(sink: Sink) -> None:
     late({**run(), "dag_run_id": "manual__1", "run_after": "2199-01-01T00:00:00Z"})
     assert sink.subjects() == ["run of 2026-03-28 waits for a date in the future"]

@@ -1,4 +1,4 @@
-"""Mails about a run's failure that nobody sent, or that were sent while the database was away: each is told once."""
+"""Mails about a run's failure that nobody sent, or sent while the database was away: each is notified once."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_failure_is_mailed_although_airflow_does_not_say_which_tasks_failed(si
     assert "Airflow does not say which tasks failed" in sink.texts()[0]
 
 
-def test_a_failure_that_nobody_told_is_reported_by_the_next_heal(
+def test_a_failure_that_nobody_notified_is_reported_by_the_next_heal(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged(world, 25, "failed")
@@ -84,7 +84,7 @@ def test_a_failure_that_nobody_told_is_reported_by_the_next_heal(
     assert sink.subjects()[2:] == ["run of 2026-03-27 has ended well"]
 
 
-def test_a_run_that_failed_again_after_its_alert_was_taken_back_is_told_anew(
+def test_a_run_that_failed_again_after_its_incident_was_resolved_is_notified_anew(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = {f"{DAG_ID} scheduled__2026-03-27": "failed"}
@@ -92,7 +92,7 @@ def test_a_run_that_failed_again_after_its_alert_was_taken_back_is_told_anew(
     ends(run(27), well=False, monkeypatch=monkeypatch)
     heals(states)
     ends(run(27), well=True, monkeypatch=monkeypatch)
-    heals(states)  # cleared meanwhile, say: what its last report found had been told
+    heals(states)  # cleared meanwhile, say: what its last report found had been notified
     assert len(sink.subjects()) == 2
     judged(world, 27, "failed")
     heals(states)

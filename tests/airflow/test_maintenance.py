@@ -94,11 +94,11 @@ def subjects(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> C
 def test_a_country_that_fails_is_named_mailed_once_and_taken_back(
     world: World, subjects: Callable[[], list[str]]
 ) -> None:
-    from imagesys_airflow.dags import maintenance as imagesys_upkeep
+    from imagesys_airflow.dags.maintenance import MaintainOperator, notify_failure, notify_recovery
     from imagesys_lib.errors import EnvironmentFault
     from tests.airflow.test_runs import context_of
 
-    task = imagesys_upkeep.MaintainOperator(task_id="maintain", country="mx")  # a schema that nobody has made
+    task = MaintainOperator(task_id="maintain", country="mx")  # a schema that nobody has made
     context = {**context_of(task), "params": {"dry_run": False}}
     with pytest.raises(EnvironmentFault, match="imagesys_mx"):
         task.execute(context)
@@ -106,24 +106,24 @@ def test_a_country_that_fails_is_named_mailed_once_and_taken_back(
 
     since = len(world.sandbox.mail.files())
     for _ in range(2):  # the next day it fails again
-        imagesys_upkeep.notify_failure({"dag_run": context["dag_run"]})
+        notify_failure({"dag_run": context["dag_run"]})
     mail = world.sandbox.mail.wait_for(lambda mail: "Maintenance failed" in str(mail["subject"]), since=since)
     assert "/dags/imagesys_maintenance/runs/manual__1" in mail.get_body(("plain",)).get_content()
     for _ in range(2):
-        imagesys_upkeep.notify_recovery({})
+        notify_recovery({})
     assert subjects() == ["[ImageSys] Maintenance failed", "[ImageSys] Maintenance works again"]
-    imagesys_upkeep.notify_failure({"dag_run": context["dag_run"]})
+    notify_failure({"dag_run": context["dag_run"]})
     assert subjects()[2:] == ["[ImageSys] Maintenance failed"]
 
 
 def test_a_staging_disk_below_its_floor_is_mailed(
     world: World, maintenance: Any, subjects: Callable[[], list[str]]
 ) -> None:
-    from imagesys_airflow.dags import maintenance as imagesys_upkeep
+    from imagesys_airflow.dags.maintenance import MaintainOperator
     from tests.airflow.test_runs import context_of
 
     world.configure(staging={"min_free_mb": 10**9})
-    task = imagesys_upkeep.MaintainOperator(task_id="maintain", country="uk")
+    task = MaintainOperator(task_id="maintain", country="uk")
     task.execute({**context_of(task), "params": {"dry_run": True}})
     assert subjects() == ["[ImageSys] UK maintenance logged messages"]
     (mail,) = world.sandbox.mail.mails(len(world.sandbox.mail.files()) - 1)

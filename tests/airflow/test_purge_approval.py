@@ -163,11 +163,11 @@ def test_a_database_that_is_away_is_reported_once_until_it_is_back_and_each_unfi
 ) -> None:
     from imagesys_airflow.alerts import mail as imagesys_mail
     from imagesys_airflow.alerts.failures import Failure
-    from imagesys_airflow.dags import purge_approval as imagesys_purge
+    from imagesys_airflow.dags import purge_approval
 
     monkeypatch.setattr(imagesys_mail, "_HERE", tmp_path)
     failures = [Failure("find", "", "http://airflow.example.test/find")]
-    monkeypatch.setattr(imagesys_purge, "failures_of", lambda *_: failures)  # Airflow's API server's answer
+    monkeypatch.setattr(purge_approval, "failures_of", lambda *_: failures)  # Airflow's API server's answer
     since = len(world.sandbox.mail.files())
     failed, well = "[ImageSys] Purge approval failed", "[ImageSys] Purge approval works again"
 
@@ -175,16 +175,16 @@ def test_a_database_that_is_away_is_reported_once_until_it_is_back_and_each_unfi
         return [str(mail["subject"]) for mail in world.sandbox.mail.mails(since)]
 
     for hour in range(3):
-        imagesys_purge.notify_failure({"run_id": f"scheduled__{hour}"})
+        purge_approval.notify_failure({"run_id": f"scheduled__{hour}"})
     assert reported() == [failed]
     failures[:] = [Failure("carry_out[0]", "", "http://airflow.example.test/carry_out")]
     for _ in range(2):
-        imagesys_purge.notify_failure({"run_id": "scheduled__3"})
+        purge_approval.notify_failure({"run_id": "scheduled__3"})
     assert reported() == [failed] * 2
-    imagesys_purge.notify_recovery({"run_id": "scheduled__4"})  # the database is back
+    purge_approval.notify_recovery({"run_id": "scheduled__4"})  # the database is back
     assert reported() == [failed] * 2 + [well]
-    imagesys_purge.notify_recovery({"run_id": "scheduled__3"})  # the purge was cleared
-    imagesys_purge.notify_recovery({"run_id": "scheduled__5"})
+    purge_approval.notify_recovery({"run_id": "scheduled__3"})  # the purge was cleared
+    purge_approval.notify_recovery({"run_id": "scheduled__5"})
     assert reported() == [failed] * 2 + [well] * 2
 
 

@@ -1,4 +1,4 @@
-"""Alerts of runs whose end nobody told are taken back by the next run's `heal`, which asks Airflow's own API."""
+"""Incidents of runs whose end nobody reported are resolved by the next run's `heal`, which asks Airflow's own API."""
 
 from __future__ import annotations
 

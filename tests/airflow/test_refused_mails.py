@@ -1,4 +1,4 @@
-"""A mail that some of its recipients are refused goes to the others once, stays for those, and is told of."""
+"""A mail that some of its recipients are refused goes to the others once, stays for those, and is reported."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def waiting(world: World) -> list[Any]:
     return world.rows(sa.text("SELECT refused, attempts, given_up_at FROM lis_mails WHERE sent_at IS NULL"))
 
 
-def test_a_mail_refused_for_one_stays_for_that_one_alone_and_the_others_are_told_once(
+def test_a_mail_refused_for_one_stays_for_that_one_alone_and_the_others_get_it_once(
     site: MailSite, world: World
 ) -> None:
     from imagesys_airflow.alerts import mail as imagesys_mail
@@ -114,7 +114,7 @@ def test_a_mail_about_all_countries_fares_alike_and_so_does_one_that_no_database
     from imagesys_airflow.alerts import mail as imagesys_mail
 
     message = Message("[ImageSys] UK one for all", "Intro.", ())
-    imagesys_mail.notify_all(lambda session: put(session, message, ["uk"]))
+    imagesys_mail.notify_all(lambda connection: put(connection, message, ["uk"]))
     imagesys_mail.post(world.ctx)
     assert subjects(site, A) == ["one for all", TOLD]
     query = sa.text("SELECT refused FROM lis_mails WHERE sent_at IS NULL")

@@ -17,9 +17,9 @@ from tests.support.world import World
 
 
 def test_a_runs_note_is_escaped_and_no_longer_than_airflow_takes(api: Any) -> None:
-    from imagesys_airflow.alerts.run_note import set_note
+    from imagesys_airflow.alerts.run_note import write_note
 
-    set_note("imagesys_uk", RUN_ID, f"**WORK LOST**\n\n- {EVIL}" + "\x1b" * 1000)
+    write_note("imagesys_uk", RUN_ID, f"**WORK LOST**\n\n- {EVIL}" + "\x1b" * 1000)
     note = api.requests[-1][2]["note"]
     assert note.startswith("**WORK LOST**\n\n- \\x1b]0;pwned")
     assert RAW.findall(note) == []
@@ -27,12 +27,12 @@ def test_a_runs_note_is_escaped_and_no_longer_than_airflow_takes(api: Any) -> No
 
 
 def test_the_question_about_a_purge_shows_urls_escaped(world: World) -> None:
-    from imagesys_airflow.dags.purge_approval import invitation, question
+    from imagesys_airflow.dags.purge_approval import approval_text, invitation
 
     url = f"http://127.0.0.1/{EVIL}`.jpg"
     config = country_config("uk")
     proposal = Proposal(1, "open", {}, 100, ({"rule": "listing", "url": url},))
-    headline, body = question(config, proposal)
+    headline, body = approval_text(config, proposal)
     assert_harmless(headline + body)
     assert f"`http://127.0.0.1/{SHOWN}%60.jpg`" in body
     mail = invitation(config, proposal, "run").written()

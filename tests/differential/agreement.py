@@ -30,7 +30,7 @@ class Row:
 def row(name: str, seen: Seen | None, result: Result, whole: Seen | None = None) -> Row:
     """Judge one picture; ``whole`` is what Chromium shows of it undamaged."""
     ours = f"{result.reason}: {result.detail}" if result.reason else _colours(result.quarters)
-    return Row(name, _told(seen, whole), ours, _agree(seen, whole, result))
+    return Row(name, _describe(seen, whole), ours, _agree(seen, whole, result))
 
 
 def assert_agreement(rows: Iterable[Row], exceptions: Exceptions) -> None:
@@ -63,7 +63,7 @@ def _near(one: Sequence[Sequence[int]], other: Sequence[Sequence[int]]) -> bool:
     return all(abs(a - b) <= LEVELS for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True))
 
 
-def _told(seen: Seen | None, whole: Seen | None) -> str:
+def _describe(seen: Seen | None, whole: Seen | None) -> str:
     if seen is None:
         return "refused"
     if seen.is_clear:

@@ -15,7 +15,7 @@ from imagesys_lib.config import Fetch
 from imagesys_lib.fetch.http.fetcher import Fetcher
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.thumbnail.messages import Made, ThumbnailJob
-from imagesys_lib.thumbnail.processes.pool import CHUNK, Decoders
+from imagesys_lib.thumbnail.processes.pool import TASK_IMAGES, Decoders
 from tests.differential.chromium import MIDDLE
 from tests.support.poison import MAKING
 
@@ -59,7 +59,7 @@ class Pipeline:
         names = [name for name in files if name not in found]
         jobs = [ThumbnailJob(n, files[name], self._folder, f"thumb-{n}", MAKING) for n, name in enumerate(names)]
         with Decoders(2, _MEMORY_MB, _SECONDS) as decoders:
-            for piece in [decoders.submit(jobs[at : at + CHUNK]) for at in range(0, len(jobs), CHUNK)]:
+            for piece in [decoders.submit(jobs[at : at + TASK_IMAGES]) for at in range(0, len(jobs), TASK_IMAGES)]:
                 found |= {names[one.key]: self._result(one) for one in piece.result(300)}
         return found
 

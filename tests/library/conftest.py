@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imagesys_lib.ops.doctor import airflow as airflow_setup
+from imagesys_lib.ops.doctor import airflow_setup
 from tests.support.world import World
 
 

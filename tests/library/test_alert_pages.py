@@ -118,7 +118,7 @@ def test_the_statements_of_the_page_show_what_is_wrong_and_what_waits(world: Wor
         "INSERT INTO lis_incidents (kind, subject, is_open, runs, opened_at, last_seen_at) "
         "VALUES ('failed', 'dag r1', 1, '[]', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))"
     )
-    world.sql("INSERT INTO lis_mails (subject, text, html, created_at) VALUES ('told', '', '', UTC_TIMESTAMP(6))")
+    world.sql("INSERT INTO lis_mails (subject, text, html, created_at) VALUES ('reported', '', '', UTC_TIMESTAMP(6))")
     (block,) = re.findall(r"```sql\n(.*?)```", ALERTS, re.DOTALL)
     seen = [world.rows(sa.text(line.partition(";")[0])) for line in block.splitlines()]
-    assert [[row.subject for row in rows] for rows in seen] == [["dag r1"], ["told"]]
+    assert [[row.subject for row in rows] for rows in seen] == [["dag r1"], ["reported"]]

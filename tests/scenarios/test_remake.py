@@ -49,8 +49,8 @@ def test_a_remake_replaces_files_and_live_rows_and_nothing_is_ever_absent(world:
 
     def watch() -> None:
         while not stop.is_set():
-            with watched.db.connect() as session:
-                fewest.append(session.scalar(sa.select(sa.func.count()).select_from(lis_live_images)))
+            with watched.db.connect() as connection:
+                fewest.append(connection.scalar(sa.select(sa.func.count()).select_from(lis_live_images)))
             missing = [path for path in list(before)[::7] for n in NODES if not (world.root(n) / path).exists()]
             fewest.append(len(rows) - len(missing))
             time.sleep(0.01)
@@ -134,7 +134,7 @@ def test_a_remake_at_which_workers_die_five_times_stays_live_with_what_it_had(wo
     assert retry(world.ctx, reason="poison") == made
 
 
-def test_a_remake_whose_photo_is_gone_stays_live_with_its_reason_and_is_told_and_tried_again_by_hand(
+def test_a_remake_whose_photo_is_gone_stays_live_with_its_reason_and_is_reported_and_tried_again_by_hand(
     world: World, live: Entries
 ) -> None:
     world.reconfigure(process={"quality": 40})

@@ -12,7 +12,7 @@ from imagesys_lib.alerts.message import Message
 from imagesys_lib.alerts.outbox import put
 from imagesys_lib.config import Breaker
 from imagesys_lib.db.engine import write
-from imagesys_lib.fetch.politeness.datasources import Tally, note
+from imagesys_lib.fetch.politeness.datasources import Tally, note_results
 from imagesys_lib.runs import leases, runs
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
@@ -84,20 +84,22 @@ def test_a_data_source_that_was_left_alone_is_tried_again(world: World) -> None:
     assert world.count() == {"rejected": 12}
     own = [url for url, image in world.images().items() if image.datasource_id == 101]
     assert 0 < len(own) < 12
-    note(world.ctx.db, "uk", {101: Tally(40, 40)}, Breaker(source_percent=90, source_images=30))
+    note_results(world.ctx.db, "uk", {101: Tally(40, 40)}, Breaker(source_percent=90, source_images=30))
     world.seed(12)  # the site is mended
     shown, would, done = follow(world, title)
     assert (shown.code, would.code, done.code) == (0, 0, 0)
     assert would.out == done.out == f"requeued: {len(own)}\n"
     assert DAY.isoformat() in " ".join(commands(title)[-1])
-    world.sql("UPDATE lis_datasources SET not_before = '2026-01-01' WHERE datasource_id = 101")  # its trickle is due
+    world.sql(
+        "UPDATE lis_datasources SET not_before = '2026-01-01' WHERE datasource_id = 101"
+    )  # half-open: a few images are due
     world.pipeline()
     assert world.live().keys() == set(own)
 
 
 def test_mails_that_did_not_come_go_out_when_the_server_is_back(world: World) -> None:
     world.configure(alerts={"mail_to": ["ops@example.test"]})
-    write(world.ctx.db, lambda session: put(session, Message("[ImageSys] UK hello", "Intro.", ())))
+    write(world.ctx.db, lambda connection: put(connection, Message("[ImageSys] UK hello", "Intro.", ())))
     world.sandbox.mail.stop()
     try:
         (away,) = follow(world, "Mails do not come")

@@ -57,7 +57,7 @@ def wrong(world: World, fates: Mapping[str, Fate]) -> dict[str, str]:
     """Return, by URL, what the system says where it is not what must be."""
     images, live = world.images(), world.live()
     return {
-        url: f"{fate}, but {_told(images.get(url), url in live)}"
+        url: f"{fate}, but {_describe(images.get(url), url in live)}"
         for url, fate in fates.items()
         if not _agrees(fate, images.get(url), url in live)
     }
@@ -73,5 +73,5 @@ def _agrees(fate: Fate, row: Any, is_live: bool) -> bool:
     return row.state in ("failed", "rejected") and row.reason in fate.reasons
 
 
-def _told(row: Any, is_live: bool) -> str:
+def _describe(row: Any, is_live: bool) -> str:
     return "unknown" if row is None else f"{row.state}, {row.reason}, desired {row.desired}, live: {is_live}"

@@ -18,8 +18,8 @@
 | 40 | Unicode, spaces, %3F, 4 KB, quotes, `$(...)`, newlines | `/odd/...` | live, `bad_url` |
 
 What needs a course of events has a test of its own: 27 (Retry-After) and 28 (a host fails wholly) in test_faults.py,
-24 (decoder) in test_decoder_faults.py, 29 (resolver), 21 by DNS and 36 (clock) in test_ground_faults.py, 39 (new bytes)
-in test_refetch.py.
+24 (decoder) in test_decoder_faults.py, 29 (resolver), 21 by DNS and 36 (clock) in test_resolver_and_clock.py, 39 (new
+bytes) in test_refetch.py.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def wanted(world: World) -> dict[str, tuple[int, str]]:
 
 
 def published(world: World) -> dict[str, int]:
-    """Bytes of every file that the website is told of, by path."""
+    """Bytes of every file that the website is given, by path."""
     rows = _select(world, "SELECT image_data FROM lis_live_images")
     return {thumb["path"]: thumb["bytes"] for row in rows for thumb in row["image_data"].values()}
 
@@ -64,8 +64,8 @@ def assert_equal_nodes(world: World, *, all_live: bool = True) -> dict[str, tupl
 
 
 def _select(world: World, text: str) -> list[dict[str, Any]]:
-    with world.ctx.db.connect() as session:
-        rows = [dict(row) for row in session.execute(sa.text(text)).mappings()]
+    with world.ctx.db.connect() as connection:
+        rows = [dict(row) for row in connection.execute(sa.text(text)).mappings()]
     for row in rows:
         for name in ("thumbs", "image_data"):
             if isinstance(row.get(name), str):

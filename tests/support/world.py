@@ -204,9 +204,9 @@ class World:
     def purge_now(self, hashes: Sequence[str]) -> int:
         """Purge images that no listing shows, both phases at once and no question asked; returns how many."""
         cut = Cutoffs(self.scalar(sa.select(sa.func.utc_timestamp(6))))
-        write(self.ctx.db, lambda session: unpublish(session, hashes, PurgeRule.UNLISTED, cut, grace_hours=0))
+        write(self.ctx.db, lambda connection: unpublish(connection, hashes, PurgeRule.UNLISTED, cut, grace_hours=0))
         ids = [row.image_id for row in self.images().values() if row.image_hash in hashes]
-        return len(write(self.ctx.db, lambda session: delete_files(session, ids, cut)))
+        return len(write(self.ctx.db, lambda connection: delete_files(connection, ids, cut)))
 
     def planned(self, images: int) -> tuple[Run, int]:
         """Begin a run with one batch of so many new images; returns it and the batch's id."""
@@ -331,9 +331,9 @@ class World:
     # Changing behind the back of the library
 
     def write_all(self, engine: sa.Engine, statements: Any) -> None:
-        def work(session: sa.Connection) -> None:
+        def work(connection: sa.Connection) -> None:
             for statement in statements:
-                session.execute(statement)
+                connection.execute(statement)
 
         write(engine, work)
 
@@ -356,7 +356,7 @@ class World:
         statement = sa.insert(lis_images).values(
             state="new", desired="none", next_attempt_at=now, created_at=now, updated_at=now
         )
-        write(self.ctx.db, lambda session: session.execute(statement, rows))
+        write(self.ctx.db, lambda connection: connection.execute(statement, rows))
         return urls
 
 

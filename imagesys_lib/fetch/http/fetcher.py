@@ -1,4 +1,4 @@
-"""The fetcher: admits jobs by the gate, drives all transfers in one thread, follows redirects hop by hop."""
+"""The fetcher: admits jobs by the host limits, drives all transfers in one thread, follows redirects hop by hop."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from imagesys_lib.fetch.http.lookups import Lookups
 from imagesys_lib.fetch.http.multi import Multi
 from imagesys_lib.fetch.http.queues import Task, Waiting
 from imagesys_lib.fetch.http.speed import SpeedWatch
-from imagesys_lib.fetch.http.transfer import HttpTransfer, Redirect, Verdict
+from imagesys_lib.fetch.http.transfer import HttpTransfer, Redirect, TransferVerdict
 from imagesys_lib.fetch.http.urls import judged_wire
 from imagesys_lib.fetch.politeness.admission import Limiter, LocalLimiter
 from imagesys_lib.images.reasons import ImageFault
 
 _STOP_LOOK = 0.25  # seconds between looks at `stop`
-_ASKS = 100  # of the gate at a time, which may be a database: bytes are moved in between
-_LEAST_WAIT = 0.05  # seconds, whatever the gate says
+_ASKS = 100  # of the host limits at a time, which may be in a database: bytes are moved in between
+_LEAST_WAIT = 0.05  # seconds, whatever the host limits say
 _AWAY = 1.0  # seconds between two looks at a request from which on they are ours and not its host's
 
 
@@ -86,7 +86,7 @@ class Fetcher:
         Returns at once when nothing is busy. Call it often: bytes move only here. What time the caller takes, or a
         stopped process, is not charged to a request: one that fails for time or connection after that is made again.
 
-        Raises Stopped once ``stop`` is set, and what a full disk or the gate raises. Then transfers under way are
+        Raises Stopped once ``stop`` is set, and what a full disk or the host limits raise. Then transfers under way are
         aborted and leave nothing on disk, and every later call raises again.
         """
         until = time.monotonic() + timeout
@@ -117,7 +117,7 @@ class Fetcher:
     def fetch(self, url: str, target: Path, *, etag: str = "", last_modified: str = "") -> Fetched | NotModified:
         """Fetch one image and wait for it; what else ends meanwhile is handed out by the next poll.
 
-        Raises ImageFault with the reason (``retry_after`` in seconds where the host or the gate asked for it),
+        Raises ImageFault with the reason (``retry_after`` in seconds where the host or its limits asked for it),
         Stopped, or DiskFull; after any of them nothing is on disk. Messages name the host only: URLs may carry secrets.
         """
         job = FetchJob(next(self._keys), url, target, etag, last_modified)
@@ -258,7 +258,7 @@ class Fetcher:
             self._done.append(Outcome(task.job, result, host, task.hops))
         self._limiter.left(host, fault)  # last: if it raises, the outcome is known all the same
 
-    def _result(self, transfer: HttpTransfer, code: int, words: str) -> Fetched | Verdict:
+    def _result(self, transfer: HttpTransfer, code: int, words: str) -> Fetched | TransferVerdict:
         """Return what a request came to. The one place where an exception of a request ends as its image's fault."""
         try:
             return transfer.end(code, words)

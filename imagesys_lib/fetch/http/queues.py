@@ -83,7 +83,7 @@ class Waiting:
         return task
 
     def sleep(self, host: str, until: float) -> None:
-        """Leave the host whose turn it is alone until then, or until it is woken."""
+        """Leave the host whose turn it is alone until ``until`` (monotonic), or until it is woken."""
         self._asleep[host] = until
         if until < math.inf:
             heapq.heappush(self._timers, (until, next(self._numbers), host))

@@ -44,7 +44,7 @@ def _target(wire: Wire, proxy: str | None) -> str:
     return wire.url if in_full else wire.target
 
 
-Verdict = Redirect | NotModified | ImageFault
+TransferVerdict = Redirect | NotModified | ImageFault
 
 
 class HttpTransfer:
@@ -70,7 +70,7 @@ class HttpTransfer:
         self._head: Head | None = None
         self._body: BodyDecoder | None = None
         self._is_whole = False
-        self._verdict: Verdict | None = None
+        self._verdict: TransferVerdict | None = None
         self._error: BaseException | None = None
         self._digest = hashlib.sha1(usedforsecurity=False)
         self._chunks: list[bytes] = []
@@ -95,7 +95,7 @@ class HttpTransfer:
         handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
         self._dialler.attach(handle)
 
-    def end(self, code: int, words: str) -> Fetched | Verdict:
+    def end(self, code: int, words: str) -> Fetched | TransferVerdict:
         """Return what the request came to; ``code`` is curl's, 0 for success.
 
         Raises DiskFull, or whatever else a callback met. Except for Fetched nothing is on disk.

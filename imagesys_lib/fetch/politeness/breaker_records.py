@@ -13,14 +13,14 @@ from imagesys_lib.db.engine import Row, chunks, from_now, read, seconds_until
 from imagesys_lib.fetch.politeness.circuit_breaker import Circuit
 
 
-def load(db: Engine, table: sa.Table, keys: Iterable[Any]) -> dict[Any, Circuit]:
+def load_circuits(db: Engine, table: sa.Table, keys: Iterable[Any]) -> dict[Any, Circuit]:
     """Return the circuits of those ``keys`` of which anything is remembered."""
     (key,) = table.primary_key
     pages = (read(db, _select(table).where(key.in_(piece))) for piece in chunks(sorted(set(keys))))
     return {row[0]: _circuit(row) for page in pages for row in page}
 
 
-def change(
+def change_circuit(
     connection: Connection, table: sa.Table, of: object, decide: Callable[[Circuit], Circuit], **values: object
 ) -> tuple[Circuit, Circuit]:
     """Change one circuit as ``decide`` says, with other ``values`` of its row; returns it before and after.

@@ -30,7 +30,7 @@ class Tally:
 
 def failing(db: Engine, datasource_ids: Iterable[int]) -> dict[int, Circuit]:
     """Return the circuits of the data sources whose breaker is not closed."""
-    found = breaker_records.load(db, lis_datasources, datasource_ids)
+    found = breaker_records.load_circuits(db, lis_datasources, datasource_ids)
     return {datasource_id: circuit for datasource_id, circuit in found.items() if circuit.openings}
 
 
@@ -39,12 +39,14 @@ def may_try(db: Engine, datasource_id: int, settings: Breaker) -> bool:
     rule = source_rule(settings)
     before, after = write(
         db,
-        lambda connection: breaker_records.change(connection, lis_datasources, datasource_id, lambda c: c.tried(rule)),
+        lambda connection: breaker_records.change_circuit(
+            connection, lis_datasources, datasource_id, lambda c: c.tried(rule)
+        ),
     )
     return after != before
 
 
-def note(
+def note_results(
     db: Engine, country: str, tallies: Mapping[int, Tally], settings: Breaker, *, closes: bool = True
 ) -> dict[int, float]:
     """Add up what a batch saw and open or close breakers; returns those that opened, with their seconds.
@@ -58,7 +60,7 @@ def note(
     for datasource_id, tally in sorted(tallies.items()):
 
         def work(connection: Connection, of: int = datasource_id, tally: Tally = tally) -> Circuit | None:
-            before, after = breaker_records.change(
+            before, after = breaker_records.change_circuit(
                 connection, lis_datasources, of, lambda c: c.after(tally.attempts, tally.failures, rule, closes=closes)
             )
             if after.openings > before.openings:

@@ -27,14 +27,15 @@ def _key(host: str) -> str:
 def circuits(shared: Engine, hosts: Iterable[str]) -> dict[str, Circuit]:
     """Return what is remembered of those among ``hosts`` of which anything is."""
     keys = {host: _key(host) for host in hosts}
-    found = breaker_records.load(shared, lis_hosts, keys.values())
+    found = breaker_records.load_circuits(shared, lis_hosts, keys.values())
     return {host: found[key] for host, key in keys.items() if key in found}
 
 
 def change(shared: Engine, host: str, reason: str | None, decide: Callable[[Circuit], Circuit]) -> Circuit:
     """Change a host's circuit as ``decide`` says, and keep the reason; returns what it is then."""
     return write(
-        shared, lambda connection: breaker_records.change(connection, lis_hosts, _key(host), decide, reason=reason)[1]
+        shared,
+        lambda connection: breaker_records.change_circuit(connection, lis_hosts, _key(host), decide, reason=reason)[1],
     )
 
 

@@ -53,7 +53,7 @@ class Network:
             self._silent.clear()
 
     def forget(self) -> None:
-        """Forget all silence: it is known whose fault that was."""
+        """Forget which hosts were silent: it is known whose fault the silence was."""
         self._silent.clear()
         self._unresolved.clear()
 
@@ -64,7 +64,7 @@ class Network:
 
     @property
     def is_in_question(self) -> bool:
-        """True when that went on for so many requests that it is time to check."""
+        """True when hosts could not be reached or resolved for so many requests that it is time to check."""
         return self._silent.total() >= _FEWEST_FAULTS or bool(self._unresolved)
 
     def works(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imagesys_lib.context import Context
 from imagesys_lib.fetch.http.jobs import Fetched
-from imagesys_lib.fetch.http.own_servers import own_fetcher
+from imagesys_lib.fetch.http.web_servers import web_server_fetcher
 from imagesys_lib.images.hash_and_path import canary_folder, parse_thumbnail_path
 from imagesys_lib.nodes import Node, NodeSession
 from imagesys_lib.ops.canary.timed_steps import Limit, Step, Wrong
@@ -58,7 +58,7 @@ def _sums(ctx: Context, session: NodeSession, files: Files) -> dict[str, str]:
 def _served(ctx: Context, node: str, url: str, files: Files, limit: Limit) -> dict[str, str]:
     """Return the SHA-1 of what the node's web server gives."""
     served = {}
-    with own_fetcher(ctx.config.fetch, limit) as fetcher:
+    with web_server_fetcher(ctx.config.fetch, limit) as fetcher:
         for path in files.sums:
             got = fetcher.fetch(f"{url}/{path}", files.out.parent / f"served-{node}")
             assert isinstance(got, Fetched)

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 from imagesys_lib.config import broken_config, config_path, config_troubles, copy_age, load_config, state_folder
 from imagesys_lib.context import Context, open_context
-from imagesys_lib.ops.doctor import airflow as airflow_setup
-from imagesys_lib.ops.doctor import database, etl, mail, node, worker
+from imagesys_lib.ops.doctor import airflow_setup, database, etl, mail, node, worker
 from imagesys_lib.ops.doctor.finding import Finding, attempt
 
 __all__ = ["Finding", "examine"]

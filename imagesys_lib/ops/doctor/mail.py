@@ -70,7 +70,7 @@ def _client(connection: Connection, port: int) -> Client | TlsClient:
 
 
 def _introduce(server: smtplib.SMTP, connection: Connection) -> None:
-    """Go on as it does: STARTTLS unless ``disable_tls``, then log in."""
+    """Go on as Airflow does: STARTTLS unless ``disable_tls``, then log in."""
     if not connection.extra.get("disable_tls"):
         server.starttls()
     if connection.login and connection.password:

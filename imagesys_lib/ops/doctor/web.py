@@ -12,7 +12,7 @@ from imagesys_lib.db.engine import check_connection, read
 from imagesys_lib.db.schema import lis_live_images
 from imagesys_lib.errors import EnvironmentFault, ImageSysError
 from imagesys_lib.fetch.http.jobs import Fetched
-from imagesys_lib.fetch.http.own_servers import own_fetcher
+from imagesys_lib.fetch.http.web_servers import web_server_fetcher
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.nodes import Entry, NodeSession
 from imagesys_lib.stages.check import stat_images
@@ -32,7 +32,7 @@ def check_web_server(ctx: Context, session: NodeSession, url: str) -> str:
     )
     with (
         tempfile.TemporaryDirectory(prefix="imagesys-doctor-") as folder,
-        own_fetcher(ctx.config.fetch, ctx.stop) as fetcher,
+        web_server_fetcher(ctx.config.fetch, ctx.stop) as fetcher,
     ):
         try:
             got = fetcher.fetch(asked, Path(folder) / "served")

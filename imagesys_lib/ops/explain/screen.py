@@ -10,7 +10,7 @@ from itertools import accumulate
 from imagesys_lib.ops.explain.gather import Explanation
 
 LEAST_LINES, MOST_LINES = 24, 40
-"""A screen has so many; on a higher one the eye would have to search."""
+"""Lines of a screen; on a higher one the eye would have to search."""
 
 
 def several(found: Sequence[Explanation], width: int, height: int) -> list[str]:

@@ -176,7 +176,7 @@ class _Listing:
                 return
 
 
-def judge(want: Expected | None, path: str, entry: Entry | None) -> Difference | None:
+def judge_file(want: Expected | None, path: str, entry: Entry | None) -> Difference | None:
     """Say what is wrong with one file of an image, by both sides as they are now; None if nothing is, or not yet.
 
     ``not_a_file``: a folder, a link or another thing of its name.

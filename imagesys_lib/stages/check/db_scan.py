@@ -11,7 +11,7 @@ from imagesys_lib.db.engine import CHUNK, Row, read
 from imagesys_lib.db.schema import lis_images, lis_live_images
 from imagesys_lib.images.states import Desired, State
 from imagesys_lib.stages.check.parts import WHOLE
-from imagesys_lib.stages.check.results import Checked, keep
+from imagesys_lib.stages.check.results import Checked, keep_result
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def db_scan(ctx: Context, run_id: str | None = None, *, dry_run: bool = False) -
     _published(ctx, result)
     _unpublished(ctx, result)
     if not dry_run:
-        keep(ctx, result, run_id)
+        keep_result(ctx, result, run_id)
     found = dict(result.findings) or "as the work state says"
     log.info("%s: %d live rows, %s", ctx.country.upper(), result.files, found)
     return result

@@ -20,7 +20,7 @@ from imagesys_lib.stages.check import parts
 from imagesys_lib.stages.check.compare import Page, differences
 from imagesys_lib.stages.check.expected import pages, unacknowledged
 from imagesys_lib.stages.check.parts import WHOLE, Part
-from imagesys_lib.stages.check.results import Checked, keep
+from imagesys_lib.stages.check.results import Checked, keep_result
 from imagesys_lib.stages.check.suspects import Suspects
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def check(
         for image_hash in unacknowledged(ctx, node_name, folder):
             result.count("live_unacknowledged", lis_path_for_hash(image_hash), ctx.config.check.samples)
     if not dry_run:
-        keep(ctx, result, run_id)
+        keep_result(ctx, result, run_id)
     log.info(
         "%s %s, %s: %d files, %d bytes, %s",
         *_described(ctx, result),

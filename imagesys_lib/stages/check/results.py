@@ -53,7 +53,7 @@ class Checked:
             samples.append(path)
 
 
-def keep(ctx: Context, result: Checked, run_id: str | None) -> None:
+def keep_result(ctx: Context, result: Checked, run_id: str | None) -> None:
     """Keep a result in ``lis_node_checks``, and what was found among the figures of its run.
 
     There it stays, whatever a later check of the same run finds, so that the report shows what repair put right.

@@ -20,7 +20,7 @@ from imagesys_lib.images.states import Desired
 from imagesys_lib.nodes import NodeSession
 from imagesys_lib.replication import node_records
 from imagesys_lib.stages.check.expected import expected_on
-from imagesys_lib.stages.check.results import Checked, keep
+from imagesys_lib.stages.check.results import Checked, keep_result
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def scrub(
                 break
     result.part = "all" if not began and not after else f"{began[:4] or '0000'}-{after[:4] or 'ffff'}"
     if not dry_run:
-        keep(ctx, result, run_id)
+        keep_result(ctx, result, run_id)
     log.info(
         "%s %s: %d files read (%s), %s",
         ctx.country.upper(),
@@ -78,7 +78,7 @@ def scrubbed_to(ctx: Context, node_name: str) -> str:
 def _remember(ctx: Context, node_name: str, image_hash: str) -> None:
     values = {"scrubbed_to": image_hash or None}
     statement = insert(lis_nodes).values(node=node_name, updated_at=NOW, **values).on_duplicate_key_update(**values)
-    write(ctx.db, lambda session: session.execute(statement))
+    write(ctx.db, lambda connection: connection.execute(statement))
 
 
 def _images(ctx: Context, after: str, limit: int) -> list[Row]:

@@ -13,7 +13,7 @@ from imagesys_lib.db.engine import CHUNK, database_now
 from imagesys_lib.images.hash_and_path import THUMBNAIL_SUFFIXES, lis_path_for_hash
 from imagesys_lib.nodes import Entry, NodeSession
 from imagesys_lib.replication import node_records
-from imagesys_lib.stages.check.compare import Difference, judge
+from imagesys_lib.stages.check.compare import Difference, judge_file
 from imagesys_lib.stages.check.expected import expected_on
 from imagesys_lib.stages.check.results import Checked
 
@@ -65,7 +65,7 @@ def confirm(ctx: Context, node: NodeSession, suspects: list[Difference]) -> list
     for finding in suspects:
         again = finding
         if finding.image_hash:
-            judged = judge(wanted.get(finding.image_hash), finding.path, there.get(finding.path))
+            judged = judge_file(wanted.get(finding.image_hash), finding.path, there.get(finding.path))
             if judged is None or (judged.kind != finding.kind and not {judged.kind, finding.kind} <= {*_ABSENT}):
                 continue
             again = judged

@@ -34,7 +34,7 @@ from imagesys_lib.images.recipe import recipe
 from imagesys_lib.images.states import Desired, State
 from imagesys_lib.runs.lease_renewal import LeaseRenewal
 from imagesys_lib.runs.leases import Lease
-from imagesys_lib.stages.download.results import Downloaded, Results, flag_targets, write_results
+from imagesys_lib.stages.download.results import Downloaded, ImageResults, flag_targets, write_results
 from imagesys_lib.stages.download.retries import tries_again, with_meaning
 from imagesys_lib.stages.shared.batch import GROUP, give_back, hold, holder_name, images_in
 
@@ -70,7 +70,7 @@ class _Batch:
         self.tries: Counter[int] = Counter()
         self.silent: dict[int, ImageFault] = {}  # no answer, and not known yet whose fault that is
         self.last: dict[int, ImageFault] = {}  # what is being tried again
-        self.results: Results = []
+        self.results: ImageResults = []
         self.waits: dict[int, list[int]] = defaultdict(list)  # seconds: images that go back unattempted
         self.fetched = self.adopted = self.unchanged = self.given_back = 0
         self.failed: Counter[str] = Counter()
@@ -98,7 +98,7 @@ class _Batch:
                 raise
             self._flush()
             self.limiter.write_back()
-        datasources.note(ctx.db, ctx.country, self.tallies, self.settings.breaker, closes=False)
+        datasources.note_results(ctx.db, ctx.country, self.tallies, self.settings.breaker, closes=False)
         flag_targets(ctx, self.lease, self.label, self.targets)
         done = Downloaded(self.fetched, self.adopted, dict(self.failed), self.given_back, self.unchanged)
         log.info("%s: %d fetched, %d failed, %s", self.label, self.fetched, sum(self.failed.values()), done)
@@ -265,7 +265,7 @@ class _Batch:
             done = self.fetched + self.unchanged + sum(self.failed.values())
             self.ctx.progress(done, len(self.images))
 
-    def _keep(self, group: Results) -> None:
+    def _keep(self, group: ImageResults) -> None:
         """Write a group. A result that the database does not take costs its own image alone."""
         try:
             write(self.ctx.db, lambda connection: write_results(self.ctx, connection, self.lease, group))

@@ -22,7 +22,7 @@ from imagesys_lib.stages.shared.batch import store_faults
 
 log = logging.getLogger(__name__)
 
-Results = list[tuple[Row, Fetched | NotModified | ImageFault]]
+ImageResults = list[tuple[Row, Fetched | NotModified | ImageFault]]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Downloaded:
     unchanged: int = 0
 
 
-def write_results(ctx: Context, connection: Connection, lease: Lease, group: Results) -> None:
-    """Write what became of images, fenced by the lease. Raises ClaimLost where it is no longer held."""
+def write_results(ctx: Context, connection: Connection, lease: Lease, group: ImageResults) -> None:
+    """Write what became of images, fenced by the lease. Raises LeaseLost where it is no longer held."""
     leases.guard(connection, lease)
     done = [{"image_id": image.image_id, **_kept(r)} for image, r in group if isinstance(r, Fetched)]
     same = [image.image_id for image, result in group if isinstance(result, NotModified)]

@@ -22,7 +22,7 @@ def with_meaning(fault: ImageFault, meaning: StatusMeaning | None) -> ImageFault
 def tries_again(fault: ImageFault) -> bool:
     """Say whether another try within the batch makes sense: the fault passes by itself, and soon.
 
-    Not where a host drips (each try costs a whole deadline), names a time beyond the gate's patience, or refuses
+    Not where a host drips (each try costs a whole deadline), names a time beyond the limits' patience, or refuses
     without saying for how long.
     """
     code = fault.reason.code

@@ -43,7 +43,7 @@ def count_waiting(ctx: Context) -> int:
     return int(read(ctx.db, sa.select(sa.func.count()).select_from(lis_images).where(due))[0][0])
 
 
-def waiting(ctx: Context, suspects: Sequence[int]) -> Iterator[list[Row]]:
+def due_pages(ctx: Context, suspects: Sequence[int]) -> Iterator[list[Row]]:
     """Yield pages of (image_id, image_hash, desired, detail, next_attempt_at) of purged images whose time has come."""
     key = (_i.next_attempt_at, _i.image_id)
     after: sa.ColumnElement[bool] = sa.true()

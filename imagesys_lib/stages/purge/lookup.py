@@ -138,7 +138,7 @@ def _listing_keys(ctx: Context, shard: tuple[int, int]) -> Iterator[Sequence[Row
         after = beyond(key, tuple(rows[-1][:2]))
 
 
-def mark(ctx: Context, found: LookUp, suspects: Sequence[int]) -> int:
+def mark_gone(ctx: Context, found: LookUp, suspects: Sequence[int]) -> int:
     """Mark what is gone, but of ``suspects``, and unmark what is back. Returns how many purged images came back."""
     gone = sa.update(lis_listing_images).where(_LISTING, _t.missing_since.is_(None)).values(missing_since=NOW)
     missing = [key for key in found.missing if key[1] not in suspects]
@@ -149,10 +149,10 @@ def mark(ctx: Context, found: LookUp, suspects: Sequence[int]) -> int:
     for some in chunks([shown for shown in found.dropped if shown[1] not in suspects]):
         rows = _bound(some)
         write(ctx.db, lambda connection, rows=rows: connection.execute(one, rows))  # type: ignore[misc]
-    return unmark(ctx, found.back)
+    return mark_shown(ctx, found.back)
 
 
-def unmark(ctx: Context, back: Sequence[Shown]) -> int:
+def mark_shown(ctx: Context, back: Sequence[Shown]) -> int:
     """Note that listings show these images again. Returns how many of them were purged and come back."""
     returned = 0
     for piece in chunks(back):
@@ -213,7 +213,7 @@ def still_due(ctx: Context, hashes: Sequence[str], cut: Cutoffs, *, dry_run: boo
         elif cut.age is None or there[key].updated_at > cut.age:
             updated.append((*key, row.image_hash))
     if not dry_run:
-        unmark(ctx, back)
+        mark_shown(ctx, back)
         _note_seen(ctx, updated)
     return set(hashes) - {image_hash for _, _, image_hash in back + updated} - unknown
 

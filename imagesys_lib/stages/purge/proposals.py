@@ -35,7 +35,7 @@ def _proposal(row: Row) -> Proposal:
     )
 
 
-def latest(engine: Engine) -> Proposal | None:
+def latest_proposal(engine: Engine) -> Proposal | None:
     """Return the newest proposal, whatever became of it."""
     rows = read(engine, sa.select(lis_purge_proposals).order_by(_p.proposal_id.desc()).limit(1))
     return _proposal(rows[0]) if rows else None
@@ -53,7 +53,7 @@ def get(engine: Engine, proposal_id: int) -> Proposal:
 
 def waiting(engine: Engine) -> Proposal | None:
     """Return the open proposal, or None."""
-    found = latest(engine)
+    found = latest_proposal(engine)
     return found if found and found.state == "open" else None
 
 
@@ -62,7 +62,7 @@ def _end(connection: Connection, state: str | sa.ColumnElement[str]) -> None:
     connection.execute(unfinished.values(state=state, finished_at=NOW))
 
 
-def finish(engine: Engine) -> None:
+def finish_proposal(engine: Engine) -> None:
     """Close what is not finished, as nothing is due any more: an approval is carried out, a question is void."""
     state = sa.case((_p.state == "approved", _p.state), else_="expired")
     write(engine, lambda connection: _end(connection, state))

@@ -18,7 +18,7 @@ MUCH_MORE_PERCENT = 50
 
 MOST_SAMPLES = 20
 
-FIGURES = "purge."
+PURGE_FIGURES = "purge."
 """How the names of a purge's figures among those of its run begin."""
 
 

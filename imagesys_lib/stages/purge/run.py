@@ -18,8 +18,8 @@ from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.purge import delete, lookup, proposals
 from imagesys_lib.stages.purge.due import candidates, count_live
 from imagesys_lib.stages.purge.rules import (
-    FIGURES,
     MOST_SAMPLES,
+    PURGE_FIGURES,
     Counts,
     Cutoffs,
     Due,
@@ -128,7 +128,7 @@ def _purge(ctx: Context, run: Run | None, lock: named_lock | None, rule: PurgeRu
     verdict = judge(found.gone, found.listed, settings)
     found.bad.keep(ctx, None if dry_run else run, "purge")
     if run is not None and not dry_run:
-        runs.set_or_drop_figure(ctx.db, run.run_id, FIGURES + "refused", verdict.refused)
+        runs.set_or_drop_figure(ctx.db, run.run_id, PURGE_FIGURES + "refused", verdict.refused)
     result = Purged(looked_up=found.looked_up, unlisted=len(found.missing))
     if doubt := verdict.refusal or verdict.warning:
         log_doubt = log.warning if dry_run else log.error  # a person must look at the ETL, so it is mailed
@@ -137,7 +137,7 @@ def _purge(ctx: Context, run: Run | None, lock: named_lock | None, rule: PurgeRu
     if verdict.refusal:
         return result
     if not dry_run:
-        result.returned += lookup.mark(ctx, found, verdict.suspects)
+        result.returned += lookup.mark_gone(ctx, found, verdict.suspects)
     cut = cutoffs(database_now(ctx.db), settings)
     if rule is not None and rule not in cut.rules:
         raise UsageError(f"Rule {rule.value} is off for {ctx.country}.", remedy="set purge.max_age_days.")
@@ -189,7 +189,7 @@ class _Purging:
                 done += len(page)
                 self.ctx.progress(done, max(done, total))
         if not self.dry_run and set(rules) == set(self.cut.rules):
-            proposals.finish(self.ctx.db)
+            proposals.finish_proposal(self.ctx.db)
 
     def _unpublish_page(self, rule: PurgeRule, page: Sequence[Row]) -> None:
         if self.dry_run:
@@ -213,7 +213,7 @@ class _Purging:
     def _is_approved(self, counts: Counts, samples: Sequence[Mapping[str, str]]) -> bool:
         """Say whether a person has approved so much; else leave a proposal, unless one waits or was rejected."""
         ctx, settings, live = self.ctx, self.ctx.config.purge, count_live(self.ctx)
-        latest = proposals.latest(ctx.db)
+        latest = proposals.latest_proposal(ctx.db)
         state = covering_state(latest, counts, database_now(ctx.db), settings)
         number = latest.proposal_id if latest else 0
         if latest and state == "approved":
@@ -256,7 +256,7 @@ class _Purging:
             self._add(connection, "deleted", number)
 
         done, total = 0, delete.count_waiting(self.ctx)
-        for page in delete.waiting(self.ctx, self.suspects):
+        for page in delete.due_pages(self.ctx, self.suspects):
             self._may_go_on()
             gone, returned = delete.delete_page(self.ctx, page, self.cut, counted, dry_run=self.dry_run)
             for rule, number in gone.items():
@@ -270,7 +270,7 @@ class _Purging:
     def _add(self, connection: Connection, name: str, number: int) -> None:
         """Add to the run's figures, which its report reads."""
         if self.run_id is not None and number:
-            runs.add_figure(connection, self.run_id, FIGURES + name, number)
+            runs.add_figure(connection, self.run_id, PURGE_FIGURES + name, number)
 
 
 def carry_out(ctx: Context, proposal_id: int) -> Purged:

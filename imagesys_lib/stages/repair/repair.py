@@ -290,7 +290,7 @@ class _Repair:
             return None
         log.warning("%s: %d images are on no node: they will be made again", self.ctx.country.upper(), len(images))
         seen = {image.image_id: image.change_id for image in images}
-        return write(self.ctx.db, lambda session: relisted.requeue_lost(session, seen))
+        return write(self.ctx.db, lambda connection: relisted.requeue_lost(connection, seen))
 
 
 def _hash_of(path: str) -> str:

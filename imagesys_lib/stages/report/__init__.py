@@ -15,7 +15,7 @@ from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run
 from imagesys_lib.stages.report.disk_forecast import DiskForecast
 from imagesys_lib.stages.report.nodes import FullCheck, NodeState
-from imagesys_lib.stages.report.rendering import facts, note, render
+from imagesys_lib.stages.report.rendering import facts, render, run_note
 from imagesys_lib.stages.report.summary import (
     Summary,
     Weights,
@@ -38,9 +38,9 @@ __all__ = [
     "kept",
     "losses",
     "nodes_alone",
-    "note",
     "render",
     "report",
+    "run_note",
     "summarize",
 ]
 

@@ -17,7 +17,7 @@ _SILENT_HOURS = 36
 """A daily country whose last run ended longer ago has missed one."""
 
 _GRACE = dt.timedelta(hours=1)
-"""So long after its time a scheduled run has begun, however busy the scheduler is."""
+"""How long after its time a scheduled run has begun, however busy the scheduler is."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def last_run(ctx: Context, interval: Interval | None = None) -> LastRun | None:
 def newest_run(ctx: Context) -> LastRun | None:
     """Read the last run that has ended, or a scheduled one that began after it and goes on still.
 
-    It is unusual that a country's run goes on, or has not begun, when all countries are told of.
+    It is unusual that a country's run goes on, or has not begun, when all countries are reported.
     """
     ended, begun = runs.latest_ended(ctx.db), runs.latest_scheduled(ctx.db)
     if ended is None and begun is None:

@@ -11,15 +11,14 @@ from imagesys_lib.config.intervals import UTC
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import Row, database_now, read
 from imagesys_lib.db.schema import lis_node_checks, lis_runs
-from imagesys_lib.replication import change_log as changes
-from imagesys_lib.replication import node_records
+from imagesys_lib.replication import change_log, node_records
 from imagesys_lib.replication.node_records import CHECK_FIGURES, REPAIR_FIGURES
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run
 from imagesys_lib.stages.check.db_scan import LIVE_TABLE
 
 _FULL_CHECK_DAYS = 8
-"""So long a weekly check is told of: until the next one has ended, and a day more."""
+"""How long a weekly check is reported: until the next one has ended, and a day more."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,13 @@ class FullCheck:
 
 def node_state(ctx: Context, name: str, run: Run) -> NodeState:
     """Read how a node stands after a run."""
-    known = node_records.record(ctx.db, name, run.run_id)
+    known = node_records.node_record(ctx.db, name, run.run_id)
     findings = _figures(ctx, CHECK_FIGURES, name, run.run_id)
-    behind = changes.behind_since(ctx.db, name)
+    behind = change_log.behind_since(ctx.db, name)
     return NodeState(
         node=name,
         backlog=known.backlog,
-        own_backlog=changes.backlog(ctx.db, name, run.run_id),
+        own_backlog=change_log.backlog(ctx.db, name, run.run_id),
         marked=known.marked,
         fault=known.fault,
         files=known.files,

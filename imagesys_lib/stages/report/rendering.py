@@ -30,12 +30,12 @@ def render(summary: Summary) -> str:
     return "\n".join([*_body(summary), *_verdict(summary)])
 
 
-def note(summary: Summary) -> str:
-    """Return the same with the verdict first, in the UI's Markdown, cut to what a run's note may have."""
-    head, told_of = _body(summary)[0], facts(summary)
+def run_note(summary: Summary) -> str:
+    """Return the summary with the verdict first, in the UI's Markdown, cut to what a run's note may have."""
+    head, rest = _body(summary)[0], facts(summary)
     verdict = "WORK LOST" if summary.lost else _nothing_lost(summary)
-    told = [*(f"UNUSUAL: {one}" for one in summary.anomalies), *summary.lost]
-    text = "\n".join([f"**{verdict}**", "", *(f"- {one}" for one in (*told, head, *told_of))])
+    first = [*(f"UNUSUAL: {one}" for one in summary.anomalies), *summary.lost]
+    text = "\n".join([f"**{verdict}**", "", *(f"- {one}" for one in (*first, head, *rest))])
     return text if len(text) <= _NOTE_LENGTH else text[: _NOTE_LENGTH - 2] + " …"
 
 
@@ -81,8 +81,8 @@ def _body(summary: Summary) -> list[str]:
     lines += [_node(name, node) for name, node in summary.nodes.items()]
     lines += [_full_check(name, check) for name, check in summary.full_checks.items()]
     if summary.purge:
-        told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(summary.purge.items()))
-        lines.append(f"  purge: {told}")
+        purged = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(summary.purge.items()))
+        lines.append(f"  purge: {purged}")
     lines += [f"  healed: {count} {name.replace('_', ' ')}" for name, count in sorted(summary.healed.items()) if count]
     if any(summary.sources.values()):
         alone, failed, recovered = (summary.sources.get(name, 0) for name in ("left_alone", "failed", "recovered"))
@@ -94,30 +94,30 @@ def _body(summary: Summary) -> list[str]:
     if summary.weights is not None:
         lines.append(f"  {_weights(summary.weights)}")
     if summary.disks:
-        told = ", ".join(
+        free = ", ".join(
             f"{name} {megabytes(disk.free_bytes)}"
             + ("" if disk.full_in_days is None else f" (at its floor in {disk.full_in_days:.0f} days)")
             for name, disk in summary.disks.items()
         )
-        lines.append(f"  disk left: {told}")
+        lines.append(f"  disk left: {free}")
     if summary.medians:
-        told = ", ".join(f"{label(name)} {summary.medians[name]:g}" for name in _SHOWN if name in summary.medians)
-        lines.append(f"  median of {summary.earlier_runs} earlier {summary.kind} runs: {told}")
+        medians = ", ".join(f"{label(name)} {summary.medians[name]:g}" for name in _SHOWN if name in summary.medians)
+        lines.append(f"  median of {summary.earlier_runs} earlier {summary.kind} runs: {medians}")
     return lines
 
 
 def top_reasons(reasons: dict[str, int], most: int = _TOP_REASONS) -> str:
     """Return the most frequent reasons of an outcome, and how many images have another."""
     ordered = sorted(reasons.items(), key=lambda reason: (-reason[1], reason[0]))
-    told = [f"{count} {reason}" for reason, count in ordered[:most]]
+    top = [f"{count} {reason}" for reason, count in ordered[:most]]
     others = sum(count for _, count in ordered[most:])
-    return ", ".join([*told, *([f"{others} with another reason"] if others else [])])
+    return ", ".join([*top, *([f"{others} with another reason"] if others else [])])
 
 
 def _bad_rows(stage: str, found: Mapping[str, Any]) -> str:
     samples, bad = found["samples"][:_NAMED_ROWS], found["skipped"] + found["cut"]
-    told = "; ".join([*samples, *(["..."] if bad > len(samples) else [])])
-    return f"{stage}: {found['skipped']} rows of the ETL skipped, {found['cut']} cut to what can be kept: {told}"
+    named = "; ".join([*samples, *(["..."] if bad > len(samples) else [])])
+    return f"{stage}: {found['skipped']} rows of the ETL skipped, {found['cut']} cut to what can be kept: {named}"
 
 
 def _node(name: str, node: NodeState) -> str:

@@ -19,11 +19,10 @@ from imagesys_lib.images.states import UNFINISHED, State, tally
 from imagesys_lib.replication.node_records import ABSENT_KINDS, CHECK_FIGURES, FREE_FIGURES
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, naive_utc
-from imagesys_lib.stages.heal import FIGURES as HEAL_FIGURES
+from imagesys_lib.stages.heal import HEAL_FIGURES
 from imagesys_lib.stages.purge import proposals
 from imagesys_lib.stages.purge.delete import in_grace
-from imagesys_lib.stages.purge.rules import FIGURES as PURGE_FIGURES
-from imagesys_lib.stages.purge.rules import live_of
+from imagesys_lib.stages.purge.rules import PURGE_FIGURES, live_of
 from imagesys_lib.stages.report.breakers import data_sources
 from imagesys_lib.stages.report.disk_forecast import STAGING, DiskForecast, forecasts
 from imagesys_lib.stages.report.nodes import FullCheck, NodeState, full_checks, node_state
@@ -97,7 +96,7 @@ class Summary:
     caught_up: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as ``lis_runs.summary`` keeps it."""
+        """Return the summary as ``lis_runs.summary`` keeps it."""
         return asdict(self)
 
 
@@ -190,7 +189,7 @@ def figures_of(summary: Summary) -> dict[str, int]:
 
 
 def compared_figures(summary: Summary) -> dict[str, int]:
-    """Return the same, and what the run's own tasks have counted."""
+    """Return what a report compares with earlier runs: its measures, and what the run's tasks have counted."""
     counted = {PURGE_FIGURES + name: count for name, count in summary.purge.items() if name != _IN_GRACE}
     counted |= {HEAL_FIGURES + name: count for name, count in summary.healed.items()}
     counted |= {

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 MOST_RUNS = 7
-"""So many earlier runs of its kind a run is compared with: a week of daily ones."""
+"""How many earlier runs of its kind a run is compared with: a week of daily ones."""
 
 LEAST_RUNS = 3
 

@@ -1,4 +1,4 @@
-"""How figures are named and told to people."""
+"""How figures are named and shown to people."""
 
 from __future__ import annotations
 

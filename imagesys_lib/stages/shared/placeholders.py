@@ -90,7 +90,7 @@ def quarantine(db: Engine, lease: Lease, most: int) -> list[str]:
     return _repeatedly(db, work)
 
 
-def unpublish(db: Engine, most: int) -> int:
+def unpublish_placeholders(db: Engine, most: int) -> int:
     """Take every placeholder that is live, or about to be, off the site and the nodes. Returns how many."""
     hashes = _repeatedly(
         db, lambda connection: _set_aside(connection, most, (State.THUMBNAILED, State.LIVE), sa.true())

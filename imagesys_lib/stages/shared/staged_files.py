@@ -31,7 +31,7 @@ def thumb_paths(image: Row) -> list[str]:
     return [str(thumb["path"]) for thumb in image.thumbs or ()]
 
 
-def settle(ctx: Context) -> None:
+def settle_staged(ctx: Context) -> None:
     """Delete the staged files of changes that every node has applied, and close the changes."""
     while change_ids := change_log.ready_to_settle(ctx.db, ctx.config.nodes):
         group = change_log.group_of(ctx.db, change_ids)

@@ -13,10 +13,12 @@ from imagesys_lib.thumbnail.decoding.damage import check_painted, ends_early
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 """Of pixels, height x width."""
-Rows = np.ndarray[Any, np.dtype[np.int_]]
+RowNumbers = np.ndarray[Any, np.dtype[np.int_]]
 
 
-def painted(kind: str, opened: Callable[[], ImageFile.ImageFile]) -> tuple[ImageFile.ImageFile, Mask, Rows | None]:
+def painted(
+    kind: str, opened: Callable[[], ImageFile.ImageFile]
+) -> tuple[ImageFile.ImageFile, Mask, RowNumbers | None]:
     """Decode over a dark and a light canvas: where these differ nothing was painted.
 
     Returns the picture over the light one, where it is blank, and, if it was not finished, which rows to show. Raises
@@ -35,7 +37,7 @@ def painted(kind: str, opened: Callable[[], ImageFile.ImageFile]) -> tuple[Image
     return image, clear, rows
 
 
-def _rows(clear: Mask, top: int, bottom: int, *, interlaced: bool) -> Rows:
+def _rows(clear: Mask, top: int, bottom: int, *, interlaced: bool) -> RowNumbers:
     """Return the number of the row to show as each: an interlaced GIF's stand for those that never came (GIF89a, E)."""
     rows = np.arange(len(clear))
     for first, step, tall in ((0, 8, 8), (4, 8, 4), (2, 4, 2), (1, 2, 1)) if interlaced else ():

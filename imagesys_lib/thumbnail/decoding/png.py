@@ -60,7 +60,7 @@ class Png:
         return tuple(sample & most for sample in struct.unpack_from(f">{count}H", chunk))
 
     def profile(self) -> bytes | None:
-        """Return what its colours mean as an ICC profile, None for sRGB: by cICP, iCCP, sRGB or gAMA and cHRM."""
+        """Return what the PNG's colours mean as an ICC profile, None for sRGB: by cICP, iCCP, sRGB or gAMA and cHRM."""
         cicp = self.beside.get(b"cICP", b"")
         if len(cicp) == 4 and cicp[0] in PRIMARIES and cicp[1] in _CURVES and cicp[2:] == b"\0\1":
             return matrix_profile(PRIMARIES[cicp[0]], _CURVES[cicp[1]])

@@ -1,4 +1,4 @@
-"""The rows of a PNG: how many of them its deflated data hold, and the same with those that are lost.
+"""The rows of a PNG: how many of them its deflated data hold, and data completed where rows are lost.
 
 Nothing is ever inflated as a whole: pieces come and go.
 """

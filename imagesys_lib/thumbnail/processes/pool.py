@@ -28,12 +28,12 @@ from typing import Any
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from imagesys_lib.errors import EnvironmentFault
-from imagesys_lib.thumbnail.messages import Made, ThumbnailJob, Work
+from imagesys_lib.thumbnail.messages import Made, ThumbnailJob, ThumbnailWork
 from imagesys_lib.thumbnail.processes import worker
 
 log = logging.getLogger(__name__)
 
-CHUNK = 8
+TASK_IMAGES = 8
 """Photos a task: a fiftieth of a millisecond of messages for each, and few to do again after a crash."""
 
 _GRACE = 15.0  # seconds beyond what the timers allow a chunk, for a process that is stopped or lost
@@ -103,7 +103,7 @@ class Decoders:
     ``work`` is what is done for each job there, a function at the top of a module: to make its thumbnails.
     """
 
-    def __init__(self, processes: int, memory_mb: int, seconds: float, work: Work = worker.make) -> None:
+    def __init__(self, processes: int, memory_mb: int, seconds: float, work: ThumbnailWork = worker.make) -> None:
         self._processes, self._memory_mb, self._seconds, self._work = processes, memory_mb, seconds, work
         self._lock = threading.Lock()
         self._restarts = 0

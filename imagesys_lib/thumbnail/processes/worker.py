@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from multiprocessing import forkserver
 
 from imagesys_lib.errors import ImageSysError
-from imagesys_lib.thumbnail.messages import Made, ThumbnailJob, Work
+from imagesys_lib.thumbnail.messages import Made, ThumbnailJob, ThumbnailWork
 
 WALL = 3
 NO_MEMORY = 79
@@ -69,7 +69,7 @@ def make(job: ThumbnailJob) -> Made:
     return make_and_write(job)
 
 
-def make_all(work: Work, jobs: Sequence[ThumbnailJob], seconds: float) -> list[Made]:
+def make_all(work: ThumbnailWork, jobs: Sequence[ThumbnailJob], seconds: float) -> list[Made]:
     """Do ``jobs`` in turn; one that takes longer ends the process by a signal, whatever it does.
 
     What one raises is its own ``decode_error``, but for what the system or our disk says. It ends the process, too,

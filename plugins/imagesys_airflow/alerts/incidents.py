@@ -34,7 +34,7 @@ from imagesys_lib.alerts import gathered, incidents, outbox
 from imagesys_lib.alerts.incidents import IncidentKind
 from imagesys_lib.alerts.message import Message, Sections
 from imagesys_lib.context import Context, open_context
-from imagesys_lib.runs.runs import load as load_run
+from imagesys_lib.runs import runs
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as TaskContext
@@ -104,7 +104,7 @@ def _progress(ctx: Context, facts: RunFacts) -> Sections:
     from imagesys_lib.stages import report
     from imagesys_lib.stages.report import lateness
 
-    row = load_run(ctx.db, facts.run.run_id)
+    row = runs.load(ctx.db, facts.run.run_id)
     if row is not None and row.state != "running":
         return ()
     summary = report.summarize(ctx, facts.run)
@@ -181,5 +181,5 @@ def resolve_run(connection: Connection, facts: RunFacts) -> None:
 
 
 def _mail_logged(connection: Connection, facts: RunFacts) -> None:
-    if logged := gathered.take(connection, facts.key):
+    if logged := gathered.take_messages(connection, facts.key):
         outbox.put(connection, logged_message(facts, logged))

@@ -95,7 +95,7 @@ def _send(to: Sequence[str], mail: Written | Row, written_at: dt.datetime | None
 
 
 def recipients(countries: Iterable[str]) -> list[str]:
-    """Return all whom these countries, or all there are, notify of trouble."""
+    """Return the addresses that ``countries`` notify of trouble; of all where none of these is configured."""
     configs = load_config()
     chosen = [configs[country] for country in countries if country in configs] or configs.values()
     return sorted({address for config in chosen for address in config.alerts.mail_to})

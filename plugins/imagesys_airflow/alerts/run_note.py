@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _LONGEST = 1000  # characters: Airflow takes no longer one
 
 
-def set_note(dag_id: str, run_id: str, text: str) -> None:
+def write_note(dag_id: str, run_id: str, text: str) -> None:
     """Write a run's note where the connection is there. Whatever goes wrong is logged: a note never changes a run."""
     connection = airflow_connection(AIRFLOW_API)
     if connection is None:

@@ -46,7 +46,7 @@ class EtlHalfLoaded(ImageSysError):
     """The ETL shows too little at the moment for an approved purge to be carried out."""
 
 
-def question(config: CountryConfig, proposal: Proposal) -> tuple[str, str]:
+def approval_text(config: CountryConfig, proposal: Proposal) -> tuple[str, str]:
     """Return the headline and the text (Markdown) that a person decides by."""
     live, settings = live_of(proposal.counts), config.purge
     share = f"{100 * live / proposal.live:.1f} %" if proposal.live else "all"
@@ -81,7 +81,7 @@ def _quotable(url: str) -> str:
 
 def invitation(config: CountryConfig, proposal: Proposal, run_id: str) -> Message:
     """Return the mail that says that a question waits."""
-    headline, _ = question(config, proposal)
+    headline, _ = approval_text(config, proposal)
     page = "Open the run, task `ask`, Required Actions"
     due = (f"{rule.value}: {count.due} images, {count.live} of them live" for rule, count in proposal.counts.items())
     return Message(
@@ -149,12 +149,12 @@ class ProposalTask(BaseOperator):
 
     @property
     def country(self) -> str:
-        """The country it is about."""
+        """The country of the proposal."""
         return str(self.proposal["country"])
 
     @property
     def proposal_id(self) -> int:
-        """Its id in that country."""
+        """The proposal's id in its country."""
         return int(self.proposal["proposal_id"])
 
 
@@ -176,7 +176,7 @@ class AskOperator(ApprovalOperator, ProposalTask):
             proposal = proposals.get(ctx.db, self.proposal_id)
         if proposal.state != "open":
             return {"state": proposal.state, "by": proposal.decided_by}
-        self.subject, self.body = question(ctx.config, proposal)
+        self.subject, self.body = approval_text(ctx.config, proposal)
         self.response_timeout = dt.timedelta(hours=ctx.config.purge.approval_hours)
         return super().execute(context)
 

@@ -147,7 +147,7 @@ class CountryOperator(StoppableOperator):
                 mail_logged(ctx, context, self.logs_as, logged)
                 return
             task = name_of(ti.task_id, ti.map_index, getattr(self, "node", ""))
-            gathered.keep(ctx.db, f"{ti.dag_id} {ti.run_id}", task, logged)
+            gathered.keep_messages(ctx.db, f"{ti.dag_id} {ti.run_id}", task, logged)
         except Exception:
             log.exception("Could not keep what is to be mailed")
 

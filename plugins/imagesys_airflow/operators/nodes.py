@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 from imagesys_airflow.alerts.failures import NODE_KEY
 from imagesys_airflow.operators.country import CountryJob, CountryOperator
 from imagesys_lib.context import Context
-from imagesys_lib.nodes import NodeFault, Space, classify, parse_space, question
+from imagesys_lib.nodes import NodeFault, Space, fault_reason, parse_space, question
 from imagesys_lib.replication import change_log, node_records
 from imagesys_lib.runs.runs import RunKind
 from imagesys_lib.stages.check import WHOLE, Part, check, daily_part, scrub
@@ -110,7 +110,7 @@ class SyncNodeOperator(NodeOperator, SSHOperator):  # type: ignore[misc]  # whos
         except (OSError, paramiko.SSHException, AirflowException) as error:
             text = f"{type(error).__name__}: {error}"
             is_auth = isinstance(error, paramiko.AuthenticationException)
-            raise NodeFault(self.node, "auth" if is_auth else classify(255, text), text) from None
+            raise NodeFault(self.node, "auth" if is_auth else fault_reason(255, text), text) from None
         return asked.read(self.node, parse_space, output, code, messages.decode("utf-8", "replace"))
 
     def on_kill(self) -> None:

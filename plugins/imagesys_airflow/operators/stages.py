@@ -13,7 +13,7 @@ from airflow.utils.state import State
 from imagesys_airflow.alerts.failures import failures_of
 from imagesys_airflow.alerts.mail import post
 from imagesys_airflow.alerts.reconcile import announce_missed, close_ended, reconcile
-from imagesys_airflow.alerts.run_note import set_note
+from imagesys_airflow.alerts.run_note import write_note
 from imagesys_airflow.operators.country import PREFLIGHT, CountryJob, CountryOperator
 from imagesys_airflow.scheduling.retries import PreflightMissing
 from imagesys_lib.alerts import gathered
@@ -176,7 +176,7 @@ class ReportOperator(CountryOperator):
 
     def work(self, job: CountryJob) -> Any:
         """See :func:`imagesys_lib.stages.report.report`. Raises WorkLost naming each loss and its remedy."""
-        from imagesys_lib.stages import report as stages
+        from imagesys_lib.stages.report import broke_off, report, run_note
 
         ti = job.context["ti"]
         found = failures_of(ti.dag_id, ti.run_id, job.context["dag"].task_ids)
@@ -189,12 +189,12 @@ class ReportOperator(CountryOperator):
                 "the next run, which does the same work."
             )
             try:
-                set_note(ti.dag_id, ti.run_id, stages.broke_off(job.ctx, job.run, lost))
+                write_note(ti.dag_id, ti.run_id, broke_off(job.ctx, job.run, lost))
             except Exception:  # what failed may be the database itself
                 log.exception("The end of this run could not be recorded")
             raise WorkLost(lost)
-        summary = stages.report(job.ctx, job.run, [failure.name for failure in failures])
-        set_note(ti.dag_id, ti.run_id, stages.note(summary))
+        summary = report(job.ctx, job.run, [failure.name for failure in failures])
+        write_note(ti.dag_id, ti.run_id, run_note(summary))
         if summary.lost:
             raise WorkLost("\n".join(summary.lost))
         return {

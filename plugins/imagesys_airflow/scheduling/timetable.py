@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _DAY = dt.timedelta(days=1)
 _LAST_MINUTE = dt.time(23, 59)
 _CLOCK = dt.timedelta(minutes=1)
-"""By so much another machine's clock may differ from this one's."""
+"""How much another machine's clock may differ from this one's."""
 _FAR = dt.timedelta(days=366)
 
 

@@ -1,4 +1,4 @@
-"""Incidents and the outbox: each trouble is told once, its end once, and no mail is lost or sent twice."""
+"""Incidents and the outbox: each trouble is notified once, its end once, and no mail is lost or sent twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imagesys_lib.alerts.outbox import deliver
 from imagesys_lib.config import Breaker
 from imagesys_lib.db.engine import NOW, Row, read, write
 from imagesys_lib.db.schema import lis_incidents, lis_mails
-from imagesys_lib.fetch.politeness.datasources import Tally, note
+from imagesys_lib.fetch.politeness.datasources import Tally, note_results
 from tests.support.world import World, in_threads
 
 BREAKER = Breaker(source_percent=90, source_images=30, first_seconds=600)
@@ -63,7 +63,7 @@ def test_an_incident_is_new_once_until_its_run_ends_well(world: World) -> None:
     assert begin(world, IncidentKind.FAILED, "dag r1", "dag r1")
 
 
-def test_many_who_see_the_same_at_once_tell_it_once(world: World) -> None:
+def test_many_who_see_the_same_at_once_notify_it_once(world: World) -> None:
     reported = in_threads(
         *[lambda n=n: begin(world, IncidentKind.FAILED, "dag backfill", f"dag r{n}") for n in range(4)]
     )
@@ -78,13 +78,13 @@ def test_a_failure_ends_lateness_and_a_good_end_ends_all(world: World) -> None:
     assert ended(world, "dag r1") == ["failed"]
 
 
-def test_a_backfill_is_over_when_all_its_runs_that_were_told_of_have_ended_well(world: World) -> None:
+def test_a_backfill_is_over_when_all_its_runs_that_were_notified_have_ended_well(world: World) -> None:
     reported = [begin(world, IncidentKind.FAILED, "dag backfill", f"dag r{n}", 24) for n in range(3)]
     assert reported == [True, False, False]
     assert [ended(world, f"dag r{n}") for n in range(4)] == [[], [], ["failed"], []]
 
 
-def test_what_is_over_while_another_trouble_of_its_subject_waits_is_not_told(world: World) -> None:
+def test_what_is_over_while_another_trouble_of_its_subject_waits_is_not_notified(world: World) -> None:
     begin(world, IncidentKind.LATE, "dag backfill", "dag r1")
     begin(world, IncidentKind.FAILED, "dag backfill", "dag r2")
     begin(world, IncidentKind.LATE, "dag r3", "dag r3")
@@ -149,7 +149,7 @@ def test_a_broken_configuration_is_mailed_again_each_day(world: World) -> None:
 
 def test_a_breaker_that_opens_again_and_again_is_one_mail_and_its_end_another(world: World) -> None:
     def see(attempts: int, failures: int) -> None:
-        note(world.ctx.db, "uk", {7: Tally(attempts, failures)}, BREAKER)
+        note_results(world.ctx.db, "uk", {7: Tally(attempts, failures)}, BREAKER)
         world.sql("UPDATE lis_datasources SET not_before = '2026-01-01' WHERE not_before IS NOT NULL")
 
     for _ in range(3):
@@ -161,8 +161,10 @@ def test_a_breaker_that_opens_again_and_again_is_one_mail_and_its_end_another(wo
 
 
 def test_a_mail_is_kept_where_the_move_it_tells_of_is_not(world: World) -> None:
-    def work(session: sa.Connection) -> None:
-        incidents.open_incident(session, IncidentKind.FAILED, "dag r1", Message("told", "Intro.", ()), run="dag r1")
+    def work(connection: sa.Connection) -> None:
+        incidents.open_incident(
+            connection, IncidentKind.FAILED, "dag r1", Message("notified", "Intro.", ()), run="dag r1"
+        )
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
@@ -247,11 +249,11 @@ def test_a_run_that_logged_thousands_of_messages_tells_a_thousand_and_counts_the
         "SELECT 'dag r1', CONCAT('process.download[', seq DIV 50, ']'), 'ERROR', CONCAT('message ', seq), 2, "
         "UTC_TIMESTAMP(6) FROM seq_1_to_2345"
     )
-    reported = write(world.ctx.db, lambda s: gathered.take(s, "dag r1"))
+    reported = write(world.ctx.db, lambda s: gathered.take_messages(s, "dag r1"))
     assert sum(len(items) for _, items in reported) == 1001
     assert reported[0][1][0] == "ERROR: message 1 (2 times)"
     assert reported[-1] == ("And more", ("1345 other messages: the tasks' logs have them.",))
-    assert write(world.ctx.db, lambda s: gathered.take(s, "dag r1")) == ()
+    assert write(world.ctx.db, lambda s: gathered.take_messages(s, "dag r1")) == ()
 
 
 def test_a_sender_that_died_keeps_its_mails_for_five_minutes_only(world: World) -> None:

@@ -130,7 +130,7 @@ def test_a_given_text_too_long_for_its_column_is_an_error(live: dict[str, Any], 
     table = given([{"image_id": image_id, "reason": "x" * 1000}], {"image_id": int, "reason": str})
     long = sa.update(lis_images).where(lis_images.c.image_id == table.c.image_id).values(reason=table.c.reason)
     with pytest.raises(sa.exc.DataError, match="too long"):
-        write(world.ctx.db, lambda session: session.execute(long))
+        write(world.ctx.db, lambda connection: connection.execute(long))
 
 
 @pytest.mark.parametrize("frm", State)
@@ -138,18 +138,18 @@ def test_a_given_text_too_long_for_its_column_is_an_error(live: dict[str, Any], 
 def test_only_transitions_of_the_table_ever_reach_the_database(frm: State, to: State) -> None:
     statements: list[Any] = []
 
-    class Session:
+    class Recorder:
         def execute(self, statement: Any) -> Any:
             statements.append(statement)
             return type("Result", (), {"rowcount": 1})
 
     if to in ALLOWED[frm]:
-        assert move(Session(), to, frm=(frm,), where=sa.true()) == 1  # type: ignore[arg-type]
+        assert move(Recorder(), to, frm=(frm,), where=sa.true()) == 1  # type: ignore[arg-type]
         text = str(statements[0])
         assert "lis_images.state = " in text
         return
     with pytest.raises(ValueError, match=f"never goes from {frm.value} to {to.value}"):
-        move(Session(), to, frm=(frm,), where=sa.true())  # type: ignore[arg-type]
+        move(Recorder(), to, frm=(frm,), where=sa.true())  # type: ignore[arg-type]
     assert not statements
 
 
@@ -188,13 +188,13 @@ def test_a_deadlock_is_retried_until_both_writes_are_in(world: World) -> None:
     tries: list[int] = []
 
     def work(ids: tuple[int, int]) -> Any:
-        def both(session: sa.Connection) -> None:
+        def both(connection: sa.Connection) -> None:
             tries.append(1)
             for image_id in ids:
-                session.execute(
+                connection.execute(
                     sa.text("UPDATE lis_images SET attempts = attempts + 1 WHERE image_id = :id"), {"id": image_id}
                 )
-                session.execute(sa.text("SELECT SLEEP(0.2)"))
+                connection.execute(sa.text("SELECT SLEEP(0.2)"))
 
         return lambda: write(world.ctx.db, both)
 

@@ -179,9 +179,9 @@ def test_what_only_looks_works_on_a_database_that_is_read_only(world: World) -> 
 
 
 def test_a_transaction_that_may_only_read_is_named_alike(world: World) -> None:
-    def work(session: sa.Connection) -> None:
-        session.exec_driver_sql("START TRANSACTION READ ONLY")
-        session.exec_driver_sql("DELETE FROM lis_images")
+    def work(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("START TRANSACTION READ ONLY")
+        connection.exec_driver_sql("DELETE FROM lis_images")
 
     with pytest.raises(DatabaseReadOnly, match=r"is read only: .*1792"):
         engine_module.write(world.context().db, work)

@@ -157,7 +157,7 @@ def filled(world: World) -> None:
     ]
     sources = [{"datasource_id": n} for n in range(3000)]
 
-    def work(session: sa.Connection) -> None:
+    def work(connection: sa.Connection) -> None:
         for table, rows in (
             (lis_incidents, incidents),
             (lis_mails, mails),
@@ -171,7 +171,7 @@ def filled(world: World) -> None:
             (lis_change_acks, acks),
             (lis_node_repairs, repairs),
         ):
-            session.execute(sa.insert(table), rows)
+            connection.execute(sa.insert(table), rows)
 
     write(world.ctx.db, work)
     rows = [
@@ -249,10 +249,14 @@ def scans(engine: sa.Engine, text: str, values: tuple[Any, ...], big: Collection
 def left_and_carried_out(ctx: Context) -> None:
     """A proposal's life."""
     number = proposals.leave(ctx.db, {PurgeRule.UNLISTED: Due(9, 9), PurgeRule.AGE: Due(9, 9)}, 100, [])
-    assert proposals.waiting(ctx.db) == proposals.take(ctx.db, "r1", 1, lambda *_: None) == proposals.latest(ctx.db)
+    assert (
+        proposals.waiting(ctx.db)
+        == proposals.take(ctx.db, "r1", 1, lambda *_: None)
+        == proposals.latest_proposal(ctx.db)
+    )
     proposals.decide(ctx.db, number, approve=True, by="somebody")
     carry_out(ctx, number)
-    proposals.finish(ctx.db)
+    proposals.finish_proposal(ctx.db)
 
 
 def reported(ctx: Context) -> None:
@@ -261,21 +265,21 @@ def reported(ctx: Context) -> None:
     heard = gathered.LoggedMessages("warning")
     heard.messages["WARNING", "x"] = 1
     for failures in (20, 20, 0):
-        datasources.note(ctx.db, ctx.country, {7: Tally(20, failures)}, breaker)
+        datasources.note_results(ctx.db, ctx.country, {7: Tally(20, failures)}, breaker)
         datasources.failing(ctx.db, range(50))
         write(
             ctx.db,
-            lambda session: session.execute(
+            lambda connection: connection.execute(
                 sa.text("UPDATE lis_datasources SET not_before = NULL WHERE datasource_id = 7")
             ),
         )
-    gathered.keep(ctx.db, "r-1", "plan", heard)
+    gathered.keep_messages(ctx.db, "r-1", "plan", heard)
 
-    def work(session: sa.Connection) -> None:
+    def work(connection: sa.Connection) -> None:
         message = Message("s", "Intro.", ())
-        incidents.open_incident(session, incidents.IncidentKind.FAILED, "r1", message, run="r1", lapses_hours=24)
-        incidents.resolve_runs(session, ["r1"], tuple(incidents.IncidentKind))
-        gathered.take(session, "r-1")
+        incidents.open_incident(connection, incidents.IncidentKind.FAILED, "r1", message, run="r1", lapses_hours=24)
+        incidents.resolve_runs(connection, ["r1"], tuple(incidents.IncidentKind))
+        gathered.take_messages(connection, "r-1")
 
     write(ctx.db, work)
     assert outbox.deliver(ctx.db, lambda mail: None) == 3
@@ -350,9 +354,9 @@ def past_runs(world: World) -> None:
         for name in names
     ]
 
-    def work(session: sa.Connection) -> None:
-        session.execute(sa.insert(lis_runs), rows)
-        session.execute(sa.insert(lis_metrics), figures)
+    def work(connection: sa.Connection) -> None:
+        connection.execute(sa.insert(lis_runs), rows)
+        connection.execute(sa.insert(lis_metrics), figures)
 
     write(world.ctx.db, work)
     for table in KEPT_BY_RUN:
@@ -387,7 +391,7 @@ def past(world: World) -> None:
         kept[lis_metrics].append({"run_id": f"past-{n}", "name": "live", "value": 1, "measured_at": then})
         check = {"node": f"n{n % 3 + 1}", "checked_at": then, "files": 1, "bytes": 1, "findings": {}, "samples": {}}
         kept[lis_node_checks].append(check)
-    write(world.ctx.db, lambda session: [session.execute(sa.insert(table), rows) for table, rows in kept.items()])
+    write(world.ctx.db, lambda connection: [connection.execute(sa.insert(table), rows) for table, rows in kept.items()])
     for table in country_metadata.tables:
         world.rows(sa.text(f"ANALYZE TABLE {table}"))
 

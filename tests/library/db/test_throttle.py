@@ -154,7 +154,7 @@ def test_a_server_that_is_always_busy_slows_the_work_and_does_not_stop_it(world:
     assert took <= 2 * waited + 2.5  # a wait, and at least as long without one
 
 
-def test_being_told_to_stop_ends_the_wait(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_being_stopped_ends_the_wait(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.configure(max_threads_running=LIMIT)
     ctx = world.context(stop=threading.Event())
     world.new_images(5)

@@ -1,4 +1,4 @@
-"""One row, one listing: a row of the ETL that nobody can read costs its own listing, and is told by name."""
+"""One row, one listing: a row of the ETL that nobody can read costs its own listing, and is reported by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import RunKind
 from imagesys_lib.stages.ingest import Ingested, ingest
 from imagesys_lib.stages.purge import purge
-from imagesys_lib.stages.report import note, render, report
+from imagesys_lib.stages.report import render, report, run_note
 from tests.support.loose_etl import NOON, URL, Loose, loose_etl
 from tests.support.world import World
 
@@ -54,7 +54,7 @@ def ingested(etl: Loose) -> Ingested:
 
 
 def reported(etl: Loose) -> list[str]:
-    """What the last run's ingest has told."""
+    """What the last run's ingest has reported."""
     row = runs.latest(etl.ctx.db)
     return row.bad_rows["ingest"]["samples"] if row and row.bad_rows else []
 
@@ -249,7 +249,7 @@ def test_the_report_names_what_was_skipped_and_does_not_say_that_nothing_was_los
         loose.put(f"bad-{n}", None, URL(n))
     loose.put("undated", "101", URL(1), None)
     summary = loose.world.pipeline()
-    text, short = render(summary), note(summary)
+    text, short = render(summary), run_note(summary)
     assert not summary.lost
     assert "  ingest: 9 rows of the ETL skipped, 0 cut to what can be kept: bad row: listing 'bad-0': its data" in text
     assert "; ...\n" in text

@@ -52,17 +52,17 @@ EVERY = {
 def reads(etl: Etl, statement: str, values: Any) -> tuple[int, list[dict[str, Any]]]:
     """Execute a statement; return how many rows the server touched for it, and its plan."""
     plain = sa.create_engine(etl.engine.url)
-    with plain.connect() as session:
-        before = _handlers(session)
-        session.exec_driver_sql(statement, values).all()
-        touched = _handlers(session) - before
-        plan = [dict(row) for row in session.exec_driver_sql(f"EXPLAIN {statement}", values).mappings()]
+    with plain.connect() as connection:
+        before = _handlers(connection)
+        connection.exec_driver_sql(statement, values).all()
+        touched = _handlers(connection) - before
+        plan = [dict(row) for row in connection.exec_driver_sql(f"EXPLAIN {statement}", values).mappings()]
     plain.dispose()
     return touched, plan
 
 
-def _handlers(session: sa.Connection) -> int:
-    rows = session.exec_driver_sql("SHOW SESSION STATUS LIKE 'Handler_read%%'", ()).all()
+def _handlers(connection: sa.Connection) -> int:
+    rows = connection.exec_driver_sql("SHOW SESSION STATUS LIKE 'Handler_read%%'", ()).all()
     return sum(int(value) for _name, value in rows)
 
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from imagesys_lib.config import Breaker
 from imagesys_lib.db.schema import lis_datasources, lis_mails
 from imagesys_lib.fetch.politeness.circuit_breaker import HALF_OPEN_IMAGES
-from imagesys_lib.fetch.politeness.datasources import Tally, failing, may_try, note
+from imagesys_lib.fetch.politeness.datasources import Tally, failing, may_try, note_results
 from imagesys_lib.stages.download.download import download
 from imagesys_lib.stages.ingest import ingest
 from imagesys_lib.stages.plan import plan
@@ -48,38 +48,38 @@ def test_a_status_means_what_its_data_source_says(world: World) -> None:
 
 def test_a_data_source_whose_images_nearly_all_fail_is_left_alone_for_longer_each_time(world: World) -> None:
     db = world.ctx.db
-    assert note(db, "uk", {7: Tally(29, 29)}, SETTINGS) == {}
-    assert note(db, "uk", {7: Tally(1, 1), 8: Tally(30, 20)}, SETTINGS) == {7: 600}
+    assert note_results(db, "uk", {7: Tally(29, 29)}, SETTINGS) == {}
+    assert note_results(db, "uk", {7: Tally(1, 1), 8: Tally(30, 20)}, SETTINGS) == {7: 600}
     assert failing(db, [7, 8])[7].wait > 590
     assert failing(db, [8]) == {}
-    assert note(db, "uk", {7: Tally(50, 50)}, SETTINGS) == {}  # open: what was under way tells nothing new
+    assert note_results(db, "uk", {7: Tally(50, 50)}, SETTINGS) == {}  # open: what was under way tells nothing new
     elapse(world)
-    assert note(db, "uk", {7: Tally(HALF_OPEN_IMAGES, HALF_OPEN_IMAGES)}, SETTINGS) == {7: 1200}
+    assert note_results(db, "uk", {7: Tally(HALF_OPEN_IMAGES, HALF_OPEN_IMAGES)}, SETTINGS) == {7: 1200}
     elapse(world)
-    assert note(db, "uk", {7: Tally(HALF_OPEN_IMAGES, 3)}, SETTINGS) == {}
+    assert note_results(db, "uk", {7: Tally(HALF_OPEN_IMAGES, 3)}, SETTINGS) == {}
     assert failing(db, [7]) == {}
 
 
 def test_one_batch_of_all_tries_what_is_half_open_and_its_findings_count(world: World) -> None:
     db = world.ctx.db
     assert not may_try(db, 7, SETTINGS)  # closed: nothing to try
-    note(db, "uk", {7: Tally(30, 30)}, SETTINGS)
+    note_results(db, "uk", {7: Tally(30, 30)}, SETTINGS)
     assert not may_try(db, 7, SETTINGS)  # open
     elapse(world)
     assert [may_try(db, 7, SETTINGS) for _ in range(3)] == [True, False, False]
-    assert note(db, "uk", {7: Tally(HALF_OPEN_IMAGES, HALF_OPEN_IMAGES)}, SETTINGS) == {7: 1200}
+    assert note_results(db, "uk", {7: Tally(HALF_OPEN_IMAGES, HALF_OPEN_IMAGES)}, SETTINGS) == {7: 1200}
     elapse(world)
     assert may_try(db, 7, SETTINGS)
     elapse(world)
     assert may_try(db, 7, SETTINGS)  # whoever was to try it has died
-    assert note(db, "uk", {7: Tally(HALF_OPEN_IMAGES, 3)}, SETTINGS) == {}
+    assert note_results(db, "uk", {7: Tally(HALF_OPEN_IMAGES, 3)}, SETTINGS) == {}
     assert failing(db, [7]) == {}
 
 
 def test_failures_of_long_ago_do_not_count(world: World) -> None:
-    note(world.ctx.db, "uk", {7: Tally(29, 29)}, SETTINGS)
+    note_results(world.ctx.db, "uk", {7: Tally(29, 29)}, SETTINGS)
     world.sql("UPDATE lis_datasources SET window_at = window_at - INTERVAL 25 HOUR")
-    assert note(world.ctx.db, "uk", {7: Tally(1, 1)}, SETTINGS) == {}
+    assert note_results(world.ctx.db, "uk", {7: Tally(1, 1)}, SETTINGS) == {}
 
 
 def elapse(world: World) -> None:
@@ -102,7 +102,7 @@ def test_pictures_that_cannot_be_read_count_against_their_data_source(world: Wor
     assert found[666].wait > 0
 
 
-def test_a_bad_data_source_is_tried_with_a_trickle_and_comes_back_by_itself(world: World) -> None:
+def test_a_bad_data_source_is_tried_with_a_few_images_and_comes_back_by_itself(world: World) -> None:
     def batch() -> int:
         run = world.run()
         ingest(world.ctx, run)
@@ -162,10 +162,10 @@ def test_a_data_source_that_serves_pages_for_photos_is_left_alone_for_longer_eac
 
 def test_a_half_open_source_waits_for_what_its_images_turn_out_to_be(world: World) -> None:
     db = world.ctx.db
-    note(db, "uk", {7: Tally(30, 30)}, SETTINGS)
+    note_results(db, "uk", {7: Tally(30, 30)}, SETTINGS)
     elapse(world)
     assert may_try(db, 7, SETTINGS)
-    assert note(db, "uk", {7: Tally(HALF_OPEN_IMAGES, 3)}, SETTINGS, closes=False) == {}
+    assert note_results(db, "uk", {7: Tally(HALF_OPEN_IMAGES, 3)}, SETTINGS, closes=False) == {}
     assert set(failing(db, [7, 8])) == {7}
-    assert note(db, "uk", {7: Tally()}, SETTINGS) == {}
+    assert note_results(db, "uk", {7: Tally()}, SETTINGS) == {}
     assert failing(db, [7]) == {}

@@ -160,7 +160,7 @@ def test_hosts_take_turns(site, tmp_path):
     assert order[:10] == ["long", "short"] * 5
 
 
-def test_each_hop_asks_the_gate_for_its_own_host_and_holds_no_other(site, tmp_path):
+def test_each_hop_asks_the_limits_of_its_own_host_and_holds_no_other(site, tmp_path):
     with serving(Site()) as other:
         site.answers["/a"] = redirect(other.url("/b"))
         other.answers["/b"] = redirect("/c")
@@ -212,7 +212,7 @@ def test_a_host_given_up_hands_out_all_its_jobs(site, tmp_path):
         assert caught.value.retry_after == 90
 
 
-def test_the_local_gate_counts_by_host():
+def test_the_local_limits_count_by_host():
     limiter = LocalLimiter(settings(per_host=2, hosts={"slow": {"per_host": 1}}))
     assert [limiter.admit(host).go for host in ("a", "a", "a", "b", "slow", "slow:81")] == [
         True, True, False, True, True, True,
@@ -222,7 +222,7 @@ def test_the_local_gate_counts_by_host():
     assert not limiter.admit("slow").go
 
 
-def test_what_the_gate_raises_is_raised(site, tmp_path):
+def test_what_the_host_limits_raise_is_raised(site, tmp_path):
     class Broken(Limiter):
         def admit(self, host: str) -> Admission:
             raise ConnectionError("no database")

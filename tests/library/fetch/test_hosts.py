@@ -63,8 +63,8 @@ def paused(world: World, *hosts: str) -> dict[str, float]:
 
 
 def row(world: World, host: str = HOST) -> Any:
-    with world.ctx.shared.begin() as session:
-        return session.execute(sa.select(lis_hosts).where(lis_hosts.c.host == host)).one_or_none()
+    with world.ctx.shared.begin() as connection:
+        return connection.execute(sa.select(lis_hosts).where(lis_hosts.c.host == host)).one_or_none()
 
 
 # Slots
@@ -152,7 +152,7 @@ def test_slots_survive_the_loss_of_their_connection(world: World) -> None:
 # Pauses
 
 
-def test_a_pause_that_one_worker_is_told_of_stops_the_host_for_all(world: World, limiters: Limiters) -> None:
+def test_a_pause_that_one_worker_is_asked_for_stops_the_host_for_all(world: World, limiters: Limiters) -> None:
     one, other = limiters(), limiters()
     assert admitted(other, 1) == 1
     assert admitted(one, 1) == 1

@@ -46,8 +46,8 @@ def test_a_slot_is_handed_on_only_when_the_pause_is_written(world: World, limite
 
     wait_for(shares, "a slot to hand on", 4)
     with ThreadPoolExecutor(1) as pool:
-        with world.ctx.shared.begin() as session:
-            session.execute(sa.select(lis_hosts).where(lis_hosts.c.host == HOST).with_for_update())
+        with world.ctx.shared.begin() as connection:
+            connection.execute(sa.select(lis_hosts).where(lis_hosts.c.host == HOST).with_for_update())
             reported = pool.submit(one.left, HOST, ImageFault("http_429", retry_after=120))
             until = time.monotonic() + 1.5
             while time.monotonic() < until:

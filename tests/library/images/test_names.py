@@ -13,7 +13,7 @@ from imagesys_lib.config.intervals import UTC, Interval
 from imagesys_lib.etl.photo_urls import split_photo_urls
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, lis_path_for_hash, parse_thumbnail_path, thumbnail_path
 from imagesys_lib.images.reasons import REASONS, Fate, ImageFault, as_markdown, reason_for
-from imagesys_lib.nodes import classify, parse_space
+from imagesys_lib.nodes import fault_reason, parse_space
 from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.download.download import tries_again, with_meaning
 from imagesys_lib.stages.ingest import window
@@ -21,6 +21,7 @@ from imagesys_lib.stages.plan import batch_size
 from imagesys_lib.stages.purge.rules import live_needed, shard_of, too_many_missing
 from imagesys_lib.stages.report import NodeState, Summary, losses, render
 from imagesys_lib.stages.shared.batch import retry_delay_hours
+from tests.support.summaries import a_summary
 
 HASH = "0917c1f0b2a6c6d6e5f4a3b2c1d0e9f8a7b6c5d4"
 
@@ -297,7 +298,7 @@ def test_a_host_is_known_by_one_name_however_it_is_spelt(url: str, host: str) ->
     ],
 )
 def test_what_ssh_and_rsync_say_has_one_stable_reason(code: int, stderr: str, reason: str) -> None:
-    assert classify(code, stderr) == reason
+    assert fault_reason(code, stderr) == reason
 
 
 @pytest.mark.parametrize(
@@ -314,23 +315,6 @@ def test_a_file_system_that_counts_no_inodes_is_not_full(
 ) -> None:
     space = parse_space(f"{blocks}\n{inodes}\n")
     assert (space.free_bytes, space.free_inodes) == (free_bytes, free_inodes)
-
-
-def a_summary(**values: object) -> Summary:
-    fields = {
-        "country": "uk",
-        "run_id": "r1",
-        "kind": "scheduled",
-        "interval": "A/B",
-        "images": 10,
-        "states": {"live": 8, "rejected": 2},
-        "reasons": {"rejected": {"http_404": 2}},
-        "batches": 1,
-        "unfinished": {},
-        "nodes": {"n1": NodeState("n1", 0, 0, 0), "n2": NodeState("n2", 0, 0, 0)},
-        "lost": [],
-    }
-    return Summary(**{**fields, **values})
 
 
 REMEDY = "Node n2: unreachable: Connection refused Remedy: start sshd on n2."

@@ -160,7 +160,7 @@ def test_all_else_is_refused(root: Path, tmp_path: Path, said: str) -> None:
         f"{A}.1.jpg\0{B}.1.jpg",
     ],
 )
-def test_no_other_file_is_touched_or_told_of(root: Path, tmp_path: Path, country: str, verb: str, path: str) -> None:
+def test_no_other_file_is_touched_or_named(root: Path, tmp_path: Path, country: str, verb: str, path: str) -> None:
     shutil.copytree(root / "uk", root / "canary" / "uk")
     before = state(tmp_path)
     done = asked(root, f"imagesys-node {verb} {country}", path + "\n")

@@ -307,7 +307,9 @@ def test_a_login_shell_with_a_banner(patient: World) -> None:
     assert "Remedy: let the login shell of n1 be silent" in found["node n1 rsync"]
 
 
-def test_a_node_whose_clock_is_wrong(patient: World, shim: Path) -> None:
+@contextlib.contextmanager
+def wrong_clock(world: World, shim: Path) -> Iterator[None]:
+    """Put the clock of node n1 an hour fast."""
     configuration = Node._configuration
 
     def wrong(node: Node) -> str:
@@ -316,7 +318,12 @@ def test_a_node_whose_clock_is_wrong(patient: World, shim: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Node, "_configuration", wrong)
-        patient.sandbox.nodes["n1"].start()
+        world.sandbox.nodes["n1"].start()
+        yield
+
+
+def test_a_node_whose_clock_is_wrong(patient: World, shim: Path) -> None:
+    with wrong_clock(patient, shim):
         found = bad(patient)
     assert found.keys() == {"node n1 clock"}
     assert "the clock of n1 is +3600" in found["node n1 clock"].replace("+3599", "+3600")
@@ -326,7 +333,7 @@ def test_a_node_whose_clock_is_wrong(patient: World, shim: Path) -> None:
 def test_a_worker_whose_clock_is_wrong(patient: World, shim: Path) -> None:
     """The nodes are not blamed for it: they are near the clock that counts."""
     code = (
-        "from imagesys_lib.ops import doctor; doctor.airflow.examine = lambda _: iter(())\n"
+        "from imagesys_lib.ops import doctor; doctor.airflow_setup.examine = lambda _: iter(())\n"
         "print([str(finding) for finding in doctor.examine('uk') if not finding.ok])"
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -56,7 +56,9 @@ def test_columns_that_can_be_read_are_sound(patient: World, name: str) -> None:
 @pytest.mark.parametrize(
     ("width", "reported"), [("VARCHAR(64)", False), ("VARCHAR(65)", True), ("VARBINARY(200)", True)]
 )
-def test_ids_that_may_be_wider_than_ours_are_told_of_a_sound_table(patient: World, width: str, reported: bool) -> None:
+def test_ids_that_may_be_wider_than_ours_are_reported_of_a_sound_table(
+    patient: World, width: str, reported: bool
+) -> None:
     with loose_etl(patient, listing_id=width) as loose:
         first = next(iter(etl.examine(loose.ctx)))
         assert first.ok

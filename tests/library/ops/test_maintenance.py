@@ -193,7 +193,7 @@ def test_a_batch_that_is_taken_up_at_that_very_moment_stays(world: World) -> Non
     old = rows._tables(world.ctx)["batches"]
     seen = read(world.ctx.db, sa.select(old.instant, *old.key).where(old.due))
     lease = leases.acquire(world.ctx.db, batch_id, "worker-a", 60)
-    assert write(world.ctx.db, lambda session: rows._delete(session, old, seen)) == 0
+    assert write(world.ctx.db, lambda connection: rows._delete(connection, old, seen)) == 0
     leases.renew(world.ctx.db, lease)
 
 
@@ -235,14 +235,14 @@ def many_metrics(world: World, number: int) -> None:
     figures = [
         {"run_id": f"r{n // 25}", "name": f"figure.{n % 25}", "value": n, "measured_at": old} for n in range(number)
     ]
-    write(world.ctx.db, lambda session: session.execute(sa.insert(lis_metrics), figures))
+    write(world.ctx.db, lambda connection: connection.execute(sa.insert(lis_metrics), figures))
 
 
 def test_pruning_keeps_pace_in_pages_of_at_most_a_thousand_rows(world: World) -> None:
     many_metrics(world, 5500)
     batch = {"state": "done", "size": 1, "created_at": dt.datetime(2020, 1, 1), "updated_at": dt.datetime(2020, 1, 1)}  # noqa: DTZ001
     batches = [{**batch, "run_id": f"r{n // 100}", "seq": n % 100} for n in range(2500)]
-    write(world.ctx.db, lambda session: session.execute(sa.insert(lis_batches), batches))
+    write(world.ctx.db, lambda connection: connection.execute(sa.insert(lis_batches), batches))
     touched: list[int] = []
 
     def note(_c: Any, cursor: Any, text: str, *_: Any) -> None:

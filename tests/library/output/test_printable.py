@@ -169,11 +169,11 @@ def test_a_name_with_letters_that_no_column_holds_gets_a_message(world: World, a
     assert len(ran.err.splitlines()) == 1
 
 
-def test_a_fault_of_ours_is_told_without_a_strangers_words_raw(world: World, monkeypatch: pytest.MonkeyPatch):
+def test_a_fault_of_ours_is_shown_without_a_strangers_words_raw(world: World, monkeypatch: pytest.MonkeyPatch):
     def broken(_value: str) -> str:
         raise RuntimeError(EVIL)
 
-    monkeypatch.setattr("imagesys_lib.cli.look.lis_path_for_hash", broken)
+    monkeypatch.setattr("imagesys_lib.cli.images.lis_path_for_hash", broken)
     ran = world.cli("path", "x")
     assert ran.code == 1
     assert "RuntimeError" in ran.err

@@ -107,7 +107,7 @@ def test_a_node_without_the_files_counts_not_towards_the_quorum_and_an_old_mark_
     sync(world.ctx, "n3")
     mark = sa.insert(lis_node_repairs).values(reason="missing", since=sa.func.utc_timestamp(6))
     rows = [{"node": "n2", "image_hash": a}, {"node": "n3", "image_hash": b}]
-    write(world.ctx.db, lambda session: session.execute(mark, rows))
+    write(world.ctx.db, lambda connection: connection.execute(mark, rows))
     assert publish(world.ctx) == 2
     assert {row.image_hash for row in world.live().values()} == {a, c}
 
@@ -232,9 +232,9 @@ def test_a_change_that_commits_late_is_not_lost_behind_a_newer_one(world: World)
         late = change_log.record(slow)
         slow.execute(sa.update(lis_images).where(lis_images.c.image_id == first).values(change_id=late))
 
-        def newer(session: sa.Connection) -> int:
-            change = change_log.record(session)
-            session.execute(sa.update(lis_images).where(lis_images.c.image_id == second).values(change_id=change))
+        def newer(connection: sa.Connection) -> int:
+            change = change_log.record(connection)
+            connection.execute(sa.update(lis_images).where(lis_images.c.image_id == second).values(change_id=change))
             return change
 
         assert write(world.ctx.db, newer) > late
@@ -250,10 +250,10 @@ def test_an_older_change_holds_only_what_still_matters(world: World) -> None:
     made(world, 4)
     change = world.scalar(sa.select(sa.func.max(lis_changes.c.change_id)))
 
-    def purge_two(session: sa.Connection) -> None:
-        newer = change_log.record(session)
-        ids = session.scalars(sa.select(lis_images.c.image_id).order_by(lis_images.c.image_id).limit(2)).all()
-        session.execute(
+    def purge_two(connection: sa.Connection) -> None:
+        newer = change_log.record(connection)
+        ids = connection.scalars(sa.select(lis_images.c.image_id).order_by(lis_images.c.image_id).limit(2)).all()
+        connection.execute(
             sa.update(lis_images)
             .where(lis_images.c.image_id.in_(ids))
             .values(change_id=newer, desired="absent", state="purged")
@@ -300,12 +300,12 @@ def test_changes_are_taken_in_their_order_and_at_most_a_thousand_images_at_once(
     sizes = [0, 1, 400, 0, 500, 300, 99, 0]
     ids = []
 
-    def work(session: sa.Connection) -> None:
+    def work(connection: sa.Connection) -> None:
         first = 0
         for size in sizes:
-            ids.append(change_log.record(session))
+            ids.append(change_log.record(connection))
             own = lis_images.c.image_hash.in_(hashes[first : first + size])
-            session.execute(sa.update(lis_images).where(own).values(change_id=ids[-1]))
+            connection.execute(sa.update(lis_images).where(own).values(change_id=ids[-1]))
             first += size
 
     write(world.ctx.db, work)

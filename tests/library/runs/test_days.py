@@ -10,7 +10,7 @@ import pytest
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, RunKind
 from imagesys_lib.stages.ingest import ingest
-from imagesys_lib.stages.report import note, render, report
+from imagesys_lib.stages.report import render, report, run_note
 from tests.support.world import DAY, World
 
 URL = "http://127.0.0.11:1/{}.jpg".format
@@ -61,7 +61,7 @@ def test_after_an_outage_the_next_run_reads_on_from_the_last_completed_ingest_an
     assert summary.caught_up == through(2, 5)
     line = f"caught up with {through(2, 5)}, of which no completed ingest had read all"
     assert f"  {line}\n" in render(summary)
-    assert f"- {line}\n" in note(summary)
+    assert f"- {line}\n" in run_note(summary)
 
 
 def test_the_first_run_of_a_country_reads_its_day_and_the_look_back(six: World) -> None:

@@ -43,7 +43,7 @@ def test_a_run_that_is_over_without_another_report_is_what_its_last_one_said(
     world.pipeline(run)
     runs.begin(world.ctx.db, run)  # `preflight` cleared alone
     assert run.run_id in runs.under_way(world.ctx.db)
-    write(world.ctx.db, lambda session: runs.close(session, run.run_id, well=well))
+    write(world.ctx.db, lambda connection: runs.close(connection, run.run_id, well=well))
     row = runs.load(world.ctx.db, run.run_id)
     assert row is not None
     assert (row.state, row.finished_at is not None) == (ended, True)
@@ -58,7 +58,7 @@ def test_a_run_that_no_report_has_judged_has_not_ended_well_whoever_says_so(worl
     (batch,) = plan(world.ctx, run)
     download(world.ctx, batch.batch_id)
     assert heal(world.ctx).batches == 0
-    write(world.ctx.db, lambda session: runs.close(session, run.run_id, well=True))
+    write(world.ctx.db, lambda connection: runs.close(connection, run.run_id, well=True))
     assert state(world, run.run_id) == "failed"
     world.pipeline()  # and so the next run takes its batch over
     assert world.count() == {"live": 6}
@@ -67,7 +67,7 @@ def test_a_run_that_no_report_has_judged_has_not_ended_well_whoever_says_so(worl
 def test_a_run_that_has_ended_is_not_closed_again(world: World) -> None:
     run = world.run()
     world.pipeline(run)
-    write(world.ctx.db, lambda session: runs.close(session, run.run_id, well=False))
+    write(world.ctx.db, lambda connection: runs.close(connection, run.run_id, well=False))
     assert state(world, run.run_id) == "success"
 
 

@@ -260,7 +260,7 @@ def test_what_sync_has_still_to_do_is_not_counted_as_wrong(world: World, live: E
     assert write(world.ctx.db, lambda s: unpublish(s, [h], PurgeRule.UNLISTED, cut, grace_hours=0)) == 1
     assert all(check(world.ctx, name).clean for name in NODES)  # while they wait, files belong where they are
     ids = [row.image_id for row in world.images().values() if row.image_hash == h]
-    assert write(world.ctx.db, lambda session: delete_files(session, ids, cut)) == ids
+    assert write(world.ctx.db, lambda connection: delete_files(connection, ids, cut)) == ids
     assert all(check(world.ctx, name).clean for name in NODES)
     sync(world.ctx, "n1")
     assert check(world.ctx, "n1").clean

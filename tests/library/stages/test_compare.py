@@ -16,7 +16,7 @@ import pytest
 from imagesys_lib.images.hash_and_path import lis_path_for_hash, parse_thumbnail_path
 from imagesys_lib.nodes import Entry
 from imagesys_lib.stages.check import Difference, Expected, compare, differences
-from imagesys_lib.stages.check.compare import Page, judge
+from imagesys_lib.stages.check.compare import Page, judge_file
 from imagesys_lib.stages.check.expected import page_of
 
 Tree = dict[bytes, int]
@@ -172,7 +172,7 @@ def test_the_second_look_judges_by_both_sides_as_they_are_now(
     want: Expected | None, size: int | None, kind: str | None
 ) -> None:
     entry = None if size is None else Entry(FILE, size, 5.0)
-    found = judge(want, FILE, entry)
+    found = judge_file(want, FILE, entry)
     assert found == (kind and Difference(kind, FILE, H, 0.0 if entry is None else 5.0))
 
 

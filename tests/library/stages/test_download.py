@@ -154,8 +154,8 @@ def test_a_batch_that_reaches_nobody_pauses_and_fails_and_consumes_no_attempt(
 
 
 def hosts_remembered(world: World) -> set[str]:
-    with world.ctx.shared.begin() as session:
-        return set(session.scalars(sa.select(lis_hosts.c.host).where(lis_hosts.c.openings > 0)))
+    with world.ctx.shared.begin() as connection:
+        return set(connection.scalars(sa.select(lis_hosts.c.host).where(lis_hosts.c.openings > 0)))
 
 
 def test_silent_hosts_are_to_blame_where_one_that_answered_lately_can_be_reached(world: World) -> None:

@@ -347,8 +347,8 @@ def test_a_write_that_finds_fewer_images_than_it_made_is_an_error_not_a_loss(wor
     download(world.ctx, batch)
     thief = next(iter(entries))
 
-    def steal(session: sa.Connection) -> None:
-        session.execute(sa.update(lis_images).where(lis_images.c.image_url == thief).values(state="failed"))
+    def steal(connection: sa.Connection) -> None:
+        connection.execute(sa.update(lis_images).where(lis_images.c.image_url == thief).values(state="failed"))
 
     class Thief(Decoders):
         def submit(self, jobs: Sequence[ThumbnailJob]) -> Future[list[Made]]:

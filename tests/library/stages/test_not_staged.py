@@ -47,13 +47,13 @@ def made_up(world: World, count: int, *, images: int = 1, host: str = "made.up")
         thumb["sha1"] = hashlib.sha1(data, usedforsecurity=False).hexdigest()
         return {"image_url": url, "image_hash": h, "thumbs": [thumb]}
 
-    def work(session: sa.Connection) -> None:
+    def work(connection: sa.Connection) -> None:
         now = sa.func.utc_timestamp(6)
         for number in range(count):
-            change = change_log.record(session)
+            change = change_log.record(connection)
             for position in range(images):
                 rows.append({"change_id": change, **one(number * images + position)})
-        session.execute(
+        connection.execute(
             sa.insert(lis_images).values(
                 datasource_id=1,
                 etl_version=now,

@@ -137,9 +137,9 @@ def test_no_statement_about_placeholders_walks_a_table(world: World, host: Photo
             statements.append((statement, parameters))
 
     sa.event.listen(world.ctx.db, "before_cursor_execute", listen)
-    placeholders.unpublish(world.ctx.db, 3)
+    placeholders.unpublish_placeholders(world.ctx.db, 3)
     assert statements
     for statement, parameters in statements:
-        with world.ctx.db.connect() as session:
-            plan = session.exec_driver_sql(f"EXPLAIN {statement}", parameters).mappings().all()  # type: ignore[call-overload]
+        with world.ctx.db.connect() as connection:
+            plan = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).mappings().all()  # type: ignore[call-overload]
         assert {row["table"]: row["key"] for row in plan}["lis_images"] == "ix_images_source"

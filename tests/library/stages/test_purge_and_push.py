@@ -44,7 +44,7 @@ class Beside:
     def _run(self) -> None:
         try:
             self.result = self._work()
-        except BaseException as error:  # noqa: BLE001 - told by the test
+        except BaseException as error:  # noqa: BLE001 - shown by the test
             self.error = error
 
     def __enter__(self) -> Beside:
@@ -84,12 +84,12 @@ def stopped(processes: list[psutil.Process]) -> Iterator[None]:
 @contextlib.contextmanager
 def locked(world: World, statement: sa.Executable) -> Iterator[None]:
     """Keep what a statement locks, and undo it at the end."""
-    with world.context().db.connect() as session:
-        session.execute(statement)
+    with world.context().db.connect() as connection:
+        connection.execute(statement)
         try:
             yield
         finally:
-            session.rollback()
+            connection.rollback()
 
 
 def make(world: World) -> None:
@@ -102,7 +102,7 @@ def make(world: World) -> None:
 
 
 def assert_published(world: World, urls: set[str]) -> None:
-    """The independent comparison: three trees, what should be there, and what the website is told of."""
+    """The independent comparison: three trees, what should be there, and what the website is given."""
     assert world.live().keys() == urls
     assert assert_equal_nodes(world).keys() == paths_of(urls)
     assert db_scan(world.ctx).clean

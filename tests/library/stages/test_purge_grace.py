@@ -245,8 +245,8 @@ def test_an_image_listed_again_while_it_is_being_purged_is_brought_back(world: W
     world.sql("UPDATE lis_listing_images SET missing_since = '2026-01-01' WHERE image_hash = :h", h=h)
     locked, looked = threading.Event(), threading.Event()
 
-    def purging(session: sa.Connection) -> None:
-        assert unpublish(session, [h], PurgeRule.UNLISTED, cut, grace_hours=24) == 1
+    def purging(connection: sa.Connection) -> None:
+        assert unpublish(connection, [h], PurgeRule.UNLISTED, cut, grace_hours=24) == 1
         locked.set()
         assert looked.wait(20)
 
@@ -275,7 +275,7 @@ def test_a_purge_and_an_ingest_at_once_end_as_the_etl_says(world: World, live: E
         try:
             while not stop.is_set():
                 purge(ctx)
-        except BaseException as error:  # noqa: BLE001 - told by the test
+        except BaseException as error:  # noqa: BLE001 - shown by the test
             faults.append(error)
 
     thread = threading.Thread(target=purges)

@@ -251,7 +251,7 @@ def test_by_hand_every_node_is_repaired_and_one_that_is_away_named(world: World,
     assert_equal_nodes(world)
 
 
-# Rehearsed
+# Dry run
 
 
 def test_a_dry_run_of_a_repair_says_what_the_repair_then_does_and_changes_nothing(

@@ -228,7 +228,7 @@ def test_data_sources_that_failed_and_recovered_since_the_run_before_are_counted
     runs.begin(world.ctx.db, run)
 
     def ended(datasource: int, failures: int) -> None:
-        datasources.note(world.ctx.db, "uk", {datasource: Tally(20, failures)}, settings)
+        datasources.note_results(world.ctx.db, "uk", {datasource: Tally(20, failures)}, settings)
 
     ended(7, 20)
     world.sql("UPDATE lis_incidents SET opened_at = TIMESTAMPADD(DAY, -3, opened_at)")  # known for days

@@ -1,4 +1,4 @@
-"""What the report tells of checks and repairs: what was found stays told when it is repaired, also on Saturday."""
+"""What the report shows of checks and repairs: what was found stays reported when it is repaired, also on Saturday."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imagesys_lib.db.schema import lis_images
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, thumbnail_path
 from imagesys_lib.runs import runs
 from imagesys_lib.stages.check import Checked, check, db_scan, scrub
-from imagesys_lib.stages.check.results import keep
+from imagesys_lib.stages.check.results import keep_result
 from imagesys_lib.stages.plan import plan
 from imagesys_lib.stages.repair.repair import repair
 from imagesys_lib.stages.report import FullCheck, kept, render, report
@@ -178,10 +178,10 @@ def test_a_reason_that_rises_within_the_same_number_of_failures_is_marked(world:
 def test_three_hundred_damaged_files_are_marked(world: World) -> None:
     for days in (1, 2, 3):
         earlier = past(world, days=days, images=0)
-        keep(world.ctx, Checked("n1", findings=Counter(damaged=4, acked_absent=900)), earlier.run_id)
+        keep_result(world.ctx, Checked("n1", findings=Counter(damaged=4, acked_absent=900)), earlier.run_id)
     run = world.run()
     runs.begin(world.ctx.db, run)
-    keep(world.ctx, Checked("n1", files=900, findings=Counter(damaged=300, extra=20)), run.run_id)
+    keep_result(world.ctx, Checked("n1", files=900, findings=Counter(damaged=300, extra=20)), run.run_id)
     summary = report(world.ctx, run)
     assert summary.anomalies == ["check n1 damaged: 300, where 3 earlier scheduled runs had 4 (median)"]
     assert "check.n1.acked_absent" not in summary.medians  # its sum with the missing ones is

@@ -4,30 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from imagesys_lib.stages.report import DiskForecast, FullCheck, NodeState, Summary, Weights, note, render
+from imagesys_lib.stages.report import DiskForecast, FullCheck, NodeState, Weights, render, run_note
 from imagesys_lib.stages.report.disk_forecast import days_until
 from imagesys_lib.stages.report.rendering import top_reasons
 from imagesys_lib.stages.report.trend import BYTES_SAVED, is_unusual, medians
 from imagesys_lib.stages.report.verdict import anomalies
+from tests.support.summaries import a_summary
 
 GB = 10**9
-
-
-def a_summary(**values: object) -> Summary:
-    fields = {
-        "country": "uk",
-        "run_id": "r1",
-        "kind": "scheduled",
-        "interval": "A/B",
-        "images": 1000,
-        "states": {"live": 940, "rejected": 60},
-        "reasons": {"rejected": {"http_404": 60}},
-        "batches": 1,
-        "unfinished": {},
-        "nodes": {"n1": NodeState("n1", 0, 0, 0)},
-        "lost": [],
-    }
-    return Summary(**{**fields, **values})
 
 
 @pytest.mark.parametrize(
@@ -110,6 +94,9 @@ def test_the_most_frequent_reasons_come_first_and_the_rest_is_counted() -> None:
 
 
 FULL = a_summary(
+    images=1000,
+    states={"live": 940, "rejected": 60},
+    reasons={"rejected": {"http_404": 60}},
     nodes={
         "n1": NodeState(
             "n1",
@@ -159,16 +146,16 @@ def test_the_whole_report_reads_as_plain_text() -> None:
 
 
 def test_a_note_begins_with_the_verdict_and_is_as_short_as_airflow_wants_it() -> None:
-    assert note(FULL).splitlines()[:4] == [
+    assert run_note(FULL).splitlines()[:4] == [
         "**Nothing was lost.**",
         "",
         "- UNUSUAL: failed: 300, where 5 earlier scheduled runs had 4 (median)",
         "- UK scheduled run r1, interval A/B",
     ]
     assert {line.strip() for line in render(FULL).splitlines()[1:-3]} == {
-        line.removeprefix("- ") for line in note(FULL).splitlines()[4:]
+        line.removeprefix("- ") for line in run_note(FULL).splitlines()[4:]
     }
-    long = note(a_summary(lost=[f"Batch {n} is unfinished." for n in range(100)]))
+    long = run_note(a_summary(lost=[f"Batch {n} is unfinished." for n in range(100)]))
     assert long.startswith("**WORK LOST**\n\n- Batch 0 is unfinished.\n")
     assert len(long) == 1000
     assert long.endswith(" …")

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from imagesys_lib.thumbnail.messages import Made, ThumbnailJob
-from imagesys_lib.thumbnail.processes.pool import CHUNK, Decoders
+from imagesys_lib.thumbnail.processes.pool import TASK_IMAGES, Decoders
 from tests.support import bombs
 from tests.support.anatomy import anatomy
 from tests.support.corpus import Specimen, originals, photographs, specimen
@@ -162,7 +162,7 @@ def decoded(folder: Path, specimens: Iterator[Specimen]) -> Iterator[tuple[Speci
     pending: set[Future[list[Made]]] = set()
     with Decoders(2, MEMORY_MB, SECONDS, timed) as decoders:
         while True:
-            while len(pending) < 4 and (chunk := [one for _, one in zip(range(CHUNK), specimens, strict=False)]):
+            while len(pending) < 4 and (chunk := [one for _, one in zip(range(TASK_IMAGES), specimens, strict=False)]):
                 jobs = []
                 for one in chunk:
                     source = folder / f"{one.number}.file"

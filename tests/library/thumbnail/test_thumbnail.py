@@ -445,7 +445,7 @@ class Wordless(Exception):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_a_decoder_raises_is_its_images_fault_told_in_few_plain_words(thumbnails, monkeypatch, error):
+def test_whatever_a_decoder_raises_is_its_images_fault_said_in_few_plain_words(thumbnails, monkeypatch, error):
     def decoder(_file):
         raise error
 

@@ -22,7 +22,7 @@ from PIL import Image
 from imagesys_lib.errors import DiskFull, EnvironmentFault
 from imagesys_lib.thumbnail.messages import Made, ThumbnailJob
 from imagesys_lib.thumbnail.processes import worker
-from imagesys_lib.thumbnail.processes.pool import CHUNK, Decoders
+from imagesys_lib.thumbnail.processes.pool import TASK_IMAGES, Decoders
 from tests.support.images import encoded, quarters
 from tests.support.poison import MAKING
 from tests.support.world import has_ended, wait_for
@@ -97,7 +97,7 @@ def pool() -> Iterator[Decoders]:
 
 
 def done(pool: Decoders, jobs: Sequence[ThumbnailJob], seconds: float = 60) -> list[Made]:
-    futures = [pool.submit(jobs[at : at + CHUNK]) for at in range(0, len(jobs), CHUNK)]
+    futures = [pool.submit(jobs[at : at + TASK_IMAGES]) for at in range(0, len(jobs), TASK_IMAGES)]
     return sorted((made for future in futures for made in future.result(seconds)), key=lambda made: made.key)
 
 
@@ -158,7 +158,7 @@ def test_what_is_no_images_fault_is_raised(pool, jobs):
         done(pool, jobs("good", "full"))
 
 
-def test_processes_that_never_stay_alive_are_our_grounds_fault(jobs):
+def test_processes_that_never_stay_alive_are_a_fault_of_the_environment(jobs):
     with Decoders(2, MEMORY_MB, 2, work=dying) as decoders:
         made = done(decoders, jobs("good"))  # one image: it may be its fault
         assert made[0].code == "decoder_crash"

@@ -16,17 +16,17 @@ import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.db import engine as engine_module
-from imagesys_lib.ops.doctor import airflow as airflow_setup
+from imagesys_lib.ops.doctor import airflow_setup
 from imagesys_lib.ops.doctor.finding import attempt
 from include.sandbox.services.mariadb import MariaDb
 from include.sandbox.services.nodes import Node
 from include.sandbox.services.process import Service
 from include.sandbox.settings import LOOPBACK
-from tests.library.ops.test_doctor import administer, bad
+from tests.library.ops.test_doctor import administer, bad, wrong_clock
 from tests.support.world import World, drop_connection, set_connection
 
 
-def test_a_check_that_breaks_in_an_unforeseen_way_is_a_finding() -> None:
+def test_a_check_that_breaks_in_an_unexpected_way_is_a_finding() -> None:
     finding = attempt("sums", lambda: str(1 % 0))
     assert (finding.ok, finding.detail) == (False, "could not be checked: ZeroDivisionError: integer modulo by zero")
     assert "call the doctor again" in finding.remedy
@@ -37,8 +37,8 @@ def test_a_check_that_breaks_in_an_unforeseen_way_is_a_finding() -> None:
 
 def test_a_shared_schema_that_is_out_of_date(patient: World) -> None:
     versions = sa.text("SELECT version_num FROM alembic_version")
-    with patient.ctx.shared.connect() as session:
-        newest = session.scalar(versions)
+    with patient.ctx.shared.connect() as connection:
+        newest = connection.scalar(versions)
     patient.write_all(patient.ctx.shared, [sa.text("DELETE FROM alembic_version")])
     try:
         found = bad(patient)
@@ -216,17 +216,9 @@ def test_a_node_without_rsync(patient: World, tmp_path: Path) -> None:
 
 
 def test_a_node_whose_clock_is_wrong_is_seen_without_a_database(patient: World, shim: Path) -> None:
-    configuration = Node._configuration
-
-    def wrong(node: Node) -> str:
-        text = configuration(node)
-        return text.replace("SetEnv ", f"SetEnv LD_PRELOAD={shim} WRONG_CLOCK=3600 ") if node.name == "n1" else text
-
     patient.patch.setattr(engine_module, "_PATIENCE", 3600)
     set_connection(patient, "IMAGESYS_DB", port=9)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Node, "_configuration", wrong)
-        patient.sandbox.nodes["n1"].start()
+    with wrong_clock(patient, shim):
         found = bad(patient)
     assert found.keys() == {"uk database", "node n1 clock"}
     assert "s off this worker's" in found["node n1 clock"]

@@ -92,7 +92,7 @@ def test_another_holder_waits_for_the_lease_and_then_takes_over(world: World, ba
     assert taken.holder == "worker-b"
 
 
-def test_waiting_ends_after_two_leases_or_when_told_to_stop(world: World, batch: int) -> None:
+def test_waiting_ends_after_two_leases_or_when_stopped(world: World, batch: int) -> None:
     leases.acquire(world.ctx.db, batch, "worker-a", 60)
     with pytest.raises(LeaseHeld):
         leases.acquire_patiently(world.ctx.db, batch, "worker-b", 0)
@@ -129,9 +129,9 @@ def test_a_zombies_late_write_is_refused_and_changes_nothing(world: World, batch
     leases.acquire(world.ctx.db, batch, "worker-b", 60)
     before = world.dump()
 
-    def late(session: sa.Connection) -> None:
-        move(session, State.DOWNLOADED, frm=(State.RESERVED,), where=lis_images.c.batch_id == batch)
-        leases.guard(session, zombie)
+    def late(connection: sa.Connection) -> None:
+        move(connection, State.DOWNLOADED, frm=(State.RESERVED,), where=lis_images.c.batch_id == batch)
+        leases.guard(connection, zombie)
 
     with pytest.raises(LeaseLost, match="was taken over"):
         write(world.ctx.db, late)

@@ -31,7 +31,7 @@ _NO_RUN = "imagesys-doctor-asks-for-nothing"
 def examine(countries: Sequence[CountryConfig]) -> Iterator[Finding]:
     """Check Airflow, where it is installed beside this command."""
     try:
-        command()
+        airflow_command()
     except EnvironmentFault:
         yield Finding("Airflow", True, "not checked: Airflow is not installed beside this command")
         return
@@ -43,7 +43,7 @@ def examine(countries: Sequence[CountryConfig]) -> Iterator[Finding]:
     yield attempt("Airflow API", lambda: _api(countries))
 
 
-def command() -> str:
+def airflow_command() -> str:
     """Return the `airflow` beside this interpreter, or on the path. Raises EnvironmentFault if there is none."""
     found = shutil.which("airflow", path=str(Path(sys.executable).parent)) or shutil.which("airflow")
     if found is None:
@@ -54,7 +54,9 @@ def command() -> str:
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run an Airflow command, for two minutes at most."""
     try:
-        return subprocess.run([command(), *arguments], capture_output=True, text=True, check=False, timeout=_SECONDS)
+        return subprocess.run(
+            [airflow_command(), *arguments], capture_output=True, text=True, check=False, timeout=_SECONDS
+        )
     except subprocess.TimeoutExpired:
         raise EnvironmentFault(
             f"`airflow {' '.join(arguments)}` did not answer within {_SECONDS} s.",
@@ -62,7 +64,7 @@ def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         ) from None
 
 
-def ask(*arguments: str) -> str:
+def output_of(*arguments: str) -> str:
     """Return what an Airflow command prints. Raises EnvironmentFault if it fails."""
     done = call(*arguments)
     if done.returncode:
@@ -75,12 +77,12 @@ def ask(*arguments: str) -> str:
 
 def setting(section: str, option: str) -> str:
     """Return a setting of Airflow."""
-    return ask("config", "get-value", section, option).strip().splitlines()[-1].strip()
+    return output_of("config", "get-value", section, option).strip().splitlines()[-1].strip()
 
 
 def rows(*arguments: str) -> list[dict[str, Any]]:
     """Return the rows that one of Airflow's list commands prints."""
-    return _rows_in(ask(*arguments, "--output", "json"))
+    return _rows_in(output_of(*arguments, "--output", "json"))
 
 
 def _rows_in(said: str) -> list[dict[str, Any]]:

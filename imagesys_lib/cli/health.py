@@ -1,4 +1,4 @@
-"""Commands that look: status, report, explain, doctor, the canary, and the names of images."""
+"""Commands that show how things stand: status, report, doctor and the canary."""
 
 from __future__ import annotations
 
@@ -13,68 +13,19 @@ from imagesys_lib.cli.support import (
     Country,
     Json,
     Verbose,
-    countries,
     country_context,
     country_contexts,
-    err,
     out,
     show,
 )
 from imagesys_lib.config.intervals import parse_interval
-from imagesys_lib.errors import EXIT_ENVIRONMENT, EnvironmentFault, UsageError
-from imagesys_lib.images.hash_and_path import lis_hash_for_url, lis_path_for_hash
+from imagesys_lib.errors import EXIT_ENVIRONMENT
 from imagesys_lib.ops.canary import run_canary
-from imagesys_lib.ops.classify import classify as classify_image
 from imagesys_lib.ops.doctor import examine
-from imagesys_lib.ops.explain import Explanation, hashes_for
-from imagesys_lib.ops.explain import explain as explain_image
-from imagesys_lib.ops.explain.screen import MOST_LINES, several
 from imagesys_lib.ops.status import Status
 from imagesys_lib.ops.status import status as country_status
-from imagesys_lib.output.printable import printable
 from imagesys_lib.stages.report import render
 from imagesys_lib.stages.report.digest import last_run
-
-
-def explain(
-    what: Annotated[str, typer.Argument(help="A URL, an image hash or a listing id.", metavar="URL|HASH|LISTING")],
-    country: Countries = None,
-    nodes: Annotated[bool, typer.Option("--nodes/--no-nodes", help="Look at the files on each node.")] = True,
-    json_output: Json = False,
-) -> None:
-    """Say everything known of an image or a listing: why is it not live, why is it not on a node?
-
-    Example: imagesys explain http://photos.example.com/1.jpg uk
-    """
-    found: list[Explanation] = []
-    for name in countries(country):
-        try:
-            with country_context(name, "explain", json_output=True) as ctx:
-                found += explain_image(ctx, hashes_for(ctx, what), ask_nodes=nodes)
-        except EnvironmentFault as fault:
-            if country:
-                raise
-            err.print(f"{name}: {fault}")  # the other countries can still answer
-    if not found:
-        raise UsageError(
-            f"Nothing is known of {what!r} in {', '.join(countries(country))}.",
-            remedy="check the spelling; a URL counts byte by byte, and is known only after ingest.",
-        )
-    if json_output:
-        show(found, True)
-    elif len(found) == 1:
-        out.print(_all_of(found[0]))
-    else:
-        out.print("\n".join(several(found, out.width, out.height if out.is_terminal else MOST_LINES)))
-
-
-def _all_of(image: Explanation) -> Table:
-    table = Table(title=f"{image.country.upper()}: {image.verdict}", show_header=False, title_justify="left")
-    table.add_column()
-    table.add_column(overflow="fold")  # else a long URL would be cut
-    for name, text in image.facts:
-        table.add_row(name, printable(text))
-    return table
 
 
 def status(country: Countries = None, json_output: Json = False) -> None:
@@ -170,35 +121,3 @@ def canary(country: Country, verbose: Verbose = False, json_output: Json = False
             table.add_row(place.name, str(place), "FAILED" if place.fault else "ok")
         out.print(table)
     done.check()
-
-
-def hash_(url: Annotated[str, typer.Argument(help="An image URL, byte by byte as the ETL has it.")]) -> None:
-    """Print the hash of a URL.
-
-    Example: imagesys hash http://photos.example.com/1.jpg
-    """
-    typer.echo(lis_hash_for_url(url))
-
-
-def path(image_hash: Annotated[str, typer.Argument(help="An image hash.", metavar="HASH")]) -> None:
-    """Print the path of a hash, below <root>/<country> and without .<n>.jpg.
-
-    Example: imagesys path 0917c1f0b2a6c6d6e5f4a3b2c1d0e9f8a7b6c5d4
-    """
-    try:
-        typer.echo(lis_path_for_hash(image_hash))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def classify(
-    image_hash: Annotated[str, typer.Argument(help="A live image.", metavar="HASH")],
-    image_class: Annotated[str, typer.Argument(help="What it shows, such as kitchen.", metavar="CLASS")],
-    country: Country = "uk",
-) -> None:
-    """Record what a person has seen on a live image.
-
-    Example: imagesys classify 0917c1f0b2a6c6d6e5f4a3b2c1d0e9f8a7b6c5d4 kitchen uk
-    """
-    with country_context(country, "classify") as ctx:
-        classify_image(ctx, image_hash, image_class)

@@ -1,4 +1,4 @@
-"""Faults of the ground we stand on: a resolver that is down (29) or lies (21), a worker's clock that is wrong (36)."""
+"""Faults of the environment: a resolver that is down (29) or lies (21), a worker's clock that is wrong (36)."""
 
 from __future__ import annotations
 

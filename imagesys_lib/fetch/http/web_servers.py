@@ -1,4 +1,4 @@
-"""A fetcher for our own servers, which the configuration names: the nodes' web servers."""
+"""A fetcher for the nodes' web servers, which the configuration names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from imagesys_lib.fetch.http.fetcher import Fetcher
 _ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
-def own_fetcher(settings: Fetch, stop: threading.Event) -> Fetcher:
-    """Return it: whoever configured a URL may mean a private address, and no other host answers in its place."""
+def web_server_fetcher(settings: Fetch, stop: threading.Event) -> Fetcher:
+    """Return a fetcher for URLs of the configuration.
+
+    Whoever wrote one may mean a private address, and no other host answers in its place: no proxy, no redirects.
+    """
     overrides = {"allowed_addresses": _ANYWHERE, "proxy": None, "max_redirects": 0}
     return Fetcher(settings.model_copy(update=overrides), stop=stop)
