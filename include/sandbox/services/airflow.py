@@ -8,17 +8,14 @@ An un-paused DAG starts its latest scheduled run by itself, at once, if its star
 
 from __future__ import annotations
 
-import argparse
 import base64
 import contextlib
 import datetime as dt
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -28,19 +25,19 @@ from typing import Any
 import psutil
 import requests
 
-from include.sandbox.environment import environment as connections
+from include.sandbox.environment import environment
 from include.sandbox.errors import SandboxError
 from include.sandbox.services import process
 from include.sandbox.services.airflow_api import AirflowApi, direct_session
+from include.sandbox.services.airflow_database import POOLS, make_database
+from include.sandbox.services.airflow_processes import end_session, is_task
 from include.sandbox.services.postgres import Postgres
 from include.sandbox.settings import LOOPBACK, PROJECT, SandboxSettings, make_private_directory, write_atomically
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 USER = "admin"
-POOLS = {"imagesys_download": 2, "imagesys_thumbnail": 2}
 
 _PORT_OFFSET = 6
-_SETUP_SECONDS = 180
 _HEALTH_KEYS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 
 
@@ -137,7 +134,7 @@ class AirflowServices:
             for name, value in values.items()
         }
         return {
-            **connections(self.settings),
+            **environment(self.settings),
             "AIRFLOW_CONN_IMAGESYS_AIRFLOW_API": json.dumps(
                 {
                     "conn_type": "http",
@@ -178,7 +175,7 @@ class AirflowServices:
         """End all four, and the tasks that they run; nothing else."""
         scheduler = process.read_record(self.settings, self._record_name("scheduler"))
         if scheduler and scheduler.running:
-            _end_session(scheduler, _is_task)  # else it would wait for them, and they might run for hours
+            end_session(scheduler, is_task)  # else it would wait for them, and they might run for hours
         api_server, *others = COMPONENTS
         for names in (others, [api_server]):  # what ends still reports to the API server
             self._together(lambda name: self._stop_one(name, say), names)
@@ -190,7 +187,7 @@ class AirflowServices:
         if process.stop(self.settings, self.service(name)):
             say(f"stopped airflow {name}")
         if record:
-            _end_session(record, lambda _one: True)
+            end_session(record, lambda _one: True)
 
     def healthy(self) -> bool:
         """Whether all four run and report that they are well."""
@@ -242,19 +239,7 @@ class AirflowServices:
         if done.exists() and done.read_text() == wanted and not fresh:
             return
         with process.file_lock(self.settings.run_dir / "airflow-setup.lock"):
-            result = subprocess.run(
-                [sys.executable, "-m", "include.sandbox.services.airflow"],
-                env={**os.environ, **self.environment(), "PYTHONPATH": str(PROJECT)},
-                cwd=PROJECT,
-                capture_output=True,
-                text=True,
-                timeout=_SETUP_SECONDS,
-                check=False,
-            )
-            if result.returncode != 0:
-                raise SandboxError(
-                    f"Airflow's database could not be made:\n{result.stdout[-3000:]}{result.stderr[-3000:]}"
-                )
+            make_database(self.environment())
             write_atomically(done, wanted)
 
     @staticmethod
@@ -305,54 +290,3 @@ class AirflowServices:
 
 def _instant(text: str) -> float:
     return dt.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-
-
-def _end_session(daemon: process.Record, wanted: Callable[[psutil.Process], bool]) -> None:
-    """End what a daemon started. Each daemon leads a session of its own, and its tasks stay in it.
-
-    The kernel gives no new process the number of a session that still has members, so a match is never a stranger.
-    """
-    leader = process.start_time_of(daemon.pid)
-    if leader is not None and leader != daemon.start_time:
-        return  # the session has ended and its number belongs to somebody else
-    for number, patience in ((signal.SIGTERM, 6.0), (signal.SIGKILL, 5.0)):
-        members = [one for one in _members(daemon.pid) if process.start_time_of(one.pid) and wanted(one)]
-        for member in members:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.send_signal(number)
-        until = time.monotonic() + patience
-        while any(process.start_time_of(member.pid) for member in members) and time.monotonic() < until:
-            time.sleep(0.05)
-
-
-def _members(session: int) -> list[psutil.Process]:
-    found = []
-    for one in psutil.process_iter():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if os.getsid(one.pid) == session:
-                found.append(one)
-    return found
-
-
-def _is_task(one: psutil.Process) -> bool:
-    """Whether a process runs a task, by the title that Airflow gives it; its executor's workers are called alike."""
-    with contextlib.suppress(psutil.Error):
-        title = " ".join(one.cmdline())
-        return title.startswith("airflow worker -- ") and "LocalExecutor" not in title
-    return False
-
-
-def _set_up() -> None:
-    """Make the metadata database and the pools in one process: Airflow's imports take seconds each time."""
-    from airflow.cli.cli_parser import get_parser  # noqa: PLC0415 - only this process needs Airflow itself
-
-    parser: argparse.ArgumentParser = get_parser()
-    commands = [["db", "migrate"]]
-    commands += [["pools", "set", name, str(slots), "ImageSys"] for name, slots in POOLS.items()]
-    for command in commands:
-        arguments = parser.parse_args(command)
-        arguments.func(arguments)
-
-
-if __name__ == "__main__":
-    _set_up()
