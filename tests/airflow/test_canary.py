@@ -51,7 +51,7 @@ def test_every_hour_each_country_that_has_a_canary_runs_it(world: World, dag: An
         assert len(world.tree(node)) == 2
 
 
-def test_a_canary_that_fails_turns_the_run_red_and_is_reported_once_and_taken_back_once(world: World, dag: Any) -> None:
+def test_a_canary_that_fails_turns_the_run_red_and_is_reported_once_and_resolved_once(world: World, dag: Any) -> None:
     since = len(world.sandbox.mail.files())
 
     def subjects() -> list[str]:
@@ -106,7 +106,7 @@ def subjects(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> C
     return lambda: [str(mail["subject"]) for mail in world.sandbox.mail.mails(since)]
 
 
-def test_where_canaries_cannot_even_run_that_is_mailed_once_and_taken_back_once(
+def test_where_canaries_cannot_even_run_that_is_mailed_once_and_resolved_once(
     world: World, monkeypatch: pytest.MonkeyPatch, subjects: Callable[[], list[str]]
 ) -> None:
     from imagesys_airflow.alerts.failures import Failure

@@ -246,7 +246,7 @@ def test_a_daily_mail_that_cannot_be_sent_goes_with_the_next(
     assert mail["to"] == "ops@example.test"
 
 
-def test_a_daily_report_that_fails_is_mailed_once_and_taken_back(sink: Sink, world: World) -> None:
+def test_a_daily_report_that_fails_is_mailed_once_and_resolved(sink: Sink, world: World) -> None:
     from imagesys_airflow.dags.daily_report import build_daily_report, notify_failure, notify_recovery
 
     world.configure(alerts={"daily_report": True})

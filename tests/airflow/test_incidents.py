@@ -40,7 +40,7 @@ def test_a_late_run_is_reported_at_both_deadlines_and_once_more_when_it_is_done(
     assert "It was late, reported " in sink.texts()[2]
 
 
-def test_a_run_that_fails_again_and_again_is_reported_once_and_taken_back_once(
+def test_a_run_that_fails_again_and_again_is_reported_once_and_resolved_once(
     sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late(run())

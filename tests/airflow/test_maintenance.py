@@ -91,7 +91,7 @@ def subjects(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> C
     return lambda: [str(mail["subject"]) for mail in world.sandbox.mail.mails(since)]
 
 
-def test_a_country_that_fails_is_named_mailed_once_and_taken_back(
+def test_a_country_that_fails_is_named_mailed_once_and_resolved(
     world: World, subjects: Callable[[], list[str]]
 ) -> None:
     from imagesys_airflow.dags.maintenance import MaintainOperator, notify_failure, notify_recovery

@@ -1,1 +1,1 @@
-"""The mails about runs: when they are sent, what they say, and when they are taken back."""
+"""The mails about runs: when they are sent, what they say, and when their incidents are resolved."""

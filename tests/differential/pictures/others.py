@@ -51,9 +51,9 @@ def control(clear: int | None = None, disposal: int = 0, delay: int = 1000) -> b
 
 
 def gif(
-    *parts: bytes, size: tuple[int, int] = SIZE, flags: int = 0xF2, palette: bytes = _PALETTE, ground: int = 0
+    *parts: bytes, size: tuple[int, int] = SIZE, flags: int = 0xF2, palette: bytes = _PALETTE, background: int = 0
 ) -> bytes:
-    return b"GIF89a" + struct.pack("<HHBBB", *size, flags, ground, 0) + palette + b"".join(parts) + b";"
+    return b"GIF89a" + struct.pack("<HHBBB", *size, flags, background, 0) + palette + b"".join(parts) + b";"
 
 
 def _gifs() -> Iterator[tuple[str, bytes]]:
@@ -65,7 +65,7 @@ def _gifs() -> Iterator[tuple[str, bytes]]:
     yield "GIF with a clear colour beyond its palette", gif(control(200), whole)
     for name, left, top in (("last", 120, 96), ("first", 0, 0), ("middle", 60, 48), ("beyond the edge", 180, 144)):
         yield f"GIF with a small frame, {name}", gif(frame(part, left, top))
-        yield f"GIF with a small frame, {name}, and a background colour", gif(frame(part, left, top), ground=1)
+        yield f"GIF with a small frame, {name}, and a background colour", gif(frame(part, left, top), background=1)
         yield f"GIF with a small frame, {name}, and a clear colour", gif(control(0), frame(part, left, top))
     yield "GIF with a frame larger than its canvas", gif(whole, size=(120, 96))
     yield "GIF with a canvas of 0", gif(whole, size=(0, 0))
