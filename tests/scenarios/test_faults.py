@@ -211,6 +211,7 @@ def test_redirects_that_all_end_at_one_photo_are_flagged(world: World) -> None:
     assert world.scalar(flagged) == 6
 
 
+@pytest.mark.long  # it waits for timeouts; tests/library/fetch has the breaker's
 def test_a_host_that_fails_wholly_is_left_alone_and_slows_no_other(world: World) -> None:
     """28: one host with every kind of failure and its breaker, three good ones."""
     world.reconfigure(**{**SETTINGS, "fetch": {**FETCH, "breaker": {"failures": 5, "first_seconds": 60}}})
