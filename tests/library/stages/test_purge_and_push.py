@@ -191,6 +191,7 @@ def test_images_are_listed_again_and_made_while_a_node_is_deleting_them(world: W
     assert_published(world, set(live))
 
 
+@pytest.mark.long
 def test_a_run_that_purges_beside_a_sync_of_every_node_ends_as_the_etl_says(
     world: World, half_gone: tuple[Entries, set[str]]
 ) -> None:
