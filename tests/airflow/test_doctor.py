@@ -60,7 +60,7 @@ def quick(airflow: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.fixture
-def beating() -> Iterator[None]:
+def beating(airflow_database: None) -> Iterator[None]:
     """The heartbeats of an Airflow that runs."""
     from airflow.jobs.job import Job
     from airflow.utils.session import create_session
