@@ -126,6 +126,7 @@ def half_gone(world: World) -> tuple[Entries, set[str]]:
     return entries, gone
 
 
+@pytest.mark.long  # a slow push
 def test_images_are_purged_while_a_push_of_them_and_of_others_is_on_its_way(
     world: World, half_gone: tuple[Entries, set[str]]
 ) -> None:

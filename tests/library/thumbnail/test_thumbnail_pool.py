@@ -135,6 +135,7 @@ def test_idle_processes_that_are_ended_from_outside_are_replaced(pool, jobs):
     assert all(made.thumbs for made in done(pool, jobs(*["good"] * 16)))
 
 
+@pytest.mark.long  # ten seconds, as long as Pebble waits
 def test_a_process_killed_while_it_answers_holds_up_the_others_for_seconds(pool, jobs):
     """What it held is held for ever: here by ourselves."""
     done(pool, jobs("good"))
