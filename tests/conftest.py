@@ -18,6 +18,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from imagesys_lib.context import open_context
 from imagesys_lib.db.upgrade import upgrade
+from imagesys_lib.ops.doctor import airflow_setup
 from include.sandbox import ManifestEntry, Sandbox, SandboxSettings
 from include.sandbox.services.ports import take_block
 from include.sandbox.settings import PROJECT
@@ -116,6 +117,13 @@ def world(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World(sandbox, monkeypatch)
     yield world
     world.close()
+
+
+@pytest.fixture
+def patient(world: World) -> World:
+    """A world in which the doctor does not look at Airflow: its commands take twenty seconds of processor time."""
+    world.patch.setattr(airflow_setup, "examine", lambda _countries: iter(()))
+    return world
 
 
 @pytest.fixture

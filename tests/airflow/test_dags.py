@@ -143,6 +143,7 @@ def test_mapped_instances_are_named(dags: dict[str, Any]) -> None:
     assert "instance_name" in dag.task_dict["sync"].partial_kwargs["map_index_template"]
 
 
+@pytest.mark.long  # it compares times
 def test_parsing_all_dags_takes_less_time_than_importing_airflow(airflow_database: None) -> None:
     program = f"""
 import time

@@ -65,6 +65,7 @@ def test_a_node_that_is_away_for_two_days_is_one_mail_and_its_return_another(
     assert len(sink.subjects()) == 2
 
 
+@pytest.mark.long  # four days
 def test_another_cause_beside_or_instead_of_the_node_is_reported(
     sink: Sink, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

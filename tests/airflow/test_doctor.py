@@ -60,7 +60,7 @@ def quick(airflow: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.fixture
-def beating() -> Iterator[None]:
+def beating(airflow_database: None) -> Iterator[None]:
     """The heartbeats of an Airflow that runs."""
     from airflow.jobs.job import Job
     from airflow.utils.session import create_session
@@ -76,7 +76,9 @@ def beating() -> Iterator[None]:
         session.execute(sa.delete(Job))
 
 
-def test_an_airflow_that_is_sound(airflow: pytest.MonkeyPatch, beating: None) -> None:
+@pytest.mark.parametrize("how", ["quick", pytest.param("airflow", marks=pytest.mark.long)])
+def test_an_airflow_that_is_sound(request: pytest.FixtureRequest, how: str, beating: None) -> None:
+    request.getfixturevalue(how)
     findings = list(airflow_setup.examine([country_config("uk")]))
     assert [str(finding) for finding in findings if not finding.ok] == []
     looked_at = ["pools", "connections", "time zone", "logs", "services", "API"]

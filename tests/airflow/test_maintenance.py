@@ -157,6 +157,7 @@ def test_a_logged_message_is_mailed_though_the_database_keeps_none(
     assert subjects() == ["[ImageSys] UK purge approval logged messages"]
 
 
+@pytest.mark.long  # starts of Airflow; tests/library/ops/test_maintenance_logs.py prunes such logs
 def test_the_logs_that_airflow_writes_are_those_that_are_pruned(world: World, maintenance: Any) -> None:
     from airflow.configuration import conf
 
@@ -213,6 +214,7 @@ def clean(*more: str) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
+@pytest.mark.long  # starts of Airflow; tests/test_system_files.py reads the command
 def test_the_service_cleans_a_real_metadata_database_and_leaves_no_archives(world: World) -> None:
     old, young = old_log_row(91), old_log_row(89)
     clean("--dry-run", "--tables", "log")

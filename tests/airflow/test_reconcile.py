@@ -73,6 +73,7 @@ def test_what_nobody_took_back_the_next_run_does(world: World, uk: Any) -> None:
     assert f"/dags/imagesys_uk/runs/{first.run_id[:10]}" in mail.get_body(("plain",)).get_content()
 
 
+@pytest.mark.long  # two whole runs
 def test_the_next_run_takes_over_what_a_run_left_that_ended_without_a_report(world: World, uk: Any) -> None:
     world.seed(4)
     first = ran(uk, 1)

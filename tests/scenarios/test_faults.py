@@ -151,6 +151,7 @@ def at(seconds: float) -> str:
     return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + seconds))
 
 
+@pytest.mark.long  # it waits; tests/library/fetch/test_hosts.py has the pauses
 def test_a_host_that_asks_for_a_pause_hears_nothing_until_it_is_over(world: World) -> None:
     """27, through the pipeline: a short pause is waited out, a long one is left to a later run, an absurd one cut."""
     later = "429 Too Many Requests"
@@ -211,6 +212,7 @@ def test_redirects_that_all_end_at_one_photo_are_flagged(world: World) -> None:
     assert world.scalar(flagged) == 6
 
 
+@pytest.mark.long  # it waits for timeouts; tests/library/fetch/test_hosts.py has the breaker
 def test_a_host_that_fails_wholly_is_left_alone_and_slows_no_other(world: World) -> None:
     """28: one host with every kind of failure and its breaker, three good ones."""
     world.reconfigure(**{**SETTINGS, "fetch": {**FETCH, "breaker": {"failures": 5, "first_seconds": 60}}})

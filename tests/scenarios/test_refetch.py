@@ -107,7 +107,7 @@ def shown_size(world: World, url: str) -> tuple[int, int]:
     return shown["width"], shown["height"]
 
 
-@pytest.mark.parametrize("spoilt", [True, False])
+@pytest.mark.parametrize("spoilt", [pytest.param(True, marks=pytest.mark.long), False])
 def test_new_bytes_that_are_lost_before_they_are_made_into_thumbnails_are_fetched_again(
     world: World, spoilt: bool
 ) -> None:

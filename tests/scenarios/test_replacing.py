@@ -75,7 +75,7 @@ def senders(child: subprocess.Popen[str]) -> list[psutil.Process]:
     return [process for process in psutil.Process(child.pid).children(recursive=True) if process.name() == "rsync"]
 
 
-@pytest.mark.parametrize(("end", "node"), [("sender", "n1"), ("receiver", "n2")])
+@pytest.mark.parametrize(("end", "node"), [("sender", "n1"), pytest.param("receiver", "n2", marks=pytest.mark.long)])
 def test_a_remake_killed_on_its_way_to_a_node_leaves_every_file_old_or_new(
     world: World, live: Entries, end: str, node: str
 ) -> None:

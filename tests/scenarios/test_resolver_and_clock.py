@@ -139,6 +139,7 @@ def test_a_resolver_that_is_down_is_seen_although_a_host_without_a_name_goes_on_
     assert world.count() == {"live": len(urls) + 30}, said
 
 
+@pytest.mark.long
 def test_names_whose_own_servers_are_down_are_their_own_fault_where_others_resolve(
     world: World, host: RawHost, resolver: Resolver
 ) -> None:

@@ -97,7 +97,8 @@ def test_a_data_source_that_was_left_alone_is_tried_again(world: World) -> None:
     assert world.live().keys() == set(own)
 
 
-def test_mails_that_did_not_come_go_out_when_the_server_is_back(world: World) -> None:
+def test_mails_that_did_not_come_go_out_when_the_server_is_back(patient: World) -> None:
+    world = patient
     world.configure(alerts={"mail_to": ["ops@example.test"]})
     write(world.ctx.db, lambda connection: put(connection, Message("[ImageSys] UK hello", "Intro.", ())))
     world.sandbox.mail.stop()

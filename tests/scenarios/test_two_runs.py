@@ -100,6 +100,7 @@ def two(world: World) -> Two:
     return Two(world)
 
 
+@pytest.mark.long  # every task of a run, many times
 def test_every_finished_task_of_a_run_is_cleared_alone_and_with_downstream_while_another_is_at_work(
     world: World, two: Two
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.scheduler.conftest import Live
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox]
+pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox, pytest.mark.long]
 
 DAG_ID = "imagesys_it"
 

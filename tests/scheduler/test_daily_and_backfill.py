@@ -82,6 +82,7 @@ def test_every_other_url_has_its_one_reason(uk: Country) -> None:
     assert set(found) | uk.expected() == {u for u, e in uk.entries.items() if e.local_day != OUTSIDE.isoformat()}
 
 
+@pytest.mark.long
 def test_the_backfill_again_changes_nothing(uk: Country) -> None:
     before, offset = uk.snapshot(), uk.live.sandbox.website.log_offset()
     uk.live.wait_until("the first backfill to be closed", lambda: not open_backfills(uk), 90)
@@ -113,7 +114,7 @@ def test_a_second_run_of_the_same_interval_downloads_nothing(uk: Country) -> Non
         ),
         (("process.download", 0), False, {"process.download[0]"}),
         ("plan", True, {"plan", "process.download[0]", "process.thumbnail[1]", "sync[2]", "report"}),
-        ("report", False, {"report"}),
+        pytest.param("report", False, {"report"}, marks=pytest.mark.long),
     ],
 )
 def test_clearing_a_task_repeats_no_finished_work(

@@ -38,6 +38,7 @@ def test_a_backfill_of_the_year_9999_or_1_is_refused_in_words(live: Live) -> Non
         assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.long
 def test_a_run_that_waits_for_a_date_in_the_future_is_named_with_the_way_out_which_works(live: Live) -> None:
     live.seed("br", "America/Sao_Paulo", 5, broken_share=0.0)
     since = len(live.sandbox.mail.files())

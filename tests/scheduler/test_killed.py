@@ -12,7 +12,7 @@ import pytest
 from tests.scheduler.conftest import Live, expected_live
 from tests.support.world import has_ended, wait_for
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox]
+pytestmark = [pytest.mark.scheduler, pytest.mark.sandbox, pytest.mark.long]  # tests/scenarios/test_killing.py is quick
 
 DAG_ID = "imagesys_es"
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import threading
 import time
 
+from imagesys_lib.errors import DiskFull
 from imagesys_lib.thumbnail.messages import Limits, Made, Making, PlainSize, ThumbnailJob
 from imagesys_lib.thumbnail.processes import worker
 
@@ -46,4 +48,56 @@ def timed(job: ThumbnailJob) -> Made:
     began = time.monotonic()
     made = worker.make(job)
     job.source.with_suffix(".seconds").write_text(str(time.monotonic() - began))
+    return made
+
+
+RAISED = {
+    "full": DiskFull("No space left.", remedy="free space"),
+    "broken": OSError("image file is broken"),
+    "absurd": ZeroDivisionError("by zero"),
+}
+
+
+def failing(job: ThumbnailJob) -> Made:
+    """Raise what the photo's name says, or make it."""
+    for word, error in RAISED.items():
+        if word in job.source.name:
+            raise error
+    return worker.make(job)
+
+
+def treacherous(job: ThumbnailJob) -> Made:
+    """Do what the photo's name says before, or instead of, making it."""
+    name = job.source.name
+    if "abort" in name:
+        os.abort()
+    if "segv" in name:
+        ctypes.string_at(0)
+    if "kill" in name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "hang" in name:
+        ctypes.CDLL(None).pause()  # in C, with no Python code run in between
+    if "hungry" in name:
+        ctypes.memset(ctypes.create_string_buffer(64 << 20), 1, 64 << 20)  # within the limit
+        hoard = []
+        while True:
+            hoard.append(bytearray(8 << 20))
+    if "once" in name and len(leavings := list(job.source.parent.glob("gone-*"))) < 2:
+        (job.source.parent / f"gone-{len(leavings)}").touch()  # in the chunk, and once more alone
+        if "starved" in name:
+            raise MemoryError
+        os.kill(os.getpid(), signal.SIGKILL)
+    return failing(job)
+
+
+def dying(_job: ThumbnailJob) -> Made:
+    """End every process that is given anything, as if it had never begun."""
+    os.kill(os.getppid(), 0)
+    os._exit(3)
+
+
+def late(job: ThumbnailJob) -> Made:
+    """Make the photo, and die a little later, between two tasks."""
+    made = worker.make(job)
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGSEGV)).start()
     return made

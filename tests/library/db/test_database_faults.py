@@ -43,7 +43,9 @@ def database_stops(world: World, under_way: Callable[[], bool]) -> Iterator[thre
         world.sandbox.mariadb.start()
 
 
-@pytest.mark.parametrize("stage", ["download", "thumbnail", "sync"])
+@pytest.mark.parametrize(
+    "stage", ["download", *(pytest.param(stage, marks=pytest.mark.long) for stage in ("thumbnail", "sync"))]
+)
 def test_a_database_that_stays_away_ends_a_run_in_a_clear_failure_and_the_run_cleared_does_the_rest(
     world: World, stage: str
 ) -> None:

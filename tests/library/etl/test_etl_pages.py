@@ -94,7 +94,9 @@ def big(world: World) -> Iterator[Loose]:
         yield etl
 
 
-@pytest.mark.parametrize("updated", EVERY)
+@pytest.mark.parametrize(
+    "updated", [pytest.param(name, marks=[pytest.mark.long] if number else []) for number, name in enumerate(EVERY)]
+)
 def test_any_page_of_200000_rows_is_one_range_of_the_recommended_index(big: Loose, updated: str) -> None:
     fill(big, EVERY[updated])
     asked = Statements(big.ctx.etl)

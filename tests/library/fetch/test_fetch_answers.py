@@ -159,7 +159,9 @@ def test_twenty_redirects_lead_to_a_photo_and_one_more_does_not(hosts, tmp_path)
 # A gap in polling is ours
 
 
-@pytest.mark.parametrize("state", ["asked", "half", "answered", "connecting"])
+@pytest.mark.parametrize(
+    "state", ["half", "connecting", *(pytest.param(state, marks=pytest.mark.long) for state in ("asked", "answered"))]
+)
 def test_time_that_the_caller_takes_is_charged_to_no_request(hosts, tmp_path, state):
     _, good = hosts
     slow = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -24,6 +25,16 @@ from tests.support.world import World
 A = "0/1/2/" + "3" * 37
 B = "0/1/3/" + "4" * 37
 Entries = dict[str, ManifestEntry]
+
+
+def on_both(scripts: Mapping[str, str]) -> list[Any]:
+    """Each script on a plain node and on the one whose key runs one script alone; quick tests take them in turn."""
+    return [
+        pytest.param(script, node, id=f"{name}-{node}", marks=[pytest.mark.long] if (number + other) % 2 else [])
+        for number, (name, script) in enumerate(scripts.items())
+        for other, node in enumerate(("n1", RESTRICTED))
+    ]
+
 
 HARMLESS = {
     "before": "echo Welcome to n1; run",
@@ -93,8 +104,7 @@ def filled(world: World) -> Callable[[str], Path]:
     return fill
 
 
-@pytest.mark.parametrize("node", ["n1", RESTRICTED])
-@pytest.mark.parametrize("script", HARMLESS.values(), ids=HARMLESS)
+@pytest.mark.parametrize(("script", "node"), on_both(HARMLESS))
 def test_what_a_shell_says_around_an_answer_does_no_harm(
     world: World, filled: Callable[[str], Path], node: str, script: str
 ) -> None:
@@ -136,8 +146,7 @@ ASKED: dict[str, Callable[[NodeSession], object]] = {
 }
 
 
-@pytest.mark.parametrize("node", ["n1", RESTRICTED])
-@pytest.mark.parametrize("script", HARMFUL.values(), ids=HARMFUL)
+@pytest.mark.parametrize(("script", "node"), on_both(HARMFUL))
 def test_what_is_no_answer_is_a_fault_with_its_first_words(
     world: World, filled: Callable[[str], Path], node: str, script: str
 ) -> None:
@@ -214,8 +223,7 @@ SET = {
 }
 
 
-@pytest.mark.parametrize("node", ["n1", RESTRICTED])
-@pytest.mark.parametrize("script", SET.values(), ids=SET)
+@pytest.mark.parametrize(("script", "node"), on_both(SET))
 def test_what_a_shell_sets_changes_no_answer(
     world: World, filled: Callable[[str], Path], tmp_path: Path, node: str, script: str
 ) -> None:

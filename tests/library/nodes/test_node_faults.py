@@ -182,7 +182,13 @@ sys.exit(one_run.main())
 """
 
 
-@pytest.mark.parametrize("again", ["day-0", "day-1"], ids=["the run cleared", "the next run"])
+@pytest.mark.parametrize(
+    "again",
+    [
+        pytest.param("day-0", id="the run cleared"),
+        pytest.param("day-1", id="the next run", marks=pytest.mark.long),
+    ],
+)
 def test_a_worker_killed_between_a_push_and_its_commit_costs_no_request(world: World, again: str) -> None:
     entries = world.seed(IMAGES)
     child = world.spawn("day-0", DAY.isoformat(), program=(sys.executable, "-c", DIES_AT_THE_COMMIT))
@@ -229,9 +235,7 @@ def killed(world: World, run_id: str, step: str, seconds: float) -> bool:
     ("seed", "steps"),
     [
         *(
-            pytest.param(
-                seed, [[first], [second]], id=f"{first}, {second}", marks=[pytest.mark.long] if seed % 2 else []
-            )
+            pytest.param(seed, [[first], [second]], id=f"{first}, {second}", marks=[pytest.mark.long] if seed else [])
             for seed, (first, second) in enumerate(ONCE)
         ),
         *(pytest.param(seed, None, marks=pytest.mark.long) for seed in range(20, 40)),

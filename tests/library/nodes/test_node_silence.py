@@ -62,8 +62,8 @@ def _push(node: NodeSession, folder: Path) -> None:
     ("timeout", "ask"),
     [
         (0.6, lambda node, _: node.space()),
-        (0.6, lambda node, _: node.delete([f"uk/{A}.1.jpg"])),
-        (0.6, _list),
+        pytest.param(0.6, lambda node, _: node.delete([f"uk/{A}.1.jpg"]), marks=pytest.mark.long),
+        pytest.param(0.6, _list, marks=pytest.mark.long),
         (2, _push),
     ],
     ids=["space", "delete", "list", "push"],

@@ -63,7 +63,9 @@ def empty(world: World, node: str, what: str) -> None:
         (root / ".imagesys" / "identity").write_text(f"{uuid4()}\n")
 
 
-@pytest.mark.parametrize("what", ["everything", "all but ready", "the disk, another in its place"])
+@pytest.mark.parametrize(
+    "what", ["everything", pytest.param("all but ready", marks=pytest.mark.long), "the disk, another in its place"]
+)
 def test_an_emptied_node_is_not_ready_from_its_sync_on_and_refilled_whole_by_the_run(
     world: World, part: Part, what: str
 ) -> None:
@@ -85,7 +87,7 @@ def test_an_emptied_node_is_not_ready_from_its_sync_on_and_refilled_whole_by_the
     assert check(world.ctx, "n2", "run", part).part == part.name  # and from then on it is one like the others
 
 
-@pytest.mark.parametrize("what", ["the country", "what is in it", "a part of it"])
+@pytest.mark.parametrize("what", ["the country", pytest.param("what is in it", marks=pytest.mark.long), "a part of it"])
 def test_folders_that_somebody_deleted_are_found_by_the_check_of_them_and_refilled(
     world: World, part: Part, what: str
 ) -> None:

@@ -50,8 +50,14 @@ def put(world: World, node: str, path: str, make: Callable[[Path], None]) -> Pat
     return place
 
 
-@pytest.mark.parametrize("node", ["n1", "n2"])
-@pytest.mark.parametrize("make", THINGS.values(), ids=THINGS)
+@pytest.mark.parametrize(
+    ("make", "node"),
+    [
+        pytest.param(make, node, id=f"{name}-{node}", marks=[pytest.mark.long] if (number + other) % 2 else [])
+        for number, (name, make) in enumerate(THINGS.items())
+        for other, node in enumerate(("n1", "n2"))
+    ],
+)
 def test_what_is_no_file_is_named_and_replaced_or_removed(
     world: World, live: Entries, node: str, make: Callable[[Path], None]
 ) -> None:

@@ -208,6 +208,7 @@ def test_what_comes_later_reaches_a_node_through_its_sync_and_takes_the_mark_awa
     assert_equal_nodes(world)
 
 
+@pytest.mark.long  # three commands that are killed
 def test_heal_sync_and_repair_that_are_killed_on_the_way_go_on_where_they_were(world: World) -> None:
     made_up(world, 400)
     sync(world.ctx, "n1")

@@ -126,6 +126,7 @@ def half_gone(world: World) -> tuple[Entries, set[str]]:
     return entries, gone
 
 
+@pytest.mark.long  # a slow push
 def test_images_are_purged_while_a_push_of_them_and_of_others_is_on_its_way(
     world: World, half_gone: tuple[Entries, set[str]]
 ) -> None:
@@ -191,6 +192,7 @@ def test_images_are_listed_again_and_made_while_a_node_is_deleting_them(world: W
     assert_published(world, set(live))
 
 
+@pytest.mark.long
 def test_a_run_that_purges_beside_a_sync_of_every_node_ends_as_the_etl_says(
     world: World, half_gone: tuple[Entries, set[str]]
 ) -> None:

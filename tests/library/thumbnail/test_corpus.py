@@ -142,8 +142,9 @@ def test_crafted_bombs_cost_no_more_than_a_photo_may(world: World, host: RawHost
     assert {name for name, outcome in outcomes.items() if outcome == SLOW_OR_HUNGRY} <= bombs.COSTLY
 
 
-def test_short_three_hundred_damaged_files_end_each_with_its_reason(world: World, host: RawHost) -> None:
-    through_the_pipeline(world, host, 2026, range(300))
+@pytest.mark.parametrize("count", [100, pytest.param(300, marks=pytest.mark.long)])
+def test_short_hundreds_of_damaged_files_end_each_with_its_reason(world: World, host: RawHost, count: int) -> None:
+    through_the_pipeline(world, host, 2026, range(count))
 
 
 @pytest.mark.long

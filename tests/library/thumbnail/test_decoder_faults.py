@@ -68,6 +68,7 @@ def test_photos_that_kill_their_decoder_are_quarantined_and_the_batch_goes_on(wo
     world.patch.undo()
 
 
+@pytest.mark.long  # test_corpus.py has bombs that cost too much
 def test_real_files_that_cost_too_much_are_stopped_at_the_limits_of_their_process(
     world: World, host: PhotoHost
 ) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import io
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -21,58 +19,12 @@ from PIL import Image
 
 from imagesys_lib.errors import DiskFull, EnvironmentFault
 from imagesys_lib.thumbnail.messages import Made, ThumbnailJob
-from imagesys_lib.thumbnail.processes import worker
 from imagesys_lib.thumbnail.processes.pool import TASK_IMAGES, Decoders
 from tests.support.images import encoded, quarters
-from tests.support.poison import MAKING
+from tests.support.poison import MAKING, RAISED, dying, late, treacherous
 from tests.support.world import has_ended, wait_for
 
 MEMORY_MB = 256
-
-
-RAISED = {
-    "full": DiskFull("No space left.", remedy="free space"),
-    "broken": OSError("image file is broken"),
-    "absurd": ZeroDivisionError("by zero"),
-}
-
-
-def failing(job: ThumbnailJob) -> Made:
-    """Raise what the photo's name says, or make it."""
-    for word, error in RAISED.items():
-        if word in job.source.name:
-            raise error
-    return worker.make(job)
-
-
-def treacherous(job: ThumbnailJob) -> Made:
-    """Do what the photo's name says before, or instead of, making it."""
-    name = job.source.name
-    if "abort" in name:
-        os.abort()
-    if "segv" in name:
-        ctypes.string_at(0)
-    if "kill" in name:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if "hang" in name:
-        ctypes.CDLL(None).pause()  # in C, with no Python code run in between
-    if "hungry" in name:
-        ctypes.memset(ctypes.create_string_buffer(64 << 20), 1, 64 << 20)  # within the limit
-        hoard = []
-        while True:
-            hoard.append(bytearray(8 << 20))
-    if "once" in name and len(leavings := list(job.source.parent.glob("gone-*"))) < 2:
-        (job.source.parent / f"gone-{len(leavings)}").touch()  # in the chunk, and once more alone
-        if "starved" in name:
-            raise MemoryError
-        os.kill(os.getpid(), signal.SIGKILL)
-    return failing(job)
-
-
-def dying(_job: ThumbnailJob) -> Made:
-    """End every process that is given anything, as if it had never begun."""
-    os.kill(os.getppid(), 0)
-    os._exit(3)
 
 
 @pytest.fixture
@@ -166,13 +118,6 @@ def test_processes_that_never_stay_alive_are_a_fault_of_the_environment(jobs):
         done(decoders, jobs("good"))  # no limit can be set so high: no process begins
 
 
-def late(job: ThumbnailJob) -> Made:
-    """Make the photo, and die a little later, between two tasks."""
-    made = worker.make(job)
-    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGSEGV)).start()
-    return made
-
-
 def test_crashes_between_tasks_break_no_batch_that_gets_on(jobs):
     with Decoders(1, MEMORY_MB, 5, work=late) as decoders:
         for job in jobs(*["good"] * 6):
@@ -190,6 +135,7 @@ def test_idle_processes_that_are_ended_from_outside_are_replaced(pool, jobs):
     assert all(made.thumbs for made in done(pool, jobs(*["good"] * 16)))
 
 
+@pytest.mark.long  # ten seconds, as long as Pebble waits
 def test_a_process_killed_while_it_answers_holds_up_the_others_for_seconds(pool, jobs):
     """What it held is held for ever: here by ourselves."""
     done(pool, jobs("good"))
@@ -220,7 +166,7 @@ def test_processes_die_with_a_parent_that_is_killed(tmp_path):
         from pathlib import Path
         from imagesys_lib.thumbnail.messages import ThumbnailJob
         from imagesys_lib.thumbnail.processes.pool import Decoders
-        from tests.library.thumbnail.test_thumbnail_pool import MAKING, treacherous
+        from tests.support.poison import MAKING, treacherous
         if __name__ == "__main__":
             source = Path(sys.argv[1], "hang")
             source.touch()
@@ -254,7 +200,7 @@ def test_children_run_nothing_of_the_callers_main_module(tmp_path):
             Path(sys.argv[1], f"ran-{os.getpid()}").touch()
             from imagesys_lib.thumbnail.messages import ThumbnailJob
             from imagesys_lib.thumbnail.processes.pool import Decoders
-            from tests.library.thumbnail.test_thumbnail_pool import MAKING
+            from tests.support.poison import MAKING
             with Decoders(2, 256, 60) as decoders:  # not even guarded
                 print(decoders.submit([ThumbnailJob(1, Path("/nowhere"), Path("/nowhere"), "x", MAKING)]).result(30))
             """
