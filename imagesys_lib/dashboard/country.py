@@ -1,0 +1,163 @@
+"""The page of one country: its runs of a month or a year as charts, and everything about it that is open now."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from imagesys_lib.context import Context
+from imagesys_lib.dashboard import country_now, sources, words
+from imagesys_lib.dashboard.addresses import dag_of, run_link
+from imagesys_lib.dashboard.charts import Chart, Series, Style, series_of
+from imagesys_lib.dashboard.history import STATES, PastRun, last_days, past_runs
+from imagesys_lib.dashboard.run_tables import reason_meaning
+from imagesys_lib.dashboard.tables import Cell, Column, Entry, Kind, Table, Tone
+from imagesys_lib.db.engine import check_connection, database_now
+from imagesys_lib.images.states import State, outcome
+
+MONTH, YEAR = 30, 365
+
+_OUTCOMES = (
+    (State.LIVE, Tone.GOOD),
+    (State.FAILED, Tone.WARN),
+    (State.REJECTED, Tone.NONE),
+    (State.QUARANTINED, Tone.NONE),
+)
+
+
+@dataclass(frozen=True)
+class CountryPage:
+    """All of a country's page over so many days."""
+
+    country: str
+    name: str
+    days: int
+    running: bool
+    charts: tuple[Chart, ...]
+    tables: tuple[Table, ...]
+
+
+def country_page(ctx: Context, days: int = MONTH) -> CountryPage:
+    """Read a country. Raises DatabaseUnavailable at once where its database is away."""
+    check_connection(ctx.db)
+    past = past_runs(ctx.db, ctx.config.zone, days)
+    today = database_now(ctx.db).replace(tzinfo=dt.timezone.utc).astimezone(ctx.config.zone).date()
+    return CountryPage(
+        country=ctx.country,
+        name=ctx.config.name,
+        days=days,
+        running=any(run.state == "running" for run in past[:5]),
+        charts=charts(past, last_days(today, days)),
+        tables=(
+            runs_table(ctx.country, past),
+            reasons_table(ctx.country, past),
+            *sources.tables(ctx),
+            *country_now.tables(ctx),
+        ),
+    )
+
+
+def charts(past: Sequence[PastRun], days: Sequence[dt.date]) -> tuple[Chart, ...]:
+    """Return the charts of runs by the day that they are about."""
+    names = tuple(day.isoformat() for day in days)
+
+    def summed(label: str, value: Callable[[PastRun], float | None], tone: Tone = Tone.NONE) -> Series:
+        found: dict[str, float] = defaultdict(float)
+        for run in past:
+            if number := value(run):
+                found[run.day.isoformat()] += number
+        return series_of(names, label, found, tone)
+
+    outcomes = tuple(
+        summed(state.value, lambda run, of=state.value: run.states.get(of), tone)  # type: ignore[misc]
+        for state, tone in _OUTCOMES
+    )
+    rates = series_of(names, "images a second", {run.day.isoformat(): run.rate for run in reversed(past) if run.rate})
+    fetched = summed("fetched", lambda run: run.fetched), summed("saved", lambda run: run.fetched - run.thumbnails)
+    took = (
+        summed("until the ETL's rows are in", lambda run: run.ingest_seconds),
+        summed("all after it", lambda run: run.seconds and run.seconds - (run.ingest_seconds or 0)),
+    )
+    return (
+        Chart("outcomes", "Images by outcome", names, outcomes, style=Style.STACKED),
+        Chart("durations", "Duration", names, took, Kind.SECONDS, Style.STACKED),
+        Chart("bytes", "Bytes fetched, and saved by thumbnails", names, fetched, Kind.BYTES),
+        Chart("rates", "Images a second", names, (rates,)),
+    )
+
+
+def runs_table(country: str, past: Iterable[PastRun]) -> Table:
+    """Return the runs, the newest first."""
+    columns = (
+        Column("day", "Day"),
+        Column("state", "State"),
+        Column("kind", "Kind"),
+        Column("images", "Images", Kind.NUMBER),
+        *(Column(state.value, state.value.capitalize(), Kind.NUMBER) for state, _ in _OUTCOMES),
+        Column("seconds", "Took", Kind.SECONDS),
+        Column("rate", "Images/s", Kind.NUMBER),
+        Column("fetched", "Fetched", Kind.BYTES),
+        Column("saved", "Saved", Kind.BYTES),
+        Column("unusual", "Unusual", Kind.NUMBER, "Sentences of the report about what is unusual"),
+        Column("started_at", "Began", Kind.TIME),
+        Column("run_id", "Run", Kind.CODE),
+    )
+    rows = tuple(_run(country, run) for run in past)
+    return Table("runs", "Runs", columns, rows, empty="No run has begun in this time.", most=31)
+
+
+def _run(country: str, run: PastRun) -> tuple[Entry, ...]:
+    link = run_link(dag_of(country), run.run_id)
+    tone, word = STATES.get(run.state, (Tone.NONE, run.state))
+
+    def counted(state: State) -> Cell:
+        return Cell(run.states.get(state.value, 0), link=f"{link}#reasons" if state is not State.LIVE else link)
+
+    return (
+        Cell(run.day, link=link),
+        Cell(run.state, f"{word}: {words.count(run.lost, 'loss', 'losses')}" if run.lost else word, link, tone=tone),
+        run.kind,
+        Cell(run.images, link=f"{link}#batches"),
+        *(counted(state) for state, _ in _OUTCOMES),
+        run.seconds,
+        None if run.rate is None else round(run.rate, 2),
+        run.fetched,
+        run.fetched - run.thumbnails,
+        Cell(run.unusual, link=link if run.unusual else ""),
+        run.started_at,
+        Cell(run.run_id, link=link, airflow=True, title="In Airflow"),
+    )
+
+
+def reasons_table(country: str, past: Sequence[PastRun]) -> Table:
+    """Return why images of these runs did not go live, and the newest run with each reason."""
+    counts: Counter[tuple[str, str]] = Counter()
+    newest: dict[tuple[str, str], PastRun] = {}
+    for run in past:
+        for state, codes in run.reasons.items():
+            for code, count in codes.items():
+                counts[code, state] += count
+                newest.setdefault((code, state), run)
+    whole = sum(run.images for run in past) or 1
+    columns = (
+        Column("reason", "Reason", Kind.CODE),
+        Column("outcome", "Outcome"),
+        Column("images", "Images", Kind.NUMBER),
+        Column("share", "Of all", Kind.SHARE),
+        Column("meaning", "Meaning"),
+        Column("newest", "Newest with it"),
+    )
+    rows = tuple(
+        (
+            code,
+            outcome(state),
+            count,
+            count / whole,
+            reason_meaning(code),
+            Cell(newest[code, state].day, link=run_link(dag_of(country), newest[code, state].run_id, "reasons")),
+        )
+        for (code, state), count in counts.most_common()
+    )
+    return Table("reasons", "Reasons", columns, rows, empty="Every image went well.", most=20)
