@@ -72,7 +72,7 @@ def _row(config: CountryConfig, resolver: Resolver) -> _Row:
     except Exception as error:  # whatever a database answers costs its own row
         if not isinstance(error, ImageSysError):
             log.exception("The overview cannot read country %s", config.country)
-        fault = Cell("unknown", printable(f"cannot be read: {error}"), tone=Tone.BAD)
+        fault = Cell(printable(f"cannot be read: {error}"), tone=Tone.BAD)
         return _Row((_name(config), fault, *[None] * (len(_COLUMNS) - 2)), Tone.BAD)
     finally:
         ctx.close()

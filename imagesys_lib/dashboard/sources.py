@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 
+from imagesys_lib.alerts.incidents import IncidentKind
 from imagesys_lib.config.hostnames import host_of
 from imagesys_lib.context import Context
 from imagesys_lib.dashboard.tables import Cell, Column, Entry, Kind, Table, Tone
 from imagesys_lib.db.engine import CHUNK, Row, read
-from imagesys_lib.db.schema import lis_datasources, lis_images
+from imagesys_lib.db.schema import lis_datasources, lis_images, lis_incidents
 from imagesys_lib.errors import EnvironmentFault
 from imagesys_lib.fetch.politeness import breaker_records, host_records
 from imagesys_lib.fetch.politeness.circuit_breaker import Circuit, Position
@@ -41,14 +42,19 @@ def tables(ctx: Context) -> tuple[Table, Table]:
 
 
 def _sources(ctx: Context, newest: Sequence[Row]) -> Table:
-    s = lis_datasources.c
-    opened = read(ctx.db, sa.select(s.datasource_id).where(s.openings > 0).limit(CHUNK))
     images = Counter(str(row.datasource_id) for row in newest)
     failed = Counter(str(row.datasource_id) for row in newest if row.state in _NOT_WELL)
-    ids = {row.datasource_id for row in (*newest, *opened)}
+    ids = {*(row.datasource_id for row in newest), *_left_alone(ctx)}
     circuits = {str(of): circuit for of, circuit in breaker_records.load(ctx.db, lis_datasources, ids).items()}
     rows = _rows(map(str, ids), images, failed, circuits)
     return Table("sources", "Data sources", (Column("datasource", "Data source"), *_COLUMNS), rows, note=_OF, most=20)
+
+
+def _left_alone(ctx: Context) -> list[int]:
+    """Return the data sources whose breakers are not closed: by their incidents, which an index finds."""
+    c = lis_incidents.c
+    query = sa.select(c.subject).where(c.is_open == 1, c.kind == IncidentKind.SOURCE.value).limit(CHUNK)
+    return [int(number) for row in read(ctx.db, query) if (number := row.subject.rpartition(" ")[2]).isdigit()]
 
 
 def _hosts(ctx: Context, newest: Sequence[Row]) -> Table:
