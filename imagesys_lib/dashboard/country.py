@@ -51,10 +51,10 @@ def country_page(ctx: Context, days: int = MONTH) -> CountryPage:
         running=any(run.state == "running" for run in past[:5]),
         charts=charts(past, last_days(today, days)),
         tables=(
-            runs_table(ctx.country, past),
+            *country_now.tables(ctx),
             reasons_table(ctx.country, past),
             *sources.tables(ctx),
-            *country_now.tables(ctx),
+            runs_table(ctx.country, past),
         ),
     )
 
@@ -102,7 +102,7 @@ def runs_table(country: str, past: Iterable[PastRun]) -> Table:
         Column("saved", "Saved", Kind.BYTES),
         Column("unusual", "Unusual", Kind.NUMBER, "Sentences of the report about what is unusual"),
         Column("started_at", "Began", Kind.TIME),
-        Column("run_id", "Run", Kind.CODE),
+        Column("run_id", "Run"),
     )
     rows = tuple(_run(country, run) for run in past)
     return Table("runs", "Runs", columns, rows, empty="No run has begun in this time.", most=31)
@@ -127,7 +127,7 @@ def _run(country: str, run: PastRun) -> tuple[Entry, ...]:
         run.fetched - run.thumbnails,
         Cell(run.unusual, link=link if run.unusual else ""),
         run.started_at,
-        Cell(run.run_id, link=link, airflow=True, title="In Airflow"),
+        Cell(run.run_id, "in Airflow", link, airflow=True, title=run.run_id),
     )
 
 
@@ -146,7 +146,7 @@ def reasons_table(country: str, past: Sequence[PastRun]) -> Table:
         Column("outcome", "Outcome"),
         Column("images", "Images", Kind.NUMBER),
         Column("share", "Of all", Kind.SHARE),
-        Column("meaning", "Meaning"),
+        Column("meaning", "Meaning", wide=True),
         Column("newest", "Newest with it"),
     )
     rows = tuple(

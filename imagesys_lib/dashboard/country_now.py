@@ -47,7 +47,7 @@ def _incidents(ctx: Context) -> Table:
         Column("opened_at", "Opened", Kind.TIME),
         Column("last_seen_at", "Last seen", Kind.TIME),
         Column("resolved_at", "Resolved", Kind.TIME),
-        Column("runs", "Waits for", Kind.CODE),
+        Column("runs", "Waits for", Kind.CODE, wide=True),
     )
     c = lis_incidents.c
     opened = sa.select(lis_incidents).where(c.is_open == 1).order_by(c.kind, c.subject).limit(_MOST_OPEN)
@@ -77,10 +77,10 @@ def _awaited(country: str, key: str) -> Cell:
 
 def _mails(db: Engine) -> Table:
     columns = (
-        Column("subject", "Subject"),
+        Column("subject", "Subject", wide=True),
         Column("created_at", "Written", Kind.TIME),
         Column("attempts", "Attempts", Kind.NUMBER),
-        Column("refused", "Refused for"),
+        Column("refused", "Refused for", wide=True),
     )
     c = lis_mails.c
     query = sa.select(c.subject, c.created_at, c.attempts, c.refused)

@@ -16,6 +16,7 @@ from imagesys_lib.dashboard.run_timeline import batches_table, read_batches, tim
 from imagesys_lib.dashboard.tables import Cell, Table, Tone
 from imagesys_lib.db.engine import Row, database_now
 from imagesys_lib.errors import UsageError
+from imagesys_lib.images.states import State
 from imagesys_lib.runs import runs
 from imagesys_lib.stages.report import Summary, kept
 
@@ -110,8 +111,9 @@ def _tiles(row: Row, summary: Summary | None, batches: Sequence[Row]) -> dict[st
         return {"Images": Cell(images), "of them in batches that are done": Cell(finished), "Batches": progress}
     tiles = {"Images": Cell(summary.images, words.number(summary.images), "#batches")}
     tiles |= {
-        state.capitalize(): Cell(count, words.number(count), "#reasons" if state in summary.reasons else "")
-        for state, count in sorted(summary.states.items())
+        state.value.capitalize(): Cell(count, words.number(count), "#reasons" if state.value in summary.reasons else "")
+        for state in State
+        if (count := summary.states.get(state.value))
     }
     if summary.left:
         tiles["Left to later runs"] = Cell(summary.left, words.number(summary.left))
@@ -122,5 +124,5 @@ def _tiles(row: Row, summary: Summary | None, batches: Sequence[Row]) -> dict[st
     if summary.weights:
         tiles["Fetched"] = Cell(summary.weights.originals, words.size(summary.weights.originals))
         saved = summary.weights.saved / summary.weights.originals if summary.weights.originals else 0.0
-        tiles["Saved"] = Cell(saved, f"{words.size(summary.weights.saved)}, {words.share(saved)}")
+        tiles["Saved"] = Cell(saved, words.share(saved), title=words.size(summary.weights.saved))
     return tiles

@@ -35,7 +35,8 @@ def of_summary(ctx: Context, summary: Summary) -> list[Table]:
         _bad_rows(summary),
     ]
     optional = {"full-checks", "done", "rows"}
-    return [*(table for table in tables if table.rows or table.name not in optional), _figures(summary)]
+    compared = [_figures(summary)] if summary.medians else []
+    return [*(table for table in tables if table.rows or table.name not in optional), *compared]
 
 
 def _reasons(db: Engine, summary: Summary) -> Table:
@@ -43,8 +44,8 @@ def _reasons(db: Engine, summary: Summary) -> Table:
         Column("reason", "Reason", Kind.CODE),
         Column("outcome", "Outcome"),
         Column("images", "Images", Kind.NUMBER),
-        Column("meaning", "Meaning"),
-        Column("samples", "Samples", Kind.CODE),
+        Column("meaning", "Meaning", wide=True),
+        Column("samples", "Samples", Kind.CODE, wide=True),
     )
     counts = [(code, state, count) for state, codes in summary.reasons.items() for code, count in codes.items()]
     samples = _samples(db, summary.run_id) if counts else {}
@@ -188,7 +189,7 @@ def _bad_rows(summary: Summary) -> Table:
         Column("stage", "Stage"),
         Column("skipped", "Skipped", Kind.NUMBER),
         Column("cut", "Cut", Kind.NUMBER),
-        Column("samples", "Samples", Kind.CODE),
+        Column("samples", "Samples", Kind.CODE, wide=True),
     )
     rows = tuple(
         (stage, found["skipped"], found["cut"], Cell(parts=tuple(Cell(text) for text in found["samples"][:_SAMPLES])))

@@ -13,7 +13,7 @@ from imagesys_lib.context import Context
 from imagesys_lib.dashboard.addresses import dag_of, task_link
 from imagesys_lib.dashboard.tables import Cell, Column, Entry, Kind, Table, Tone
 from imagesys_lib.db.engine import CHUNK, Row, read
-from imagesys_lib.db.schema import lis_batches, lis_node_checks
+from imagesys_lib.db.schema import lis_batches, lis_node_checks, lis_nodes
 
 _PLACE = (
     Column("from", "From", Kind.TIME),
@@ -38,7 +38,12 @@ class Whole:
         first, last = (min(1.0, max(0.0, (at - self.begin).total_seconds() / whole)) for at in (begin, end))
         seconds = (end - begin).total_seconds()
         span = Cell(f"{begin.isoformat()}Z/{end.isoformat()}Z", span=(first, last), tone=tone)
-        return begin, end, seconds, span
+        return clock(begin), clock(end), seconds, span
+
+
+def clock(instant: dt.datetime) -> Cell:
+    """Return an instant of which the run's head says the day."""
+    return Cell(instant, f"{instant:%H:%M:%S}")
 
 
 def read_batches(db: Engine, run_id: str) -> Sequence[Row]:
@@ -50,7 +55,7 @@ def read_batches(db: Engine, run_id: str) -> Sequence[Row]:
 def timeline_table(ctx: Context, row: Row, batches: Sequence[Row], until: dt.datetime) -> Table:
     """Return the stages of a run, and the checks of its nodes."""
     whole = Whole(row.started_at, until)
-    rows = [*_stages(row, batches, until, whole), *_checks(ctx.db, ctx, row, whole)]
+    rows = [*_stages(row, batches, until, whole), *_syncs(ctx, row, whole), *_checks(ctx, row, whole)]
     columns = (Column("part", "Part"), *_PLACE)
     return Table("timeline", "Timeline", columns, tuple(rows), empty="Nothing is known yet.")
 
@@ -71,17 +76,30 @@ def _stages(row: Row, batches: Sequence[Row], until: dt.datetime, whole: Whole) 
         yield (Cell("sync to report"), *whole.place(last, until, Tone.BUSY if running else Tone.NONE))
 
 
-def _checks(db: Engine, ctx: Context, row: Row, whole: Whole) -> Iterator[tuple[Entry, ...]]:
+def _syncs(ctx: Context, row: Row, whole: Whole) -> Iterator[tuple[Entry, ...]]:
+    """Yield when the last sync of each node had ended, where that was in this run: of earlier ones nothing is kept."""
+    for node in read(ctx.db, sa.select(lis_nodes.c.node, lis_nodes.c.updated_at, lis_nodes.c.fault)):
+        if node.node in ctx.config.nodes and whole.begin <= node.updated_at <= whole.end:
+            link = task_link(dag_of(ctx.country), row.run_id, "sync", ctx.config.nodes.index(node.node))
+            yield _moment(f"sync of {node.node}", link, node.updated_at, whole, Tone.BAD if node.fault else Tone.GOOD)
+
+
+def _moment(part: str, link: str, at: dt.datetime, whole: Whole, tone: Tone) -> tuple[Entry, ...]:
+    """Return what is known of a part by its end alone."""
+    _, end, _, span = whole.place(at, at, tone)
+    return Cell(part, link=link, airflow=True), None, end, None, span
+
+
+def _checks(ctx: Context, row: Row, whole: Whole) -> Iterator[tuple[Entry, ...]]:
     """Yield when each node's last check of the run had ended: when they began nobody has noted."""
     c = lis_node_checks.c
     for index, node in enumerate(ctx.config.nodes):
         query = (
             sa.select(c.checked_at).where(c.node == node, c.run_id == row.run_id).order_by(c.check_id.desc()).limit(1)
         )
-        for check in read(db, query):
+        for check in read(ctx.db, query):
             link = task_link(dag_of(ctx.country), row.run_id, "check", index)
-            begin, end, _, span = whole.place(check.checked_at, check.checked_at, Tone.GOOD)
-            yield Cell(f"check of {node}", link=link, airflow=True), begin, end, None, span
+            yield _moment(f"check of {node}", link, check.checked_at, whole, Tone.GOOD)
 
 
 def batches_table(country: str, row: Row, batches: Sequence[Row], until: dt.datetime) -> Table:

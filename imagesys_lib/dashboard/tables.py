@@ -44,12 +44,13 @@ _NUMERIC = frozenset({Kind.NUMBER, Kind.BYTES, Kind.SECONDS, Kind.SHARE})
 
 @dataclass(frozen=True)
 class Column:
-    """A column: ``key`` is its name in CSV and JSON, ``label`` what people read."""
+    """A column: ``key`` is its name in CSV and JSON, ``label`` what people read; ``wide`` ones hold sentences."""
 
     key: str
     label: str
     kind: Kind = Kind.TEXT
     help: str = ""
+    wide: bool = False
 
     @property
     def numeric(self) -> bool:
@@ -144,7 +145,7 @@ def machine_value(value: Value) -> str | int | float | None:
 def written(value: Value, kind: Kind) -> str:
     """Return a value as people read it."""
     if value is None:
-        return "–"
+        return "" if kind in {Kind.TEXT, Kind.CODE} else "–"
     if isinstance(value, dt.datetime):
         return f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, str | dt.date) or kind in {Kind.TEXT, Kind.CODE}:

@@ -36,7 +36,7 @@ def all_countries(request: Request) -> Response:
     """Show all countries on one screen."""
     page = overview(airflow_connection)
     tables = (page.countries,)
-    return respond(request, "overview.html", tables, title="Overview", running=page.running, page=page)
+    return respond(request, "overview.html", tables, title="Overview", running=page.running, here="Overview", page=page)
 
 
 @router.get("/dags/{dag_id}")

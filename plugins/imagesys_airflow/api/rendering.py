@@ -21,6 +21,10 @@ REFRESH_SECONDS = 10
 """So often a page is read anew while something runs that it shows."""
 
 
+SECTIONS = (("Overview", ""),)
+"""What the head of each page leads to beside the countries: name, and address below the root."""
+
+
 def _shown(value: Any) -> Any:
     """Spell what would act on who sees it; markup of our own has no such characters, or is spelt already."""
     return printable(value, lines=True) if type(value) is str else value
@@ -35,7 +39,7 @@ _pages = Environment(
     lstrip_blocks=True,
 )
 _pages.globals |= {"Kind": Kind, "written": written, "words": words}
-_pages.globals |= {"country_link": country_link, "run_link": run_link}
+_pages.globals |= {"SECTIONS": SECTIONS, "country_link": country_link, "run_link": run_link}
 _pages.filters["dag_of"] = dag_of
 
 

@@ -87,8 +87,7 @@ function colour(name) {
 
 function stacked(series) {
   const sums = [];
-  const below = series.map((one) => one.values.map((value, day) => (sums[day] = (sums[day] ?? 0) + (value ?? 0))));
-  return below;
+  return series.map((one) => one.values.map((value, day) => (sums[day] = (sums[day] ?? 0) + (value ?? 0))));
 }
 
 function drawOne(place) {
@@ -98,8 +97,8 @@ function drawOne(place) {
   const values = isStacked ? stacked(told.series) : told.series.map((one) => one.values);
   const order = told.series.map((_, n) => n);
   if (isStacked) order.reverse(); // the tallest sum first, so that the others are drawn upon it
-  let turn = 0;
-  const tints = told.series.map((one) => colour(one.tone || `series-${turn++}`));
+  let turn = isStacked && told.series.some((one) => one.tone) ? 1 : 0; // the accent is for lines
+  const tints = told.series.map((one) => colour(one.tone ? `fill-${one.tone}` : `series-${turn++}`));
   const grid = { stroke: colour("line"), width: 1 };
   const axis = { stroke: colour("soft"), grid, ticks: { show: false }, font: "11px system-ui, sans-serif", gap: 4 };
   const bars = uPlot.paths.bars({ size: [0.8, 24], gap: 0 });
@@ -111,7 +110,7 @@ function drawOne(place) {
     scales: { x: { time: true }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.05 : 1] } },
     axes: [
       { ...axis, grid: { show: false }, space: 60, values: (_, ticks) => ticks.map((at) => dayName(at)), incrs: [1, 2, 7, 14, 30, 61, 122].map((n) => n * 86400) },
-      { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => written(told.kind, tick)) },
+      { ...axis, size: 56, incrs: told.kind === "seconds" ? [1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400] : undefined, values: (_, ticks) => ticks.map((tick) => written(told.kind, tick)) },
     ],
     series: [
       { label: "Day", value: (_, at) => (at === null ? "–" : new Date(1000 * at).toISOString().slice(0, 10)) },
