@@ -29,6 +29,11 @@ class Sentence:
     tone: Tone
     task: str = ""
 
+    @property
+    def word(self) -> str:
+        """What its colour means."""
+        return {Tone.BAD: "Lost:", Tone.WARN: "Unusual:"}.get(self.tone, "")
+
 
 @dataclass(frozen=True)
 class RunPage:

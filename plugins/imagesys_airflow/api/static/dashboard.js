@@ -107,9 +107,9 @@ function drawOne(place) {
     height: 180,
     cursor: { points: { show: !isStacked }, y: false },
     legend: { live: true },
-    scales: { x: { time: true }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.05 : 1] } },
+    scales: { x: { time: true, range: (_, first, last) => (isStacked ? [first - 43200, last + 43200] : [first, last]) }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.05 : 1] } },
     axes: [
-      { ...axis, grid: { show: false }, space: 60, values: (_, ticks) => ticks.map((at) => dayName(at)), incrs: [1, 2, 7, 14, 30, 61, 122].map((n) => n * 86400) },
+      { ...axis, size: 24, grid: { show: false }, space: 60, values: (_, ticks) => ticks.map((at) => dayName(at)), incrs: [1, 2, 7, 14, 30, 61, 122].map((n) => n * 86400) },
       { ...axis, size: 56, incrs: told.kind === "seconds" ? [1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400] : undefined, values: (_, ticks) => ticks.map((tick) => written(told.kind, tick)) },
     ],
     series: [
