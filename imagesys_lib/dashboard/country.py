@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imagesys_lib.context import Context
 from imagesys_lib.dashboard import country_now, sources, words
 from imagesys_lib.dashboard.addresses import dag_of, run_link
 from imagesys_lib.dashboard.charts import Chart, Series, Style, series_of
+from imagesys_lib.dashboard.figure_cells import cells
+from imagesys_lib.dashboard.figures import figures_now
 from imagesys_lib.dashboard.history import STATES, PastRun, last_days, past_runs
 from imagesys_lib.dashboard.run_tables import reason_meaning
 from imagesys_lib.dashboard.tables import Cell, Column, Entry, Kind, Table, Tone
@@ -27,6 +29,18 @@ _OUTCOMES = (
 )
 
 
+_TILES = {
+    "live": ("Live", "runs"),
+    "due": ("Due", "reasons"),
+    "oldest_due": ("Oldest due", "reasons"),
+    "disks": ("Disks", "nodes"),
+    "incidents": ("Incidents", "incidents"),
+    "sources": ("Open breakers", "sources"),
+    "mails": ("Mails unsent", "mails"),
+    "proposals": ("Proposals", "proposals"),
+}
+
+
 @dataclass(frozen=True)
 class CountryPage:
     """All of a country's page over so many days."""
@@ -35,6 +49,7 @@ class CountryPage:
     name: str
     days: int
     running: bool
+    tiles: dict[str, Cell]
     charts: tuple[Chart, ...]
     tables: tuple[Table, ...]
 
@@ -43,12 +58,15 @@ def country_page(ctx: Context, days: int = MONTH) -> CountryPage:
     """Read a country. Raises DatabaseUnavailable at once where its database is away."""
     check_connection(ctx.db)
     past = past_runs(ctx.db, ctx.config.zone, days)
-    today = database_now(ctx.db).replace(tzinfo=dt.timezone.utc).astimezone(ctx.config.zone).date()
+    now = database_now(ctx.db)
+    today = now.replace(tzinfo=dt.timezone.utc).astimezone(ctx.config.zone).date()
+    figures = cells(ctx.country, figures_now(ctx), now)
     return CountryPage(
         country=ctx.country,
         name=ctx.config.name,
         days=days,
         running=any(run.state == "running" for run in past[:5]),
+        tiles={label: replace(figures[key], link=f"#{anchor}") for key, (label, anchor) in _TILES.items()},
         charts=charts(past, last_days(today, days)),
         tables=(
             *country_now.tables(ctx),
@@ -77,12 +95,12 @@ def charts(past: Sequence[PastRun], days: Sequence[dt.date]) -> tuple[Chart, ...
     rates = series_of(names, "images a second", {run.day.isoformat(): run.rate for run in reversed(past) if run.rate})
     fetched = summed("fetched", lambda run: run.fetched), summed("saved", lambda run: run.fetched - run.thumbnails)
     took = (
-        summed("until the ETL's rows are in", lambda run: run.ingest_seconds),
-        summed("all after it", lambda run: run.seconds and run.seconds - (run.ingest_seconds or 0)),
+        summed("preflight to ingest", lambda run: run.ingest_seconds),
+        summed("process to report", lambda run: run.seconds and run.seconds - (run.ingest_seconds or 0)),
     )
     return (
         Chart("outcomes", "Images by outcome", names, outcomes, style=Style.STACKED),
-        Chart("durations", "Duration", names, took, Kind.SECONDS, Style.STACKED),
+        Chart("durations", "Duration by stage", names, took, Kind.SECONDS, Style.STACKED),
         Chart("bytes", "Bytes fetched, and saved by thumbnails", names, fetched, Kind.BYTES),
         Chart("rates", "Images a second", names, (rates,)),
     )

@@ -14,6 +14,8 @@ from imagesys_lib.config.intervals import UTC
 from imagesys_lib.context import Context
 from imagesys_lib.dashboard import words
 from imagesys_lib.dashboard.addresses import country_link, dag_of, run_link
+from imagesys_lib.dashboard.figure_cells import cells
+from imagesys_lib.dashboard.figures import figures_now
 from imagesys_lib.dashboard.history import STATES, STRIP_DAYS, PastRun, past_runs, strip
 from imagesys_lib.dashboard.tables import Cell, Column, Entry, Kind, Table, Tone
 from imagesys_lib.db.engine import check_connection, database_now
@@ -28,6 +30,15 @@ _COLUMNS = (
     Column("country", "Country"),
     Column("last_run", "Last run"),
     Column("days", f"{STRIP_DAYS} days", Kind.STRIP),
+    Column("live", "Live", Kind.NUMBER),
+    Column("due", "Due", Kind.NUMBER, "Images that a run would take now"),
+    Column("oldest_due", "Oldest due", help="Since when the oldest of these is due"),
+    Column("nodes", "Nodes", wide=True),
+    Column("disks", "Disks", help="As the last report had them"),
+    Column("incidents", "Incidents", Kind.NUMBER),
+    Column("sources", "Open breakers", Kind.NUMBER, "Data sources that are left alone"),
+    Column("mails", "Mails unsent", Kind.NUMBER),
+    Column("proposals", "Proposals", Kind.NUMBER, "Purges that wait for an answer"),
 )
 
 
@@ -84,7 +95,8 @@ def _read(ctx: Context) -> _Row:
     today = now.replace(tzinfo=UTC).astimezone(ctx.config.zone).date()
     last = next((run for run in past if run.kind != "backfill"), None)
     last_run, tone = _last_run(ctx.country, last, now)
-    return _Row((_name(ctx.config), last_run, strip(ctx.country, past, today)), tone)
+    figures = cells(ctx.country, figures_now(ctx), now)
+    return _Row((_name(ctx.config), last_run, strip(ctx.country, past, today), *figures.values()), tone)
 
 
 def _name(config: CountryConfig) -> Cell:

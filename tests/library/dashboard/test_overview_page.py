@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 
+import pytest
+
+from imagesys_lib.alerts.incidents import IncidentKind, open_incident
+from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import load_config
 from imagesys_lib.config.connections import environment_connection
+from imagesys_lib.dashboard.figure_cells import cells
+from imagesys_lib.dashboard.figures import Count, Figures
 from imagesys_lib.dashboard.overview import Overview, overview
 from imagesys_lib.dashboard.tables import Tone
+from imagesys_lib.db.engine import write
+from imagesys_lib.stages.purge import proposals
+from imagesys_lib.stages.purge.rules import Due, PurgeRule
+from imagesys_lib.stages.report import DiskForecast
 from tests.support.world import World, set_connection
 
 
@@ -48,6 +59,56 @@ def test_the_strip_has_thirty_days_in_the_colours_of_their_newest_runs(world: Wo
     assert mark is marks[-4]
     assert (mark.tone, mark.link) == (Tone.BAD, "dags/imagesys_uk/runs/red")
     assert "work lost" in mark.text
+
+
+def test_what_is_open_is_counted_with_the_way_to_it(world: World, live: dict[str, object]) -> None:
+    mail = Message("s", "t", ())
+    for kind, subject in ((IncidentKind.FAILED, "r1"), (IncidentKind.SOURCE, "data source 7")):
+        write(world.ctx.db, lambda session, k=kind, s=subject: open_incident(session, k, s, mail, run="imagesys_uk r1"))
+    proposals.leave(world.ctx.db, {PurgeRule.UNLISTED: Due(9, 8)}, 100, [])
+    world.new_images(7)
+    world.sql("UPDATE lis_images SET next_attempt_at = UTC_TIMESTAMP(6) - INTERVAL 50 HOUR WHERE state = 'new' LIMIT 1")
+    world.sql("UPDATE lis_nodes SET fault = 'unreachable' WHERE node = 'n3'")
+    world.sql("INSERT INTO lis_changes (created_at) VALUES (UTC_TIMESTAMP(6) - INTERVAL 2 HOUR)")
+    world.sql("INSERT INTO lis_change_acks SELECT MAX(change_id), 'n1', UTC_TIMESTAMP(6) FROM lis_changes")
+    page = overview(environment_connection)
+    uk = row(page, "uk")
+    assert {name: uk[name] for name in ("live", "due", "incidents", "sources", "mails", "proposals")} == {
+        "live": 40,
+        "due": 7,
+        "incidents": 2,
+        "sources": 1,
+        "mails": 2,
+        "proposals": 1,
+    }
+    assert uk["nodes"] == "n1 well; n2 behind 2 h 00 min; n3 unreachable"
+    (found_cells,) = [found for found in page.countries.cells() if found[0][1].value == "uk"]
+    shown = {column.key: cell for column, cell in found_cells}
+    assert (shown["oldest_due"].text, shown["oldest_due"].tone) == ("2 d ago", Tone.WARN)
+    assert shown["incidents"].link == "dags/imagesys_uk#incidents"
+    assert shown["disks"].text.endswith(" free")
+
+
+def test_more_than_a_thousand_are_not_counted_through(world: World) -> None:
+    world.new_images(1200)
+    page = overview(environment_connection)
+    (found_cells,) = [found for found in page.countries.cells() if found[0][1].value == "uk"]
+    assert {column.key: cell.text for column, cell in found_cells}["due"] == "1,000+"
+
+
+@pytest.mark.parametrize(
+    ("days", "text", "tone"),
+    [
+        ((None, None), "5.0 GB free", Tone.NONE),
+        ((9.2, 80.0), "n1 full in 9 d", Tone.WARN),
+        ((None, 80.0), "n2 full in 80 d", Tone.NONE),
+    ],
+)
+def test_the_disk_that_is_full_first_is_the_one_to_look_at(days: tuple, text: str, tone: Tone) -> None:
+    disks = {"n1": DiskForecast(5_000_000_000, days[0]), "n2": DiskForecast(9_000_000_000, days[1])}
+    none = Figures(Count(0), Count(0), None, {}, disks, 0, 0, 0, 0)
+    found = cells("uk", none, dt.datetime(2026, 3, 1))["disks"]  # noqa: DTZ001
+    assert (found.text, found.tone) == (text, tone)
 
 
 def test_a_run_under_way_makes_the_page_read_itself_anew(world: World) -> None:

@@ -121,7 +121,7 @@ function drawOne(place) {
         width: isStacked ? 0 : 1.5,
         spanGaps: false,
         paths: isStacked ? bars : undefined,
-        points: { show: isStacked ? false : undefined, size: 4 },
+        points: { show: !isStacked && days.length < 100, size: 4, fill: tints[n] },
         value: (_, __, ___, at) => (at === null ? "–" : written(told.kind, told.series[n].values[at], true)),
       })),
     ],
