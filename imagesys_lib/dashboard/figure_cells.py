@@ -21,7 +21,7 @@ def cells(country: str, now: Figures, at: dt.datetime) -> dict[str, Cell]:
         "live": _count(now.live, country_link(country, "runs")),
         "due": _count(now.due, country_link(country, "reasons")),
         "oldest_due": _oldest(country, now.oldest_due, at),
-        "nodes": Cell(parts=tuple(_node(country, name, node) for name, node in now.nodes.items())),
+        "nodes": _nodes(country, now.nodes),
         "disks": _disks(country, now.disks),
         "incidents": _number(country, now.incidents, "incidents", Tone.BAD),
         "sources": _number(country, now.sources, "sources", Tone.BAD),
@@ -42,8 +42,23 @@ def _oldest(country: str, since: dt.datetime | None, at: dt.datetime) -> Cell:
     return Cell(since, words.ago((at - since).total_seconds()), country_link(country, "reasons"), tone=tone)
 
 
+def _nodes(country: str, nodes: Mapping[str, NodeNow]) -> Cell:
+    """Return each node that is not well, and how many are; a machine is told of each."""
+    found = [_node(country, name, node) for name, node in nodes.items()]
+    troubled = [cell for cell in found if cell.tone in {Tone.WARN, Tone.BAD}]
+    link, parts = country_link(country, "nodes"), [*troubled]
+    for word, tone in (("well", Tone.GOOD), ("not synced yet", Tone.NONE)):
+        alike = [cell for cell in found if cell.value == word]
+        if alike:
+            title = ", ".join(cell.text for cell in alike)
+            parts.append(Cell(word, f"{len(alike)} {word}", link, tone=tone, title=title))
+    return Cell("; ".join(cell.text for cell in found), parts=tuple(parts))
+
+
 def _node(country: str, name: str, node: NodeNow) -> Cell:
     link = country_link(country, "nodes")
+    if not node.known:
+        return Cell("not synced yet", f"{name} not synced yet", link)
     if node.fault:
         return Cell(node.fault, f"{name} {node.fault.replace('_', ' ')}", link, tone=Tone.BAD)
     if node.behind is not None:

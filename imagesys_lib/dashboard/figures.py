@@ -32,8 +32,9 @@ class Count:
 
 @dataclass(frozen=True)
 class NodeNow:
-    """A node: why its last sync failed, and for how many seconds the oldest change has waited for it."""
+    """A node: was it ever synced, why its last sync failed, how many seconds its oldest open change has waited."""
 
+    known: bool
     fault: str | None
     behind: float | None
 
@@ -65,7 +66,10 @@ def figures_now(ctx: Context) -> Figures:
         live=_live(db),
         due=due,
         oldest_due=oldest,
-        nodes={name: NodeNow(faults.get(name), change_log.behind_since(db, name)) for name in ctx.config.nodes},
+        nodes={
+            name: NodeNow(name in faults, faults.get(name), change_log.behind_since(db, name))
+            for name in ctx.config.nodes
+        },
         disks=summary.disks if summary else {},
         incidents=sum(kinds.values()),
         sources=kinds.get(IncidentKind.SOURCE.value, 0),

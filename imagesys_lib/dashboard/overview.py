@@ -28,7 +28,7 @@ _AT_ONCE = 8
 
 _COLUMNS = (
     Column("country", "Country"),
-    Column("last_run", "Last run"),
+    Column("last_run", "Last run", wide=True),
     Column("days", f"{STRIP_DAYS} days", Kind.STRIP),
     Column("live", "Live", Kind.NUMBER),
     Column("due", "Due", Kind.NUMBER, "Images that a run would take now"),

@@ -80,8 +80,8 @@ class Cell:
         return self.text or written(self.value, kind)
 
     def plain(self) -> Value:
-        """Return what a machine reads: the value, of parts their texts."""
-        if self.parts:
+        """Return what a machine reads: the value, where there is none the texts of the parts."""
+        if self.parts and self.value is None:
             return "; ".join(part.text or str(part.plain() or "") for part in self.parts)
         return self.value
 

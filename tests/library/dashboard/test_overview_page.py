@@ -85,6 +85,7 @@ def test_what_is_open_is_counted_with_the_way_to_it(world: World, live: dict[str
     (found_cells,) = [found for found in page.countries.cells() if found[0][1].value == "uk"]
     shown = {column.key: cell for column, cell in found_cells}
     assert (shown["oldest_due"].text, shown["oldest_due"].tone) == ("2 d ago", Tone.WARN)
+    assert [part.text for part in shown["nodes"].parts] == ["n2 behind 2 h 00 min", "n3 unreachable", "1 well"]
     assert shown["incidents"].link == "dags/imagesys_uk#incidents"
     assert shown["disks"].text.endswith(" free")
 
@@ -116,3 +117,7 @@ def test_a_run_under_way_makes_the_page_read_itself_anew(world: World) -> None:
     page = overview(environment_connection)
     assert page.running
     assert row(page, "uk")["last_run"].startswith("running")
+
+
+def test_of_a_node_that_was_never_synced_nothing_is_said(world: World) -> None:
+    assert row(overview(environment_connection), "uk")["nodes"] == "; ".join(f"n{n} not synced yet" for n in (1, 2, 3))
