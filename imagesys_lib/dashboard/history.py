@@ -90,7 +90,10 @@ def last_days(today: dt.date, days: int) -> list[dt.date]:
 def strip(country: str, runs: Sequence[PastRun], today: dt.date) -> Cell:
     """Return thirty marks: each day in the colour of the run that began last of those about it."""
     by_day = {run.day: run for run in reversed(runs)}
-    return Cell(parts=tuple(_marks(country, by_day, last_days(today, STRIP_DAYS))))
+    marks = tuple(_marks(country, by_day, last_days(today, STRIP_DAYS)))
+    red = sum(mark.tone is Tone.BAD for mark in marks)
+    without = sum(not mark.link for mark in marks)
+    return Cell(title=f"{STRIP_DAYS} days: {red} with work lost, {without} without a run", parts=marks)
 
 
 def _marks(country: str, by_day: dict[dt.date, PastRun], days: Sequence[dt.date]) -> Iterator[Cell]:

@@ -9,12 +9,14 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import ConsoleMessage, Frame, Page, Request, expect
 
+from include.sandbox.settings import PROJECT
 from tests.browser.ui import Ui
 from tests.scheduler.conftest import Live
 
 pytestmark = [pytest.mark.browser, pytest.mark.sandbox]
 
 COUNTRY, DAG_ID = "de", "imagesys_de"
+AXE = PROJECT / ".local" / "npm" / "axe-core" / "axe.min.js"
 IN_FRAME = re.compile("allow-scripts and allow-same-origin")  # what Chromium says of Airflow's own frames
 
 
@@ -120,6 +122,19 @@ def test_the_theme_is_airflows_and_follows_it(ui: Ui, red: str) -> None:
             ui.picture(f"dashboard_{name}_{theme}", keep=theme == "light" and name != "overview")
             grounds.add((theme, ground()))
     assert grounds == {("light", "rgb(255, 255, 255)"), ("dark", "rgb(22, 29, 45)")}
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 1280), ("light", 400)])
+def test_axe_finds_nothing_that_hinders_people(ui: Ui, red: str, theme: str, width: int) -> None:
+    ui.page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
+    ui.page.set_viewport_size({"width": width, "height": 800})
+    for path in ("", f"dags/{DAG_ID}", f"dags/{DAG_ID}/runs/{red}"):
+        ui.page.goto(f"/imagesys/{path}")
+        ui.page.wait_for_load_state("networkidle")
+        ui.page.evaluate(AXE.read_text())
+        found = ui.page.evaluate("axe.run()")["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
 
 
 @pytest.mark.usefixtures("quiet")
