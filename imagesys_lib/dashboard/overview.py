@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from imagesys_lib.config import CountryConfig, load_config
-from imagesys_lib.config.connections import Resolver
 from imagesys_lib.config.intervals import UTC
 from imagesys_lib.context import Context
 from imagesys_lib.dashboard import words
@@ -57,11 +56,14 @@ class _Row:
     tone: Tone
 
 
-def overview(resolver: Resolver) -> Overview:
-    """Read all countries at once. Raises ConfigError where nobody knows which there are."""
+def overview(context_of: Callable[[str], Context]) -> Overview:
+    """Read all countries at once, each by the context that is given for its code.
+
+    Raises ConfigError where nobody knows which there are.
+    """
     configs = load_config().values()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        rows = list(pool.map(lambda config: _row(config, resolver), configs))
+        rows = list(pool.map(lambda config: _row(config, context_of), configs))
     table = Table(
         "countries", "Countries", _COLUMNS, tuple(row.cells for row in rows), empty="No country is configured."
     )
@@ -75,9 +77,9 @@ def _sentence(tones: Iterable[Tone]) -> str:
     return f"{words.count(len(found), 'country', 'countries')}: {', '.join(parts)}."
 
 
-def _row(config: CountryConfig, resolver: Resolver) -> _Row:
-    ctx = Context(config, resolver)
+def _row(config: CountryConfig, context_of: Callable[[str], Context]) -> _Row:
     try:
+        ctx = context_of(config.country)
         check_connection(ctx.db)
         return _read(ctx)
     except Exception as error:  # whatever a database answers costs its own row
@@ -85,8 +87,6 @@ def _row(config: CountryConfig, resolver: Resolver) -> _Row:
             log.exception("The overview cannot read country %s", config.country)
         fault = Cell(printable(f"cannot be read: {error}"), tone=Tone.BAD)
         return _Row((_name(config), fault, *[None] * (len(_COLUMNS) - 2)), Tone.BAD)
-    finally:
-        ctx.close()
 
 
 def _read(ctx: Context) -> _Row:

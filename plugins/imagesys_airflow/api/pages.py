@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from fastapi import APIRouter, HTTPException, Request, Response
 
+from imagesys_airflow.api.contexts import context_of
 from imagesys_airflow.api.rendering import respond
-from imagesys_airflow.connections import airflow_connection
-from imagesys_lib.context import Context, open_context
+from imagesys_lib.context import Context
 from imagesys_lib.dashboard.addresses import country_of
 from imagesys_lib.dashboard.country import MONTH, YEAR, country_page
 from imagesys_lib.dashboard.overview import overview
@@ -18,23 +15,18 @@ from imagesys_lib.dashboard.run import run_page
 router = APIRouter()
 
 
-@contextmanager
-def country_context(dag_id: str) -> Iterator[Context]:
-    """Open the context of the country that a DAG is about, with Airflow's connections, for one request."""
+def context_of_dag(dag_id: str) -> Context:
+    """Return the context of the country that a DAG is about. Answers 404 where it is about no single one."""
     country = country_of(dag_id)
     if country is None:
         raise HTTPException(404, f"DAG {dag_id} is of no single country.")
-    ctx = open_context(country, resolver=airflow_connection)
-    try:
-        yield ctx
-    finally:
-        ctx.close()
+    return context_of(country)
 
 
 @router.get("/")
 def all_countries(request: Request) -> Response:
     """Show all countries on one screen."""
-    page = overview(airflow_connection)
+    page = overview(context_of)
     tables = (page.countries,)
     return respond(request, "overview.html", tables, title="Overview", running=page.running, here="Overview", page=page)
 
@@ -42,8 +34,7 @@ def all_countries(request: Request) -> Response:
 @router.get("/dags/{dag_id}")
 def country(request: Request, dag_id: str, days: int = MONTH) -> Response:
     """Show a country's last thirty days, or its year."""
-    with country_context(dag_id) as ctx:
-        page = country_page(ctx, YEAR if days > MONTH else MONTH)
+    page = country_page(context_of_dag(dag_id), YEAR if days > MONTH else MONTH)
     return respond(
         request, "country.html", page.tables, title=page.name, running=page.running, here=page.country, page=page
     )
@@ -53,8 +44,7 @@ def country(request: Request, dag_id: str, days: int = MONTH) -> Response:
 @router.get("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}")
 def run(request: Request, dag_id: str, run_id: str) -> Response:
     """Show one run; of a task it is the run's page, too."""
-    with country_context(dag_id) as ctx:
-        page = run_page(ctx, run_id)
+    page = run_page(context_of_dag(dag_id), run_id)
     title = f"{page.country.upper()} {page.day}"
     return respond(
         request, "run.html", page.tables, title=title, running=page.running, here=page.country, dag_id=dag_id, page=page

@@ -10,7 +10,6 @@ import pytest
 from imagesys_lib.alerts.incidents import IncidentKind, open_incident
 from imagesys_lib.alerts.message import Message
 from imagesys_lib.config import load_config
-from imagesys_lib.config.connections import environment_connection
 from imagesys_lib.dashboard.figure_cells import cells
 from imagesys_lib.dashboard.figures import Count, Figures
 from imagesys_lib.dashboard.overview import Overview, overview
@@ -28,7 +27,7 @@ def row(page: Overview, country: str) -> dict:
 
 def test_every_country_has_a_row_and_what_cannot_be_read_names_its_fault(world: World, live: dict[str, object]) -> None:
     """Only uk's schema is made here: all others are missing."""
-    page = overview(environment_connection)
+    page = overview(world.context_of)
     assert [one["country"] for one in page.countries.as_json()] == list(load_config())
     assert "well" in row(page, "uk")["last_run"]
     assert row(page, "de")["last_run"].startswith("cannot be read: Database 127.0.0.1")
@@ -39,7 +38,7 @@ def test_every_country_has_a_row_and_what_cannot_be_read_names_its_fault(world: 
 def test_a_server_that_is_away_is_said_at_once(world: World) -> None:
     set_connection(world, "IMAGESYS_DB", port=1)
     began = time.monotonic()
-    page = overview(environment_connection)
+    page = overview(world.context_of)
     assert all("did not answer" in one["last_run"] for one in page.countries.as_json())
     assert time.monotonic() - began < 20
 
@@ -51,7 +50,7 @@ def test_the_strip_has_thirty_days_in_the_colours_of_their_newest_runs(world: Wo
     day = "UTC_TIMESTAMP() - INTERVAL {} DAY"
     world.sql(f"UPDATE lis_runs SET interval_start = {day.format(3)}, started_at = {day.format(2)}")
     world.sql(f"UPDATE lis_runs SET state = 'failed', started_at = {day.format(1)} WHERE run_id = 'red'")
-    page = overview(environment_connection)
+    page = overview(world.context_of)
     (uk,) = [cells for cells in page.countries.rows if cells[0].value == "uk"]  # type: ignore[union-attr]
     marks = uk[2].parts  # type: ignore[union-attr]
     assert len(marks) == 30
@@ -71,7 +70,7 @@ def test_what_is_open_is_counted_with_the_way_to_it(world: World, live: dict[str
     world.sql("UPDATE lis_nodes SET fault = 'unreachable' WHERE node = 'n3'")
     world.sql("INSERT INTO lis_changes (created_at) VALUES (UTC_TIMESTAMP(6) - INTERVAL 2 HOUR)")
     world.sql("INSERT INTO lis_change_acks SELECT MAX(change_id), 'n1', UTC_TIMESTAMP(6) FROM lis_changes")
-    page = overview(environment_connection)
+    page = overview(world.context_of)
     uk = row(page, "uk")
     assert {name: uk[name] for name in ("live", "due", "incidents", "sources", "mails", "proposals")} == {
         "live": 40,
@@ -92,7 +91,7 @@ def test_what_is_open_is_counted_with_the_way_to_it(world: World, live: dict[str
 
 def test_more_than_a_thousand_are_not_counted_through(world: World) -> None:
     world.new_images(1200)
-    page = overview(environment_connection)
+    page = overview(world.context_of)
     (found_cells,) = [found for found in page.countries.cells() if found[0][1].value == "uk"]
     assert {column.key: cell.text for column, cell in found_cells}["due"] == "1,000+"
 
@@ -114,10 +113,10 @@ def test_the_disk_that_is_full_first_is_the_one_to_look_at(days: tuple, text: st
 
 def test_a_run_under_way_makes_the_page_read_itself_anew(world: World) -> None:
     world.planned(3)
-    page = overview(environment_connection)
+    page = overview(world.context_of)
     assert page.running
     assert row(page, "uk")["last_run"].startswith("running")
 
 
 def test_of_a_node_that_was_never_synced_nothing_is_said(world: World) -> None:
-    assert row(overview(environment_connection), "uk")["nodes"] == "; ".join(f"n{n} not synced yet" for n in (1, 2, 3))
+    assert row(overview(world.context_of), "uk")["nodes"] == "; ".join(f"n{n} not synced yet" for n in (1, 2, 3))

@@ -8,8 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks.ops_scale import tables
-from imagesys_lib.config.connections import environment_connection
-from imagesys_lib.context import Context
 from imagesys_lib.dashboard.country import YEAR, country_page
 from imagesys_lib.dashboard.overview import overview
 from imagesys_lib.dashboard.run import run_page
@@ -33,11 +31,11 @@ SUMMARY = Summary(
 IMAGES = 60_000
 MOST = 6_000
 
-PAGES: dict[str, Callable[[Context], object]] = {
-    "overview": lambda _: overview(environment_connection),
-    "country": country_page,
-    "year": lambda ctx: country_page(ctx, YEAR),
-    "run": lambda ctx: run_page(ctx, "old-1"),
+PAGES: dict[str, Callable[[World], object]] = {
+    "overview": lambda world: overview(world.context_of),
+    "country": lambda world: country_page(world.ctx),
+    "year": lambda world: country_page(world.ctx, YEAR),
+    "run": lambda world: run_page(world.ctx, "old-1"),
 }
 
 
@@ -60,9 +58,9 @@ def test_no_page_reads_more_than_some_thousand_rows_nor_a_large_table_wholly(lar
     with large.sandbox.mariadb.connect("imagesys", "imagesys_uk") as connection:
         for name, page in PAGES.items():
             before = tables.rows_read(connection)
-            page(large.ctx)
+            page(large)
             assert tables.rows_read(connection) - before < MOST, name
             with explained(large.ctx.db, big=BIG) as statements:
-                page(large.ctx)
+                page(large)
             bad = {text: found for text, found in statements.items() if found}
             assert not bad, name + "\n\n".join(f"{found}\n{text}" for text, found in bad.items())
