@@ -31,12 +31,12 @@ _COLUMNS = (
     Column("days", f"{STRIP_DAYS} days", Kind.STRIP),
     Column("live", "Live", Kind.NUMBER),
     Column("due", "Due", Kind.NUMBER, "Images that a run would take now"),
-    Column("oldest_due", "Oldest due", help="Since when the oldest of these is due"),
+    Column("oldest_due", "Oldest", help="Since when the oldest of these is due"),
     Column("nodes", "Nodes", wide=True),
     Column("disks", "Disks", help="As the last report had them"),
     Column("incidents", "Incidents", Kind.NUMBER),
-    Column("sources", "Open breakers", Kind.NUMBER, "Data sources that are left alone"),
-    Column("mails", "Mails unsent", Kind.NUMBER),
+    Column("sources", "Breakers", Kind.NUMBER, "Open ones, of data sources"),
+    Column("mails", "Mails", Kind.NUMBER, "That are not sent yet"),
     Column("proposals", "Proposals", Kind.NUMBER, "Purges that wait for an answer"),
 )
 

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import requests
 
+from imagesys_lib.config import load_config
 from include.sandbox.settings import PROJECT
 from tests.airflow.conftest import HOME
-from tests.support.world import World, wait_for
+from tests.support.world import World, set_connection, wait_for
 
 UPLOT = PROJECT / "plugins" / "imagesys_airflow" / "api" / "static" / "uplot"
 USERS = {"viewer": "viewer", "editor": "user", "other": "user"}
@@ -188,6 +189,23 @@ def test_what_is_not_there_is_said_and_not_a_fault_of_the_server(server: Server,
         answer = ask(server, "GET", path, headers)
         assert answer.status_code == 404
         assert words in answer.text
+
+
+def test_a_database_that_is_away_is_said_at_once_with_the_remedy(server: Server, world: World) -> None:
+    from imagesys_airflow.api import contexts
+
+    headers = {**token(server, "viewer"), "Accept": "text/html"}
+    world.patch.setattr(contexts, "_open", {})
+    set_connection(world, "IMAGESYS_DB", port=1)
+    for path in ("/dags/imagesys_uk", "/dags/imagesys_uk/runs/test-1"):
+        answer = ask(server, "GET", path, headers)
+        assert answer.status_code == 503
+        assert "did not answer" in answer.text
+        assert answer.elapsed.total_seconds() < 20
+    answer = ask(server, "GET", "/", headers)
+    assert answer.status_code == 200
+    assert answer.text.count("cannot be read: Database 127.0.0.1:1/imagesys_") == len(load_config())
+    world.patch.setattr(contexts, "_open", {})
 
 
 def test_addresses_in_pages_are_relative_so_that_they_hold_below_a_prefix(server: Server, ran: World) -> None:

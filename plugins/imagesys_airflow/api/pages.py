@@ -11,16 +11,22 @@ from imagesys_lib.dashboard.addresses import country_of
 from imagesys_lib.dashboard.country import MONTH, YEAR, country_page
 from imagesys_lib.dashboard.overview import overview
 from imagesys_lib.dashboard.run import run_page
+from imagesys_lib.db.engine import check_connection
 
 router = APIRouter()
 
 
 def context_of_dag(dag_id: str) -> Context:
-    """Return the context of the country that a DAG is about. Answers 404 where it is about no single one."""
+    """Return the context of the country that a DAG is about.
+
+    Answers 404 where it is about no single one, and 503 where its database is away: at once, without a stage's patience.
+    """
     country = country_of(dag_id)
     if country is None:
         raise HTTPException(404, f"DAG {dag_id} is of no single country.")
-    return context_of(country)
+    ctx = context_of(country)
+    check_connection(ctx.db)
+    return ctx
 
 
 @router.get("/")
