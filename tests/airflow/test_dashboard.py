@@ -9,8 +9,10 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -208,15 +210,24 @@ def test_a_database_that_is_away_is_said_at_once_with_the_remedy(server: Server,
     world.patch.setattr(contexts, "_open", {})
 
 
-def test_addresses_in_pages_are_relative_so_that_they_hold_below_a_prefix(server: Server, ran: World) -> None:
-    ran.sql("UPDATE lis_runs SET run_id = 'test-1'")
+def test_addresses_in_pages_are_relative_and_lead_somewhere_below_a_prefix_too(server: Server, ran: World) -> None:
+    """Those of the dashboard are asked; those of Airflow itself are paths of its UI."""
+    ran.sql("UPDATE lis_runs SET run_id = 'test-1', started_at = UTC_TIMESTAMP(6), finished_at = UTC_TIMESTAMP(6)")
     headers = {**token(server, "viewer"), "Accept": "text/html"}
-    for path in ("/", "/dags/imagesys_uk", "/dags/imagesys_uk/runs/test-1"):
+    seen: set[str] = set()
+    for path in ("/", "/dags/imagesys_uk", "/dags/imagesys_uk/runs/test-1", "/dags/imagesys_uk/runs/test-1/tasks/sync"):
         page = ask(server, "GET", path, headers).text
-        addresses = re.findall(r'(?:href|src)="([^"]*)"', page)
-        assert len(addresses) > 5
-        assert not [address for address in addresses if address.startswith(("/", "http"))]
-        assert f"{'../' * (path.count('/') - 1) or './'}static/dashboard.css" in addresses
+        found = re.findall(r'(?:href|src)="([^"]*)"', page)
+        assert not [address for address in found if address.startswith(("/", "http"))]
+        seen |= {urljoin(f"/prefix/imagesys{path}", unescape(address)).partition("#")[0] for address in found}
+    ours = {address.removeprefix("/prefix/imagesys") for address in seen if address.startswith("/prefix/imagesys/")}
+    assert {"/static/dashboard.css", "/static/uplot/uPlot.iife.min.js", "/dags/imagesys_uk/runs/test-1"} <= ours
+    for address in ours:
+        known = re.match(r"/dags/imagesys_(?!uk)", address) is None  # the schemas of other countries are not made here
+        assert ask(server, "GET", address, headers).status_code == (200 if known else 503), address
+    others = {address for address in seen if not address.startswith("/prefix/imagesys/")}
+    assert "/prefix/dags/imagesys_uk/runs/test-1" in others
+    assert all(address.startswith("/prefix/dags/") for address in others)
 
 
 def test_a_change_needs_the_right_to_edit_and_a_token_of_this_very_user(server: Server) -> None:

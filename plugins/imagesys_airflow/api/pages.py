@@ -19,7 +19,7 @@ router = APIRouter()
 def context_of_dag(dag_id: str) -> Context:
     """Return the context of the country that a DAG is about.
 
-    Answers 404 where it is about no single one, and 503 where its database is away: at once, without a stage's patience.
+    Answers 404 where it is about no single one, and at once 503 where its database is away.
     """
     country = country_of(dag_id)
     if country is None:
