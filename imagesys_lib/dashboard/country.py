@@ -77,32 +77,43 @@ def country_page(ctx: Context, days: int = MONTH) -> CountryPage:
 
 
 def charts(past: Sequence[PastRun], days: Sequence[dt.date]) -> tuple[Chart, ...]:
-    """Return the charts of runs by the day that they are about."""
-    names = tuple(day.isoformat() for day in days)
+    """Return the charts of runs by the day that they are about; of a year by the week, named by its Monday."""
+    weekly = len(days) > MONTH
+    each = ", a week" if weekly else ""
+    places = tuple(sorted({_place(day, weekly) for day in days}))
 
-    def summed(label: str, value: Callable[[PastRun], float | None], tone: Tone = Tone.NONE) -> Series:
+    def sums(value: Callable[[PastRun], float | None]) -> dict[str, float]:
         found: dict[str, float] = defaultdict(float)
         for run in past:
             if number := value(run):
-                found[run.day.isoformat()] += number
-        return series_of(names, label, found, tone)
+                found[_place(run.day, weekly)] += number
+        return found
+
+    def summed(label: str, value: Callable[[PastRun], float | None], tone: Tone = Tone.NONE) -> Series:
+        return series_of(places, label, sums(value), tone)
 
     outcomes = tuple(
         summed(state.value, lambda run, of=state.value: run.states.get(of), tone)  # type: ignore[misc]
         for state, tone in _OUTCOMES
     )
-    rates = series_of(names, "images a second", {run.day.isoformat(): run.rate for run in reversed(past) if run.rate})
+    seconds = sums(lambda run: run.seconds if run.images else None)
+    speed = {at: number / seconds[at] for at, number in sums(lambda run: run.seconds and run.images).items()}
+    rates = series_of(places, "images a second", speed)
     fetched = summed("fetched", lambda run: run.fetched), summed("saved", lambda run: run.fetched - run.thumbnails)
     took = (
         summed("preflight to ingest", lambda run: run.ingest_seconds),
         summed("process to report", lambda run: run.seconds and run.seconds - (run.ingest_seconds or 0)),
     )
     return (
-        Chart("outcomes", "Images by outcome", names, outcomes, style=Style.STACKED),
-        Chart("durations", "Duration by stage", names, took, Kind.SECONDS, Style.STACKED),
-        Chart("bytes", "Bytes fetched, and saved by thumbnails", names, fetched, Kind.BYTES),
-        Chart("rates", "Images a second", names, (rates,)),
+        Chart("outcomes", f"Images by outcome{each}", places, outcomes, style=Style.STACKED),
+        Chart("durations", f"Duration by stage{each}", places, took, Kind.SECONDS, Style.STACKED),
+        Chart("bytes", f"Bytes fetched, and saved by thumbnails{each}", places, fetched, Kind.BYTES),
+        Chart("rates", "Images a second", places, (rates,)),
     )
+
+
+def _place(day: dt.date, weekly: bool) -> str:
+    return (day - dt.timedelta(days=day.weekday()) if weekly else day).isoformat()
 
 
 def runs_table(country: str, past: Iterable[PastRun]) -> Table:

@@ -94,6 +94,7 @@ function drawOne(place) {
   const told = JSON.parse(place.dataset.chart);
   const isStacked = told.style === "stacked";
   const days = told.days.map((day) => Date.parse(day) / 1000);
+  const half = days.length > 1 ? (days[1] - days[0]) / 2 : 43200; // a bar needs as much beside its middle
   const values = isStacked ? stacked(told.series) : told.series.map((one) => one.values);
   const order = told.series.map((_, n) => n);
   if (isStacked) order.reverse(); // the tallest sum first, so that the others are drawn upon it
@@ -107,7 +108,7 @@ function drawOne(place) {
     height: 180,
     cursor: { points: { show: !isStacked }, y: false },
     legend: { live: true },
-    scales: { x: { time: true, range: (_, first, last) => (isStacked ? [first - 43200, last + 43200] : [first, last]) }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.05 : 1] } },
+    scales: { x: { time: true, range: (_, first, last) => (isStacked ? [first - half, last + half] : [first, last]) }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.05 : 1] } },
     axes: [
       { ...axis, size: 24, grid: { show: false }, space: 60, values: (_, ticks) => ticks.map((at) => dayName(at)), incrs: [1, 2, 7, 14, 30, 61, 122].map((n) => n * 86400) },
       { ...axis, size: 56, incrs: told.kind === "seconds" ? [1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400] : undefined, values: (_, ticks) => ticks.map((tick) => written(told.kind, tick)) },
