@@ -29,7 +29,7 @@ def country_link(country: str, anchor: str = "", **query: str) -> str:
 
 def run_link(dag_id: str, run_id: str, anchor: str = "") -> str:
     """Return the address of a run, ours and Airflow's alike."""
-    return f"dags/{dag_id}/runs/{quote(run_id, safe='')}{'#' if anchor else ''}{anchor}"
+    return f"dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}{'#' if anchor else ''}{anchor}"
 
 
 def task_link(dag_id: str, run_id: str, task_id: str, map_index: int | None = None) -> str:
