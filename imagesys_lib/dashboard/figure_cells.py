@@ -46,7 +46,7 @@ def _nodes(country: str, nodes: Mapping[str, NodeNow]) -> Cell:
     """Return each node that is not well, and how many are; a machine is told of each."""
     found = [_node(country, name, node) for name, node in nodes.items()]
     troubled = [cell for cell in found if cell.tone in {Tone.WARN, Tone.BAD}]
-    link, parts = country_link(country, "nodes"), [*troubled]
+    link, parts = country_link(country, "nodes"), list(troubled)
     for word, tone in (("well", Tone.GOOD), ("not synced yet", Tone.NONE)):
         alike = [cell for cell in found if cell.value == word]
         if alike:
@@ -74,10 +74,10 @@ def _disks(country: str, disks: Mapping[str, DiskForecast]) -> Cell:
         name = min(filling, key=lambda one: filling[one])
         days = filling[name]
         tone = Tone.WARN if days < _SOON_FULL_DAYS else Tone.NONE
-        return Cell(round(days, 1), f"{name} full in {days:.0f} d", link, tone=tone)
+        return Cell(f"{name} full in {days:.0f} d", link=link, tone=tone)
     if not disks:
         return Cell(None, "–")
-    return Cell(None, f"{words.size(min(disk.free_bytes for disk in disks.values()))} free", link)
+    return Cell(f"{words.size(min(disk.free_bytes for disk in disks.values()))} free", link=link)
 
 
 def _number(country: str, value: int, anchor: str, tone: Tone) -> Cell:
