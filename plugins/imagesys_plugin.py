@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from imagesys_airflow.api.views import APPS, VIEWS
 from imagesys_airflow.preload import preload
 from imagesys_airflow.scheduling.deadline import RunQueued
 from imagesys_airflow.scheduling.priority import DailyFirst
@@ -22,6 +23,8 @@ class ImageSysPlugin(AirflowPlugin):
     timetables = [LocalDayTimetable]
     deadline_references = [RunQueued]
     priority_weight_strategies = [DailyFirst]
+    fastapi_apps = APPS
+    external_views = VIEWS
 
     @classmethod
     def on_load(cls, *_args: Any, **_kwargs: Any) -> None:

@@ -55,6 +55,7 @@ missing_packages() {
     fi
     if [ "$purpose" = browser ]; then
         has chromium || echo "chromium fonts-liberation"
+        has npm || echo npm
     fi
     if [ "$purpose" = docs ]; then
         has dot || echo graphviz
@@ -202,6 +203,8 @@ install_browser_driver() {
     [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
     say "installing Playwright into .local/venv"
     uv_run pip install --require-hashes --python "$venv/bin/python" --requirement "$browser_lock"
+    say "bringing axe-core into .local/npm"
+    "$project/scripts/from_npm.sh" axe || fail "axe-core could not be brought from npm. Check the network and the registry (npm config get registry), then call this again."
     printf '%s\n' "$wanted" >"$stamp"
 }
 

@@ -231,6 +231,7 @@ def _report(sandbox: Sandbox, airflow: AirflowServices, before: Figures) -> dict
             **({"quarantined": now.reasons["quarantined"]} if "quarantined" in now.reasons else {}),
         },
         "nodes": {name: _node(sandbox, name) for name in NODE_NAMES},
+        "dashboard_url": f"{airflow.url}/plugin/imagesys",
         "airflow_url": airflow.url,
         "user": USER,
         "password_file": str(airflow.password_file),
@@ -279,6 +280,7 @@ def _show(report: dict[str, Any], path: Path, airflow: AirflowServices) -> None:
 Report   {path}
 Airflow  {report["airflow_url"]}/dags/{DAG_ID}/runs/{report["run_id"]}
          user {report["user"]}, password {airflow.password}
+Pages    {report["dashboard_url"]} (the dashboard, with the same log-in)
 Mails    {report["mail_dir"]}
 
 Try next (first: eval "$(.local/venv/bin/python -m include.sandbox env)"; export PATH="$PWD/.local/venv/bin:$PATH")

@@ -112,7 +112,11 @@ class World:
 
     def context(self, **options: Any) -> Context:
         """Open a context of its own, closed at the end of the test."""
-        ctx = open_context(COUNTRY, **options)
+        return self.context_of(COUNTRY, **options)
+
+    def context_of(self, country: str, **options: Any) -> Context:
+        """Do so for any country."""
+        ctx = open_context(country, **options)
         self._contexts.append(ctx)
         return ctx
 
