@@ -17,6 +17,9 @@ from imagesys_lib.stages.shared import placeholders
 
 log = logging.getLogger(__name__)
 
+_SHOWN = ("path", "width", "height", "bytes", "sha1", "thumbhash")
+"""What ``image_data`` tells of each file; the ThumbHash is with the first one that shows the whole photo."""
+
 
 def publish(ctx: Context, *, dry_run: bool = False) -> int:
     """Put every image that a quorum of nodes holds into ``lis_live_images``. Returns how many went live.
@@ -80,7 +83,7 @@ def _publish(connection: Connection, ids: list[int]) -> int:
                 "image_data": {
                     # "1" and "2" are what the website knows; a sibling is "1.webp".
                     ".".join(str(thumb[key]) for key in ("n", "format") if key in thumb): {
-                        key: thumb[key] for key in ("path", "width", "height", "bytes")
+                        key: thumb[key] for key in _SHOWN if key in thumb
                     }
                     for thumb in image.thumbs
                 },
