@@ -29,8 +29,8 @@ class Rendition:
     """One thumbnail as the website shows it; width and height in pixels.
 
     The URL is another one (``?v=``) when the file has other bytes, so that it may be cached for ever; older
-    thumbnails have no version. ``siblings`` has the URLs of the same picture in other formats, by ``webp`` and ``avif``, where
-    they are made.
+    thumbnails have no version. ``siblings`` has the URLs of the same picture in other formats, by ``webp`` and
+    ``avif``, where they are made.
     """
 
     url: str
