@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from include.sandbox import SERVICES, Sandbox, SandboxError, SandboxSettings
+from include.sandbox import EXAMPLE_SERVICES, SERVICES, Sandbox, SandboxError, SandboxSettings
 
 EXIT_STOPPED = 1
 EXIT_ENVIRONMENT = 3
@@ -42,7 +42,7 @@ def start(sandbox: Sandbox, options: argparse.Namespace) -> int:
 def stop(sandbox: Sandbox, options: argparse.Namespace) -> int:
     if not options.service:
         sandbox.airflow.stop(say=print)
-    sandbox.stop(options.service or SERVICES, say=print)
+    sandbox.stop(options.service or (*SERVICES, *EXAMPLE_SERVICES), say=print)
     return 0
 
 

@@ -32,7 +32,7 @@ def test_a_live_image_has_the_url_and_size_of_both_thumbnails(
         assert isinstance(data, ImageData)
         assert data.image_hash == h
         assert list(data.renditions) == [1, 2]
-        path = f"https://images.example.test/lis/uk/{h[0]}/{h[1]}/{h[2]}/{h[3:]}"
+        path = f"{world.ctx.config.image_base_url}/uk/{h[0]}/{h[1]}/{h[2]}/{h[3:]}"
         row = world.images()[url]
         first, second = (f"{path}.{thumb['n']}.jpg?v={thumb['sha1'][:10]}" for thumb in row.thumbs)
         assert (data.renditions[1].url, data.renditions[1].width, data.renditions[1].height) == (first, 60, 60)
@@ -75,7 +75,7 @@ def test_siblings_have_urls_of_their_own_and_older_thumbnails_have_what_was_made
     for number, rendition in data.renditions.items():
         assert set(rendition.siblings) == {"webp", "avif"}
         for suffix, address in rendition.siblings.items():
-            path, version = address.removeprefix("https://images.example.test/lis/").split("?v=")
+            path, version = address.removeprefix(f"{world.ctx.config.image_base_url}/").split("?v=")
             assert path.endswith(f".{number}.{suffix}")
             assert world.tree("n1")[path].startswith(version)
     assert (older.thumbhash, older.colour) == ("", "")
