@@ -269,6 +269,7 @@ def _weights(ctx: Context, run: Run) -> Weights | None:
         .select_from(_OWN, thumbs)
         .where(
             b.run_id == run.run_id,
+            b.rechecks == 0,
             i.state.in_([State.THUMBNAILED.value, State.LIVE.value]),
             i.source_bytes.is_not(None),
             i.recipe.is_not(None),  # the thumbnails there are of this original
