@@ -130,7 +130,8 @@ class Sandbox:
 
     def status(self) -> list[ServiceStatus]:
         rows = []
-        for name in SERVICES:
+        example = EXAMPLE_SERVICES if process.running_pid(self.settings, EXAMPLE) else ()
+        for name in (*SERVICES, *example):
             pid = process.running_pid(self.settings, name)
             if pid is None:
                 rows.append(ServiceStatus(name, False, "stopped"))
