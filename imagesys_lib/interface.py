@@ -7,8 +7,10 @@ images.lis_images_for_si_build("http://a/1.jpg|http://a/2.jpg")   # "0917c1…,5
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -24,19 +26,33 @@ __all__ = ["ImageData", "Interface", "Rendition"]
 
 @dataclass(frozen=True)
 class Rendition:
-    """One thumbnail as the website shows it; width and height in pixels."""
+    """One thumbnail as the website shows it; width and height in pixels.
+
+    The URL is another one (``?v=``) when the file has other bytes, so that it may be cached for ever; older
+    thumbnails have no version. ``siblings`` has the URLs of the same picture in other formats, by ``webp`` and
+    ``avif``, where they are made.
+    """
 
     url: str
     width: int
     height: int
+    siblings: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """What the search API gives of one live image: its JPEGs by number (1 the thumb, 2 the image)."""
+    """What the search API gives of one live image: its JPEGs by number (1 the thumb, 2 the image).
+
+    ``image_class`` says what it shows, None where nobody has said. ``thumbhash`` is what a page can show until the file
+    is there: some 25 bytes in base64, for any decoder of ThumbHash; ``colour`` is its average, ``#rrggbb``. Both are
+    "" of older thumbnails.
+    """
 
     image_hash: str
     renditions: Mapping[int, Rendition]
+    image_class: str | None
+    thumbhash: str
+    colour: str
 
 
 class Interface:
@@ -65,9 +81,14 @@ class Interface:
         found: dict[str, ImageData] = {}
         live = lis_live_images.c
         for piece in chunks(wanted):
-            query = sa.select(live.image_hash, live.image_data).where(live.image_hash.in_(piece))
+            query = sa.select(live.image_hash, live.image_data, live.image_class).where(live.image_hash.in_(piece))
             for row in read(self._ctx.db, query):
-                found[row.image_hash] = ImageData(row.image_hash, self._renditions(row.image_data))
+                glance = next(
+                    (str(thumb["thumbhash"]) for thumb in row.image_data.values() if "thumbhash" in thumb), ""
+                )
+                found[row.image_hash] = ImageData(
+                    row.image_hash, self._renditions(row.image_data), row.image_class, glance, _average_colour(glance)
+                )
         return {image_hash: found[image_hash] for image_hash in wanted if image_hash in found}
 
     def lis_images_for_si_build(self, photo_url: str) -> str:
@@ -82,10 +103,30 @@ class Interface:
         """Return what ``lis_images_for_si_build`` does, of many listings, in order."""
         return [self.lis_images_for_si_build(photo_url) for photo_url in photo_urls]
 
-    def _renditions(self, image_data: Mapping[str, Mapping[str, object]]) -> dict[int, Rendition]:
-        base = self._ctx.config.image_base_url
+    def _renditions(self, image_data: Mapping[str, Mapping[str, Any]]) -> dict[int, Rendition]:
+        urls = {name: self._url(thumb) for name, thumb in sorted(image_data.items())}
         return {
-            int(number): Rendition(f"{base}/{thumb['path']}", int(str(thumb["width"])), int(str(thumb["height"])))
+            int(number): Rendition(
+                urls[number],
+                int(thumb["width"]),
+                int(thumb["height"]),
+                {name.partition(".")[2]: url for name, url in urls.items() if name.startswith(f"{number}.")},
+            )
             for number, thumb in sorted(image_data.items())
             if number.isdigit()  # siblings in other formats are "1.webp" and the like
         }
+
+    def _url(self, thumb: Mapping[str, Any]) -> str:
+        version = f"?v={thumb['sha1'][:10]}" if "sha1" in thumb else ""
+        return f"{self._ctx.config.image_base_url}/{thumb['path']}{version}"
+
+
+def _average_colour(thumbhash: str) -> str:
+    """Return the mean that a ThumbHash begins with: brightness, yellow to blue and red to green, 6 bits each."""
+    if not thumbhash:
+        return ""
+    head = int.from_bytes(base64.b64decode(thumbhash)[:3], "little")
+    brightness, yellow, redness = (head & 63) / 63, (head >> 6 & 63) / 31.5 - 1, (head >> 12 & 63) / 31.5 - 1
+    blue = brightness - 2 / 3 * yellow
+    red = (3 * brightness - blue + redness) / 2
+    return "#" + bytes(round(255 * min(1.0, max(0.0, one))) for one in (red, red - redness, blue)).hex()

@@ -1,6 +1,6 @@
 """Tables of so many images as years of runs leave them, and one day's work on top of them, made by the server itself.
 
-`lis_live_images` and `lis_listing_images` stay empty: heal, a scheduled plan and report read neither.
+`lis_live_images` and `lis_listing_images` stay empty: heal and report read neither, and plan asks for nothing again.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from imagesys_lib.config.fetch_settings import Fetch, Retry
 from imagesys_lib.config.node_transfers import Transfer
 from imagesys_lib.config.process_details import DataSource, ProcessDetails, Size, Thumbnailing
 from imagesys_lib.config.section import CLOCK, SQL_NAME, HttpUrl, Section, StatusMeaning, known_zone
-from imagesys_lib.config.settings import Alerts, Batching, Canary, Check, EtlTable, Purge, Retention, Staging
+from imagesys_lib.config.settings import Alerts, Batching, Canary, Check, EtlTable, Purge, Recheck, Retention, Staging
 
 
 class CountryConfig(Section):
@@ -44,6 +44,7 @@ class CountryConfig(Section):
     node_urls: Mapping[str, HttpUrl] = Field(default_factory=dict)
     staging: Staging
     transfer: Transfer = Transfer()
+    recheck: Recheck = Recheck()
     purge: Purge = Purge()
     check: Check = Check()
     canary: Canary | None = None

@@ -28,6 +28,16 @@ class Batching(Section):
     deadline_minutes: Annotated[float, Field(gt=0)] = 120
 
 
+class Recheck(Section):
+    """How many live images a daily run asks their hosts for again, in per cent of all (0: none).
+
+    So a photo that was replaced under its URL is noticed. First come those whose listing was updated since, then those
+    asked longest ago: at 1 % each is asked once in a hundred days.
+    """
+
+    percent: Percent = 1
+
+
 class EtlTable(Section):
     """Where the ETL keeps listings. Names may carry ``{country}``; ``updated_at`` is naive in ``time_zone``."""
 

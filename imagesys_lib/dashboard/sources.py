@@ -45,7 +45,7 @@ def _sources(ctx: Context, newest: Sequence[Row]) -> Table:
     images = Counter(str(row.datasource_id) for row in newest)
     failed = Counter(str(row.datasource_id) for row in newest if row.state in _NOT_WELL)
     ids = {*(row.datasource_id for row in newest), *_left_alone(ctx)}
-    circuits = {str(of): circuit for of, circuit in breaker_records.load(ctx.db, lis_datasources, ids).items()}
+    circuits = {str(of): circuit for of, circuit in breaker_records.load_circuits(ctx.db, lis_datasources, ids).items()}
     rows = _rows(map(str, ids), images, failed, circuits)
     return Table("sources", "Data sources", (Column("datasource", "Data source"), *_COLUMNS), rows, note=_OF, most=20)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index, Integer, MetaData, PrimaryKeyConstraint, String, Table, Text
+from sqlalchemy import JSON, Column, Index, Integer, MetaData, PrimaryKeyConstraint, String, Table, Text, text
 from sqlalchemy.dialects.mysql import BIGINT, CHAR, DATETIME, MEDIUMTEXT, SMALLINT, VARCHAR
 
 country_metadata = MetaData()
@@ -61,13 +61,21 @@ lis_images = Table(
     Column("etag", String(255)),
     Column("last_modified", String(64)),
     Column("final_url", Text),
-    Column("thumbs", JSON, comment="[{n, path, width, height, bytes, sha1}]"),
+    Column("thumbs", JSON, comment="[{n, path, width, height, bytes, sha1, format?, thumbhash?}]"),
     Column("recipe", CHAR(16, charset="ascii", collation="ascii_bin"), comment="what the thumbnails were made with"),
     _instant("created_at", nullable=False),
     _instant("updated_at", nullable=False),
+    Column(
+        "checked_at",
+        DATETIME(fsp=6),
+        nullable=False,
+        server_default=text("'2000-01-01 00:00:00.000000'"),
+        comment="when its host was last asked for it; 2000: before that was kept",
+    ),
     Index("ux_images_hash", "image_hash", unique=True),
     Index("ix_images_due", "state", "next_attempt_at", "image_id"),
     Index("ix_images_batch", "batch_id", "state"),
+    Index("ix_images_checked", "state", "checked_at", "image_id"),
     Index("ix_images_change", "change_id"),
     Index("ix_images_source", "source_sha1", "datasource_id", "state"),
     **_InnoDB,
@@ -142,6 +150,13 @@ lis_batches = Table(
     _instant("lease_until"),
     _instant("created_at", nullable=False),
     _instant("updated_at", nullable=False),
+    Column(
+        "rechecks",
+        SMALLINT(unsigned=True),
+        nullable=False,
+        server_default="0",
+        comment="1: its images are live and asked for again",
+    ),
     Index("ux_batches_run", "run_id", "seq", unique=True),
     Index("ix_batches_state", "state", "updated_at"),
     **_InnoDB,

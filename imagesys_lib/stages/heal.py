@@ -155,7 +155,8 @@ def _release_some(connection: Connection, stuck: Stuck) -> Mapping[str, int]:
     b, i = lis_batches.c, lis_images.c
     this_batch = b.batch_id == stuck.batch_id
     held = (b.lease_until > NOW).label("held")
-    batch = connection.execute(sa.select(b.state, b.holder, held).where(this_batch).with_for_update()).one_or_none()
+    query = sa.select(b.state, b.holder, b.rechecks, held).where(this_batch)
+    batch = connection.execute(query.with_for_update()).one_or_none()
     if batch is None or batch.held:
         return {"batches": 0}
     left = (i.batch_id == stuck.batch_id) & i.state.in_([state.value for state in UNFINISHED])
@@ -164,7 +165,8 @@ def _release_some(connection: Connection, stuck: Stuck) -> Mapping[str, int]:
     suspect = _died_at(batch)
     fates: dict[str, list[int]] = {}
     for row in rows[:CHUNK]:
-        fates.setdefault(_fate(row, suspect), []).append(row.image_id)
+        asked = batch.rechecks and row.state == State.RESERVED.value
+        fates.setdefault("asked" if asked else _fate(row, suspect), []).append(row.image_id)
     moved = {name: _move(connection, name, ids) for name, ids in fates.items()}
     done = {"poison": moved.pop("poison", 0), "images": sum(moved.values())}
     more = len(rows) > CHUNK
@@ -195,6 +197,8 @@ def _fate(image: Any, suspect: State | None) -> str:
 
 def _move(connection: Connection, fate: str, ids: list[int]) -> int:
     where, made = lis_images.c.image_id.in_(ids), lis_images.c.desired == Desired.PRESENT.value
+    if fate == "asked":  # live all the while; another day asks again
+        return move(connection, State.LIVE, frm=UNFINISHED, where=where, values={"checked_at": NOW})
     if fate == "poison":
         poison = {"reason": "poison", "detail": f"its worker died {_POISON_AFTER} times"}
         # A forced remake stays live with what it had.

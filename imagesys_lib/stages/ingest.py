@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 _RELEASED = (State.FAILED, State.REJECTED, State.QUARANTINED)
 """States that new ETL data ends: attempts are keyed on URL and ETL version. Live is none: rows change for prices and
-texts, and to ask for each photo again would cost its host a request. A forced backfill does."""
+texts, and to ask for each photo again would cost its host a request. Rechecks ask for some,
+a forced backfill for all."""
 
 
 _MOST_URL_BYTES = 65_535

@@ -65,7 +65,7 @@ def _stages(
             say(f"batch {batch.seq} download: {download(ctx, batch.batch_id)}")
             say(f"batch {batch.seq} thumbnail: {thumbnail(ctx, batch.batch_id)}")
     reached = _sync(ctx, run, say, passing)
-    say(f"publish: {publish(ctx)} images went live")
+    say(f"publish: {publish(ctx, run)} images went live")
     if run.kind is not RunKind.BACKFILL:
         purged = purge(ctx, run=run)
         say(f"purge: {purged}")

@@ -7,10 +7,12 @@ Airflow mark failed batches as removed and the run as green.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import logging
 import math
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -18,16 +20,18 @@ from sqlalchemy import Connection
 
 from imagesys_lib.config import Batching
 from imagesys_lib.context import Context
-from imagesys_lib.db.engine import CHUNK, NOW, read, write
+from imagesys_lib.db.engine import CHUNK, NOW, chunks, read, write
 from imagesys_lib.db.locks import named_lock
 from imagesys_lib.db.schema import lis_batches, lis_images, lis_listing_images
 from imagesys_lib.images.states import State, move
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, RunKind, naive_utc
+from imagesys_lib.stages import recheck
 
 log = logging.getLogger(__name__)
 
 _LOCK_SECONDS = 600.0
+_LIVE = lis_images.c.state == State.LIVE.value
 _PATIENCE, _PAUSE = 50, 0.2  # tries at rows that somebody else has locked, and the seconds in between
 
 
@@ -58,6 +62,8 @@ def plan(ctx: Context, run: Run) -> list[Batch]:
     )
     with lock:
         _reserve_due(ctx, run)
+        if run.kind is RunKind.SCHEDULED:
+            _reserve_rechecks(ctx, run)
     planned = batches_of(ctx, run)
     if not planned:
         log.info("%s: no rows gained, no work to do", ctx.country.upper())
@@ -92,6 +98,37 @@ def _reserve_due(ctx: Context, run: Run) -> None:
         )
 
 
+def _reserve_rechecks(ctx: Context, run: Run) -> None:
+    """Make batches of live images whose hosts are asked again, up to the day's budget. Planned again, it is kept."""
+    b, settings = lis_batches.c, ctx.config.batch
+    existing = read(ctx.db, sa.select(b.seq, b.size, b.rechecks).where(b.run_id == run.run_id))
+    left = recheck.budget(ctx) - sum(row.size for row in existing if row.rechecks)
+    room = settings.max_batches - len(existing)
+    if left <= 0 or room <= 0:
+        return
+    size = batch_size(left, len(existing), settings)
+    images = list(itertools.islice(recheck.chosen(ctx, run), left))
+    log.info("%s: %d live images are asked for again", ctx.country.upper(), len(images))
+    if images:
+        runs.go_on(ctx.db, run.run_id)
+    seq = max((row.seq + 1 for row in existing), default=0)
+    for batch in chunks(images, size):
+        seq += bool(_make_recheck_batch(ctx, run, seq, batch))
+
+
+def _make_recheck_batch(ctx: Context, run: Run, seq: int, images: Sequence[int]) -> int | None:
+    """Reserve these images, at most 1,000 in a transaction; return the batch, None if they are live no more."""
+    batch_id: int | None = None
+    for some in chunks(images):
+        ctx.give_way()
+        due = _Due(run.run_id, lis_images.c.image_id.in_(some) & _LIVE, (State.LIVE,), frozenset(), rechecks=True)
+        batch_id, _ = write(
+            ctx.db,
+            lambda connection, known=batch_id, due=due: _reserve(connection, due, seq, known, CHUNK),  # type: ignore[misc]
+        )
+    return batch_id
+
+
 def batches_of(ctx: Context, run: Run) -> list[Batch]:
     """Return the batches that a run has, in order."""
     c = lis_batches.c
@@ -101,12 +138,16 @@ def batches_of(ctx: Context, run: Run) -> list[Batch]:
 
 @dataclass(frozen=True)
 class _Due:
-    """Which images a run may reserve, the states they are in, and the batches that the run had before."""
+    """Which images a run may reserve, the states they are in, and the batches that the run had before.
+
+    ``rechecks``: they are to be asked for again.
+    """
 
     run_id: str
     where: sa.ColumnElement[bool]
     states: tuple[State, ...]
     earlier: frozenset[int]
+    rechecks: bool = False
 
 
 def _due(ctx: Context, run: Run, earlier: frozenset[int]) -> _Due:
@@ -173,10 +214,13 @@ def _reserve(connection: Connection, due: _Due, seq: int, batch_id: int | None, 
             "seq": seq,
             "size": 0,
             "state": "planned",
+            "rechecks": due.rechecks,
             "created_at": NOW,
             "updated_at": NOW,
         }
         batch_id = int(connection.execute(sa.insert(lis_batches).values(row)).lastrowid)
     moved = move(connection, State.RESERVED, frm=due.states, where=i.image_id.in_(ids), values={"batch_id": batch_id})
     connection.execute(sa.update(lis_batches).where(b.batch_id == batch_id).values(size=b.size + moved))
+    if due.rechecks:
+        runs.add_figure(connection, due.run_id, f"{recheck.RECHECK_FIGURES}asked", moved)
     return batch_id, moved

@@ -34,6 +34,7 @@ from imagesys_lib.images.states import Desired, State, move
 from imagesys_lib.replication import change_log
 from imagesys_lib.runs import leases
 from imagesys_lib.runs.leases import Lease
+from imagesys_lib.stages import recheck
 from imagesys_lib.stages.shared import placeholders
 from imagesys_lib.stages.shared.batch import Crew, give_back, hold, holder_name, images_in, store_faults
 from imagesys_lib.thumbnail.messages import Limits, Made, Making, PlainSize, ThumbnailJob
@@ -232,6 +233,7 @@ class _ThumbnailBatch:
             if made:
                 self._mark_made(connection, made)
             store_faults(self.ctx, connection, State.DOWNLOADED, faults, random.random)
+            recheck.count(connection, self.lease, replaced=len(made), failed=len(faults))
 
         if made or faults:
             write(self.ctx.db, work)

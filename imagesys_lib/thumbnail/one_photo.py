@@ -24,6 +24,7 @@ from imagesys_lib.thumbnail.gamma_and_sharpen import Details, finished
 from imagesys_lib.thumbnail.messages import Limits
 from imagesys_lib.thumbnail.pixels import Pixels
 from imagesys_lib.thumbnail.scale import scaled
+from imagesys_lib.thumbnail.thumbhash import thumbhash
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Box(Protocol):
 class Thumbnail:
     """One finished file. ``number`` counts the configured sizes from 1; width and height in pixels.
 
-    ``format`` is the file's suffix: ``jpg``, or that of a sibling.
+    ``format`` is the file's suffix: ``jpg``, or that of a sibling. One of a photo's JPEGs has its ``thumbhash``.
     """
 
     number: int
@@ -87,6 +88,7 @@ class Thumbnail:
     height: int
     data: bytes = field(repr=False)
     format: str = "jpg"
+    thumbhash: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -156,12 +158,14 @@ def _made(
         size = photo.size
         picture = _picture(photo, sizes, limits, effort=effort)
         made = []
+        whole_photo = next((n for n, size in enumerate(sizes, 1) if size.mode == "fit"), 1)
         for number, stored in _resized_all(picture, sizes, effort.cascade):
             upright = _UPRIGHT[photo.orientation](stored) if photo.orientation in _UPRIGHT else stored
             upright = np.ascontiguousarray(upright)
             done = finished(upright, details)
             height, width = done.shape[:2]
-            made.append(Thumbnail(number, width, height, encoded(done, details.quality, encoder)))
+            glance = thumbhash(done) if number == whole_photo else b""
+            made.append(Thumbnail(number, width, height, encoded(done, details.quality, encoder), thumbhash=glance))
             for name in siblings:
                 sibling = encoded_sibling(done, details.quality, name)
                 made.append(Thumbnail(number, width, height, sibling, name))

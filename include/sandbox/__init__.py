@@ -10,10 +10,11 @@ On the command line: `python -m include.sandbox start|stop|status|env`.
 
 from include.sandbox.errors import PortInUseError, SandboxError
 from include.sandbox.feed.manifest import ManifestEntry
-from include.sandbox.sandbox import SERVICES, Sandbox, ServiceStatus
+from include.sandbox.sandbox import EXAMPLE_SERVICES, SERVICES, Sandbox, ServiceStatus
 from include.sandbox.settings import SandboxSettings
 
 __all__ = [
+    "EXAMPLE_SERVICES",
     "SERVICES",
     "ManifestEntry",
     "PortInUseError",

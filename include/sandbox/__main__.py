@@ -8,8 +8,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from include.sandbox import SERVICES, Sandbox, SandboxError, SandboxSettings
+from include.sandbox import EXAMPLE_SERVICES, SERVICES, Sandbox, SandboxError, SandboxSettings
 
+_ALL = (*SERVICES, *EXAMPLE_SERVICES)
 EXIT_STOPPED = 1
 EXIT_ENVIRONMENT = 3
 
@@ -42,7 +43,7 @@ def start(sandbox: Sandbox, options: argparse.Namespace) -> int:
 def stop(sandbox: Sandbox, options: argparse.Namespace) -> int:
     if not options.service:
         sandbox.airflow.stop(say=print)
-    sandbox.stop(options.service or SERVICES, say=print)
+    sandbox.stop(options.service or _ALL, say=print)
     return 0
 
 
@@ -83,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     starting = commands.add_parser("start", help="start all services, or those named")
-    starting.add_argument("service", nargs="*", choices=[*SERVICES, []], metavar="SERVICE", help=", ".join(SERVICES))
+    starting.add_argument("service", nargs="*", choices=[*_ALL, []], metavar="SERVICE", help=", ".join(_ALL))
     starting.add_argument(
         "--images", type=int, default=0, help="seed so many photos (default: leave the tables as they are)"
     )
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     starting.set_defaults(command=start)
 
     stopping = commands.add_parser("stop", help="stop Airflow and all services, or those named, and nothing else")
-    stopping.add_argument("service", nargs="*", choices=[*SERVICES, []], metavar="SERVICE", help=", ".join(SERVICES))
+    stopping.add_argument("service", nargs="*", choices=[*_ALL, []], metavar="SERVICE", help=", ".join(_ALL))
     stopping.set_defaults(command=stop)
 
     for name, command, text in (

@@ -23,7 +23,7 @@ from rich.table import Table
 from include.sandbox.environment import due_day
 from include.sandbox.errors import SandboxError
 from include.sandbox.nodes_and_ports import NODE_NAMES
-from include.sandbox.sandbox import Sandbox
+from include.sandbox.sandbox import EXAMPLE_SERVICES, Sandbox
 from include.sandbox.services.airflow import USER, AirflowServices
 from include.sandbox.services.airflow_api import AirflowApi
 from include.sandbox.settings import PROJECT, SandboxSettings, write_atomically
@@ -32,7 +32,7 @@ COUNTRY = "uk"
 TIME_ZONE = "Europe/London"
 DAG_ID = f"imagesys_{COUNTRY}"
 BACKFILL_DAYS = 3
-BATCH_SIZE = 100  # small, so that a demo of 500 photos shows batches flowing
+CONFIG = {"batch": {"size": 100}}  # small, so that a demo of 500 photos shows batches flowing
 RUN_SECONDS = 1800
 EXIT_WORK_LOST, EXIT_ENVIRONMENT = 1, 3
 
@@ -106,10 +106,11 @@ def _start(sandbox: Sandbox, airflow: AirflowServices, images: int) -> None:
         past_days=past_days(last_day),
         progress=_photo_progress,
         say=_say,
-        config={"batch": {"size": BATCH_SIZE}},
+        config=CONFIG,
     )
     _say("migrating the database schemas")
     _imagesys(sandbox, "db", "upgrade")
+    sandbox.start(services=EXAMPLE_SERVICES, config=CONFIG, say=_say)
     airflow.start(say=_say)
 
 
@@ -232,6 +233,7 @@ def _report(sandbox: Sandbox, airflow: AirflowServices, before: Figures) -> dict
         },
         "nodes": {name: _node(sandbox, name) for name in NODE_NAMES},
         "dashboard_url": f"{airflow.url}/plugin/imagesys",
+        "website_url": sandbox.web.url,
         "airflow_url": airflow.url,
         "user": USER,
         "password_file": str(airflow.password_file),
@@ -281,13 +283,15 @@ Report   {path}
 Airflow  {report["airflow_url"]}/dags/{DAG_ID}/runs/{report["run_id"]}
          user {report["user"]}, password {airflow.password}
 Pages    {report["dashboard_url"]} (the dashboard, with the same log-in)
+Website  {report["website_url"]} (an example, which shows what is live)
 Mails    {report["mail_dir"]}
 
 Try next (first: eval "$(.local/venv/bin/python -m include.sandbox env)"; export PATH="$PWD/.local/venv/bin:$PATH")
   clear a task    in the UI: open the run, choose process.thumbnail of a batch, Clear (Shift+C), with downstream
   ask why         imagesys explain URL; imagesys status; imagesys doctor
   backfill        imagesys backfill {COUNTRY} {days[0]} {days[-1]}
-  stop a node     python -m include.sandbox stop n2; trigger {DAG_ID}: red, and its mail names n2
+  stop a node     python -m include.sandbox stop n2; trigger {DAG_ID}: red, and its mail names n2;
+                  the website takes its pictures from the other nodes
                   python -m include.sandbox start n2; clear sync of n2: green
   test the path   imagesys canary {COUNTRY}; or unpause imagesys_canary, which does so every hour
   stop it all     make down""",

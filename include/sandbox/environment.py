@@ -35,7 +35,6 @@ _OVERRIDES: dict[str, Any] = {
     "transfer": {"connect_timeout": 5, "io_timeout": 60},
     "purge": {"grace_hours": 0},  # one run shows both phases of a purge
     "alerts": {"mail_to": ["ops@example.test"]},
-    "image_base_url": "https://images.example.test/lis",
 }
 
 
@@ -59,7 +58,10 @@ def write_config(
     uk has a canary. `countries` overrides single countries.
     """
     config = yaml.load((PROJECT / "include" / "countries.yaml").read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
-    own = {"staging": {"root": str(settings.base / "staging"), "min_free_mb": 64}}
+    own = {
+        "staging": {"root": str(settings.base / "staging"), "min_free_mb": 64},
+        "image_base_url": f"http://{LOOPBACK}:{settings.port('example')}/lis",
+    }
     for layer in (_OVERRIDES, own, overrides or {}):
         config["defaults"] = merge(config["defaults"], layer)
     for layers in ({"uk": {"canary": canary_settings(settings)}}, countries or {}):

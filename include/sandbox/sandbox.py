@@ -17,10 +17,13 @@ from include.sandbox.services.airflow import AirflowServices
 from include.sandbox.services.mail import Mail
 from include.sandbox.services.mariadb import MariaDb
 from include.sandbox.services.nodes import Nodes
+from include.sandbox.services.web import EXAMPLE, NODE_SERVERS, Web
 from include.sandbox.services.website import Website
 from include.sandbox.settings import COUNTRIES, SandboxSettings, make_private_directory
 
 SERVICES = ("mariadb", *NODE_NAMES, "website", "mail")
+EXAMPLE_SERVICES = (*NODE_SERVERS, EXAMPLE)
+"""What the example website takes beside them; started by name alone."""
 
 
 class ServiceStatus(NamedTuple):
@@ -54,6 +57,11 @@ class Sandbox:
     @property
     def mail(self) -> Mail:
         return Mail(self.settings)
+
+    @property
+    def web(self) -> Web:
+        """The example website, and what serves the nodes' files to it."""
+        return Web(self.settings)
 
     @property
     def etl(self) -> Etl:
@@ -92,7 +100,10 @@ class Sandbox:
         make_private_directory(self.settings.base)
         self.settings.record()
         write_config(self.settings, config)
-        for name in _known(services):
+        wanted = set(services)
+        if process.running_pid(self.settings, EXAMPLE):
+            wanted |= _with_web_servers(wanted)
+        for name in _known(wanted):
             if self._start(name):
                 say(f"started {name} on port {self.settings.port(name)}")
         if "mariadb" in services:
@@ -109,15 +120,18 @@ class Sandbox:
                 progress=progress,
             )
 
-    def stop(self, services: Iterable[str] = SERVICES, say: Callable[[str], None] = _say_nothing) -> None:
-        """End the named services (all, if none is named), and nothing else."""
-        for name in reversed(_known(services)):
+    def stop(
+        self, services: Iterable[str] = (*SERVICES, *EXAMPLE_SERVICES), say: Callable[[str], None] = _say_nothing
+    ) -> None:
+        """End the named services (all, if none is named), and nothing else; a node with its web server."""
+        for name in reversed(_known(_with_web_servers(set(services)))):
             if process.stop(self.settings, self._service(name)):
                 say(f"stopped {name}")
 
     def status(self) -> list[ServiceStatus]:
         rows = []
-        for name in SERVICES:
+        example = EXAMPLE_SERVICES if process.running_pid(self.settings, EXAMPLE) else ()
+        for name in (*SERVICES, *example):
             pid = process.running_pid(self.settings, name)
             if pid is None:
                 rows.append(ServiceStatus(name, False, "stopped"))
@@ -130,17 +144,25 @@ class Sandbox:
     def _start(self, name: str) -> bool:
         if name in NODE_NAMES:
             return self.nodes[name].start()
+        if name in EXAMPLE_SERVICES:
+            return process.start(self.settings, self.web.service(name))
         return {"mariadb": self.mariadb.start, "website": self.website.start, "mail": self.mail.start}[name]()
 
     def _service(self, name: str) -> process.Service:
         if name in NODE_NAMES:
             return self.nodes[name].service()
+        if name in EXAMPLE_SERVICES:
+            return self.web.service(name)
         return {"mariadb": self.mariadb.service, "website": self.website.service, "mail": self.mail.service}[name]()
 
 
+def _with_web_servers(names: set[str]) -> set[str]:
+    return names | {server for server in NODE_SERVERS if server.removesuffix("_web") in names}
+
+
 def _known(names: Iterable[str]) -> list[str]:
-    wanted = list(names)
-    unknown = [name for name in wanted if name not in SERVICES]
+    wanted, there = list(names), (*SERVICES, *EXAMPLE_SERVICES)
+    unknown = [name for name in wanted if name not in there]
     if unknown:
         raise SandboxError(f"no such service: {', '.join(unknown)}. The sandbox has {', '.join(SERVICES)}")
-    return [name for name in SERVICES if name in wanted]
+    return [name for name in there if name in wanted]

@@ -31,7 +31,8 @@ _SOCKET_PATH_LIMIT = 107
 class SandboxSettings:
     """One sandbox: its directory, its first port and the cache of photographs, which sandboxes share.
 
-    Ports: +0 MariaDB, +1 to +3 sshd of n1 to n3, +4 web site, +5 SMTP; +6 to +9 are left for Airflow.
+    Ports: +0 MariaDB, +1 to +3 sshd of n1 to n3, +4 web site, +5 SMTP; +6 to +9 are left for Airflow;
+    +10 the example website, +11 to +13 the web servers of n1 to n3.
     """
 
     base: Path = field(default=DEFAULT_BASE)
@@ -41,9 +42,9 @@ class SandboxSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "base", self.base.expanduser().resolve())
         object.__setattr__(self, "cache", self.cache.expanduser().resolve())
-        if not 1024 <= self.port_base <= 65526:
+        if not 1024 <= self.port_base <= 65522:
             raise SandboxError(
-                f"port base {self.port_base} is out of range: choose DEMO_PORT_BASE between 1024 and 65526"
+                f"port base {self.port_base} is out of range: choose DEMO_PORT_BASE between 1024 and 65522"
             )
         if any(character.isspace() for character in str(self.base)):
             # sshd_config and process titles split at white space; refusing early is clearer than a node that

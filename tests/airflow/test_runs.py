@@ -75,9 +75,9 @@ def test_a_failed_task_is_named_by_its_node_though_the_configuration_lists_other
         named.extend(failures)
         return report(ctx, run, failures)
 
-    def edited(ctx: Context) -> int:
+    def edited(ctx: Context, run: Run) -> int:
         world.configure(nodes=["n2", "n3", "n1"])
-        return publish(ctx)
+        return publish(ctx, run)
 
     monkeypatch.setattr(stages, "report", listening)
     monkeypatch.setattr("imagesys_lib.stages.publish.publish", edited)

@@ -131,10 +131,11 @@ def live() -> Iterator[Live]:
     """Everything running; started anew for the session and stopped at its end."""
     settings = SandboxSettings(base=PROJECT / ".local" / "tests" / "scheduler", port_base=take_block())
     sandbox = Sandbox(settings)
-    airflow = dataclasses.replace(sandbox.airflow, extra_environment=READS_SELDOM)
+    airflow = dataclasses.replace(sandbox.airflow, dags=settings.base / "dags", extra_environment=READS_SELDOM)
     airflow.stop()
     sandbox.stop()
     shutil.rmtree(settings.base, ignore_errors=True)
+    shutil.copytree(PROJECT / "dags", airflow.dags, ignore=shutil.ignore_patterns("__pycache__"))
     try:
         sandbox.start()
         write_config(settings, QUICK, COUNTRIES)

@@ -57,6 +57,7 @@ QUICK: dict[str, Any] = {
     "fetch": {"pause_between_tries": 0.1, "image_deadline": 4, "read_timeout": 3, "connect_timeout": 2},
     "transfer": {"connect_timeout": 3, "lock_timeout": 20},
     "purge": {"grace_hours": 0},
+    "recheck": {"percent": 0},
 }
 
 

@@ -30,10 +30,10 @@ from imagesys_lib.fetch.politeness.datasources import Tally
 from imagesys_lib.fetch.politeness.host_limits import SharedLimiter
 from imagesys_lib.fetch.politeness.outage import SILENCE
 from imagesys_lib.images.reasons import ImageFault
-from imagesys_lib.images.recipe import recipe
 from imagesys_lib.images.states import Desired, State
 from imagesys_lib.runs.lease_renewal import LeaseRenewal
 from imagesys_lib.runs.leases import Lease
+from imagesys_lib.stages import recheck
 from imagesys_lib.stages.download.results import Downloaded, ImageResults, flag_targets, write_results
 from imagesys_lib.stages.download.retries import tries_again, with_meaning
 from imagesys_lib.stages.shared.batch import GROUP, give_back, hold, holder_name, images_in
@@ -155,6 +155,8 @@ class _Batch:
         """Give an image back; one that had failed before in this batch ends with that."""
         if image_id in self.last:
             self._end(self.images[image_id], self.last[image_id])
+        elif self.images[image_id].rechecks:
+            self.results.append((self.images[image_id], Unattempted(wait)))
         else:
             self.waits[round(wait)].append(image_id)
 
@@ -204,7 +206,7 @@ class _Batch:
     def _job(self, image: Row) -> FetchJob:
         """Return what to fetch; only if it has changed, where the thumbnails there are would come out the same."""
         target = self.ctx.staging.original(image.image_hash)
-        same = _is_made(image) and image.recipe == recipe(self.ctx.config, image.datasource_id)
+        same = recheck.is_current(self.ctx.config, image)
         known = {"etag": image.etag or "", "last_modified": image.last_modified or ""} if same else {}
         return FetchJob(image.image_id, image.image_url, target, **known)
 
@@ -246,7 +248,7 @@ class _Batch:
                 room[source] -= 1
                 todo.append(image)
             else:
-                self.waits[round(max(circuits[source].wait, breaker.first_seconds))].append(image.image_id)
+                self._unattempted(image.image_id, max(circuits[source].wait, breaker.first_seconds))
         for source, circuit in circuits.items():
             log.warning("%s: data source %d is %s", self.label, source, circuit.position.value)
         return todo
@@ -280,9 +282,12 @@ class _Batch:
             self.ctx.staging.drop_original(image.image_hash)  # it would be adopted, and refused, again
             group = [(image, contained(error, "protocol", host_of(image.image_url)))]
             write(self.ctx.db, lambda connection: write_results(self.ctx, connection, self.lease, group))
-        for _, result in group:
-            self.fetched += isinstance(result, Fetched)
-            self.unchanged += isinstance(result, NotModified)
+        for image, result in group:
+            same = recheck.is_unchanged(self.ctx.config, image, result)
+            self.unchanged += same
+            self.fetched += isinstance(result, Fetched) and not same
+            if same:
+                self.ctx.staging.drop_original(image.image_hash)  # there is one if it was sent all the same
             if isinstance(result, ImageFault):
                 self.failed[result.reason.code] += 1
 

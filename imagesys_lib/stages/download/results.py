@@ -5,31 +5,33 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from imagesys_lib.context import Context
 from imagesys_lib.db.bulk import Kinds, given
-from imagesys_lib.db.engine import Row
+from imagesys_lib.db.engine import NOW, Row
 from imagesys_lib.db.schema import lis_images
 from imagesys_lib.fetch.http.jobs import Fetched, NotModified
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.images.states import State, move
 from imagesys_lib.runs import leases, runs
 from imagesys_lib.runs.leases import Lease
+from imagesys_lib.stages import recheck
 from imagesys_lib.stages.shared.batch import store_faults
 
 log = logging.getLogger(__name__)
 
-ImageResults = list[tuple[Row, Fetched | NotModified | ImageFault]]
+ImageResults = list[tuple[Row, recheck.Result]]
 
 
 @dataclass(frozen=True)
 class Downloaded:
     """What became of a batch: images fetched, adopted from an earlier try, failed by reason, and given back.
 
-    ``unchanged`` are live images of a forced run that their hosts say are as they were (status 304).
+    ``unchanged`` are live images that are as they were, by their host's word (status 304) or by their bytes.
     """
 
     fetched: int
@@ -42,19 +44,31 @@ class Downloaded:
 def write_results(ctx: Context, connection: Connection, lease: Lease, group: ImageResults) -> None:
     """Write what became of images, fenced by the lease. Raises LeaseLost where it is no longer held."""
     leases.guard(connection, lease)
-    done = [{"image_id": image.image_id, **_kept(r)} for image, r in group if isinstance(r, Fetched)]
-    same = [image.image_id for image, result in group if isinstance(result, NotModified)]
+    same: ImageResults = []
+    changed: ImageResults = []
+    for image, result in group:
+        (same if recheck.is_unchanged(ctx.config, image, result) else changed).append((image, result))
+    # Thumbnails that are there are of other bytes: until new ones are made, no recipe turns these into those.
+    _store_fetched(connection, State.DOWNLOADED, changed, {"recipe": None})
+    fine = {"reason": None, "detail": None, "attempts": 0}
+    _store_fetched(connection, State.LIVE, same, fine)
+    if known := [image.image_id for image, result in same if isinstance(result, NotModified)]:
+        where = lis_images.c.image_id.in_(known)
+        move(connection, State.LIVE, frm=(State.RESERVED,), where=where, values={**fine, "checked_at": NOW})
+    recheck.count(connection, lease, unchanged=len(same))
+    unfetched = [pair for pair in changed if not isinstance(pair[1], Fetched)]
+    recheck.keep(connection, lease, [pair for pair in unfetched if pair[0].rechecks])
+    faults = [(image, fault) for image, fault in unfetched if isinstance(fault, ImageFault) and not image.rechecks]
+    store_faults(ctx, connection, State.RESERVED, faults, random.random)
+
+
+def _store_fetched(connection: Connection, to: State, pairs: ImageResults, values: Mapping[str, object]) -> None:
+    done = [{"image_id": image.image_id, **_kept(r)} for image, r in pairs if isinstance(r, Fetched)]
     if done:
         rows = given(done, {"image_id": int, **_KEPT})
-        # Thumbnails that are there are of other bytes: until new ones are made, no recipe turns these into those.
-        values = {**{key: rows.c[key] for key in _KEPT}, "recipe": None}
         where = lis_images.c.image_id == rows.c.image_id
-        move(connection, State.DOWNLOADED, frm=(State.RESERVED,), where=where, values=values)
-    if same:
-        fine = {"reason": None, "detail": None, "attempts": 0}
-        move(connection, State.LIVE, frm=(State.RESERVED,), where=lis_images.c.image_id.in_(same), values=fine)
-    faults = [(image, result) for image, result in group if isinstance(result, ImageFault)]
-    store_faults(ctx, connection, State.RESERVED, faults, random.random)
+        kept = {**{key: rows.c[key] for key in _KEPT}, "checked_at": NOW, **values}
+        move(connection, to, frm=(State.RESERVED,), where=where, values=kept)
 
 
 def flag_targets(ctx: Context, lease: Lease, label: str, targets: Counter[str]) -> None:

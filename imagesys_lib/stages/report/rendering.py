@@ -22,6 +22,7 @@ _REPAIRED = {
     "waiting": "waiting for repair",
     "refused": "left alone",
 }
+_RECHECKED = ("asked", "unchanged", "replaced", "gone", "failed")
 _SHOWN = ("images", f"state.{State.LIVE.value}", f"state.{State.FAILED.value}", f"state.{State.REJECTED.value}")
 
 
@@ -78,6 +79,7 @@ def _body(summary: Summary) -> list[str]:
             f"  {summary.same_target} images ended at addresses that very many others of their batch end at: "
             "placeholders, probably"
         )
+    lines += _rechecked(summary.recheck)
     lines += [_node(name, node) for name, node in summary.nodes.items()]
     lines += [_full_check(name, check) for name, check in summary.full_checks.items()]
     if summary.purge:
@@ -112,6 +114,11 @@ def top_reasons(reasons: dict[str, int], most: int = _TOP_REASONS) -> str:
     top = [f"{count} {reason}" for reason, count in ordered[:most]]
     others = sum(count for _, count in ordered[most:])
     return ", ".join([*top, *([f"{others} with another reason"] if others else [])])
+
+
+def _rechecked(figures: Mapping[str, int]) -> list[str]:
+    told = ", ".join(f"{figures[name]} {name}" for name in _RECHECKED if name in figures)
+    return [f"  live images asked for again: {told}"] if told else []
 
 
 def _bad_rows(stage: str, found: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from imagesys_lib.stages.heal import HEAL_FIGURES
 from imagesys_lib.stages.purge import proposals
 from imagesys_lib.stages.purge.delete import in_grace
 from imagesys_lib.stages.purge.rules import PURGE_FIGURES, live_of
+from imagesys_lib.stages.recheck import RECHECK_FIGURES
 from imagesys_lib.stages.report.breakers import data_sources
 from imagesys_lib.stages.report.disk_forecast import STAGING, DiskForecast, forecasts
 from imagesys_lib.stages.report.nodes import FullCheck, NodeState, full_checks, node_state
@@ -64,7 +65,8 @@ class Summary:
     of ``earlier_runs`` of the same kind; ``anomalies`` says what is far from them, and what else is unusual, as what is
     to be mended in the ``configuration`` is.
     ``bad_rows`` says, by stage, how many rows of the ETL were skipped and cut, and names some; ``caught_up`` the days
-    beyond the look-back up to its own that it has read because no ingest had.
+    beyond the look-back up to its own that it has read because no ingest had. ``recheck`` counts live images whose
+    hosts were asked again, which are none of ``images``.
     """
 
     country: str
@@ -94,6 +96,7 @@ class Summary:
     configuration: list[str] = field(default_factory=list)
     bad_rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     caught_up: str = ""
+    recheck: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as ``lis_runs.summary`` keeps it."""
@@ -121,13 +124,15 @@ def gather(ctx: Context, run: Run) -> Summary:
     query = (
         sa.select(i.state, i.reason, sa.func.count().label("images"))
         .select_from(_OWN)
-        .where(b.run_id == run.run_id)
+        .where(b.run_id == run.run_id, b.rechecks == 0)
         .group_by(i.state, i.reason)
     )
     states, reasons = tally(read(ctx.db, query))
     states.pop(State.NEW.value, None)  # given back, or to start anew: whoever takes them counts them
-    batches = read(ctx.db, sa.select(b.batch_id, b.seq, b.size).where(b.run_id == run.run_id).order_by(b.seq))
-    images = sum(row.size for row in batches)
+    columns = (b.batch_id, b.seq, b.size, b.rechecks)
+    batches = read(ctx.db, sa.select(*columns).where(b.run_id == run.run_id).order_by(b.seq))
+    own = [row for row in batches if not row.rechecks]
+    images = sum(row.size for row in own)
     purged = _purge(ctx, run)
     history = runs.all_figures(ctx.db, runs.reported_before(ctx.db, run, MOST_RUNS))
     summary = Summary(
@@ -138,7 +143,7 @@ def gather(ctx: Context, run: Run) -> Summary:
         images=images,
         states=states,
         reasons=reasons,
-        batches=len(batches),
+        batches=len(own),
         unfinished=_unfinished(ctx, {row.batch_id: row.seq for row in batches}),
         nodes={name: node_state(ctx, name, run) for name in ctx.config.nodes},
         lost=[],
@@ -147,6 +152,7 @@ def gather(ctx: Context, run: Run) -> Summary:
         refused=purged.get(_REFUSED, 0),
         proposal=_proposal(ctx),
         healed=runs.figures(ctx.db, run.run_id, HEAL_FIGURES),
+        recheck=runs.figures(ctx.db, run.run_id, RECHECK_FIGURES),
         same_target=runs.figures(ctx.db, run.run_id, FETCH_FIGURES).get("same_target", 0),
         sources=data_sources(ctx.db, run),
         weights=_weights(ctx, run),
@@ -262,6 +268,7 @@ def _weights(ctx: Context, run: Run) -> Weights | None:
         .select_from(_OWN, thumbs)
         .where(
             b.run_id == run.run_id,
+            b.rechecks == 0,
             i.state.in_([State.THUMBNAILED.value, State.LIVE.value]),
             i.source_bytes.is_not(None),
             i.recipe.is_not(None),  # the thumbnails there are of this original

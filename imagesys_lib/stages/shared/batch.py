@@ -24,7 +24,7 @@ from imagesys_lib.config import Retry
 from imagesys_lib.context import Context
 from imagesys_lib.db.bulk import Kinds, given
 from imagesys_lib.db.engine import Row, chunks, from_now, read, write
-from imagesys_lib.db.schema import lis_images
+from imagesys_lib.db.schema import lis_batches, lis_images
 from imagesys_lib.errors import Stopped
 from imagesys_lib.images.reasons import Fate, ImageFault
 from imagesys_lib.images.states import NEVER, Desired, State, move
@@ -66,12 +66,12 @@ def hold(ctx: Context, batch_id: int, holder: str, done_state: str) -> Iterator[
 
 
 def images_in(ctx: Context, batch_id: int, state: State) -> Sequence[Row]:
-    """Return the images of a batch that are in one state."""
+    """Return the images of a batch that are in one state, each with ``rechecks`` of the batch."""
     c = lis_images.c
     what = (c.image_id, c.image_hash, c.image_url, c.datasource_id, c.attempts, c.desired)
     known = (c.recipe, c.source_sha1, c.etag, c.last_modified)
-    query = sa.select(*what, *known).where(c.batch_id == batch_id, c.state == state.value).order_by(c.image_id)
-    return read(ctx.db, query)
+    query = sa.select(*what, *known, lis_batches.c.rechecks).join(lis_batches, lis_batches.c.batch_id == c.batch_id)
+    return read(ctx.db, query.where(c.batch_id == batch_id, c.state == state.value).order_by(c.image_id))
 
 
 class Crew(Generic[Item, Result]):

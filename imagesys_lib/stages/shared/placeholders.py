@@ -26,6 +26,7 @@ from imagesys_lib.images.states import Desired, State, move
 from imagesys_lib.replication import change_log
 from imagesys_lib.runs import leases
 from imagesys_lib.runs.leases import Lease
+from imagesys_lib.stages import recheck
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,9 @@ def quarantine(db: Engine, lease: Lease, most: int) -> list[str]:
 
     def work(connection: Connection) -> list[str]:
         leases.guard(connection, lease)
-        return _set_aside(connection, most, (State.DOWNLOADED,), _i.batch_id == lease.batch_id)
+        hashes = _set_aside(connection, most, (State.DOWNLOADED,), _i.batch_id == lease.batch_id)
+        recheck.count(connection, lease, gone=len(hashes))
+        return hashes
 
     return _repeatedly(db, work)
 

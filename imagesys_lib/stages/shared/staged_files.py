@@ -23,7 +23,7 @@ _STALE_SECONDS = 2 * _DAY
 Note = Callable[[str, int], None]
 """Counts what was done, by name."""
 
-_FINISHED = {State.THUMBNAILED.value, State.LIVE.value, State.PURGED.value, State.QUARANTINED.value}
+_FINISHED = {state.value for state in (State.THUMBNAILED, State.LIVE, State.PURGED, State.REJECTED, State.QUARANTINED)}
 
 
 def thumb_paths(image: Row) -> list[str]:

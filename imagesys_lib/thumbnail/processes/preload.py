@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 from typing import Any
@@ -45,4 +46,5 @@ def _written(job: ThumbnailJob, thumbnail: Thumbnail) -> dict[str, Any]:
         "bytes": len(thumbnail.data),
         "sha1": hashlib.sha1(thumbnail.data, usedforsecurity=False).hexdigest(),
         **({} if thumbnail.format == "jpg" else {"format": thumbnail.format}),
+        **({"thumbhash": base64.b64encode(thumbnail.thumbhash).decode()} if thumbnail.thumbhash else {}),
     }

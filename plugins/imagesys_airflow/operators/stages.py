@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 from airflow.utils.state import State
 
@@ -142,14 +143,30 @@ class ThumbnailOperator(BatchOperator):
 
 
 class PublishOperator(CountryOperator):
-    """Puts images into the live table that enough nodes hold."""
+    """Puts images into the live table that enough nodes hold, and tells whoever waits for that by an asset event."""
+
+    def __init__(self, *, country: str, **kwargs: Any) -> None:
+        super().__init__(country=country, outlets=[AssetAlias(asset_name(country))], **kwargs)
 
     def work(self, job: CountryJob) -> Any:
-        """See :func:`imagesys_lib.stages.publish.publish`."""
-        from imagesys_lib.stages.publish import publish
+        """See :func:`imagesys_lib.stages.publish.publish`.
 
-        published = publish(job.ctx)
+        The event is of what the run has published, so that a try that finds nothing more to do emits it again.
+        """
+        from imagesys_lib.stages.publish import publish, published_by
+
+        published = publish(job.ctx, job.run)
+        if any((counts := published_by(job.ctx, job.run)).values()):
+            name = asset_name(self.country)
+            day = job.run.interval.start.astimezone(job.ctx.config.zone).date().isoformat()
+            told: dict[str, Any] = {"country": self.country, "day": day, "run_id": job.run.run_id, **counts}
+            job.context["outlet_events"][AssetAlias(name)].add(Asset(name, uri=f"imagesys://{self.country}/live"), told)
         return {"published": published}
+
+
+def asset_name(country: str) -> str:
+    """Return the name of the asset, and of its alias, that stands for a country's live images."""
+    return f"imagesys_{country}_live"
 
 
 class PurgeOperator(CountryOperator):

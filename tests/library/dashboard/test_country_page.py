@@ -91,7 +91,7 @@ def test_what_is_open_is_named(world: World, live: dict[str, object]) -> None:
 
 
 def test_breakers_come_first_with_what_they_have_seen(world: World, live: dict[str, object]) -> None:
-    datasources.note(world.ctx.db, "uk", {77: Tally(30, 29)}, Breaker(source_images=10, first_seconds=60))
+    datasources.note_results(world.ctx.db, "uk", {77: Tally(30, 29)}, Breaker(source_images=10, first_seconds=60))
     host = "127.0.0.11"
     host_records.change(world.ctx.shared, host, "timeout", lambda _: Circuit(5, 5, openings=1, wait=90))
     page = country_page(world.ctx)

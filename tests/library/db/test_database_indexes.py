@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.alerts import gathered, incidents, outbox
@@ -42,6 +43,7 @@ from imagesys_lib.ops.retry import retry
 from imagesys_lib.replication import change_log, node_records
 from imagesys_lib.runs import runs
 from imagesys_lib.runs.runs import Run, RunKind
+from imagesys_lib.stages import recheck
 from imagesys_lib.stages.check import daily_part, db_scan, expected_on
 from imagesys_lib.stages.check.expected import pages, unacknowledged
 from imagesys_lib.stages.check.parts import WHOLE, of_day
@@ -295,7 +297,8 @@ def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:
             "retention_days": 0,
             "max_age_days": 40,
             "grace_hours": 0,
-        }
+        },
+        recheck={"percent": 2},
     )
     with explained(ctx.db, ctx.etl.engine, ctx.shared) as statements:
         run = world.run()
@@ -329,8 +332,29 @@ def test_every_hot_statement_has_an_index_behind_it(world: World) -> None:
         left_and_carried_out(ctx)
         retry(ctx, reason="http_404", since=dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc))
     assert len(statements) > 50
+    assert any("checked_at <" in text for text in statements)
     bad = {text: found for text, found in statements.items() if found}
     assert not bad, "\n\n".join(f"{found}\n{text}" for text, found in bad.items())
+
+
+def test_images_to_be_asked_for_again_are_read_in_the_order_of_an_index(world: World) -> None:
+    filled(world)
+    plans = []
+
+    def note(connection: Any, cursor: Any, text: str, values: Any, *_: Any) -> None:
+        cursor.execute(f"EXPLAIN {text}", values)
+        plans.append(dict(zip((column[0] for column in cursor.description), cursor.fetchone(), strict=True)))
+
+    sa.event.listen(world.ctx.db, "before_cursor_execute", note)
+    try:
+        assert len(list(recheck._oldest(world.ctx))) == 5000
+    finally:
+        sa.event.remove(world.ctx.db, "before_cursor_execute", note)
+    pages = [plan for plan in plans if plan["table"] == "lis_images"]
+    assert len(pages) == 6
+    assert {plan["key"] for plan in pages} == {"ix_images_checked"}
+    assert not [plan for plan in pages if "filesort" in plan["Extra"]]
+    assert recheck._live_about(world.ctx) == pytest.approx(5000, rel=0.1)
 
 
 def past_runs(world: World) -> None:

@@ -1,0 +1,1 @@
+"""An example website: what thumbnails are for, in one look."""
