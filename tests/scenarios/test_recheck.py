@@ -51,7 +51,11 @@ def asked_again(world: World, percent: float = 100) -> Summary:
     summary = world.pipeline(world.run(day=LATER))
     assert summary.lost == []
     figures = {row.name: row.value for row in world.rows(lis_metrics.select()) if row.run_id == summary.run_id}
-    kept = {name.removeprefix(recheck.RECHECK_FIGURES): n for name, n in figures.items() if name.startswith(recheck.RECHECK_FIGURES)}
+    kept = {
+        name.removeprefix(recheck.RECHECK_FIGURES): n
+        for name, n in figures.items()
+        if name.startswith(recheck.RECHECK_FIGURES)
+    }
     assert summary.recheck == kept
     assert (summary.images, summary.weights) == (0, None)
     assert db_scan(world.ctx).findings == {}
