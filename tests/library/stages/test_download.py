@@ -203,7 +203,7 @@ def test_an_outage_in_mid_body_consumes_no_attempt(world: World) -> None:
 
 
 def test_an_answer_that_stops_halfway_is_its_hosts_fault_where_others_go_on(world: World) -> None:
-    world.reconfigure(fetch={"tries": 1, "read_timeout": 1, "breaker": {"failures": 4}})
+    world.reconfigure(fetch={"tries": 1, "read_timeout": 1, "min_speed": 0, "breaker": {"failures": 4}})
     entries = world.seed(20)
     server = RawHost("127.0.0.2")
     server.otherwise = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n" + bytes(200), 20.0)
