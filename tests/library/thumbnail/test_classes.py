@@ -12,9 +12,9 @@ from include.sandbox.photos.originals import fetch_originals
 from include.sandbox.settings import DEFAULT_CACHE
 
 
-def held_out(each: int, size: tuple[int, int] = (160, 120)) -> Told:
+def held_out(each: int) -> Told:
     photographs = opened(original.file(DEFAULT_CACHE) for original in fetch_originals(DEFAULT_CACHE))
-    return told(picture for picture in pictures(photographs, {}, each, size) if picture.held_out)
+    return told(picture for picture in pictures(photographs, {}, each) if picture.held_out)
 
 
 def test_photos_are_told_from_the_rest() -> None:
@@ -26,9 +26,8 @@ def test_photos_are_told_from_the_rest() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("size", [(160, 120), (320, 240)])
-def test_photos_are_told_from_the_rest_on_many_pictures(size: tuple[int, int]) -> None:
-    result = held_out(60, size)
+def test_photos_are_told_from_the_rest_on_many_pictures() -> None:
+    result = held_out(60)
     assert result.precision >= 0.95
     assert result.recall >= 0.95
 
