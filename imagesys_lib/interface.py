@@ -8,7 +8,7 @@ images.lis_images_for_si_build("http://a/1.jpg|http://a/2.jpg")   # "0917c1…,5
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,17 +91,30 @@ class Interface:
                 )
         return {image_hash: found[image_hash] for image_hash in wanted if image_hash in found}
 
-    def lis_images_for_si_build(self, photo_url: str) -> str:
+    def lis_images_for_si_build(self, photo_url: str, *, photo_first: bool = False) -> str:
         """Return the hashes of a raw listing's photo URLs, in order, live or not, separated by commas.
 
         ``photo_url`` is the listing's photo column as the ETL holds it. A page shows the first image that is live.
+        With ``photo_first`` the first live photo comes before all others, such as a plan; their order stays.
         """
-        urls = split_photo_urls(photo_url, self._ctx.config.etl.url_separator)
-        return ",".join(lis_hash_for_url(url) for url in urls)
+        return self.lis_images_for_si_builds([photo_url], photo_first=photo_first)[0]
 
-    def lis_images_for_si_builds(self, photo_urls: Iterable[str]) -> list[str]:
+    def lis_images_for_si_builds(self, photo_urls: Iterable[str], *, photo_first: bool = False) -> list[str]:
         """Return what ``lis_images_for_si_build`` does, of many listings, in order."""
-        return [self.lis_images_for_si_build(photo_url) for photo_url in photo_urls]
+        separator = self._ctx.config.etl.url_separator
+        listings = [[lis_hash_for_url(url) for url in split_photo_urls(one, separator)] for one in photo_urls]
+        photos = self._photos({image_hash for listing in listings for image_hash in listing}) if photo_first else set()
+        return [",".join(sorted(listing, key=_photo_first(listing, photos))) for listing in listings]
+
+    def _photos(self, image_hashes: Iterable[str]) -> set[str]:
+        """Return which of the images are live and photos, or of a person's class that is of photos."""
+        classes = [name for name, kind in {**self._ctx.config.classes, "photo": "photo"}.items() if kind == "photo"]
+        live = lis_live_images.c
+        found: set[str] = set()
+        for piece in chunks(sorted(image_hashes)):
+            query = sa.select(live.image_hash).where(live.image_hash.in_(piece), live.image_class.in_(classes))
+            found.update(row.image_hash for row in read(self._ctx.db, query))
+        return found
 
     def _renditions(self, image_data: Mapping[str, Mapping[str, Any]]) -> dict[int, Rendition]:
         urls = {name: self._url(thumb) for name, thumb in sorted(image_data.items())}
@@ -130,3 +143,9 @@ def _average_colour(thumbhash: str) -> str:
     blue = brightness - 2 / 3 * yellow
     red = (3 * brightness - blue + redness) / 2
     return "#" + bytes(round(255 * min(1.0, max(0.0, one))) for one in (red, red - redness, blue)).hex()
+
+
+def _photo_first(listing: Iterable[str], photos: Container[str]) -> Callable[[str], bool]:
+    """Return the sort key by which a listing's first photo comes before all else."""
+    first = next((image_hash for image_hash in listing if image_hash in photos), None)
+    return lambda image_hash: image_hash != first

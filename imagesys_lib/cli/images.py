@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
+import sys
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from imagesys_lib.cli.support import Countries, Country, Json, countries, country_context, err, out, show
-from imagesys_lib.errors import EnvironmentFault, UsageError
+from imagesys_lib.cli.support import Countries, Country, DryRun, Json, countries, country_context, err, out, show
+from imagesys_lib.errors import EXIT_WORK_LOST, EnvironmentFault, UsageError
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, lis_path_for_hash
-from imagesys_lib.ops.classify import classify as classify_image
+from imagesys_lib.ops.classify import classify as classify_images
 from imagesys_lib.ops.explain import Explanation, hashes_for
 from imagesys_lib.ops.explain import explain as explain_image
 from imagesys_lib.ops.explain.screen import MOST_LINES, several
@@ -78,13 +80,27 @@ def path(image_hash: Annotated[str, typer.Argument(help="An image hash.", metava
 
 
 def classify(
-    image_hash: Annotated[str, typer.Argument(help="A live image.", metavar="HASH")],
-    image_class: Annotated[str, typer.Argument(help="What it shows, such as kitchen.", metavar="CLASS")],
-    country: Country = "uk",
+    country: Country,
+    hashes: Annotated[list[str], typer.Argument(help="Images; - reads hashes from standard input.", metavar="HASH...")],
+    image_class: Annotated[
+        str | None, typer.Option("--as", help="What they show, such as kitchen.", metavar="CLASS")
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take a person's word back.")] = False,
+    dry_run: DryRun = False,
+    json_output: Json = False,
 ) -> None:
-    """Record what a person has seen on a live image.
+    """Record what a person has seen on images. It holds, whatever is made of them, until it is taken back.
 
-    Example: imagesys classify 0917c1f0b2a6c6d6e5f4a3b2c1d0e9f8a7b6c5d4 kitchen uk
+    Example: imagesys classify uk --as kitchen 0917c1f0b2a6c6d6e5f4a3b2c1d0e9f8a7b6c5d4
     """
-    with country_context(country, "classify") as ctx:
-        classify_image(ctx, image_hash, image_class)
+    if (image_class is None) is not undo:
+        raise UsageError("Give one of --as and --undo.")
+    wanted = [one for given in hashes for one in (sys.stdin.read().split() if given == "-" else [given])]
+    with country_context(country, "classify", json_output=json_output) as ctx:
+        by = f"by hand: {getpass.getuser()}"
+        result = classify_images(ctx, wanted, image_class, by=by, dry_run=dry_run)
+    for image_hash in result.unknown:
+        err.print(f"{country}: no image {printable(image_hash)}; see `imagesys explain`.")
+    show(result, json_output)
+    if not result.ok:
+        raise typer.Exit(EXIT_WORK_LOST)

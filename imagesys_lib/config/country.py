@@ -10,15 +10,26 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from imagesys_lib.classes import KINDS, Kind
 from imagesys_lib.config.fetch_settings import Fetch, Retry
 from imagesys_lib.config.node_transfers import Transfer
 from imagesys_lib.config.process_details import DataSource, ProcessDetails, Size, Thumbnailing
 from imagesys_lib.config.section import CLOCK, SQL_NAME, HttpUrl, Section, StatusMeaning, known_zone
 from imagesys_lib.config.settings import Alerts, Batching, Canary, Check, EtlTable, Purge, Recheck, Retention, Staging
 
+ClassName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+
+_CLASSES: Mapping[str, Kind] = {
+    **dict.fromkeys(("exterior", "garden", "living_room", "kitchen", "bedroom", "bathroom"), "photo"),
+    **dict.fromkeys(("floor_plan", "map", "logo"), "graphic"),
+}
+
 
 class CountryConfig(Section):
-    """All settings of one country."""
+    """All settings of one country.
+
+    ``classes`` are what people may call an image besides ``photo``, ``graphic`` and ``blank``; each is of one of these.
+    """
 
     country: Annotated[str, Field(pattern=r"^[a-z]{2}$")]
     name: str
@@ -34,6 +45,7 @@ class CountryConfig(Section):
     process: ProcessDetails = ProcessDetails()
     datasources: Mapping[int, DataSource] = Field(default_factory=dict)
     thumbnail: Thumbnailing = Thumbnailing()
+    classes: Mapping[ClassName, Kind] = Field(default_factory=lambda: dict(_CLASSES))
     min_width: Annotated[int, Field(ge=1)] = 32
     min_height: Annotated[int, Field(ge=1)] = 32
     max_megapixels: Annotated[float, Field(gt=0)] = 50
@@ -79,6 +91,13 @@ class CountryConfig(Section):
         nodes = info.data.get("nodes")  # missing where they are wrong themselves
         if nodes is not None and value > len(nodes):
             raise ValueError(f"quorum {value} is more than the {len(nodes)} nodes")
+        return value
+
+    @field_validator("classes")
+    @classmethod
+    def _own_classes(cls, value: Mapping[str, Kind]) -> Mapping[str, Kind]:
+        if bad := [name for name in KINDS if value.get(name, name) != name]:
+            raise ValueError(f"{', '.join(bad)}: the system's own, which cannot be another kind")
         return value
 
     @field_validator("node_urls")

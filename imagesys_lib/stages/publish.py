@@ -75,7 +75,7 @@ def published_by(ctx: Context, run: Run) -> dict[str, int]:
 def _publish(connection: Connection, ids: list[int], run: Run | None) -> int:
     i = lis_images.c
     images = connection.execute(
-        sa.select(i.image_id, i.image_hash, i.image_url, i.datasource_id, i.thumbs)
+        sa.select(i.image_id, i.image_hash, i.image_url, i.datasource_id, i.thumbs, i.image_class, i.human_classified)
         .where(i.image_id.in_(ids), i.state == State.THUMBNAILED.value)
         .order_by(i.image_id)
         .with_for_update()
@@ -92,15 +92,20 @@ def _publish(connection: Connection, ids: list[int], run: Run | None) -> int:
     statement = insert(lis_live_images).values(insert_time=NOW)
     new = statement.inserted
     connection.execute(
-        # What people have classified stays when an image is made again.
         statement.on_duplicate_key_update(
-            image_data=new.image_data, datasource_id=new.datasource_id, insert_time=new.insert_time
+            image_data=new.image_data,
+            datasource_id=new.datasource_id,
+            insert_time=new.insert_time,
+            human_classified=new.human_classified,
+            image_class=new.image_class,
         ),
         [
             {
                 "image_url": image.image_url,
                 "image_hash": image.image_hash,
                 "datasource_id": image.datasource_id,
+                "human_classified": image.human_classified,
+                "image_class": image.image_class,
                 "image_data": {
                     # "1" and "2" are what the website knows; a sibling is "1.webp".
                     ".".join(str(thumb[key]) for key in ("n", "format") if key in thumb): {

@@ -61,6 +61,7 @@ class _Outcome:
     image: Row
     thumbs: list[dict[str, Any]] | None = None
     fault: ImageFault | None = None
+    image_class: str | None = None
 
 
 def thumbnail(ctx: Context, batch_id: int, holder: str | None = None) -> Thumbnailed:
@@ -158,10 +159,10 @@ class _ThumbnailBatch:
             known = self._staged(some)
             found = []
             for image in some:
-                thumbs = known.get((image.source_sha1, self.recipes[image.datasource_id]))
-                rows = self.ctx.staging.copy_thumbnails(thumbs, image.image_hash) if thumbs else None
-                if rows:
-                    found.append(_Outcome(image, rows))
+                other = known.get((image.source_sha1, self.recipes[image.datasource_id]))
+                rows = self.ctx.staging.copy_thumbnails(other.thumbs, image.image_hash) if other else None
+                if other and rows:
+                    found.append(_Outcome(image, rows, image_class=other.system_class))
                 else:
                     left.append(image)
             if found:
@@ -169,18 +170,18 @@ class _ThumbnailBatch:
                 self._store(found)
         return left
 
-    def _staged(self, images: Sequence[Row]) -> Mapping[tuple[str, str], list[dict[str, Any]]]:
-        """Return the thumbnails of finished images by the original's SHA-1 and the recipe; at most 1,000 images."""
+    def _staged(self, images: Sequence[Row]) -> Mapping[tuple[str, str], Row]:
+        """Return finished images (``thumbs``, ``system_class``) by SHA-1 and recipe; at most 1,000 images."""
         c = lis_images.c
         finished = (State.THUMBNAILED.value, State.LIVE.value)
-        query = sa.select(c.source_sha1, c.recipe, c.thumbs).where(
+        query = sa.select(c.source_sha1, c.recipe, c.thumbs, c.system_class).where(
             c.source_sha1.in_(sorted({image.source_sha1 for image in images if image.source_sha1})),
             c.datasource_id.in_(sorted(self.recipes)),
             c.state.in_(finished),
             c.recipe.in_(sorted(set(self.recipes.values()))),
             change_log.is_open(c.change_id),  # the thumbnails of others are not staged any more
         )
-        return {(row.source_sha1, row.recipe): row.thumbs for row in read(self.ctx.db, query) if row.thumbs}
+        return {(row.source_sha1, row.recipe): row for row in read(self.ctx.db, query) if row.thumbs}
 
     def _group(self, images: Sequence[Row]) -> None:
         """Put images of the same bytes and recipe together, so that one is decoded for all."""
@@ -216,11 +217,11 @@ class _ThumbnailBatch:
         if made.raised:
             log.error("%s: decoding a photo of it raised an exception: %s", host_of(decoded.image_url), made.raised)
         fault = ImageFault(made.code, made.detail) if made.code else None
-        yield _Outcome(decoded, list(made.thumbs) or None, fault)
+        yield _Outcome(decoded, list(made.thumbs) or None, fault, made.image_class)
         for image in others:
             rows = self.ctx.staging.copy_thumbnails(made.thumbs, image.image_hash)
             self.shared += rows is not None
-            yield _Outcome(image, rows, fault)
+            yield _Outcome(image, rows, fault, made.image_class)
 
     def _store(self, outcomes: list[_Outcome]) -> None:
         # Not held up by the floor of free space: each image made frees an original many times its size.
@@ -253,11 +254,13 @@ class _ThumbnailBatch:
                     "image_id": outcome.image.image_id,
                     "thumbs": json.dumps(outcome.thumbs),
                     "recipe": self.recipes[outcome.image.datasource_id],
+                    "image_class": outcome.image_class,
                 }
                 for outcome in made
             ],
-            {"image_id": int, "thumbs": str, "recipe": str},
+            {"image_id": int, "thumbs": str, "recipe": str, "image_class": str},
         )
+        said, shows = lis_images.c.human_classified == 1, rows.c.image_class
         moved = move(
             connection,
             State.THUMBNAILED,
@@ -268,6 +271,8 @@ class _ThumbnailBatch:
                 "change_id": change_log.record(connection),
                 "thumbs": rows.c.thumbs,
                 "recipe": rows.c.recipe,
+                "system_class": shows,
+                "image_class": sa.case((said, lis_images.c.image_class), else_=shows),  # a person's word stays
                 "reason": None,
                 "detail": None,
                 "attempts": 0,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from imagesys_lib.classes import Kind
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -56,13 +58,15 @@ class ThumbnailJob:
 
 @dataclass(frozen=True)
 class Made:
-    """What became of a job: its thumbnails' rows, or a reason's code and detail; neither if its file is lost.
+    """What became of a job: its thumbnails' rows and what they show, or a reason's code and detail.
 
+    Neither if its file is lost.
     ``raised`` is the traceback of an exception that nobody foresaw.
     """
 
     key: int
     thumbs: tuple[dict[str, Any], ...] = ()
+    image_class: Kind | None = None
     code: str = ""
     detail: str = ""
     raised: str = ""

@@ -14,7 +14,9 @@ from typing import Literal, Protocol
 import numpy as np
 from PIL import Image
 
+from imagesys_lib.classes import Kind
 from imagesys_lib.images.reasons import ImageFault
+from imagesys_lib.thumbnail.classes import class_of
 from imagesys_lib.thumbnail.decoding.colour import to_srgb
 from imagesys_lib.thumbnail.decoding.damage import ends_early
 from imagesys_lib.thumbnail.decoding.decode import Decoded, Opened, opened
@@ -80,7 +82,8 @@ class Box(Protocol):
 class Thumbnail:
     """One finished file. ``number`` counts the configured sizes from 1; width and height in pixels.
 
-    ``format`` is the file's suffix: ``jpg``, or that of a sibling. One of a photo's JPEGs has its ``thumbhash``.
+    ``format`` is the file's suffix: ``jpg``, or that of a sibling. One JPEG of a photo has its ``thumbhash``, the
+    largest its ``image_class``.
     """
 
     number: int
@@ -89,6 +92,7 @@ class Thumbnail:
     data: bytes = field(repr=False)
     format: str = "jpg"
     thumbhash: bytes = b""
+    image_class: Kind | None = None
 
 
 @dataclass(frozen=True)
@@ -157,15 +161,20 @@ def _made(
         photo = opened(kind, data)
         size = photo.size
         picture = _picture(photo, sizes, limits, effort=effort)
-        made = []
+        made: list[Thumbnail] = []
         whole_photo = next((n for n, size in enumerate(sizes, 1) if size.mode == "fit"), 1)
         for number, stored in _resized_all(picture, sizes, effort.cascade):
             upright = _UPRIGHT[photo.orientation](stored) if photo.orientation in _UPRIGHT else stored
             upright = np.ascontiguousarray(upright)
+            shows = None if made else class_of(upright)  # the first is the largest
             done = finished(upright, details)
             height, width = done.shape[:2]
             glance = thumbhash(done) if number == whole_photo else b""
-            made.append(Thumbnail(number, width, height, encoded(done, details.quality, encoder), thumbhash=glance))
+            made.append(
+                Thumbnail(
+                    number, width, height, encoded(done, details.quality, encoder), thumbhash=glance, image_class=shows
+                )
+            )
             for name in siblings:
                 sibling = encoded_sibling(done, details.quality, name)
                 made.append(Thumbnail(number, width, height, sibling, name))

@@ -74,8 +74,10 @@ def test_every_good_photo_ends_live_on_three_nodes_and_every_other_url_has_its_r
             assert data["path"] == thumbnail_path("uk", row.image_hash, int(number))
             assert data["bytes"] == len(raw)
             assert (data["width"], data["height"]) == Image.open(io.BytesIO(raw)).size
-        assert (row.human_classified, row.image_class) == (0, None)
+        assert row.human_classified == 0
         assert row.datasource_id in entries[url].datasource_ids
+
+    assert [row.image_class for row in live.values()].count("photo") >= 0.9 * len(live)
 
     row = world.rows(sa.select(lis_runs))[0]
     assert (row.state, row.kind) == ("success", "scheduled")

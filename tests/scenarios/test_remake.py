@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from imagesys_lib.db.schema import lis_live_images
 from imagesys_lib.images.recipe import recipe
+from imagesys_lib.ops.classify import classify
 from imagesys_lib.ops.retry import retry
 from imagesys_lib.runs import leases, runs
 from imagesys_lib.runs.runs import RunKind
@@ -42,7 +43,7 @@ def test_a_remake_replaces_files_and_live_rows_and_nothing_is_ever_absent(world:
     world.reconfigure(process={"quality": 40})
     before, rows = world.equal_trees(), world.live()
     day = {url for url, entry in live.items() if entry.local_day == "2026-03-28"}
-    world.sql("UPDATE lis_live_images SET human_classified = 1, image_class = 'kitchen'")
+    classify(world.ctx, [row.image_hash for row in rows.values()], "kitchen", by="a test")
     fewest = [len(rows)]
     stop = threading.Event()
     watched = world.context()

@@ -95,6 +95,7 @@ def _explain(ctx: Context, image_hash: str, there: Mapping[str, _NodeFiles], fau
         ("batch", _batch(image, work)),
         ("original", _original(image)),
         ("thumbnails", _thumbnails(image)),
+        ("class", _class(image)),
         *(("left alone", str(one)) for one in closed),
         *_listings(ctx, image_hash),
         *((on.node, f"{nodes[on.node].text}{_listed(on.files)}") for on in on_nodes),
@@ -120,6 +121,14 @@ def _state(image: Row) -> str:
     if image.reason:
         text += f": {image.reason} ({reason_for(image.reason).help})"
     return f"{text} {image.detail}" if image.detail else text
+
+
+def _class(image: Row) -> str:
+    if image.image_class is None:
+        return "none yet"
+    if not image.human_classified:
+        return f"{image.image_class}, as the system sees it"
+    return f"{image.image_class}, by a person's word; the system sees {image.system_class or 'none yet'}"
 
 
 def _work(ctx: Context, image: Row) -> tuple[Work, Row] | None:

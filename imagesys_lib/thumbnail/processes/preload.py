@@ -32,7 +32,8 @@ def make_and_write(job: ThumbnailJob) -> Made:
         return Made(job.key, code=fault.reason.code, detail=fault.detail)
     except FileNotFoundError:
         return Made(job.key)
-    return Made(job.key, tuple(_written(job, thumbnail) for thumbnail in made))
+    shows = next(thumbnail.image_class for thumbnail in made if thumbnail.image_class)
+    return Made(job.key, tuple(_written(job, thumbnail) for thumbnail in made), shows)
 
 
 def _written(job: ThumbnailJob, thumbnail: Thumbnail) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import json
+import sys
 
 import pytest
 import sqlalchemy as sa
 
 from imagesys_lib.cli.backfill import backfill_command
-from imagesys_lib.db.schema import lis_live_images, lis_runs
+from imagesys_lib.db.schema import lis_runs
 from imagesys_lib.db.upgrade import head_version
 from imagesys_lib.errors import UsageError
 from imagesys_lib.images.hash_and_path import lis_hash_for_url, lis_path_for_hash, thumbnail_path
@@ -115,7 +117,8 @@ def test_every_command_has_an_example(world: World, command: str) -> None:
         (["check", "--country", "uk"], "Say --all"),
         (["fs-check", "uk", "--part", "xyz"], "say a, a0 or 24-48"),
         (["fs-check", "uk", "--part", "a", "--today"], "Say one of"),
-        (["classify", "0" * 40, "kitchen", "uk"], "is not live in uk"),
+        (["classify", "uk", "0" * 40], "Give one of --as and --undo"),
+        (["classify", "uk", "--as", "ballroom", "0" * 40], "uk has no class 'ballroom'"),
         (["explain", "L-unknown", "uk"], "Nothing is known"),
         (["backfill", "uk", "2026-03-02", "2026-03-01"], "before the first day"),
         (["backfill", "uk", "soon", "later"], "write days as YYYY-MM-DD"),
@@ -277,11 +280,25 @@ def test_the_checks_end_with_1_where_something_differs(world: World, live: Entri
     assert (ran.code, "start sshd on n1" in ran.out) == (1, True)
 
 
-def test_classify_marks_a_live_image(world: World, live: Entries) -> None:
-    h = lis_hash_for_url(next(iter(live)))
-    assert world.cli("classify", h, "kitchen", "uk").code == 0
-    row = world.rows(sa.select(lis_live_images).where(lis_live_images.c.image_hash == h))[0]
-    assert (row.human_classified, row.image_class) == (1, "kitchen")
+def test_classify_takes_several_images_names_unknown_ones_and_can_be_taken_back(world: World, live: Entries) -> None:
+    first, second, other = (lis_hash_for_url(url) for url in list(live)[:3])
+
+    def classes() -> dict[str, tuple[int, str]]:
+        return {row.image_hash: (row.human_classified, row.image_class) for row in world.live().values()}
+
+    before = classes()
+    assert {said for said, _ in before.values()} == {0}
+    call = ("classify", "uk", "--as", "kitchen", first, "0" * 40, "caf\u00e9", second)
+    ran = world.cli(*call, "--dry-run", "--json")
+    assert (ran.code, ran.json, classes()) == (1, {"images": 2, "unknown": ["0" * 40, "caf\u00e9"]}, before)
+    assert world.cli(*call).code == 1
+    assert classes() == {**before, first: (1, "kitchen"), second: (1, "kitchen")}
+    world.patch.setattr(sys, "stdin", io.StringIO(f"{second}\n{other}\n"))
+    undone = world.cli("classify", "uk", "--undo", "-", "--json")
+    assert (undone.code, undone.json) == (0, {"images": 1, "unknown": []})  # the other had no person's word
+    assert classes() == {**before, first: (1, "kitchen")}
+    assert world.cli("classify", "uk", "--undo", first).code == 0
+    assert classes() == before
 
 
 def test_purge_that_refuses_ends_with_1(world: World, live: Entries) -> None:

@@ -132,6 +132,7 @@ def test_the_same_bytes_under_several_urls_are_decoded_once(world: World, host: 
     assert len({images[url].thumbs[0]["sha1"] for url in urls}) == 1
     assert len({images[url].thumbs[0]["path"] for url in urls}) == 5
     assert len(world.equal_trees()) == 12
+    assert {images[url].image_class for url in urls} == {"graphic"}  # four flat colours
 
 
 def test_bytes_that_no_decoder_reads_fail_for_all_who_share_them(
@@ -159,6 +160,7 @@ def test_thumbnails_that_are_still_staged_serve_another_batch(
     world.pipeline()
     assert len(decoded) == 1
     assert world.images()[second].state == "live"
+    assert world.live()[second].image_class == "graphic"
 
     # Staged files that are not what they were are not passed on.
     for thumb in [thumb for row in world.rows(sa.select(lis_images.c.thumbs)) for thumb in row.thumbs]:

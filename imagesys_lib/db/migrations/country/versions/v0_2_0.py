@@ -1,4 +1,4 @@
-"""Images that are asked for again: when each was, and which batches do so."""
+"""Images that are asked for again, and what they show: the system's class, and a person's word."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,7 +9,7 @@ down_revision = "0.1.0"
 
 
 def upgrade() -> None:
-    """Add the columns and the index."""
+    """Add the columns and the index, and take over what people have said so far."""
     op.add_column(
         "lis_images",
         sa.Column(
@@ -30,4 +30,21 @@ def upgrade() -> None:
             server_default="0",
             comment="1: its images are live and asked for again",
         ),
+    )
+    op.add_column(
+        "lis_images",
+        sa.Column("image_class", sa.String(64), comment="what it shows: a person's word, else system_class"),
+    )
+    op.add_column(
+        "lis_images",
+        sa.Column("human_classified", SMALLINT, nullable=False, server_default="0", comment="1: a person has said it"),
+    )
+    op.add_column(
+        "lis_images",
+        sa.Column("system_class", sa.String(8), comment="photo, graphic or blank; NULL: made by an older version"),
+    )
+    op.execute(
+        "UPDATE lis_images JOIN lis_live_images USING (image_hash)"
+        " SET lis_images.image_class = lis_live_images.image_class, lis_images.human_classified = 1"
+        " WHERE lis_live_images.human_classified = 1"
     )

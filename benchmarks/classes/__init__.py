@@ -1,0 +1,1 @@
+"""How well photos are told from floor plans, maps, logos and blanks, and what that costs."""
