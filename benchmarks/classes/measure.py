@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks.classes.graphics import GRAPHICS, as_jpeg, blank
 from benchmarks.classes.photos import MADE, TAKEN, cropped
-from imagesys_lib.classes import Kind
+from imagesys_lib.config.classes import Kind
 from imagesys_lib.thumbnail.classes import WEIGHTS, class_of, measures
 from imagesys_lib.thumbnail.pixels import Pixels
 

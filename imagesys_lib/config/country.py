@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from imagesys_lib.classes import KINDS, Kind
+from imagesys_lib.config.classes import KINDS, Kind
 from imagesys_lib.config.fetch_settings import Fetch, Retry
 from imagesys_lib.config.node_transfers import Transfer
 from imagesys_lib.config.process_details import DataSource, ProcessDetails, Size, Thumbnailing

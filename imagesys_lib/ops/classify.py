@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from imagesys_lib.classes import KINDS
+from imagesys_lib.config.classes import KINDS
 from imagesys_lib.context import Context
 from imagesys_lib.db.engine import chunks, read, write
 from imagesys_lib.db.schema import lis_images, lis_live_images

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from imagesys_lib.classes import Kind
+from imagesys_lib.thumbnail.messages import Kind
 from imagesys_lib.thumbnail.pixels import Pixels
 
 _SIDE = 160  # pixels a side that are looked at

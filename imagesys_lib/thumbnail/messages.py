@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from imagesys_lib.classes import Kind
+Kind = Literal["photo", "graphic", "blank"]
+"""The kinds of :mod:`imagesys_lib.config.classes`, which decoding processes do not import."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from typing import Literal, Protocol
 import numpy as np
 from PIL import Image
 
-from imagesys_lib.classes import Kind
 from imagesys_lib.images.reasons import ImageFault
 from imagesys_lib.thumbnail.classes import class_of
 from imagesys_lib.thumbnail.decoding.colour import to_srgb
@@ -23,7 +22,7 @@ from imagesys_lib.thumbnail.decoding.decode import Decoded, Opened, opened
 from imagesys_lib.thumbnail.decoding.sniff import HEAD_BYTES, boxes_end, sniff, webp_header
 from imagesys_lib.thumbnail.encode import encoded, encoded_sibling
 from imagesys_lib.thumbnail.gamma_and_sharpen import Details, finished
-from imagesys_lib.thumbnail.messages import Limits
+from imagesys_lib.thumbnail.messages import Kind, Limits
 from imagesys_lib.thumbnail.pixels import Pixels
 from imagesys_lib.thumbnail.scale import scaled
 from imagesys_lib.thumbnail.thumbhash import thumbhash

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
 from benchmarks.classes.__main__ import opened
 from benchmarks.classes.measure import Told, pictures, told
+from imagesys_lib.config.classes import KINDS
+from imagesys_lib.thumbnail import messages
 from imagesys_lib.thumbnail.classes import class_of
 from include.sandbox.photos.originals import fetch_originals
 from include.sandbox.settings import DEFAULT_CACHE
@@ -38,3 +42,7 @@ def test_pictures_of_any_shape_have_a_class(shape: tuple[int, int, int]) -> None
     assert class_of(noise) in ("photo", "graphic", "blank")
     for level in (0, 200, 255):
         assert class_of(np.full(shape, level, np.uint8)) == "blank"
+
+
+def test_decoding_processes_know_the_kinds_that_the_configuration_knows() -> None:
+    assert get_args(messages.Kind) == KINDS

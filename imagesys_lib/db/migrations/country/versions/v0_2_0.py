@@ -10,7 +10,7 @@ down_revision = "0.1.0"
 
 def upgrade() -> None:
     """Add the columns and the index, and take over what people have said so far."""
-    op.add_column(
+    _add(
         "lis_images",
         sa.Column(
             "checked_at",
@@ -20,8 +20,9 @@ def upgrade() -> None:
             comment="when its host was last asked for it; 2000: before that was kept",
         ),
     )
-    op.create_index("ix_images_checked", "lis_images", ["state", "checked_at", "image_id"])
-    op.add_column(
+    if "ix_images_checked" not in {index["name"] for index in sa.inspect(op.get_bind()).get_indexes("lis_images")}:
+        op.create_index("ix_images_checked", "lis_images", ["state", "checked_at", "image_id"])
+    _add(
         "lis_batches",
         sa.Column(
             "rechecks",
@@ -31,15 +32,15 @@ def upgrade() -> None:
             comment="1: its images are live and asked for again",
         ),
     )
-    op.add_column(
+    _add(
         "lis_images",
         sa.Column("image_class", sa.String(64), comment="what it shows: a person's word, else system_class"),
     )
-    op.add_column(
+    _add(
         "lis_images",
         sa.Column("human_classified", SMALLINT, nullable=False, server_default="0", comment="1: a person has said it"),
     )
-    op.add_column(
+    _add(
         "lis_images",
         sa.Column("system_class", sa.String(8), comment="photo, graphic or blank; NULL: made by an older version"),
     )
@@ -48,3 +49,9 @@ def upgrade() -> None:
         " SET lis_images.image_class = lis_live_images.image_class, lis_images.human_classified = 1"
         " WHERE lis_live_images.human_classified = 1"
     )
+
+
+def _add(table: str, column: sa.Column[object]) -> None:
+    """Add a column, unless a call that was killed has done so: each ALTER is a transaction of its own."""
+    if column.name not in {known["name"] for known in sa.inspect(op.get_bind()).get_columns(table)}:
+        op.add_column(table, column)
