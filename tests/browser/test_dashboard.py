@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Frame, Page, Request, expect
+from playwright.sync_api import ConsoleMessage, Frame, Locator, Page, Request, expect
 
 from include.sandbox.settings import PROJECT
 from tests.browser.ui import Ui
@@ -51,6 +51,11 @@ def frame(page: Page) -> Frame:
     return found
 
 
+def tab(page: Page, route: str) -> Locator:
+    """The tab of Airflow's page, by its own address: the navigation has a link of the same name."""
+    return page.locator(f'a[href$="/plugin/{route}"]')
+
+
 @pytest.fixture(scope="module")
 def red(live: Live) -> str:
     """A run of which n2 has got nothing, after months of others; and countries that no other test here has runs of."""
@@ -89,17 +94,17 @@ def test_three_clicks_lead_from_a_red_country_to_its_failed_task(ui: Ui, red: st
 @pytest.mark.usefixtures("quiet")
 def test_airflow_shows_a_runs_page_on_the_run_and_on_its_tasks(ui: Ui, red: str) -> None:
     ui.open_run(DAG_ID, red)
-    ui.page.get_by_role("link", name="ImageSys").last.click()
+    tab(ui.page, "imagesys-run").click()
     run = frame(ui.page)
     expect(run.get_by_role("heading", level=1)).to_contain_text("work lost")
     expect(run.get_by_role("row").filter(has_text="process, 3 batches")).to_be_visible()
     for row in run.locator("#reasons tbody tr").all():
         expect(row.locator("code").nth(1)).to_contain_text("http://127.0.0.")
     ui.page.goto(f"/dags/{DAG_ID}/runs/{red}/tasks/publish")
-    ui.page.get_by_role("link", name="ImageSys").last.click()
+    tab(ui.page, "imagesys-task").click()
     expect(frame(ui.page).get_by_role("heading", level=1)).to_contain_text("DE")
     ui.page.goto(f"/dags/{DAG_ID}")
-    ui.page.get_by_role("link", name="ImageSys").last.click()
+    tab(ui.page, "imagesys-country").click()
     expect(frame(ui.page).get_by_role("heading", level=1)).to_contain_text("Germany")
 
 
